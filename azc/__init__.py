@@ -1,0 +1,1 @@
+"""azc: attention programs, compiled and evolved."""

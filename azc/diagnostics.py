@@ -1,0 +1,145 @@
+"""What is told to the author of a program, and the errors that carry it.
+
+A fault in a program is a `Diagnostic`: diagnostics are collected and raised together in
+one `DiagnosticError`. A fault elsewhere (a missing data file, a run folder in use) is a
+`UsageError` or a `RunError`, both of them an `AzcError` with a code. What is none of
+these is a bug of azc itself, an `InternalError`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from azc.source import Span
+
+__all__ = [
+    "AzcError",
+    "Diagnostic",
+    "DiagnosticError",
+    "InternalError",
+    "RunError",
+    "UsageError",
+    "nearest",
+    "render",
+]
+
+Severity = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One refusal or warning: a stable code, a plain sentence, a place, and perhaps a mend.
+
+    `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
+    4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
+    """
+
+    code: str
+    message: str
+    span: Span | None
+    help: str | None = None
+    severity: Severity = "error"
+
+    def as_json(self) -> dict[str, object]:
+        """A JSON object: code, severity, message, help, file, line, column, end positions."""
+        place: dict[str, object] = {"file": None, "line": None, "column": None}
+        if self.span is not None:
+            end_line, end_column = self.span.source.position(self.span.end)
+            place = {
+                "file": self.span.source.name,
+                "line": self.span.line,
+                "column": self.span.column,
+                "end_line": end_line,
+                "end_column": end_column,
+            }
+        return {
+            "code": self.code,
+            "severity": self.severity,
+            "message": self.message,
+            "help": self.help,
+            **place,
+        }
+
+
+class AzcError(Exception):
+    """A fault that azc tells its user about: a code, one plain sentence, perhaps a mend."""
+
+    def __init__(self, code: str, message: str, help: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.help = help
+
+
+class UsageError(AzcError):
+    """What was asked for makes no sense: exit code 2 on the command line."""
+
+
+class RunError(AzcError):
+    """What was asked for could not be done: exit code 1 on the command line."""
+
+
+class DiagnosticError(AzcError):
+    """A program was refused; `diagnostics` holds every reason found, in order of place."""
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
+        first = self.diagnostics[0]
+        super().__init__(first.code, first.message, first.help)
+
+    def __str__(self) -> str:
+        return render(self.diagnostics)
+
+
+class InternalError(Exception):
+    """A bug of azc, never the fault of a program or its author."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"internal error, please report it: {message}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that `name` is most likely a slip of, or None."""
+    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else None
+
+
+_MAX_LINE = 160  # characters of a source line shown; longer lines are cut around the span
+
+
+def _snippet(span: Span) -> list[str]:
+    line, column = span.source.position(span.start)
+    end_line, end_column = span.source.position(span.end)
+    text = span.source.line(line)
+    width = (end_column if end_line == line else len(text) + 1) - column
+    start = column - 1
+    if len(text) > _MAX_LINE:
+        cut = max(0, min(start - _MAX_LINE // 4, len(text) - _MAX_LINE))
+        text = text[cut : cut + _MAX_LINE]
+        start -= cut
+    width = max(1, min(width, len(text) - start + 1))
+    gutter = " " * len(str(line))
+    pad = "".join("\t" if char == "\t" else " " for char in text[:start])
+    return [
+        f"{gutter} |",
+        f"{line} | {text}",
+        f"{gutter} | {pad}{'^' * width}",
+    ]
+
+
+def render(diagnostics: Sequence[Diagnostic]) -> str:
+    """Diagnostics as plain text, with the source line of each underlined."""
+    blocks = []
+    for diagnostic in diagnostics:
+        lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+        if diagnostic.span is not None:
+            span = diagnostic.span
+            lines.append(f" --> {span.source.name}:{span.line}:{span.column}")
+            lines.extend(_snippet(span))
+        if diagnostic.help is not None:
+            lines.append(f" = help: {diagnostic.help}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks)

@@ -1,0 +1,1 @@
+"""The text of azg programs: syntax tree, parser, formatter, differ."""
