@@ -1,0 +1,97 @@
+# make demo    evolve a better architecture than the one it starts from
+# make test    set up the environment, then the whole gate
+# make check   the whole gate: lint, format, types, layers, tests
+# make format  write the canonical form of the Python files
+# make clean   remove the environment and the caches; runs/ stays
+#
+# VENV=DIR is the environment to use, PYTHON=python3.12 the Python it is made from,
+# PYTEST_ARGS="tests/ops -k softmax" narrows the tests.
+
+VENV ?= .venv
+PYTHON ?=
+DEMO_ARGS ?= examples/demo.azg --seed 0
+PYTEST_ARGS ?=
+
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+RUNTIME := $(VENV)/.azc-runtime
+DEV := $(VENV)/.azc-dev
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types layers tests format clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
+
+# A run never overwrites another: runs/demo, runs/demo-2, runs/demo-3, ...
+demo: $(RUNTIME)
+	@run=runs/demo; n=1; \
+	while [ -e "$$run" ]; do n=$$((n + 1)); run=runs/demo-$$n; done; \
+	mkdir -p runs; \
+	echo "==> azc evolve $(DEMO_ARGS) -o $$run"; \
+	$(BIN)/azc evolve $(DEMO_ARGS) -o "$$run"
+
+test: $(DEV)
+	@$(MAKE) --no-print-directory check
+
+check: lint types layers tests
+
+lint: | $(BIN)/python
+	@echo "==> lint"
+	@$(BIN)/ruff check .
+	@echo "==> format"
+	@$(BIN)/ruff format --check .
+
+types: | $(BIN)/python
+	@echo "==> types"
+	@$(BIN)/mypy
+
+layers: | $(BIN)/python
+	@echo "==> layers"
+	@$(BIN)/lint-imports
+
+tests: | $(BIN)/python
+	@echo "==> tests"
+	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+
+format: $(DEV)
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache \
+		.import_linter_cache .hypothesis
+	find azc tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The environment. Stamps keep it as it is until the requirements change; the one for
+# development contains the other.
+
+$(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "==> installing azc and what it needs into $(VENV) (a minute or two)"
+	@$(PIP) -e .
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt | $(BIN)/python
+	@echo "==> installing azc and what its tests need into $(VENV) (a minute or two)"
+	@$(PIP) -e '.[dev]'
+	@touch $(RUNTIME) $@
+
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python); do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+			2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "azc needs Python 3.11 or newer, and" \
+			"$(or $(PYTHON),python3) is none;" \
+			"name one with: make PYTHON=/path/to/python3.11" >&2; \
+		exit 1; \
+	fi; \
+	echo "==> creating $(VENV) with $$($$found --version)"; \
+	"$$found" -m venv "$(VENV)" || { \
+		rm -rf "$(VENV)"; \
+		echo "$$found could not make a virtual environment; where Python comes in" \
+			"several packages, install the one with venv (python3-venv)" >&2; \
+		exit 1; \
+	}

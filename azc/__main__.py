@@ -1,0 +1,6 @@
+"""`python -m azc` is `azc`."""
+
+from azc.cli.main import main
+
+if __name__ == "__main__":
+    main()
