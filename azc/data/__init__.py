@@ -1,0 +1,1 @@
+"""Corpora, tokenizers and objectives: the text that models are trained on."""

@@ -1,0 +1,100 @@
+"""Data sets read by `datasets`: of the Hugging Face hub, or tables on this disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from azc.diagnostics import RunError, UsageError
+
+__all__ = ["load", "load_table"]
+
+_COLUMNS = ("text", "sentence", "content", "document", "article", "body")
+
+
+def load(name: str) -> Iterator[str]:
+    """Rows of text of `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`, its train split first.
+
+    Raises UsageError D005 for a name of another form, RunError D002 for a data set
+    without a column of text and D004 for one that does not load.
+    """
+    parts = name.split("/")
+    if Path(name).exists():
+        attempts: list[tuple[str, str | None]] = [(name, None)]
+    elif not all(parts) or len(parts) > 3:
+        raise UsageError(
+            "D005",
+            f"hf:{name} is not the name of a data set",
+            "write hf:NAME, hf:NAME/CONFIG or hf:OWNER/NAME/CONFIG",
+        )
+    elif len(parts) == 3:
+        attempts = [("/".join(parts[:2]), parts[2])]
+    elif len(parts) == 2:
+        attempts = [(name, None), (parts[0], parts[1])]
+    else:
+        attempts = [(name, None)]
+    reasons = []
+    for path, config in attempts:
+        try:
+            return _texts(f"hf:{name}", _read(path, config))
+        except RunError:
+            raise
+        except Exception as error:  # its loaders raise what they like
+            reasons.append(_first_line(error))
+    raise RunError(
+        "D004",
+        f"the data set hf:{name} could not be loaded: {reasons[-1]}",
+        "check the name, and that this machine reaches the hub or has it in its cache",
+    )
+
+
+def load_table(path: Path) -> Iterator[str]:
+    """Rows of text of a parquet, csv, tsv, json or jsonl file; raises as `load` does."""
+    kind = path.suffix.lower().lstrip(".")
+    options: dict[str, Any] = {"data_files": str(path)}
+    if kind == "tsv":
+        options |= {"delimiter": "\t", "quoting": 3, "keep_default_na": False}
+    builder = {"tsv": "csv", "jsonl": "json"}.get(kind, kind)
+    try:
+        rows = _read(builder, None, **options)
+    except Exception as error:
+        raise RunError(
+            "D003", f"{path} cannot be read as {kind}: {_first_line(error)}"
+        ) from error
+    return _texts(str(path), rows)
+
+
+def _read(path: str, config: str | None, **options: Any) -> Any:
+    import datasets
+
+    datasets.disable_progress_bars()
+    loaded = datasets.load_dataset(path, config, **options)
+    if "train" in loaded:
+        return loaded["train"]
+    return loaded[next(iter(loaded))]
+
+
+def _texts(name: str, rows: Any) -> Iterator[str]:
+    """The column of text, or the string columns of a row joined where none stands out."""
+    strings = [
+        column
+        for column, feature in rows.features.items()
+        if getattr(feature, "dtype", None) in ("string", "large_string")
+    ]
+    if not strings:
+        raise RunError(
+            "D002",
+            f"{name} has no column of text (its columns: {', '.join(rows.features)})",
+        )
+    chosen = [column for column in _COLUMNS if column in strings][:1] or strings
+    return (
+        "\n".join(str(row[column]) for column in chosen if row[column]) for row in rows
+    )
+
+
+def _first_line(error: Exception) -> str:
+    # `datasets` wraps the reason: the cause says more than "an error occurred".
+    cause = error.__cause__ or error
+    lines = str(cause).strip().splitlines()
+    return lines[0] if lines else type(cause).__name__

@@ -1,0 +1,84 @@
+"""The text that every Python carries: docstrings of its standard library and its topics."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import sys
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from azc.data.store import write_beside
+
+__all__ = ["documents"]
+
+_FORMAT = 1  # raise it when what a document is made of changes
+_SKIPPED = frozenset(
+    "__pycache__ site-packages dist-packages lib-dynload test tests idle_test idlelib "
+    "lib2to3 turtledemo ensurepip encodings distutils pydoc_data".split()
+)
+
+
+def documents(cache: Path | None = None) -> list[str]:
+    """One document a documented module or class, in order of path, and then the topics.
+
+    With a `cache` folder the parsed text is kept there, for this Python and these files.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    files = list(_files(root))
+    if cache is None:
+        return _parse(files)
+    key = hashlib.sha256(f"{_FORMAT} {sys.version} {root}".encode())
+    for path in files:
+        found = path.stat()
+        key.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
+    store = cache / f"python-{key.hexdigest()[:16]}.json"
+    try:
+        kept = json.loads(store.read_text("utf-8"))
+        if isinstance(kept, list):
+            return [str(text) for text in kept]
+    except (OSError, ValueError):
+        pass  # not there yet, or not whole: made anew
+    texts = _parse(files)
+    write_beside(store, json.dumps(texts).encode("utf-8"))
+    return texts
+
+
+def _files(root: Path) -> Iterator[Path]:
+    for path in sorted(root.iterdir()):
+        if path.name in _SKIPPED or path.name.startswith("config-"):
+            continue
+        if path.is_dir():
+            yield from _files(path)
+        elif path.suffix == ".py":
+            yield path
+
+
+def _parse(files: list[Path]) -> list[str]:
+    from pydoc_data.topics import topics
+
+    texts = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)
+        for path in files:
+            try:
+                tree = ast.parse(path.read_bytes())
+            except (OSError, SyntaxError, ValueError):
+                continue  # a template or a file of another Python
+            for node in ast.walk(tree):
+                if isinstance(node, ast.Module | ast.ClassDef):
+                    texts.append(_document(node))
+    texts.extend(topics[name] for name in sorted(topics))
+    return [text for text in texts if text.strip()]
+
+
+def _document(node: ast.Module | ast.ClassDef) -> str:
+    """The docstrings of a module or a class and of the functions written in it."""
+    parts = [ast.get_docstring(node)]
+    for inner in node.body:
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts.append(ast.get_docstring(inner))
+    return "\n\n".join(part for part in parts if part)
