@@ -13,12 +13,13 @@ DEMO_ARGS ?= examples/demo.azg --seed 0
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -qq -c constraints.txt
 RUNTIME := $(VENV)/.azc-runtime
 DEV := $(VENV)/.azc-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types layers tests format clean
+.NOTPARALLEL:
+.PHONY: help demo test check lint format-check types layers tests format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -35,11 +36,15 @@ demo: $(RUNTIME)
 test: $(DEV)
 	@$(MAKE) --no-print-directory check
 
-check: lint types layers tests
+# All of them, even after one has failed; pytest comes last and has the last word.
+check:
+	@$(MAKE) --no-print-directory -k lint format-check types layers tests
 
 lint: | $(BIN)/python
 	@echo "==> lint"
 	@$(BIN)/ruff check .
+
+format-check: | $(BIN)/python
 	@echo "==> format"
 	@$(BIN)/ruff format --check .
 
@@ -49,7 +54,7 @@ types: | $(BIN)/python
 
 layers: | $(BIN)/python
 	@echo "==> layers"
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 tests: | $(BIN)/python
 	@echo "==> tests"
