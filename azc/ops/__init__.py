@@ -1,0 +1,1 @@
+"""The operations of attention programs, each defined in one place."""

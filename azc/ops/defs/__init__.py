@@ -1,0 +1,1 @@
+"""The definitions; `azc.ops.table` lists the modules."""

@@ -1,0 +1,129 @@
+"""Elementwise operations of one operand, rows of one table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from azc.ops.contract import Absence, Attrs, Builder, Fill, Op, Operand, Sample
+from azc.ops.rules import (
+    EVERYWHERE,
+    dirty,
+    each,
+    keep,
+    no_weights,
+    per_entry,
+    same,
+)
+from azc.shapes import ALL_SHAPES
+
+__all__ = ["OPS"]
+
+
+def _sigmoid(np: Any, x: Any) -> Any:
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def _gelu(np: Any, x: Any) -> Any:
+    erf = np.vectorize(math.erf, otypes=[float])
+    return 0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))
+
+
+def _elu(np: Any, x: Any) -> Any:
+    return np.where(x > 0, x, np.expm1(np.minimum(x, 0.0)))
+
+
+def _relu(np: Any, x: Any) -> Any:
+    return np.maximum(x, 0.0)
+
+
+def _unary(
+    name: str,
+    doc: str,
+    target: str,
+    function: Callable[[Any, Any], Any],
+    flops: int,
+    at_zero: str,
+) -> Op:
+    """A row of the table.
+
+    `at_zero` says what 0 in an absent entry does: "zero" stays 0, "other" becomes
+    another finite number, "singular" is not finite, so that 1 is put there instead.
+    """
+
+    def lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+        return b.call(target, x.node)
+
+    return Op(
+        name=name,
+        doc=doc,
+        source=f"torch: {target}",
+        operands=("x",),
+        attrs=(),
+        typing=same,
+        weights=no_weights,
+        reference=each(function),
+        lower=lower,
+        flops=per_entry(flops),
+        absence=Absence(
+            fill=(Fill(1.0, EVERYWHERE) if at_zero == "singular" else None,),
+            after=keep if at_zero == "zero" else dirty,
+        ),
+        samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
+        errors=(),
+    )
+
+
+F = "torch.nn.functional"
+
+OPS = (
+    _unary("neg", "−x", "torch.neg", lambda np, x: -x, 1, "zero"),
+    _unary("abs", "|x|", "torch.abs", lambda np, x: np.abs(x), 1, "zero"),
+    _unary("exp", "eˣ", "torch.exp", lambda np, x: np.exp(x), 4, "other"),
+    _unary(
+        "log", "natural logarithm", "torch.log", lambda np, x: np.log(x), 4, "singular"
+    ),
+    _unary("sqrt", "√x", "torch.sqrt", lambda np, x: np.sqrt(x), 4, "singular"),
+    _unary("square", "x²", "torch.square", lambda np, x: x * x, 1, "zero"),
+    _unary(
+        "reciprocal", "1 / x", "torch.reciprocal", lambda np, x: 1.0 / x, 1, "singular"
+    ),
+    _unary("tanh", "tanh x", "torch.tanh", lambda np, x: np.tanh(x), 6, "zero"),
+    _unary("sigmoid", "1 / (1 + e⁻ˣ)", "torch.sigmoid", _sigmoid, 6, "other"),
+    _unary(
+        "softplus",
+        "log(1 + eˣ)",
+        f"{F}.softplus",
+        lambda np, x: np.logaddexp(0.0, x),
+        8,
+        "other",
+    ),
+    _unary(
+        "logsigmoid",
+        "log(1 / (1 + e⁻ˣ))",
+        f"{F}.logsigmoid",
+        lambda np, x: -np.logaddexp(0.0, -x),
+        8,
+        "other",
+    ),
+    _unary(
+        "softsign",
+        "x / (1 + |x|)",
+        f"{F}.softsign",
+        lambda np, x: x / (1.0 + np.abs(x)),
+        3,
+        "zero",
+    ),
+    _unary("relu", "max(x, 0)", "torch.relu", _relu, 1, "zero"),
+    _unary("gelu", "x Φ(x), with erf", f"{F}.gelu", _gelu, 8, "zero"),
+    _unary(
+        "silu",
+        "x / (1 + e⁻ˣ)",
+        f"{F}.silu",
+        lambda np, x: x * _sigmoid(np, x),
+        7,
+        "zero",
+    ),
+    _unary("elu", "x, or eˣ − 1 below 0", f"{F}.elu", _elu, 5, "zero"),
+)

@@ -1,0 +1,282 @@
+"""Operations that know where tokens stand: rope, alibi, window, conv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azc.ops.contract import (
+    Absence,
+    Attribute,
+    Attrs,
+    Builder,
+    ErrorSample,
+    Fill,
+    Frame,
+    Op,
+    Operand,
+    Sample,
+    Sizes,
+    State,
+    TypeFault,
+    Value,
+    Weight,
+)
+from azc.ops.rules import dirty, keep, no_weights, per_entry, same
+from azc.shapes import D, N, TOKENS, Shape
+
+__all__ = ["MAX_KERNEL", "MAX_RADIUS", "OPS", "ROPE_BASE"]
+
+ROPE_BASE = 10000.0
+MAX_RADIUS = 1_000_000
+MAX_KERNEL = 1023
+
+_SCORES = Shape(N, N)
+
+
+def _tokens_only(x: Shape) -> Shape:
+    if x != TOKENS:
+        raise TypeFault(f"takes [n, d], one row of features a token, not {x}")
+    return x
+
+
+def _scores_only(x: Shape) -> Shape:
+    if x != _SCORES:
+        hint = "did you mean `{0} @ {0}.T`?" if x == TOKENS else None
+        raise TypeFault(f"takes [n, n], an entry for every two tokens, not {x}", hint)
+    return x
+
+
+# rope
+
+
+def _rope_reference(frame: Frame, x: Value) -> Value:
+    np = frame.np
+    half = frame.d // 2
+    rate = ROPE_BASE ** (-np.arange(half) / max(half, 1))
+    angle = np.arange(frame.n)[:, None] * rate
+    cos, sin = np.cos(angle), np.sin(angle)
+    a, b, rest = x.data[:, :half], x.data[:, half : 2 * half], x.data[:, 2 * half :]
+    data = np.concatenate([a * cos - b * sin, b * cos + a * sin, rest], axis=1)
+    return Value(data, x.present)
+
+
+def _part(b: Builder, node: Any, start: Any, stop: Any) -> Any:
+    return b.call("operator.getitem", node, (Ellipsis, slice(start, stop)))
+
+
+def _rope_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    half = b.call("operator.floordiv", b.width(), 2)
+    even = b.call("operator.mul", half, 2)
+    positions = b.positions(x.node)
+    index = b.call("torch.arange", half, device=b.call("getattr", x.node, "device"))
+    index = b.method("to", index, positions)
+    exponent = b.call("torch.div", index, b.call("operator.neg", half))
+    rate = b.call("torch.pow", ROPE_BASE, exponent)
+    angle = b.call("torch.mul", positions, rate)
+    cos = b.method("to", b.call("torch.cos", angle), x.node)
+    sin = b.method("to", b.call("torch.sin", angle), x.node)
+    left, right = _part(b, x.node, None, half), _part(b, x.node, half, even)
+    turned_left = b.call(
+        "torch.sub", b.call("torch.mul", left, cos), b.call("torch.mul", right, sin)
+    )
+    turned_right = b.call(
+        "torch.add", b.call("torch.mul", right, cos), b.call("torch.mul", left, sin)
+    )
+    parts = [turned_left, turned_right, _part(b, x.node, even, None)]
+    return b.call("torch.cat", parts, -1)
+
+
+ROPE = Op(
+    name="rope",
+    doc="rotary position embedding, half-rotation form, base 10000; "
+    "the last feature of an odd head width is left as it is",
+    source="Su et al. 2021, in the layout of GPT-NeoX",
+    operands=("x",),
+    attrs=(),
+    typing=_tokens_only,
+    weights=no_weights,
+    reference=_rope_reference,
+    lower=_rope_lower,
+    flops=per_entry(3),
+    absence=Absence(fill=(None,), after=keep),
+    samples=(Sample((TOKENS,), {}),),
+    errors=(
+        ErrorSample((_SCORES,), "takes [n, d]"),
+        ErrorSample((Shape(D, N),), "takes [n, d]"),
+    ),
+)
+
+
+# alibi
+
+
+def _distance(frame: Frame) -> Any:
+    index = frame.np.arange(frame.n)
+    return frame.np.abs(index[:, None] - index[None, :])
+
+
+def _alibi_reference(frame: Frame, x: Value) -> Value:
+    slope = 2.0 ** (-8.0 * (frame.head + 1) / frame.heads)
+    return Value(x.data - slope * _distance(frame), x.present)
+
+
+def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    distance = b.distance(x.node)
+    heads = b.heads()
+    last = b.call("operator.add", heads, 1)
+    head = b.call("torch.arange", 1, last, device=b.call("getattr", x.node, "device"))
+    exponent = b.call("torch.mul", head, b.call("operator.truediv", -8.0, heads))
+    slope = b.method("to", b.call("torch.exp2", exponent), distance)
+    slope = b.method("reshape", slope, -1, 1, 1)
+    bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
+    return b.call("torch.sub", x.node, bias)
+
+
+ALIBI = Op(
+    name="alibi",
+    doc="adds −m·|i−j| to scores, m = 2^(−8h/H) for head h = 1…H",
+    source="Press et al. 2022",
+    operands=("s",),
+    attrs=(),
+    typing=_scores_only,
+    weights=no_weights,
+    reference=_alibi_reference,
+    lower=_alibi_lower,
+    flops=per_entry(2),
+    absence=Absence(fill=(None,), after=dirty),
+    samples=(Sample((_SCORES,), {}),),
+    errors=(ErrorSample((TOKENS,), "takes [n, n]"),),
+)
+
+
+# window
+
+
+def _window_reference(frame: Frame, x: Value, radius: int) -> Value:
+    return Value(x.data, x.present & (_distance(frame) <= radius))
+
+
+def _window_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return x.node  # nothing to compute: only what counts as present changes
+
+
+def _after_window(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    before = states[0].radius
+    radius = attrs["radius"] if before is None else min(before, attrs["radius"])
+    zero = states[0].zero if radius == before else states[0].zero - {"band"}
+    return State(result, radius, zero)
+
+
+WINDOW = Op(
+    name="window",
+    doc="entries with |i−j| > radius become absent",
+    source="Beltagy et al. 2020 (sliding window)",
+    operands=("s",),
+    attrs=(
+        Attribute(
+            "radius",
+            "tokens seen on either side",
+            minimum=0,
+            maximum=MAX_RADIUS,
+            odd=False,
+        ),
+    ),
+    typing=_scores_only,
+    weights=no_weights,
+    reference=_window_reference,
+    lower=_window_lower,
+    flops=per_entry(0),
+    absence=Absence(fill=(None,), after=_after_window),
+    samples=(
+        Sample((_SCORES,), {"radius": 0}),
+        Sample((_SCORES,), {"radius": 2}),
+        Sample((_SCORES,), {"radius": 100}),
+    ),
+    errors=(
+        ErrorSample((TOKENS,), "takes [n, n]"),
+        ErrorSample((Shape(N, D),), "takes [n, n]"),
+    ),
+)
+
+
+# conv
+
+
+def _identity(np: Any, shape: tuple[int, ...]) -> Any:
+    kernel = np.zeros(shape)
+    kernel[..., shape[-1] // 2] = 1.0
+    return kernel
+
+
+def _conv_weights(attrs: Attrs) -> tuple[Weight, ...]:
+    return (
+        Weight(
+            name="kernel",
+            axes=("heads", "d", attrs["kernel"]),
+            cut=("first", "first", "centre"),
+            init=_identity,
+        ),
+    )
+
+
+def _conv_reference(frame: Frame, x: Value, kernel: int) -> Value:
+    np = frame.np
+    taps = np.broadcast_to(frame.weights["kernel"], (frame.d, kernel))
+    half = kernel // 2
+    rows = np.pad(frame.filled(x, 0.0), ((half, half), (0, 0)))
+    data = sum(rows[i : i + frame.n] * taps[:, i] for i in range(kernel))
+    return Value(data, x.present)
+
+
+def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    kernel = attrs["kernel"]
+    heads, width, tokens = b.heads(), b.width(), b.tokens()
+    channels = b.call("operator.mul", heads, width)
+    weight = b.method("expand", b.weight("kernel"), heads, width, kernel)
+    weight = b.method("reshape", weight, channels, 1, kernel)
+    rows = b.method("transpose", b.packed(x.node), -1, -2)  # [B, H, d, N]
+    rows = b.method("reshape", rows, -1, channels, tokens)
+    mixed = b.call(
+        "torch.nn.functional.conv1d",
+        rows,
+        weight,
+        padding=kernel // 2,
+        groups=channels,
+    )
+    mixed = b.method("reshape", mixed, -1, heads, width, tokens)
+    return b.unpacked(b.method("transpose", mixed, -1, -2))
+
+
+def _conv_flops(
+    sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
+) -> int:
+    return 2 * attrs["kernel"] * sizes.n * sizes.d
+
+
+CONV = Op(
+    name="conv",
+    doc="learned depthwise convolution over the tokens, centred; "
+    "the kernel starts as the identity",
+    source="So et al. 2021 (Primer)",
+    operands=("x",),
+    attrs=(
+        Attribute("kernel", "tokens it spans", minimum=1, maximum=MAX_KERNEL, odd=True),
+    ),
+    typing=_tokens_only,
+    weights=_conv_weights,
+    reference=_conv_reference,
+    lower=_conv_lower,
+    flops=_conv_flops,
+    absence=Absence(fill=(Fill(0.0, frozenset(("rows",))),), after=dirty),
+    samples=(
+        Sample((TOKENS,), {"kernel": 1}),
+        Sample((TOKENS,), {"kernel": 3}),
+        Sample((TOKENS,), {"kernel": 9}),
+    ),
+    errors=(
+        ErrorSample((_SCORES,), "takes [n, d]"),
+        ErrorSample((Shape(D, N),), "takes [n, d]"),
+    ),
+)
+
+OPS = (ROPE, ALIBI, WINDOW, CONV)

@@ -1,0 +1,288 @@
+"""Operations that bring rows together: products, distances, transposition, scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from azc.ops.contract import (
+    Absence,
+    Attrs,
+    Builder,
+    ErrorSample,
+    Fill,
+    Frame,
+    Op,
+    Operand,
+    Place,
+    Sample,
+    Sizes,
+    State,
+    TypeFault,
+    Value,
+)
+from azc.ops.rules import (
+    fill_row,
+    keep,
+    no_weights,
+    per_entry,
+    row_reduce,
+    same,
+)
+from azc.shapes import ALL_SHAPES, D, Dim, N, Shape
+
+__all__ = ["COSINE_EPS", "OPS"]
+
+COSINE_EPS = 1e-8  # torch.nn.functional.cosine_similarity: least norm of a row
+
+
+# transpose
+
+
+def _transpose_reference(frame: Frame, x: Value) -> Value:
+    return Value(x.data.T, x.present.T)
+
+
+def _transpose_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return b.method("transpose", x.node, -1, -2)
+
+
+def _after_transpose(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    swap: dict[Place, Place] = {"rows": "cols", "cols": "rows", "band": "band"}
+    zero = frozenset(swap[place] for place in states[0].zero)
+    return State(result, states[0].radius, zero)
+
+
+TRANSPOSE = Op(
+    name="transpose",
+    doc="rows become columns, written x.T",
+    source="torch.transpose(x, -1, -2)",
+    operands=("x",),
+    attrs=(),
+    typing=lambda x: x.T,
+    weights=no_weights,
+    reference=_transpose_reference,
+    lower=_transpose_lower,
+    flops=lambda sizes, shapes, result, attrs: 0,
+    absence=Absence(fill=(None,), after=_after_transpose),
+    samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
+    errors=(),
+)
+
+
+# scale
+
+
+def _scale_reference(frame: Frame, x: Value) -> Value:
+    return Value(x.data / frame.np.sqrt(float(frame.d)), x.present)
+
+
+def _scale_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    factor = b.call("operator.pow", b.width(), -0.5)
+    return b.call("torch.mul", x.node, factor)
+
+
+SCALE = Op(
+    name="scale",
+    doc="x / √d, d the width of one head",
+    source="Vaswani et al. 2017, equation 1",
+    operands=("x",),
+    attrs=(),
+    typing=same,
+    weights=no_weights,
+    reference=_scale_reference,
+    lower=_scale_lower,
+    flops=per_entry(1),
+    absence=Absence(fill=(None,), after=keep),
+    samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
+    errors=(),
+)
+
+
+# matmul
+
+
+def _matmul_type(a: Shape, b: Shape) -> Shape:
+    if a.cols is not b.rows:
+        hint = None
+        if a.cols is b.cols:
+            hint = "did you mean `{0} @ {1}.T`?"
+        elif a.rows is b.rows:
+            hint = "did you mean `{0}.T @ {1}`?"
+        message = f"{a} @ {b}: {a.cols} columns on the left, {b.rows} rows on the right"
+        raise TypeFault(message, hint)
+    return Shape(a.rows, b.cols)
+
+
+def _matmul_reference(frame: Frame, a: Value, b: Value) -> Value:
+    data = frame.filled(a, 0.0) @ frame.filled(b, 0.0)
+    return Value(data, frame.np.ones(data.shape, bool))
+
+
+def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+    return b.call("torch.matmul", x.node, y.node)
+
+
+def _product_flops(
+    sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
+) -> int:
+    rows, cols = result.sizes(sizes.n, sizes.d)
+    _, inner = shapes[0].sizes(sizes.n, sizes.d)
+    return 2 * rows * inner * cols
+
+
+MATMUL = Op(
+    name="matmul",
+    doc="matrix product, written a @ b",
+    source="torch.matmul",
+    operands=("a", "b"),
+    attrs=(),
+    typing=_matmul_type,
+    weights=no_weights,
+    reference=_matmul_reference,
+    lower=_matmul_lower,
+    flops=_product_flops,
+    absence=Absence(
+        fill=(fill_row(0.0), Fill(0.0, frozenset(("rows", "band")))), after=row_reduce
+    ),
+    samples=tuple(
+        Sample((Shape(a, b), Shape(b, c)), {}) for a in Dim for b in Dim for c in Dim
+    ),
+    errors=(
+        ErrorSample((Shape(N, D), Shape(N, D)), "columns on the left"),
+        ErrorSample((Shape(N, N), Shape(D, N)), "columns on the left"),
+    ),
+)
+
+
+# cosine, euclidean: every row of a with every row of b, over what both have present
+
+
+def _rows_type(a: Shape, b: Shape) -> Shape:
+    if a.cols is not b.cols:
+        hint = None
+        if a.cols is b.rows:
+            hint = "did you mean `{1}.T` on the right?"
+        elif a.rows is b.cols:
+            hint = "did you mean `{0}.T` on the left?"
+        raise TypeFault(f"rows of {a} and {b} have unlike lengths", hint)
+    return Shape(a.rows, b.rows)
+
+
+def _pairs(frame: Frame, a: Value, b: Value) -> tuple[Any, Any]:
+    """Rows of a and b as [i, j, f], 0 where either is absent."""
+    both = a.present[:, None, :] & b.present[None, :, :]
+    left = frame.np.where(both, a.data[:, None, :], 0.0)
+    right = frame.np.where(both, b.data[None, :, :], 0.0)
+    return left, right
+
+
+def _cosine_reference(frame: Frame, a: Value, b: Value) -> Value:
+    np = frame.np
+    left, right = _pairs(frame, a, b)
+    norms = [
+        np.maximum(np.sqrt((x * x).sum(-1)), COSINE_EPS) for x in (left, right)
+    ]
+    data = (left * right).sum(-1) / (norms[0] * norms[1])
+    return Value(data, np.ones(data.shape, bool))
+
+
+def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
+    left, right = _pairs(frame, a, b)
+    data = frame.np.sqrt(((left - right) ** 2).sum(-1))
+    return Value(data, frame.np.ones(data.shape, bool))
+
+
+def _lower_pairs(b: Builder, x: Operand, y: Operand) -> tuple[Any, Any]:
+    """As `_pairs`, for rows that lack unlike features because of a window."""
+    left = b.method("unsqueeze", x.node, -2)
+    right = b.method("unsqueeze", y.node, -3)
+    absent = []
+    for operand, dim in ((x, -2), (y, -3)):
+        present = b.present(operand)
+        if present is not None:
+            gone = b.call("torch.logical_not", present)
+            absent.append(b.method("unsqueeze", gone, dim))
+    gone = absent[0]
+    for other in absent[1:]:
+        gone = b.call("torch.logical_or", gone, other)
+    return (
+        b.call("torch.masked_fill", left, gone, 0.0),
+        b.call("torch.masked_fill", right, gone, 0.0),
+    )
+
+
+def _norm(b: Builder, node: Any, **kwargs: Any) -> Any:
+    return b.call("torch.linalg.vector_norm", node, dim=-1, **kwargs)
+
+
+def _windowed(x: Operand, y: Operand) -> bool:
+    return x.state.radius is not None or y.state.radius is not None
+
+
+def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+    if not _windowed(x, y):
+        unit = "torch.nn.functional.normalize"
+        left = b.call(unit, x.node, dim=-1, eps=COSINE_EPS)
+        right = b.call(unit, y.node, dim=-1, eps=COSINE_EPS)
+        return b.call("torch.matmul", left, b.method("transpose", right, -1, -2))
+    left, right = _lower_pairs(b, x, y)
+    dot = b.call("torch.sum", b.call("torch.mul", left, right), -1)
+    for rows in (left, right):
+        norm = b.call("torch.clamp", _norm(b, rows), min=COSINE_EPS)
+        dot = b.call("torch.div", dot, norm)
+    return dot
+
+
+def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+    if not _windowed(x, y):
+        # Without the shortcut through a product, which loses small distances.
+        mode = "donot_use_mm_for_euclid_dist"
+        return b.call("torch.cdist", x.node, y.node, p=2.0, compute_mode=mode)
+    left, right = _lower_pairs(b, x, y)
+    return _norm(b, b.call("torch.sub", left, right))
+
+
+def _pair_op(name: str, doc: str, source: str, reference: Any, lower: Any) -> Op:
+    return Op(
+        name=name,
+        doc=doc,
+        source=source,
+        operands=("a", "b"),
+        attrs=(),
+        typing=_rows_type,
+        weights=no_weights,
+        reference=reference,
+        lower=lower,
+        flops=lambda sizes, shapes, result, attrs: (
+            _product_flops(sizes, shapes, result, attrs) * 3 // 2
+        ),
+        absence=Absence(fill=(fill_row(0.0), fill_row(0.0)), after=row_reduce),
+        samples=tuple(
+            Sample((Shape(a, f), Shape(b, f)), {}) for a in Dim for b in Dim for f in Dim
+        ),
+        errors=(
+            ErrorSample((Shape(N, D), Shape(D, N)), "unlike lengths"),
+            ErrorSample((Shape(N, N), Shape(N, D)), "unlike lengths"),
+        ),
+    )
+
+
+OPS = (
+    TRANSPOSE,
+    SCALE,
+    MATMUL,
+    _pair_op(
+        "cosine",
+        "cosine similarity of every row of a with every row of b",
+        "Gao et al. 2022, table 1; torch.nn.functional.cosine_similarity",
+        _cosine_reference,
+        _cosine_lower,
+    ),
+    _pair_op(
+        "euclidean",
+        "Euclidean distance of every row of a from every row of b",
+        "Gao et al. 2022, table 1; torch.cdist",
+        _euclidean_reference,
+        _euclidean_lower,
+    ),
+)

@@ -1,0 +1,249 @@
+"""Operations over the last axis: reductions and normalisations of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from azc.ops.contract import (
+    Absence,
+    Attrs,
+    Builder,
+    Frame,
+    Op,
+    Operand,
+    Sample,
+    State,
+    Value,
+)
+from azc.ops.rules import (
+    fill_row,
+    no_weights,
+    one_column,
+    per_operand_entry,
+    row_reduce,
+    rows_only,
+    same,
+)
+from azc.shapes import ALL_SHAPES, N, Shape
+
+__all__ = ["LAYER_NORM_EPS", "NORMALIZE_EPS", "OPS", "RMS_NORM_EPS"]
+
+LAYER_NORM_EPS = 1e-5  # torch.nn.functional.layer_norm
+NORMALIZE_EPS = 1e-12  # torch.nn.functional.normalize
+RMS_NORM_EPS = 2.0**-23  # torch.nn.functional.rms_norm in float32, here in every type
+
+
+def _count(frame: Frame, x: Value) -> Any:
+    return frame.np.maximum(x.present.sum(-1, keepdims=True), 1)
+
+
+def _mean(frame: Frame, x: Value) -> Any:
+    return frame.filled(x, 0.0).sum(-1, keepdims=True) / _count(frame, x)
+
+
+def _reduced(frame: Frame, data: Any) -> Value:
+    return Value(data, frame.np.ones(data.shape, bool))
+
+
+def _sum_reference(frame: Frame, x: Value) -> Value:
+    return _reduced(frame, frame.filled(x, 0.0).sum(-1, keepdims=True))
+
+
+def _mean_reference(frame: Frame, x: Value) -> Value:
+    return _reduced(frame, _mean(frame, x))
+
+
+def _amax_reference(frame: Frame, x: Value) -> Value:
+    largest = frame.filled(x, -frame.np.inf).max(-1, keepdims=True)
+    some = x.present.any(-1, keepdims=True)
+    return _reduced(frame, frame.np.where(some, largest, 0.0))
+
+
+def _softmax_reference(frame: Frame, x: Value) -> Value:
+    np = frame.np
+    data = frame.filled(x, -np.inf)
+    some = x.present.any(-1, keepdims=True)
+    top = np.where(some, data.max(-1, keepdims=True), 0.0)
+    weight = np.exp(data - top)
+    total = np.where(some, weight.sum(-1, keepdims=True), 1.0)
+    return Value(np.where(x.present, weight / total, 0.0), x.present)
+
+
+def _normalize_reference(frame: Frame, x: Value) -> Value:
+    np = frame.np
+    norm = np.sqrt((frame.filled(x, 0.0) ** 2).sum(-1, keepdims=True))
+    return Value(x.data / np.maximum(norm, NORMALIZE_EPS), x.present)
+
+
+def _layer_norm_reference(frame: Frame, x: Value) -> Value:
+    np = frame.np
+    centred = x.data - _mean(frame, x)
+    variance = _mean(frame, Value(centred**2, x.present))
+    return Value(centred / np.sqrt(variance + LAYER_NORM_EPS), x.present)
+
+
+def _rms_norm_reference(frame: Frame, x: Value) -> Value:
+    square = _mean(frame, Value(x.data**2, x.present))
+    return Value(x.data / frame.np.sqrt(square + RMS_NORM_EPS), x.present)
+
+
+def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return b.call("torch.sum", x.node, -1, keepdim=True)
+
+
+def _present_count(b: Builder, x: Operand) -> Any | None:
+    present = b.present(x)
+    if present is None:
+        return None
+    count = b.call("torch.sum", present, -1, keepdim=True)
+    return b.call("torch.clamp", count, min=1)
+
+
+def _row_mean(b: Builder, node: Any, count: Any | None) -> Any:
+    if count is None:
+        return b.call("torch.mean", node, -1, keepdim=True)
+    return b.call("torch.div", b.call("torch.sum", node, -1, keepdim=True), count)
+
+
+def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return _row_mean(b, x.node, _present_count(b, x))
+
+
+def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return b.call("torch.amax", x.node, -1, keepdim=True)
+
+
+def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    weight = b.call("torch.softmax", x.node, -1)
+    return b.dropout(weight) if x.shape == Shape(N, N) else weight
+
+
+def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    return b.call("torch.nn.functional.normalize", x.node, dim=-1, eps=NORMALIZE_EPS)
+
+
+def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    count = _present_count(b, x)
+    centred = b.call("torch.sub", x.node, _row_mean(b, x.node, count))
+    present = b.present(x)
+    if present is not None:
+        absent = b.call("torch.logical_not", present)
+        centred = b.call("torch.masked_fill", centred, absent, 0.0)
+    variance = _row_mean(b, b.call("torch.square", centred), count)
+    scale = b.call("torch.rsqrt", b.call("torch.add", variance, LAYER_NORM_EPS))
+    return b.call("torch.mul", centred, scale)
+
+
+def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    square = _row_mean(b, b.call("torch.square", x.node), _present_count(b, x))
+    scale = b.call("torch.rsqrt", b.call("torch.add", square, RMS_NORM_EPS))
+    return b.call("torch.mul", x.node, scale)
+
+
+def _after_softmax(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    places = states[0].places & {"cols", "band"}
+    return State(result, states[0].radius, places)
+
+
+def _row_op(
+    name: str,
+    doc: str,
+    reference: Callable[..., Value],
+    lower: Callable[..., Any],
+    flops: int,
+    fill: float,
+    after: Callable[[tuple[State, ...], Shape, Attrs], State],
+    source: str,
+) -> Op:
+    return Op(
+        name=name,
+        doc=doc,
+        source=source,
+        operands=("x",),
+        attrs=(),
+        typing=one_column if after is row_reduce else same,
+        weights=no_weights,
+        reference=reference,
+        lower=lower,
+        flops=per_operand_entry(flops),
+        absence=Absence(fill=(fill_row(fill),), after=after),
+        samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
+        errors=(),
+    )
+
+
+_INF = float("inf")
+
+OPS = (
+    _row_op(
+        "softmax",
+        "eˣ over its row's sum; a row with nothing present is all zero",
+        _softmax_reference,
+        _softmax_lower,
+        8,
+        -_INF,
+        _after_softmax,
+        "torch.nn.functional.softmax(x, -1)",
+    ),
+    _row_op(
+        "normalize",
+        "x over its row's Euclidean norm (at least 1e-12)",
+        _normalize_reference,
+        _normalize_lower,
+        3,
+        0.0,
+        rows_only,
+        "torch.nn.functional.normalize(x, dim=-1)",
+    ),
+    _row_op(
+        "layer_norm",
+        "row with mean 0 and variance 1 (eps 1e-5), no learned weights",
+        _layer_norm_reference,
+        _layer_norm_lower,
+        8,
+        0.0,
+        rows_only,
+        "Ba et al. 2016; torch.nn.functional.layer_norm over the last axis",
+    ),
+    _row_op(
+        "rms_norm",
+        "x over its row's root mean square (eps 2⁻²³), no learned weights",
+        _rms_norm_reference,
+        _rms_norm_lower,
+        4,
+        0.0,
+        rows_only,
+        "Zhang and Sennrich 2019; torch.nn.functional.rms_norm over the last axis",
+    ),
+    _row_op(
+        "sum",
+        "sum of the row",
+        _sum_reference,
+        _sum_lower,
+        1,
+        0.0,
+        row_reduce,
+        "torch.sum(x, -1, keepdim=True)",
+    ),
+    _row_op(
+        "mean",
+        "mean of the row",
+        _mean_reference,
+        _mean_lower,
+        1,
+        0.0,
+        row_reduce,
+        "torch.mean(x, -1, keepdim=True)",
+    ),
+    _row_op(
+        "amax",
+        "largest entry of the row",
+        _amax_reference,
+        _amax_lower,
+        1,
+        -_INF,
+        row_reduce,
+        "torch.amax(x, -1, keepdim=True)",
+    ),
+)

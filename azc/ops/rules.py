@@ -1,0 +1,148 @@
+"""Type, absence and cost rules that several operations share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from azc.ops.contract import (
+    ALL_PLACES,
+    Attrs,
+    Fill,
+    Frame,
+    Sizes,
+    State,
+    TypeFault,
+    Value,
+    Weight,
+)
+from azc.shapes import ONE, Shape
+
+__all__ = [
+    "EVERYWHERE",
+    "IN_ROW",
+    "dirty",
+    "each",
+    "fill_row",
+    "keep",
+    "meet",
+    "no_weights",
+    "one_column",
+    "per_entry",
+    "per_operand_entry",
+    "row_reduce",
+    "rows_only",
+    "same",
+]
+
+EVERYWHERE = ALL_PLACES
+IN_ROW = frozenset(("cols", "band"))  # the absent entries within one row
+
+def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
+    """The operation has nothing to learn."""
+    return ()
+
+
+# Types
+
+
+def same(x: Shape) -> Shape:
+    """[a, b] → [a, b]."""
+    return x
+
+
+def one_column(x: Shape) -> Shape:
+    """[a, b] → [a, 1]."""
+    return Shape(x.rows, ONE)
+
+
+def meet(a: Shape, b: Shape) -> Shape:
+    """Elementwise, broadcast over 1."""
+    result = a.broadcast(b)
+    if result is None:
+        hint = "`{1}.T` has the type " + str(b.T) if a.broadcast(b.T) else None
+        raise TypeFault(f"{a} and {b} do not meet: only 1 broadcasts", hint)
+    return result
+
+
+# Absence
+
+
+def keep(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    """Present where all operands are; 0 where every operand has that axis and is 0."""
+    radii = [s.radius for s in states if s.radius is not None]
+    radius = min(radii, default=None)
+    zero = frozenset.intersection(*(s.zero for s in states))
+    if any(s.shape.rows is not result.rows for s in states):
+        zero -= {"rows"}
+    if any(s.shape.cols is not result.cols for s in states):
+        zero -= {"cols"}
+    if any(s.radius != radius for s in states):
+        zero -= {"band"}
+    return State(result, radius, zero)
+
+
+def dirty(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    """Present where all operands are; anything may stand in absent entries."""
+    return State(result, keep(states, result, attrs).radius, frozenset())
+
+
+def row_reduce(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    """A contraction or reduction over the row: all of the result is present."""
+    return State(result, None, frozenset())
+
+
+def rows_only(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    """As `keep`, with 0 known at most in absent rows."""
+    kept = keep(states, result, attrs)
+    return State(result, kept.radius, kept.zero & {"rows"})
+
+
+# Reference
+
+
+def each(function: Callable[..., Any]) -> Callable[..., Value]:
+    """The reference of an elementwise operation `function(np, *arrays)`."""
+
+    def reference(frame: Frame, *values: Value) -> Value:
+        present = values[0].present
+        for value in values[1:]:
+            present = present & value.present
+        data = function(frame.np, *(value.data for value in values))
+        return Value(data, present)
+
+    return reference
+
+
+# Cost
+
+
+def per_entry(count: int) -> Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]:
+    """`count` floating point operations for each entry of the result."""
+
+    def flops(
+        sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
+    ) -> int:
+        rows, cols = result.sizes(sizes.n, sizes.d)
+        return count * rows * cols
+
+    return flops
+
+
+def per_operand_entry(
+    count: int,
+) -> Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]:
+    """`count` floating point operations for each entry of the first operand."""
+
+    def flops(
+        sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
+    ) -> int:
+        rows, cols = shapes[0].sizes(sizes.n, sizes.d)
+        return count * rows * cols
+
+    return flops
+
+
+def fill_row(value: float) -> Fill:
+    """`value` in the absent entries of each row."""
+    return Fill(value, IN_ROW)
