@@ -40,23 +40,23 @@ test: $(DEV)
 check:
 	@$(MAKE) --no-print-directory -k lint format-check types layers tests
 
-lint: | $(BIN)/python
+lint: | $(BIN)/pytest
 	@echo "==> lint"
 	@$(BIN)/ruff check .
 
-format-check: | $(BIN)/python
+format-check: | $(BIN)/pytest
 	@echo "==> format"
 	@$(BIN)/ruff format --check .
 
-types: | $(BIN)/python
+types: | $(BIN)/pytest
 	@echo "==> types"
 	@$(BIN)/mypy
 
-layers: | $(BIN)/python
+layers: | $(BIN)/pytest
 	@echo "==> layers"
 	@$(BIN)/lint-imports --no-logo
 
-tests: | $(BIN)/python
+tests: | $(BIN)/pytest
 	@echo "==> tests"
 	@$(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
@@ -81,6 +81,9 @@ $(DEV): pyproject.toml constraints.txt | $(BIN)/python
 	@echo "==> installing azc and what its tests need into $(VENV) (a minute or two)"
 	@$(PIP) -e '.[dev]'
 	@touch $(RUNTIME) $@
+
+$(BIN)/pytest:
+	@echo "$(VENV) lacks what the checks need: make test installs it" >&2; exit 1
 
 $(BIN)/python:
 	@for python in $(or $(PYTHON),python3 python3.11 python3.12 python3.13 python); do \
