@@ -1,9 +1,203 @@
-"""Comments: from where they stand to the node that they describe."""
+"""Comments and blank lines: from where they stand to the node that they describe.
+
+A comment at the end of a line belongs to what ends there, a comment on its own line to
+what follows it, or else to the end of the block, list or call around it. A comment in
+the middle of an expression goes above the statement, or above the argument, it is in.
+"""
+
 from __future__ import annotations
 
+import re
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any, TypeVar
+
 from azc.syntax import ast
+from azc.syntax.operators import operator
+
+__all__ = ["attach"]
+
+_BLOCKS = (
+    ast.File,
+    ast.Attention,
+    ast.Model,
+    ast.Space,
+    ast.Layers,
+    ast.Repeat,
+    ast.Block,
+)
+_BRACKETS = (ast.List, ast.Layer, ast.Import)
+_AnyNode = TypeVar("_AnyNode", bound=ast.Node)
+
+
+def _start(node: ast.Node) -> int:
+    return node.span.start
+
+
+@cache
+def _fields_of(kind: Any) -> tuple[str, ...]:
+    skipped = {"span", "name_span", "comments", "depth"}
+    return tuple(f.name for f in fields(kind) if f.name not in skipped)
+
+
+def _fields(node: Any) -> tuple[str, ...]:
+    return _fields_of(type(node))
+
+
+def _parts(node: ast.Node) -> list[ast.Node]:
+    """The nodes directly below `node`, in the order of the text."""
+    found: list[ast.Node] = []
+    for name in _fields(node):
+        value = getattr(node, name)
+        if isinstance(value, ast.Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found.extend(value)
+    return sorted(found, key=_start)
+
+
+def _in_brackets(node: ast.Node) -> bool:
+    """Whether `node` is printed as elements in brackets, which can carry comments."""
+    if isinstance(node, ast.Apply):
+        return operator(node) is None
+    return isinstance(node, _BRACKETS)
+
+
+class _Attach:
+    def __init__(self, file: ast.File) -> None:
+        self.file = file
+        self.source = file.span.source
+        self.text = self.source.text
+        found = re.finditer(r"#[^\n]*|\{", self.text)
+        self.braces = [m.start() for m in found if m.group() == "{"]
+        self.parts: dict[int, list[ast.Node]] = {}
+        self.before: dict[int, list[str]] = defaultdict(list)
+        self.hoisted: dict[int, list[str]] = defaultdict(list)
+        self.after: dict[int, str] = {}
+        self.closing: dict[int, list[str]] = defaultdict(list)
+
+    def parts_of(self, node: ast.Node) -> list[ast.Node]:
+        if id(node) not in self.parts:
+            self.parts[id(node)] = _parts(node)
+        return self.parts[id(node)]
+
+    def blank_above(self, offset: int) -> list[str]:
+        line = self.source.position(offset)[0]
+        return [""] if line > 1 and not self.source.line(line - 1).strip() else []
+
+    def same_line(self, start: int, end: int) -> bool:
+        return self.text.find("\n", start, end) < 0
+
+    def place(self, offset: int, text: str) -> None:
+        """Finds the innermost node around a comment, and hands it the comment."""
+        owner: ast.Node = self.file
+        carrier: ast.Node = self.file  # the innermost node with a line of its own
+        while True:
+            parts = self.parts_of(owner)
+            index = bisect_right(parts, offset, key=_start)
+            if not index or parts[index - 1].span.end <= offset:
+                break
+            if isinstance(owner, _BLOCKS) or _in_brackets(owner):
+                carrier = parts[index - 1]
+            owner = parts[index - 1]
+        previous = parts[index - 1] if index else None
+        following = parts[index] if index < len(parts) else None
+        if isinstance(owner, _BLOCKS):
+            self.in_block(owner, previous, following, offset, text)
+        elif _in_brackets(owner):
+            self.between(owner, previous, following, offset, text)
+        else:
+            self.hoisted[id(carrier)].append(text)
+
+    def in_block(
+        self,
+        block: ast.Node,
+        previous: ast.Node | None,
+        following: ast.Node | None,
+        offset: int,
+        text: str,
+    ) -> None:
+        if not isinstance(block, ast.File):
+            brace = self.braces[bisect_left(self.braces, block.span.start)]
+            if offset < brace:
+                self.in_params(block, previous, following, offset, text)
+                return
+            if previous is not None and previous.span.start < brace:
+                previous = None  # a parameter, or a count
+            if previous is None and self.same_line(brace, offset):
+                self.after[id(block)] = text
+                return
+        self.between(block, previous, following, offset, text)
+
+    def in_params(
+        self,
+        block: ast.Node,
+        previous: ast.Node | None,
+        following: ast.Node | None,
+        offset: int,
+        text: str,
+    ) -> None:
+        if isinstance(following, ast.Param) or (
+            previous is not None and self.same_line(previous.span.end, offset)
+        ):
+            self.between(block, previous, following, offset, text)
+        else:  # `closing` is that of the body
+            self.hoisted[id(previous or block)].append(text)
+
+    def between(
+        self,
+        owner: ast.Node,
+        previous: ast.Node | None,
+        following: ast.Node | None,
+        offset: int,
+        text: str,
+    ) -> None:
+        if previous is not None and self.same_line(previous.span.end, offset):
+            if isinstance(previous, _BLOCKS) and "\n" in previous.span.text:
+                self.closing[id(previous)].append(text)
+            else:
+                self.after[id(previous)] = text
+            return
+        lines = [*self.blank_above(offset), text]
+        if following is not None:
+            self.before[id(following)].extend(lines)
+        elif isinstance(owner, ast.Layer) and not owner.args:
+            self.hoisted[id(owner)].append(text)
+        else:
+            self.closing[id(owner)].extend(lines)
+
+    def rebuild(self, node: _AnyNode, in_block: bool = False) -> _AnyNode:
+        """The node with its comments, and the nodes below with theirs."""
+        changes: dict[str, Any] = {}
+        block = isinstance(node, _BLOCKS)
+        for name in _fields(node):
+            value = getattr(node, name)
+            new: Any = value
+            if isinstance(value, ast.Node):
+                new = self.rebuild(value)
+            elif isinstance(value, tuple):
+                new = tuple(self.rebuild(part, block) for part in value)
+                if all(a is b for a, b in zip(new, value, strict=True)):
+                    new = value
+            if new is not value:
+                changes[name] = new
+        key = id(node)
+        before = list(self.before.get(key, ()))
+        if in_block and not isinstance(node, ast.Param):
+            before.extend(self.blank_above(node.span.start))
+        before.extend(self.hoisted.get(key, ()))
+        closing = self.closing.get(key, ())
+        comments = ast.Comments(tuple(before), self.after.get(key), tuple(closing))
+        if comments != ast.NO_COMMENTS:
+            changes["comments"] = comments
+        return replace(node, **changes) if changes else node
 
 
 def attach(file: ast.File, comments: list[tuple[int, str]]) -> ast.File:
-    """stub"""
-    return file
+    """The file with each comment (offset, text) moved to the node that it describes."""
+    work = _Attach(file)
+    for offset, text in comments:
+        work.place(offset, text.rstrip())
+    return work.rebuild(file)

@@ -331,7 +331,9 @@ def _expected(kinds: set[str]) -> str | None:
     return f"expected {', '.join(words[:-1])} or {words[-1]}"
 
 
-def _unexpected(source: Source, error: UnexpectedInput, open_: list[Token]) -> Diagnostic:
+def _unexpected(
+    source: Source, error: UnexpectedInput, open_: list[Token]
+) -> Diagnostic:
     if isinstance(error, UnexpectedCharacters):
         start = error.pos_in_stream or 0
         span = source.span(start, start + 1)

@@ -1,0 +1,17 @@
+"""Differences between two programs as text."""
+
+from __future__ import annotations
+
+import difflib
+
+__all__ = ["text_diff"]
+
+
+def text_diff(old: str, new: str, old_name: str, new_name: str) -> str:
+    """A unified diff of two texts; empty if they are the same."""
+    lines = []
+    for line in difflib.unified_diff(
+        old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""
+    ):
+        lines.append(line + "\n")
+    return "".join(lines)

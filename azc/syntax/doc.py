@@ -1,0 +1,226 @@
+"""A small document printer, after Wadler's "A prettier printer" (2003).
+
+    doc = str | Line(flat, hard) | Concat(parts) | Indent(doc) | Group(doc)
+        | Either(broken, flat) | Suffix(text) | Own(text)
+
+A group is printed on one line if it fits there, else each of its own lines breaks. A
+comment (`Suffix`, at the end of its line, or `Own`, a line of its own) breaks every
+group around it and takes no width. Nothing recurses: documents may be deep and long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+__all__ = [
+    "HARD",
+    "LINE",
+    "SOFT",
+    "Concat",
+    "Doc",
+    "Either",
+    "Group",
+    "Indent",
+    "Line",
+    "Own",
+    "Suffix",
+    "concat",
+    "flat",
+    "group",
+    "indent",
+    "render",
+]
+
+WIDTH = 88
+STEP = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line break, or `flat` where its group is on one line (never if `hard`)."""
+
+    flat: str
+    hard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Either:
+    """One text where the group is broken, another where it is on one line."""
+
+    broken: str
+    flat: str
+
+
+@dataclass(frozen=True, slots=True)
+class Suffix:
+    """A comment for the end of the line, whatever code still follows on it."""
+
+    text: str
+    hard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A comment that stands where it is put."""
+
+    text: str
+    hard: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """Documents one after the other."""
+
+    parts: tuple[Doc, ...]
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Indent:
+    """A document whose lines start one step further right."""
+
+    doc: Doc
+    hard: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A document that is printed on one line if it fits."""
+
+    doc: Doc
+    hard: bool
+
+
+Doc = str | Line | Either | Suffix | Own | Concat | Indent | Group
+
+LINE = Line(" ")
+SOFT = Line("")
+HARD = Line("", hard=True)
+
+
+def _hard(doc: Doc) -> bool:
+    return not isinstance(doc, str | Either) and doc.hard
+
+
+def concat(parts: Iterable[Doc]) -> Doc:
+    """The documents one after the other."""
+    parts = tuple(parts)
+    return Concat(parts, any(map(_hard, parts)))
+
+
+def indent(*parts: Doc) -> Doc:
+    """The documents, one step further right."""
+    doc = concat(parts)
+    return Indent(doc, _hard(doc))
+
+
+def group(*parts: Doc) -> Doc:
+    """The documents, on one line if they fit."""
+    doc = concat(parts)
+    return Group(doc, _hard(doc))
+
+
+_Todo = tuple[int, bool, Doc]  # indentation, whether its group is broken, what to print
+
+
+def _fits(room: int, doc: Doc, rest: list[_Todo]) -> bool:
+    """Whether `doc` on one line, and what follows up to a line break, take `room`."""
+    todo: list[tuple[bool, Doc]] = [(False, doc)]
+    following = len(rest)
+    while room >= 0:
+        if not todo:
+            if not following:
+                return True
+            following -= 1
+            todo.append(rest[following][1:])
+        broken, item = todo.pop()
+        if isinstance(item, str):
+            room -= len(item)
+        elif isinstance(item, Line):
+            if broken or item.hard:
+                return True
+            room -= len(item.flat)
+        elif isinstance(item, Either):
+            room -= len(item.broken if broken else item.flat)
+        elif isinstance(item, Concat):
+            todo.extend((broken, part) for part in reversed(item.parts))
+        elif isinstance(item, Indent | Group):
+            todo.append((broken, item.doc))
+    return False
+
+
+class _Page:
+    """The text printed so far."""
+
+    def __init__(self) -> None:
+        self.out: list[str] = []
+        self.column = 0
+        self.margin = 0  # spaces owed to the line, written with its first text
+        self.suffix = ""
+
+    def write(self, text: str) -> None:
+        if not text:
+            return
+        if self.margin:
+            self.out.append(" " * self.margin)
+            self.margin = 0
+        self.out.append(text)
+        self.column += len(text)
+
+    def flush(self) -> None:
+        if self.suffix:
+            self.write("  " + self.suffix)
+            self.suffix = ""
+
+    def newline(self, margin: int) -> None:
+        self.flush()
+        self.out.append("\n")
+        self.column = self.margin = margin
+
+
+def render(doc: Doc, width: int = WIDTH) -> str:
+    """The text of a document, broken so that lines fit `width` where they can."""
+    page = _Page()
+    todo: list[_Todo] = [(0, True, doc)]
+    while todo:
+        margin, broken, item = todo.pop()
+        if isinstance(item, str):
+            page.write(item)
+        elif isinstance(item, Line):
+            if broken or item.hard:
+                page.newline(margin)
+            else:
+                page.write(item.flat)
+        elif isinstance(item, Either):
+            page.write(item.broken if broken else item.flat)
+        elif isinstance(item, Concat):
+            todo.extend((margin, broken, part) for part in reversed(item.parts))
+        elif isinstance(item, Indent):
+            todo.append((margin + STEP, broken, item.doc))
+        elif isinstance(item, Group):
+            breaks = item.hard or not _fits(width - page.column, item.doc, todo)
+            todo.append((margin, breaks, item.doc))
+        elif isinstance(item, Own):
+            page.write(item.text)
+        else:
+            page.suffix = item.text
+    page.flush()
+    return "".join(page.out)
+
+
+def flat(doc: Doc) -> str:
+    """The text of a document on one line, without its comments."""
+    out: list[str] = []
+    todo: list[Doc] = [doc]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            out.append(item)
+        elif isinstance(item, Line | Either):
+            out.append(item.flat)
+        elif isinstance(item, Concat):
+            todo.extend(reversed(item.parts))
+        elif isinstance(item, Indent | Group):
+            todo.append(item.doc)
+    return "".join(out)

@@ -1,0 +1,354 @@
+"""The canonical text of a syntax tree, which `azc fmt` writes.
+
+Four spaces, 88 columns (comments not counted), one statement a line, one blank line
+between declarations (none between imports unless the author left one). What doesn't fit
+goes in brackets, one element a line with a comma after each, or one operand a line with
+its operator before it. Inside a body the author's blank lines are kept, at most one in
+a row and none at its ends. A body with nothing in it is `{}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from azc.diagnostics import Diagnostic, DiagnosticError, InternalError
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.doc import (
+    HARD,
+    LINE,
+    SOFT,
+    Doc,
+    Either,
+    Own,
+    Suffix,
+    concat,
+    flat,
+    group,
+    indent,
+    render,
+)
+from azc.syntax.operators import UNARY, operator, precedence
+from azc.syntax.parse import MAX_DEPTH, MAX_TEXT, parse
+
+__all__ = ["format_expr", "format_file", "format_text"]
+
+
+def _tidy(lines: Sequence[str], first: bool) -> list[str]:
+    """The lines with at most one blank line in a row, and none on top if `first`."""
+    tidy: list[str] = []
+    for line in lines:
+        if line or (tidy[-1] if tidy else not first):
+            tidy.append(line)
+    return tidy
+
+
+def _own_lines(lines: Sequence[str]) -> list[Doc]:
+    parts: list[Doc] = []
+    for line in lines:
+        parts.extend((Own(line), HARD) if line else (HARD,))
+    return parts
+
+
+def _closing(lines: Sequence[str], empty: bool) -> list[Doc]:
+    """The comments before a closing bracket, each after a line break."""
+    tidy = _tidy(lines, first=empty)
+    while tidy and not tidy[-1]:
+        tidy.pop()
+    return [part for line in tidy for part in ((HARD, Own(line)) if line else (HARD,))]
+
+
+def _suffix(node: ast.Node) -> list[Doc]:
+    return [Suffix(node.comments.after)] if node.comments.after else []
+
+
+def _nesting(text: str) -> int:
+    depth = deepest = 0
+    for char in text:
+        if char in "([":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]":
+            depth -= 1
+    return deepest
+
+
+class _Printer:
+    """Turns nodes into documents.
+
+    A comment on a node that is printed in the middle of a line (after a mutation, say)
+    is a stray: it goes above the statement, or the bracketed element, around it.
+    """
+
+    def __init__(self) -> None:
+        self.strays: list[str] = []
+
+    def carry(self, node: ast.Node) -> tuple[list[str], Doc]:
+        """The comment lines for above `node`, and its document."""
+        outer, self.strays = self.strays, []
+        body = self.content(node)
+        above = [*node.comments.before, *self.strays]
+        self.strays = outer
+        return above, body
+
+    def inner(self, node: ast.Node) -> Doc:
+        """A part in the middle of a line: its comments are strays."""
+        self.stray(node)
+        return self.content(node)
+
+    def stray(self, node: ast.Node) -> None:
+        self.strays.extend(filter(None, node.comments.before))
+        self.strays.extend(filter(None, [node.comments.after]))
+
+    def content(self, node: ast.Node) -> Doc:
+        """A node without its own comments (but `closing`)."""
+        match node:
+            case ast.Name():
+                return node.id
+            case ast.Number():
+                return node.text
+            case ast.Boolean():
+                return "true" if node.value else "false"
+            case ast.List():
+                return self.brackets("[", node.items, "]", node.comments.closing)
+            case ast.Range():
+                return self.range(node)
+            case ast.Attr():
+                return concat((node.name, " = ", self.inner(node.value)))
+            case ast.Apply() if operator(node):
+                return group(self.operation(node))
+            case ast.Apply():
+                elements = (*node.args, *node.attrs)
+                call = self.brackets("(", elements, ")", node.comments.closing)
+                return concat((node.op, call))
+            case ast.Bind():
+                return concat((node.name, " = ", self.right_side(node.value)))
+            case ast.Return():
+                return concat(("return ", self.right_side(node.value)))
+            case ast.Setting():
+                return concat((node.name, " = ", self.inner(node.value)))
+            case ast.Param():
+                return node.name
+            case ast.ImportName():
+                return f"{node.name} as {node.alias}" if node.alias else node.name
+            case _:
+                return self.line_like(node)
+
+    def line_like(self, node: ast.Node) -> Doc:
+        """A declaration, a layer, or a block."""
+        match node:
+            case ast.Import():
+                return self.import_(node)
+            case ast.Attention():
+                params = self.brackets("(", node.params, ")")
+                return self.block(node, node.body, "attention ", node.name, params)
+            case ast.Model():
+                return self.block(node, node.items, f"model {node.name}")
+            case ast.Space():
+                return self.block(node, node.items, f"space {node.name}")
+            case ast.Layers():
+                return self.block(node, node.items, "layers")
+            case ast.Repeat():
+                count = self.inner(node.count)
+                return self.block(node, node.items, "repeat ", count)
+            case ast.Block():
+                return self.block(node, node.items, node.name)
+            case ast.Layer():
+                if not node.args:
+                    self.strays.extend(filter(None, node.comments.closing))
+                    return node.name
+                args = self.brackets("(", node.args, ")", node.comments.closing)
+                return concat((node.name, args))
+            case _:
+                raise InternalError(f"no way to print {type(node).__name__}")
+
+    # Brackets
+
+    def elements(self, nodes: Sequence[ast.Node], closing: Sequence[str]) -> list[Doc]:
+        parts: list[Doc] = []
+        for index, node in enumerate(nodes):
+            above, body = self.carry(node)
+            if not any(above):
+                above = []
+            above = _tidy(above, first=not index)
+            while above and not above[-1]:
+                above.pop()
+            if index:
+                parts.append(LINE)
+            comma: Doc = "," if index < len(nodes) - 1 else Either(",", "")
+            parts.extend((*_own_lines(above), body, comma, *_suffix(node)))
+        parts.extend(_closing(closing, not nodes)[0 if nodes else 1 :])
+        return parts
+
+    def brackets(
+        self,
+        open_: str,
+        nodes: Sequence[ast.Node],
+        close: str,
+        closing: Sequence[str] = (),
+    ) -> Doc:
+        if not nodes and not any(closing):
+            return open_ + close
+        elements = self.elements(nodes, closing)
+        return group(open_, indent(SOFT, *elements), SOFT, close)
+
+    def import_(self, node: ast.Import) -> Doc:
+        names = self.elements(node.names, node.comments.closing)
+        brackets = (Either("(", ""), indent(SOFT, *names), SOFT, Either(")", ""))
+        return group(f"from {node.module} import ", *brackets)
+
+    def range(self, node: ast.Range) -> Doc:
+        low, high = flat(self.inner(node.low)), flat(self.inner(node.high))
+        dots = " .. " if low.endswith(".") or high.startswith(".") else ".."
+        return low + dots + high
+
+    # Operators
+
+    def right_side(self, node: ast.Expr) -> Doc:
+        """The right of `=` or `return`: a chain that breaks is put in parentheses."""
+        self.stray(node)
+        found = operator(node)
+        if not isinstance(node, ast.Apply) or not found or found.fixity != "infix":
+            return self.content(node)
+        chain = self.operation(node)
+        if _nesting(flat(chain)) + 2 > MAX_DEPTH:  # no room for a bracket more
+            return flat(chain) if not _has_comments(chain) else chain
+        return group(Either("(", ""), indent(SOFT, chain), SOFT, Either(")", ""))
+
+    def operation(self, node: ast.Apply) -> Doc:
+        """An operation with its symbol; an infix chain breaks before each operator."""
+        self.strays.extend(filter(None, node.comments.closing))
+        found = operator(node)
+        assert found is not None
+        first = node.args[0]
+        if found.fixity == "prefix":
+            return concat((found.symbol, self.operand(first, UNARY)))
+        if found.fixity == "postfix":
+            operand = self.operand(first, found.precedence)
+            gap = " " if flat(operand).endswith(".") else ""  # `1..T` is a range
+            return concat((operand, gap, found.symbol))
+        spine = [(found.symbol, node.args[1])]
+        while True:
+            before = operator(first)
+            if not before or before.precedence != found.precedence:
+                break
+            assert isinstance(first, ast.Apply)
+            self.stray(first)
+            self.strays.extend(filter(None, first.comments.closing))
+            spine.append((before.symbol, first.args[1]))
+            first = first.args[0]
+        parts: list[Doc] = [self.operand(first, found.precedence)]
+        for symbol, operand_ in reversed(spine):
+            doc = self.operand(operand_, found.precedence + 1)
+            parts.extend((LINE, f"{symbol} ", doc))
+        return concat(parts)
+
+    def operand(self, node: ast.Expr, least: int) -> Doc:
+        """An operand, in parentheses if it binds less tight than `least`."""
+        self.stray(node)
+        found = operator(node)
+        if not isinstance(node, ast.Apply) or not found:
+            return self.content(node)
+        doc = self.operation(node)
+        if precedence(node) < least:
+            return group("(", indent(SOFT, doc), SOFT, ")")
+        return group(indent(doc)) if found.fixity == "infix" else doc
+
+    # Bodies
+
+    def block(self, node: ast.Node, items: Sequence[ast.Node], *header: Doc) -> Doc:
+        parts: list[Doc] = [HARD, *self.lines(items)] if items else []
+        parts.extend(_closing(node.comments.closing, not items))
+        if not parts:
+            return concat((*header, " {}", *_suffix(node)))
+        return concat((*header, " {", *_suffix(node), indent(*parts), HARD, "}"))
+
+    def lines(self, items: Sequence[ast.Node]) -> list[Doc]:
+        parts: list[Doc] = []
+        for index, item in enumerate(items):
+            above, body = self.carry(item)
+            if index:
+                parts.append(HARD)
+            parts.extend((*_own_lines(_tidy(above, first=not index)), body))
+            parts.extend(() if isinstance(item, _WITH_BODY) else _suffix(item))
+        return parts
+
+    def file(self, file: ast.File) -> Doc:
+        parts: list[Doc] = []
+        previous: ast.Declaration | None = None
+        for item in file.declarations:
+            above, body = self.carry(item)
+            above = _tidy(above, first=previous is None)
+            if previous is not None:
+                parts.append(HARD)
+                imports = isinstance(item, ast.Import) and isinstance(
+                    previous, ast.Import
+                )
+                if not imports and not (above and not above[0]):
+                    parts.append(HARD)
+            parts.extend((*_own_lines(above), body))
+            parts.extend(() if isinstance(item, _WITH_BODY) else _suffix(item))
+            previous = item
+        closing = _closing(file.comments.closing, empty=True)
+        if previous is not None and closing:
+            closing = [HARD, *closing]
+        elif closing:
+            closing = closing[1:]
+        return concat((*parts, *closing))
+
+
+_WITH_BODY = (
+    ast.Attention,
+    ast.Model,
+    ast.Space,
+    ast.Layers,
+    ast.Repeat,
+    ast.Block,
+)
+
+
+def _has_comments(doc: Doc) -> bool:
+    return not isinstance(doc, str | Either) and doc.hard
+
+
+def format_file(file: ast.File) -> str:
+    """The canonical text of a tree (parsed or made by mutation), with its comments."""
+    text = render(_Printer().file(file))
+    return text + "\n" if text else ""
+
+
+def format_expr(expr: ast.Expr | ast.Value) -> str:
+    """An expression or value on one line, without comments."""
+    return flat(_Printer().content(expr))
+
+
+def _comments(text: str) -> Counter[str]:
+    return Counter(comment.rstrip() for comment in re.findall(r"#[^\n]*", text))
+
+
+def format_text(source: Source) -> str:
+    """The canonical text of a file.
+
+    Raises `DiagnosticError` if the file doesn't parse, and `InternalError` if the
+    canonical text were another program, not stable, or short of a comment.
+    """
+    file = parse(source)
+    text = format_file(file)
+    if len(text) > MAX_TEXT:
+        message = f"the formatted file has {len(text):,} characters; at most "
+        message += f"{MAX_TEXT:,} do"
+        raise DiagnosticError([Diagnostic("AZG501", message, source.span(0, 1))])
+    try:
+        again = parse(Source(source.name, text))
+    except DiagnosticError as error:
+        message = f"formatted {source.name} doesn't parse: {error}"
+        raise InternalError(message) from error
+    if again != file:
+        raise InternalError(f"formatting {source.name} changed its meaning")
+    if format_file(again) != text:
+        raise InternalError(f"formatting {source.name} twice gives two texts")
+    if _comments(text) != _comments(source.text):
+        raise InternalError(f"formatting {source.name} lost a comment")
+    return text
