@@ -1,0 +1,1 @@
+"""Names, types, models and spaces: from syntax tree to checked program."""

@@ -1,0 +1,51 @@
+"""Where the checks of one file put what they find."""
+
+from __future__ import annotations
+
+from azc.diagnostics import Diagnostic, nearest
+from azc.source import Span
+
+__all__ = ["Findings"]
+
+
+class Findings:
+    """Diagnostics in the order found; at most a hundred are kept."""
+
+    LIMIT = 100
+
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+
+    def error(
+        self, code: str, message: str, span: Span | None, help: str | None = None
+    ) -> None:
+        """Adds an error."""
+        self._add(Diagnostic(code, message, span, help))
+
+    def warn(
+        self, code: str, message: str, span: Span | None, help: str | None = None
+    ) -> None:
+        """Adds a warning."""
+        self._add(Diagnostic(code, message, span, help, "warning"))
+
+    def unknown(
+        self, code: str, what: str, name: str, known: list[str], span: Span
+    ) -> None:
+        """Adds an error for a name that is none of `known`, with the nearest one."""
+        near = nearest(name, known)
+        if near:
+            help_: str | None = f"did you mean `{near}`?"
+        elif known and len(known) <= 12:
+            help_ = f"known: {', '.join(known)}"
+        else:
+            help_ = None
+        self.error(code, f"unknown {what} `{name}`", span, help_)
+
+    def _add(self, diagnostic: Diagnostic) -> None:
+        if len(self.found) < self.LIMIT:
+            self.found.append(diagnostic)
+
+    @property
+    def errors(self) -> list[Diagnostic]:
+        """The errors alone."""
+        return [d for d in self.found if d.severity == "error"]

@@ -1,0 +1,264 @@
+"""Models: settings and layers (AZG3xx; limits AZG504, AZG505)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from azc.check.collect import Findings
+from azc.check.params import model_parameters
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    ConvUse,
+    LayerSpec,
+    ModelSpec,
+)
+from azc.check.values import (
+    Choice,
+    Kind,
+    OddWhole,
+    OneOrMore,
+    Real,
+    Truth,
+    Whole,
+    read_value,
+)
+from azc.ops.defs.places import MAX_KERNEL
+from azc.source import Span
+from azc.syntax import ast
+
+__all__ = [
+    "ACTIVATIONS",
+    "CONV_KINDS",
+    "LAYER_ARGUMENTS",
+    "MAX_LAYERS",
+    "SETTINGS",
+    "check_model",
+]
+
+MAX_LAYERS = 1000  # after `repeat`
+MAX_WIDTH = 1_000_000
+MAX_PARAMETERS = 10**11
+
+ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "geglu", "swiglu")
+CONV_KINDS = ("light", "dynamic", "depthwise")
+
+_FFN = OneOrMore(Whole(1, MAX_WIDTH))
+_HEADS = Whole(1, 65536)
+
+SETTINGS: Mapping[str, tuple[Kind, Any]] = {
+    "vocab": (Whole(1, 100_000_000), 30522),
+    "hidden": (Whole(1, MAX_WIDTH), 768),
+    "heads": (_HEADS, 12),
+    "ffn": (_FFN, None),  # 4 · hidden
+    "activation": (Choice(ACTIVATIONS), "gelu"),
+    "norm": (Choice(("layer_norm", "rms_norm")), "layer_norm"),
+    "norm_eps": (Real(0.0, 1.0, open_low=True), 1e-12),
+    "residual": (Choice(("post", "pre")), "post"),
+    "positions": (Choice(("learned", "sinusoidal", "none")), "learned"),
+    "max_length": (Whole(1, 100_000_000), 512),
+    "token_types": (Whole(0, 65536), 2),
+    "dropout": (Real(0.0, 1.0, open_high=True), 0.1),
+    "attention_dropout": (Real(0.0, 1.0, open_high=True), 0.1),
+    "causal": (Truth(), False),
+    "bias": (Truth(), True),
+    "tie_embeddings": (Truth(), True),
+}
+
+LAYER_ARGUMENTS: Mapping[str, Kind] = {
+    "heads": _HEADS,
+    "ffn": _FFN,
+    "activation": Choice(ACTIVATIONS),
+}
+_CONV_ARGUMENTS: Mapping[str, Kind] = {
+    "kernel": OddWhole(1, MAX_KERNEL),
+    "kind": Choice(CONV_KINDS),
+    **LAYER_ARGUMENTS,
+}
+
+
+@dataclass
+class _Scope:
+    """What the layers of one model are read with."""
+
+    findings: Findings
+    attentions: Mapping[str, AttentionSpec | None]
+    settings: dict[str, Any]
+
+
+
+def check_model(
+    node: ast.Model,
+    attentions: Mapping[str, AttentionSpec | None],
+    findings: Findings,
+) -> ModelSpec | None:
+    """The model with its defaults filled in, or None where an error was found.
+
+    `attentions` are those in scope by name; None for one with errors of its own.
+    """
+    before = len(findings.errors)
+    settings = _settings(node, findings)
+    _whole(node, settings, findings)
+    scope = _Scope(findings, attentions, settings)
+    count = _count(node.layers)
+    layers: list[LayerSpec | None] = []
+    if not any(isinstance(item, ast.Layers) for item in node.items) or count == 0:
+        message = f"`{node.name}` has no layers"
+        findings.error("AZG304", message, node.name_span, "layers { sdpa }")
+    elif count > MAX_LAYERS:
+        message = f"`{node.name}` has {count:,} layers; at most {MAX_LAYERS:,} do"
+        findings.error("AZG504", message, node.name_span)
+        _layers(node.layers, scope, expand=False)
+    else:
+        layers = _layers(node.layers, scope)
+    if len(findings.errors) > before or any(layer is None for layer in layers):
+        return None
+    spec = ModelSpec(
+        name=node.name,
+        layers=tuple(layer for layer in layers if layer is not None),
+        node=node,
+        **settings,
+    )
+    total = model_parameters(spec)
+    if total > MAX_PARAMETERS:
+        message = f"`{node.name}` has {total:,} parameters; "
+        findings.error(
+            "AZG505", message + f"at most {MAX_PARAMETERS:,} do", node.name_span
+        )
+        return None
+    return spec
+
+
+def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
+    """Every setting, by default or as given."""
+    values: dict[str, Any] = {name: default for name, (_, default) in SETTINGS.items()}
+    given: set[str] = set()
+    for setting in node.settings:
+        if setting.name not in SETTINGS:
+            known = list(SETTINGS)
+            findings.unknown("AZG301", "setting", setting.name, known, setting.span)
+            continue
+        if setting.name in given:
+            message = f"`{setting.name}` is set twice"
+            findings.error("AZG302", message, setting.span)
+            continue
+        given.add(setting.name)
+        kind, default = SETTINGS[setting.name]
+        value = read_value(setting.name, kind, setting.value, findings, "AZG303")
+        values[setting.name] = default if value is None else value
+    if values["ffn"] is None:
+        values["ffn"] = (4 * values["hidden"],)
+    return values
+
+
+def _place(node: ast.Model, *names: str) -> Span:
+    """The span of the last of these settings that is written, or the model's name."""
+    spans = [s.span for s in node.settings if s.name in names]
+    return spans[-1] if spans else node.name_span
+
+
+def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
+    """What settings must fulfil together."""
+    blocks = [item for item in node.items if isinstance(item, ast.Layers)]
+    for extra in blocks[1:]:
+        findings.error("AZG302", "a model has one `layers` block", extra.span)
+    hidden, heads = settings["hidden"], settings["heads"]
+    if hidden % heads:
+        message = f"hidden = {hidden} does not divide into {heads} heads"
+        help_ = f"heads = {_divisor(hidden, heads)}"
+        findings.error("AZG305", message, _place(node, "hidden", "heads"), help_)
+    if settings["causal"]:
+        message = "causal models can't be compiled yet"
+        help_ = "leave `causal` out: the model is then an encoder"
+        findings.error("AZG309", message, _place(node, "causal"), help_)
+
+
+def _divisor(hidden: int, wanted: int) -> int:
+    """The divisor of `hidden` nearest to `wanted`, the smaller one of two."""
+    for step in range(wanted):
+        for near in (wanted - step, wanted + step):
+            if near > 0 and hidden % near == 0:
+                return near
+    return 1
+
+
+def _count(items: tuple[ast.LayerItem, ...]) -> int:
+    total = 0
+    for item in items:
+        if isinstance(item, ast.Repeat):
+            count = item.count.value
+            # A count that is no whole number is told when the layers are read.
+            total += (count if isinstance(count, int) else 1) * _count(item.items)
+        else:
+            total += 1
+    return total
+
+
+def _layers(
+    items: tuple[ast.LayerItem, ...], scope: _Scope, expand: bool = True
+) -> list[LayerSpec | None]:
+    """Every layer, with repeats written out unless they are too many."""
+    found: list[LayerSpec | None] = []
+    for item in items:
+        if isinstance(item, ast.Repeat):
+            count = item.count.value
+            inner = _layers(item.items, scope, expand)
+            if not isinstance(count, int) or count < 1:
+                message = "`repeat` takes a whole number from 1"
+                scope.findings.error("AZG306", message, item.count.span)
+                count = 1
+            found.extend(inner * (count if expand else 1))
+        else:
+            found.append(_layer(item, scope))
+    return found
+
+
+def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
+    findings = scope.findings
+    before = len(findings.errors)
+    conv = node.name == "conv"
+    known = _CONV_ARGUMENTS if conv else LAYER_ARGUMENTS
+    if not conv and node.name not in scope.attentions:
+        names = ["conv", *scope.attentions]
+        findings.unknown("AZG307", "layer", node.name, names, node.span)
+    values: dict[str, Any] = {}
+    for arg in node.args:
+        if arg.name not in known:
+            findings.unknown(
+                "AZG308", f"argument of `{node.name}`", arg.name, list(known), arg.span
+            )
+        elif arg.name in values:
+            message = f"`{arg.name}` is given twice"
+            findings.error("AZG308", message, arg.span)
+        else:
+            kind = known[arg.name]
+            values[arg.name] = read_value(
+                arg.name, kind, arg.value, findings, "AZG303"
+            )
+    if conv and "kernel" not in values:
+        findings.error("AZG308", "`conv` needs a kernel", node.span, "conv(kernel = 9)")
+    heads = values.get("heads") or scope.settings["heads"]
+    if "heads" in values and scope.settings["hidden"] % heads:
+        hidden = scope.settings["hidden"]
+        message = f"hidden = {hidden} does not divide into {heads} heads"
+        help_ = f"heads = {_divisor(hidden, heads)}"
+        findings.error("AZG305", message, node.span, help_)
+    if len(findings.errors) > before:
+        return None
+    mixing: AttentionUse | ConvUse
+    if conv:
+        mixing = ConvUse(values["kernel"], values.get("kind") or "light")
+    else:
+        program = scope.attentions[node.name]
+        if program is None:
+            return None  # its errors are told where it is declared
+        mixing = AttentionUse(node.name, program)
+    return LayerSpec(
+        mixing=mixing,
+        heads=heads,
+        ffn=values.get("ffn") or scope.settings["ffn"],
+        activation=values.get("activation") or scope.settings["activation"],
+        node=node,
+    )

@@ -1,0 +1,113 @@
+"""Parameters of a model, counted from its program alone."""
+
+from __future__ import annotations
+
+from math import prod
+
+from azc.check.program import (
+    AttentionSpec,
+    ConvUse,
+    LayerSpec,
+    ModelSpec,
+    live_statements,
+)
+from azc.ops.contract import Weight
+from azc.ops.table import load_ops
+from azc.syntax import ast
+
+__all__ = [
+    "attention_weights",
+    "gated",
+    "head_parameters",
+    "layer_parameters",
+    "model_parameters",
+]
+
+
+def gated(activation: str) -> bool:
+    """Whether a feed-forward network of this activation has a gate beside its inner
+    projection (Shazeer 2020)."""
+    return activation in ("geglu", "swiglu")
+
+
+def attention_weights(spec: AttentionSpec) -> list[Weight]:
+    """The learned weights of the operations that the result depends on."""
+    ops = load_ops()
+    found: list[Weight] = []
+    for statement in live_statements(spec.body):
+        for expr in ast.expressions(statement.value):
+            if isinstance(expr, ast.Apply):
+                attrs = {
+                    attr.name: int(attr.value.value)
+                    for attr in expr.attrs
+                    if isinstance(attr.value, ast.Number)
+                }
+                found.extend(ops[expr.op].weights(attrs))
+    return found
+
+
+def _linear(model: ModelSpec, inner: int, outer: int) -> int:
+    return inner * outer + (outer if model.bias else 0)
+
+
+def _norm(model: ModelSpec) -> int:
+    biased = model.bias and model.norm == "layer_norm"
+    return model.hidden * (2 if biased else 1)
+
+
+def _mixing(model: ModelSpec, layer: LayerSpec) -> int:
+    hidden = model.hidden
+    if isinstance(layer.mixing, ConvUse):
+        kernel = layer.mixing.kernel
+        learned = {
+            "light": layer.heads * kernel,
+            "dynamic": _linear(model, hidden, layer.heads * kernel),
+            "depthwise": hidden * kernel,
+        }[layer.mixing.kind]
+        return (
+            _linear(model, hidden, 2 * hidden) + learned + _linear(model, hidden, hidden)
+        )
+    program = layer.mixing.program
+    own = sum(
+        prod(weight.shape(layer.heads, hidden // layer.heads))
+        for weight in attention_weights(program)
+    )
+    projections = (len(program.params) + 1) * _linear(model, hidden, hidden)
+    return projections + own
+
+
+def layer_parameters(model: ModelSpec, layer: LayerSpec) -> int:
+    """Parameters of one layer: token mixing, feed-forward networks, norms."""
+    total = _mixing(model, layer) + _norm(model)
+    for width in layer.ffn:
+        inner = (2 if gated(layer.activation) else 1) * _linear(
+            model, model.hidden, width
+        )
+        total += inner + _linear(model, width, model.hidden) + _norm(model)
+    return total
+
+
+def embedding_parameters(model: ModelSpec) -> int:
+    """Parameters of the embeddings, with their norm (post) or the final one (pre)."""
+    positions = model.max_length if model.positions == "learned" else 0
+    return (model.vocab + positions + model.token_types) * model.hidden + _norm(model)
+
+
+def model_parameters(model: ModelSpec) -> int:
+    """Parameters of the base model with its pooler, as BERT's are counted."""
+    hidden = model.hidden
+    return (
+        embedding_parameters(model)
+        + sum(layer_parameters(model, layer) for layer in model.layers)
+        + hidden * hidden
+        + hidden
+    )
+
+
+def head_parameters(model: ModelSpec) -> int:
+    """Parameters of the masked-language-model head: transform, norm, output bias, and
+    the output matrix where it is not the embedding's."""
+    hidden = model.hidden
+    own = 0 if model.tie_embeddings else model.vocab * hidden
+    norm = hidden * (2 if model.norm == "layer_norm" else 1)
+    return hidden * hidden + hidden + norm + model.vocab + own

@@ -1,0 +1,150 @@
+"""What a checked file holds.
+
+    Program         = attentions, models and spaces by name, with warnings
+    AttentionSpec   = a program whose every value has a type
+    ModelSpec       = settings with all defaults filled in, layers with repeats expanded
+    LayerSpec       = AttentionUse | ConvUse, with heads, ffn and activation
+    SpaceSpec       = what may vary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from azc.diagnostics import Diagnostic
+from azc.shapes import Shape
+from azc.source import Source
+from azc.syntax import ast
+
+__all__ = [
+    "AttentionSpec",
+    "AttentionUse",
+    "ConvKind",
+    "ConvUse",
+    "LayerSpec",
+    "ModelSpec",
+    "Program",
+    "SpaceSpec",
+    "live_statements",
+]
+
+ConvKind = Literal["light", "dynamic", "depthwise"]
+
+
+@dataclass(frozen=True)
+class AttentionSpec:
+    """A well-typed attention program.
+
+    `bindings`: the type of every bound name, in order. The result is `[n, d]`.
+    """
+
+    name: str
+    params: tuple[str, ...]
+    node: ast.Attention = field(compare=False, repr=False)
+    body: tuple[ast.Statement, ...] = field(repr=False)
+    bindings: tuple[tuple[str, Shape], ...] = ()
+
+
+@dataclass(frozen=True)
+class AttentionUse:
+    """Token mixing by an attention program; `name` is what the model calls it."""
+
+    name: str
+    program: AttentionSpec
+
+
+@dataclass(frozen=True)
+class ConvUse:
+    """Token mixing by a convolution layer of odd width `kernel`."""
+
+    kernel: int
+    kind: ConvKind
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """One layer. `ffn`: widths of its feed-forward networks, one after the other."""
+
+    mixing: AttentionUse | ConvUse
+    heads: int
+    ffn: tuple[int, ...]
+    activation: str
+    node: ast.Layer = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model with every setting (LANGUAGE: models) and its layers."""
+
+    name: str
+    vocab: int
+    hidden: int
+    heads: int
+    ffn: tuple[int, ...]
+    activation: str
+    norm: str
+    norm_eps: float
+    residual: str
+    positions: str
+    max_length: int
+    token_types: int
+    dropout: float
+    attention_dropout: float
+    causal: bool
+    bias: bool
+    tie_embeddings: bool
+    layers: tuple[LayerSpec, ...]
+    node: ast.Model = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class SpaceSpec:
+    """What may vary in a search. Ranges have both ends in.
+
+    `inputs`, `ops`, `size`: of attention programs; None where they may not change.
+    `kernels`, `kinds`: of convolution layers; empty where there are none.
+    `layer`: values that the arguments of a layer may take.
+    """
+
+    name: str
+    start: ModelSpec
+    depth: tuple[int, int]
+    inputs: tuple[str, ...] | None
+    ops: frozenset[str] | None
+    size: tuple[int, int]
+    kernels: tuple[int, ...]
+    kinds: tuple[ConvKind, ...]
+    layer: Mapping[str, tuple[int | str, ...]]
+    node: ast.Space = field(compare=False, repr=False)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A checked file: what it declares and what it imports, by local name.
+
+    `declared`: the names that the file itself declares; the others are imports.
+    """
+
+    source: Source
+    path: Path | None
+    file: ast.File = field(repr=False)
+    attentions: Mapping[str, AttentionSpec]
+    models: Mapping[str, ModelSpec]
+    spaces: Mapping[str, SpaceSpec]
+    declared: frozenset[str]
+    warnings: tuple[Diagnostic, ...]
+
+
+def live_statements(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
+    """The statements that the result depends on, last first."""
+    needed: set[str] = set()
+    for statement in reversed(body):
+        if isinstance(statement, ast.Bind) and statement.name not in needed:
+            continue
+        yield statement
+        for expr in ast.expressions(statement.value):
+            if isinstance(expr, ast.Name):
+                needed.add(expr.id)

@@ -1,0 +1,299 @@
+"""Imports (AZG12x), and the check of whole files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from azc.check.collect import Findings
+from azc.check.models import check_model
+from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
+from azc.check.spaces import check_space
+from azc.check.types import check_attention
+from azc.diagnostics import Diagnostic, DiagnosticError, nearest
+from azc.resources import stdlib_folder
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.parse import parse, read_source
+
+__all__ = ["check_file", "check_source"]
+
+MAX_FILES = 256
+
+# What a name stands for; None where its declaration has errors.
+Declared = AttentionSpec | ModelSpec | SpaceSpec | None
+
+
+@dataclass
+class _Unit:
+    """One file while it is checked."""
+
+    source: Source
+    path: Path | None
+    root: Path | None  # the folder that relative imports stay in
+    findings: Findings = field(default_factory=Findings)
+    names: dict[str, Declared] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+    declared: set[str] = field(default_factory=set)
+
+
+class _Session:
+    """The files of one check, each checked once."""
+
+    def __init__(self) -> None:
+        self.units: dict[Path, _Unit] = {}
+        self.order: list[_Unit] = []
+        self.open: list[Path] = []  # being checked: an import of one is a cycle
+
+
+def check_file(path: Path, name: str | None = None) -> Program:
+    """The checked program of a file, with what it imports.
+
+    Raises `DiagnosticError` with every error found, in it and in what it imports.
+    """
+    source = read_source(path, name)
+    return check_source(source, path)
+
+
+def check_source(source: Source, path: Path | None = None) -> Program:
+    """The checked program of a text; relative imports look beside `path`.
+
+    Raises `DiagnosticError` with every error found.
+    """
+    session = _Session()
+    resolved = path.resolve() if path else None
+    unit = _Unit(source, resolved, resolved.parent if resolved else None)
+    if resolved:
+        session.units[resolved] = unit
+        session.open.append(resolved)
+    session.order.append(unit)
+    file = parse(source)
+    _check_unit(unit, file, session)
+    errors = [d for each in session.order for d in each.findings.errors]
+    if errors:
+        raise DiagnosticError(errors)
+    return _program(unit, file)
+
+
+def _program(unit: _Unit, file: ast.File) -> Program:
+    def pick(kind: type) -> Mapping[str, Any]:
+        found = {n: v for n, v in unit.names.items() if isinstance(v, kind)}
+        return MappingProxyType(found)
+
+    return Program(
+        source=unit.source,
+        path=unit.path,
+        file=file,
+        attentions=pick(AttentionSpec),
+        models=pick(ModelSpec),
+        spaces=pick(SpaceSpec),
+        declared=frozenset(unit.declared),
+        warnings=tuple(d for d in unit.findings.found if d.severity == "warning"),
+    )
+
+
+def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
+    findings = unit.findings
+    for node in file.declarations:
+        if isinstance(node, ast.Import):
+            _import(node, unit, session)
+    for node in file.declarations:
+        if isinstance(node, ast.Attention):
+            if _declare(node, "attention", unit):
+                unit.names[node.name] = check_attention(node, findings)
+            else:
+                check_attention(node, findings)
+    attentions = {
+        name: spec if isinstance(spec, AttentionSpec) else None
+        for name, spec in unit.names.items()
+        if unit.kinds[name] == "attention"
+    }
+    for node in file.declarations:
+        if isinstance(node, ast.Model):
+            spec = check_model(node, attentions, findings)
+            if _declare(node, "model", unit):
+                unit.names[node.name] = spec
+    models = {
+        name: spec if isinstance(spec, ModelSpec) else None
+        for name, spec in unit.names.items()
+        if unit.kinds[name] == "model"
+    }
+    for node in file.declarations:
+        if isinstance(node, ast.Space):
+            space = check_space(node, models, findings)
+            if _declare(node, "space", unit):
+                unit.names[node.name] = space
+    _unused_imports(file, unit)
+    findings.found.sort(key=lambda d: d.span.start if d.span else -1)
+
+
+def _declare(
+    node: ast.Attention | ast.Model | ast.Space, kind: str, unit: _Unit
+) -> bool:
+    if kind == "attention" and node.name == "conv":
+        message = "`conv` is the built-in convolution layer; choose another name"
+        unit.findings.error("AZG121", message, node.name_span)
+        return False
+    if node.name in unit.names:
+        message = f"`{node.name}` is declared or imported already"
+        unit.findings.error("AZG121", message, node.name_span)
+        return False
+    unit.names[node.name] = None
+    unit.kinds[node.name] = kind
+    unit.declared.add(node.name)
+    return True
+
+
+# Imports
+
+
+def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
+    target = _locate(node, unit)
+    other = _load(node, target, unit, session) if target else None
+    for imported in node.names:
+        local = imported.local
+        if local in unit.names:
+            message = f"`{local}` is declared or imported already"
+            help_ = f"`{imported.name} as …` gives it another name"
+            unit.findings.error("AZG121", message, imported.span, help_)
+            continue
+        if other is None:
+            # Told already; whatever it is, uses of the name are not errors of their own.
+            unit.names[local] = None
+            unit.kinds[local] = "attention"
+        elif imported.name not in other.declared:
+            known = sorted(other.declared)
+            near = nearest(imported.name, known)
+            help_ = f"did you mean `{near}`?" if near else None
+            if not near and known:
+                help_ = f"it declares: {', '.join(known[:12])}"
+            message = f"{node.module} declares no `{imported.name}`"
+            unit.findings.error("AZG122", message, imported.span, help_)
+            unit.names[local] = None
+            unit.kinds[local] = "attention"
+        elif local == "conv" and other.kinds[imported.name] == "attention":
+            message = "`conv` is the built-in convolution layer; give it another name"
+            unit.findings.error("AZG121", message, imported.span)
+        else:
+            unit.names[local] = other.names[imported.name]
+            unit.kinds[local] = other.kinds[imported.name]
+
+
+def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
+    """The file a module name stands for, and the folder it must lie in."""
+    findings = unit.findings
+    relative = node.module.startswith(".")
+    parts = node.module.removeprefix(".").split(".")
+    if relative:
+        if unit.path is None or unit.root is None:
+            message = "a text that is no file has nothing beside it to import"
+            findings.error("AZG123", message, node.span)
+            return None
+        root = unit.root
+        path = unit.path.parent.joinpath(*parts).with_suffix(".azg")
+    elif parts[0] == "std" and len(parts) > 1:
+        root = stdlib_folder().resolve()
+        path = root.joinpath(*parts[1:]).with_suffix(".azg")
+    else:
+        message = f"there is no library `{parts[0]}`"
+        help_ = f"from .{node.module} import … reads the file beside this one"
+        findings.error("AZG123", message, node.span, help_)
+        return None
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root):
+        message = f"`{node.module}` lies outside the folder {root.name}"
+        help_ = "an import stays in the folder tree of the file it starts from"
+        findings.error("AZG124", message, node.span, help_)
+        return None
+    if not resolved.is_file():
+        known = sorted(p.stem for p in path.parent.glob("*.azg"))
+        near = nearest(parts[-1], known)
+        help_ = f"did you mean `{near}`?" if near else None
+        if not relative and not near and known:
+            help_ = f"the standard library has: {', '.join(known)}"
+        shown = "/".join(parts) + ".azg" if relative else node.module
+        findings.error("AZG123", f"there is no {shown}", node.span, help_)
+        return None
+    return resolved, root
+
+
+def _load(
+    node: ast.Import, target: tuple[Path, Path], unit: _Unit, session: _Session
+) -> _Unit | None:
+    path, root = target
+    if path in session.open:
+        names = [p.stem for p in session.open[session.open.index(path) :]]
+        chain = " → ".join([*names, path.stem])
+        unit.findings.error("AZG125", f"imports go in a circle: {chain}", node.span)
+        return None
+    if path in session.units:
+        return session.units[path]
+    if len(session.units) >= MAX_FILES:
+        message = f"more than {MAX_FILES} files are imported"
+        unit.findings.error("AZG506", message, node.span)
+        return None
+    try:
+        source = read_source(path, _shown(path, root, unit))
+        other = _Unit(source, path, root)
+        session.units[path] = other
+        file = parse(source)
+    except DiagnosticError as error:
+        other = _Unit(Source(str(path), ""), path, root)
+        session.units[path] = other
+        session.order.append(other)
+        for diagnostic in error.diagnostics:
+            _place(diagnostic, node, other)
+        return None
+    session.order.append(other)
+    session.open.append(path)
+    _check_unit(other, file, session)
+    session.open.pop()
+    return other
+
+
+def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:
+    """Keeps a diagnostic of an imported file, placed at the import if it has no place."""
+    span = diagnostic.span or node.span
+    unit.findings.error(diagnostic.code, diagnostic.message, span, diagnostic.help)
+
+
+def _shown(path: Path, root: Path, unit: _Unit) -> str:
+    """How diagnostics call an imported file: beside the importing one's own name."""
+    if root == stdlib_folder().resolve():
+        return f"std/{path.relative_to(root)}"
+    if unit.path is None or not path.is_relative_to(unit.path.parent):
+        return str(path)
+    return str(Path(unit.source.name).parent / path.relative_to(unit.path.parent))
+
+
+def _unused_imports(file: ast.File, unit: _Unit) -> None:
+    used: set[str] = set()
+    for node in file.declarations:
+        if isinstance(node, ast.Model):
+            used.update(_layer_names(node.layers))
+        elif isinstance(node, ast.Space):
+            values = [s.value for s in node.settings]
+            used.update(v.id for v in values if isinstance(v, ast.Name))
+    # A file of imports alone is a list of what another offers: nothing is unused there.
+    if not used:
+        return
+    for node in file.declarations:
+        if isinstance(node, ast.Import):
+            for imported in node.names:
+                kind = unit.kinds.get(imported.local)
+                if imported.local not in used and kind == "attention":
+                    message = f"`{imported.local}` is imported but not used"
+                    unit.findings.warn("AZG120", message, imported.span)
+
+
+def _layer_names(items: tuple[ast.LayerItem, ...]) -> set[str]:
+    found: set[str] = set()
+    for item in items:
+        if isinstance(item, ast.Repeat):
+            found |= _layer_names(item.items)
+        else:
+            found.add(item.name)
+    return found

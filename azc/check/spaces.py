@@ -1,0 +1,324 @@
+"""Search spaces (AZG4xx), and whether a model lies in one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from azc.check.collect import Findings
+from azc.check.models import (
+    CONV_KINDS,
+    LAYER_ARGUMENTS,
+    MAX_LAYERS,
+    SETTINGS,
+)
+from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec, SpaceSpec
+from azc.check.types import MAX_OPERATIONS, count_operations
+from azc.check.values import Choice, OddWhole, Whole, read_value
+from azc.diagnostics import Diagnostic
+from azc.ops.defs.places import MAX_KERNEL
+from azc.ops.table import load_ops
+from azc.source import Span
+from azc.syntax import ast
+from azc.syntax.parse import is_name
+
+__all__ = ["check_space", "membership"]
+
+_BLOCKS: Mapping[str, tuple[str, ...]] = {
+    "attention": ("inputs", "ops", "size"),
+    "conv": ("kernel", "kind"),
+    "layer": tuple(LAYER_ARGUMENTS),
+}
+
+
+def check_space(
+    node: ast.Space, models: Mapping[str, ModelSpec | None], findings: Findings
+) -> SpaceSpec | None:
+    """The space, or None where an error was found. Its start must lie in it."""
+    before = len(findings.errors)
+    reader = _Reader(node, findings)
+    settings = reader.unique(node.settings, ("start", "depth"), "space")
+    start = reader.start(settings, models)
+    depth = reader.depth(settings, start)
+    blocks = reader.blocks()
+    inputs, ops, size = reader.attention(blocks.get("attention"))
+    kernels, kinds = reader.conv(blocks.get("conv"))
+    layer = reader.layer(blocks.get("layer"))
+    if start is None or len(findings.errors) > before:
+        return None
+    spec = SpaceSpec(
+        name=node.name,
+        start=start,
+        depth=depth,
+        inputs=inputs,
+        ops=ops,
+        size=size,
+        kernels=kernels,
+        kinds=kinds,
+        layer=MappingProxyType(layer),
+        node=node,
+    )
+    where = settings["start"].span
+    for fault in membership(start, spec):
+        message = f"the start `{start.name}` does not lie in the space: {fault.message}"
+        findings.error("AZG405", message, where, fault.help)
+    return spec if len(findings.errors) == before else None
+
+
+class _Reader:
+    def __init__(self, node: ast.Space, findings: Findings) -> None:
+        self.node = node
+        self.findings = findings
+
+    def unique(
+        self, settings: tuple[ast.Setting, ...], known: tuple[str, ...], where: str
+    ) -> dict[str, ast.Setting]:
+        found: dict[str, ast.Setting] = {}
+        for setting in settings:
+            if setting.name not in known:
+                what = f"setting of a {where}" if where == "space" else f"`{where}` entry"
+                self.findings.unknown(
+                    "AZG401", what, setting.name, list(known), setting.span
+                )
+            elif setting.name in found:
+                message = f"`{setting.name}` is set twice"
+                self.findings.error("AZG402", message, setting.span)
+            else:
+                found[setting.name] = setting
+        return found
+
+    def blocks(self) -> dict[str, dict[str, ast.Setting]]:
+        found: dict[str, dict[str, ast.Setting]] = {}
+        for block in self.node.blocks:
+            if block.name not in _BLOCKS:
+                self.findings.unknown(
+                    "AZG401", "block", block.name, list(_BLOCKS), block.span
+                )
+            elif block.name in found:
+                message = f"the block `{block.name}` is there twice"
+                self.findings.error("AZG402", message, block.span)
+            else:
+                known = _BLOCKS[block.name]
+                found[block.name] = self.unique(block.items, known, block.name)
+        return found
+
+    def start(
+        self,
+        settings: dict[str, ast.Setting],
+        models: Mapping[str, ModelSpec | None],
+    ) -> ModelSpec | None:
+        if "start" not in settings:
+            message = f"`{self.node.name}` has no start"
+            help_ = "start = NAME, a model: its settings, and where evolution begins"
+            self.findings.error("AZG403", message, self.node.name_span, help_)
+            return None
+        value = settings["start"].value
+        if not isinstance(value, ast.Name):
+            message = "`start` is the name of a model"
+            self.findings.error("AZG404", message, value.span)
+            return None
+        if value.id not in models:
+            self.findings.unknown("AZG404", "model", value.id, list(models), value.span)
+            return None
+        return models[value.id]  # None where it has errors of its own
+
+    def depth(
+        self, settings: dict[str, ast.Setting], start: ModelSpec | None
+    ) -> tuple[int, int]:
+        if "depth" not in settings:
+            count = len(start.layers) if start else 1
+            return count, count
+        return self.span_of("depth", settings["depth"].value, MAX_LAYERS)
+
+    def span_of(self, name: str, value: ast.Value, high: int) -> tuple[int, int]:
+        """A number or a range of numbers, from 1."""
+        kind = Whole(1, high)
+        if isinstance(value, ast.Range):
+            low = read_value(name, kind, value.low, self.findings, "AZG404")
+            top = read_value(name, kind, value.high, self.findings, "AZG404")
+            if low is not None and top is not None and low > top:
+                message = f"the range {low}..{top} is empty"
+                self.findings.error("AZG404", message, value.span, f"{top}..{low}")
+            return low or 1, top or 1
+        number = read_value(name, kind, value, self.findings, "AZG404") or 1
+        return number, number
+
+    def items(self, setting: ast.Setting) -> tuple[ast.Value, ...]:
+        value = setting.value
+        values = value.items if isinstance(value, ast.List) else (value,)
+        if not values:
+            message = f"`{setting.name}` is an empty list"
+            self.findings.error("AZG404", message, value.span)
+        return values
+
+    def attention(
+        self, block: dict[str, ast.Setting] | None
+    ) -> tuple[tuple[str, ...] | None, frozenset[str] | None, tuple[int, int]]:
+        if block is None:
+            return None, None, (1, MAX_OPERATIONS)
+        for name in ("inputs", "ops"):
+            if name not in block:
+                message = f"the block `attention` of `{self.node.name}` needs `{name}`"
+                help_ = "inputs = [q, k, v]" if name == "inputs" else "ops = [matmul, …]"
+                self.findings.error("AZG403", message, self.node.name_span, help_)
+        inputs: list[str] = []
+        ops: list[str] = []
+        if "inputs" in block:
+            for item in self.items(block["inputs"]):
+                if isinstance(item, ast.Name) and is_name(item.id):
+                    inputs.append(item.id)
+                else:
+                    message = "`inputs` are names of parameters"
+                    self.findings.error("AZG404", message, item.span)
+        if "ops" in block:
+            known = sorted(load_ops())
+            for item in self.items(block["ops"]):
+                if isinstance(item, ast.Name) and item.id in load_ops():
+                    ops.append(item.id)
+                else:
+                    text = item.id if isinstance(item, ast.Name) else item.span.text
+                    self.findings.unknown("AZG404", "operation", text, known, item.span)
+        size = (1, MAX_OPERATIONS)
+        if "size" in block:
+            size = self.span_of("size", block["size"].value, MAX_OPERATIONS)
+        return tuple(dict.fromkeys(inputs)), frozenset(ops), size
+
+    def conv(
+        self, block: dict[str, ast.Setting] | None
+    ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+        if block is None:
+            return (), ()
+        if "kernel" not in block:
+            message = f"the block `conv` of `{self.node.name}` needs `kernel`"
+            self.findings.error(
+                "AZG403", message, self.node.name_span, "kernel = [3, 5, 7]"
+            )
+            return (), ()
+        odd = OddWhole(1, MAX_KERNEL)
+        found = [
+            read_value("kernel", odd, item, self.findings, "AZG404")
+            for item in self.items(block["kernel"])
+        ]
+        kernels = tuple(sorted({kernel for kernel in found if kernel is not None}))
+        kinds: tuple[Any, ...] = ("light",)
+        if "kind" in block:
+            choice = Choice(CONV_KINDS)
+            read = [
+                read_value("kind", choice, item, self.findings, "AZG404")
+                for item in self.items(block["kind"])
+            ]
+            kinds = tuple(dict.fromkeys(kind for kind in read if kind is not None))
+        return kernels, kinds
+
+    def layer(
+        self, block: dict[str, ast.Setting] | None
+    ) -> dict[str, tuple[int | str, ...]]:
+        found: dict[str, tuple[int | str, ...]] = {}
+        for name, setting in (block or {}).items():
+            kind = LAYER_ARGUMENTS[name]
+            values: list[int | str] = []
+            for item in self.items(setting):
+                value = read_value(name, kind, item, self.findings, "AZG404")
+                if value is not None:
+                    values.append(value[0] if isinstance(value, tuple) else value)
+            found[name] = tuple(dict.fromkeys(values))
+        return found
+
+
+# Membership
+
+
+def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
+    """Where a model does not lie in a space; empty where it does (AZG41x)."""
+    findings = Findings()
+    start = space.start
+    for name in SETTINGS:
+        mine, theirs = getattr(model, name), getattr(start, name)
+        if mine != theirs and not (name == "ffn" and "ffn" in space.layer):
+            message = f"`{name}` is {_shown(mine)}; the space's start has {_shown(theirs)}"
+            findings.error("AZG410", message, _setting_span(model, name))
+    low, high = space.depth
+    if not low <= len(model.layers) <= high:
+        wanted = str(low) if low == high else f"{low}..{high}"
+        message = f"{len(model.layers)} layers; the space has depth {wanted}"
+        findings.error("AZG411", message, model.node.name_span)
+    fixed = {
+        layer.mixing.program
+        for layer in start.layers
+        if isinstance(layer.mixing, AttentionUse)
+    }
+    for layer in dict.fromkeys(model.layers):
+        _layer_membership(model, layer, space, findings)
+        if isinstance(layer.mixing, ConvUse):
+            _conv_membership(layer.mixing, layer.node.span, space, findings)
+        elif space.ops is not None:
+            _program_membership(layer.mixing, layer.node.span, space, findings)
+        elif layer.mixing.program not in fixed:
+            message = "the space has no block `attention`, so its programs are fixed"
+            findings.error("AZG412", message, layer.node.span)
+    return findings.found
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return str(value[0]) if len(value) == 1 else str(list(value))
+    return str(value)
+
+
+def _setting_span(model: ModelSpec, name: str) -> Span:
+    spans = [s.span for s in model.node.settings if s.name == name]
+    return spans[0] if spans else model.node.name_span
+
+
+def _layer_membership(
+    model: ModelSpec, layer: LayerSpec, space: SpaceSpec, findings: Findings
+) -> None:
+    for name in LAYER_ARGUMENTS:
+        value = getattr(layer, name)
+        if value == getattr(model, name):
+            continue
+        allowed = space.layer.get(name, ())
+        plain = value[0] if isinstance(value, tuple) and len(value) == 1 else value
+        if plain not in allowed:
+            message = f"`{name} = {_shown(value)}` in a layer is not in the space"
+            help_ = f"it has {_shown(allowed)}" if allowed else None
+            findings.error("AZG413", message, layer.node.span, help_)
+
+
+def _conv_membership(
+    conv: ConvUse, span: Span, space: SpaceSpec, findings: Findings
+) -> None:
+    if conv.kernel not in space.kernels:
+        allowed = _shown(space.kernels) if space.kernels else "no convolutions"
+        message = f"a convolution of width {conv.kernel}; the space has {allowed}"
+        findings.error("AZG414", message, span)
+    elif conv.kind not in space.kinds:
+        message = f"a convolution of kind {conv.kind}; "
+        findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)
+
+
+def _program_membership(
+    use: AttentionUse, span: Span, space: SpaceSpec, findings: Findings
+) -> None:
+    node = use.program.node
+    for param in use.program.params:
+        if param not in (space.inputs or ()):
+            message = f"`{use.name}` takes `{param}`, which is no input of the space"
+            findings.error("AZG415", message, span)
+    used = {
+        expr.op
+        for statement in node.body
+        for expr in ast.expressions(statement.value)
+        if isinstance(expr, ast.Apply)
+    }
+    for op in sorted(used - (space.ops or frozenset())):
+        message = f"`{use.name}` uses `{op}`, which is not among the space's ops"
+        findings.error("AZG416", message, span)
+    low, high = space.size
+    size = count_operations(node)
+    if not low <= size <= high:
+        message = f"`{use.name}` has {size} operations; the space allows {low}..{high}"
+        findings.error("AZG417", message, span)

@@ -1,0 +1,162 @@
+"""Kinds of values that settings and arguments take, and reading them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from azc.check.collect import Findings
+from azc.diagnostics import nearest
+from azc.syntax import ast
+
+__all__ = [
+    "Choice",
+    "Kind",
+    "OddWhole",
+    "OneOrMore",
+    "Real",
+    "Truth",
+    "Whole",
+    "read_value",
+]
+
+
+class Kind(Protocol):
+    """A kind of value: how it is read and how it is described."""
+
+    def read(self, value: ast.Value) -> Any | None:
+        """The Python value, or None where it is not of this kind."""
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number, both bounds allowed."""
+
+    low: int
+    high: int
+
+    def read(self, value: ast.Value) -> int | None:
+        """The number, or None."""
+        if not isinstance(value, ast.Number) or not isinstance(value.value, int):
+            return None
+        return value.value if self.low <= value.value <= self.high else None
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        return f"a whole number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class OddWhole:
+    """An odd whole number, both bounds allowed."""
+
+    low: int
+    high: int
+
+    def read(self, value: ast.Value) -> int | None:
+        """The number, or None."""
+        number = Whole(self.low, self.high).read(value)
+        return number if number is not None and number % 2 else None
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        return f"an odd number from {self.low} to {self.high}"
+
+
+@dataclass(frozen=True)
+class Real:
+    """A number between two bounds."""
+
+    low: float
+    high: float
+    open_low: bool = False
+    open_high: bool = False
+
+    def read(self, value: ast.Value) -> float | None:
+        """The number, or None."""
+        if not isinstance(value, ast.Number):
+            return None
+        number = float(value.value)
+        low_fine = self.low < number or (number == self.low and not self.open_low)
+        high_fine = number < self.high or (number == self.high and not self.open_high)
+        return number if low_fine and high_fine else None
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        low = "above" if self.open_low else "from"
+        high = "below" if self.open_high else "to"
+        return f"a number {low} {self.low:g} {high} {self.high:g}"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`true` or `false`."""
+
+    def read(self, value: ast.Value) -> bool | None:
+        """The truth value, or None."""
+        return value.value if isinstance(value, ast.Boolean) else None
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        return "true or false"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some names."""
+
+    names: tuple[str, ...]
+
+    def read(self, value: ast.Value) -> str | None:
+        """The name, or None."""
+        fine = isinstance(value, ast.Name) and value.id in self.names
+        return value.id if fine and isinstance(value, ast.Name) else None
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        return ", ".join(self.names[:-1]) + f" or {self.names[-1]}"
+
+
+@dataclass(frozen=True)
+class OneOrMore:
+    """One value of a kind, or a list of them."""
+
+    kind: Kind
+
+    def read(self, value: ast.Value) -> tuple[Any, ...] | None:
+        """All values, or None."""
+        items = value.items if isinstance(value, ast.List) else (value,)
+        values = [self.kind.read(item) for item in items]
+        if not values or len(values) > 64 or any(item is None for item in values):
+            return None
+        return tuple(values)
+
+    @property
+    def words(self) -> str:
+        """What is allowed, in words."""
+        return f"{self.kind.words}, or a list of these"
+
+
+def read_value(
+    name: str, kind: Kind, value: ast.Value, findings: Findings, code: str
+) -> Any | None:
+    """The value as Python has it, or None after telling what is wrong with it."""
+    found = kind.read(value)
+    if found is None:
+        help_ = None
+        if isinstance(kind, Choice) and isinstance(value, ast.Name):
+            near = nearest(value.id, kind.names)
+            help_ = f"did you mean `{near}`?" if near else None
+        if isinstance(kind, OddWhole) and isinstance(value, ast.Number):
+            help_ = f"`{name}` is odd so that it has a centre"
+        findings.error(code, f"`{name}` is {kind.words}", value.span, help_)
+    return found

@@ -1,0 +1,153 @@
+"""The intermediate representation: an immutable, hash-consed graph of operations.
+
+    graph = inputs, output
+    node  = input name | number value | op(args) {attrs}, each with its type
+
+Equal operations on equal arguments are one node. An operation with learned weights is
+the exception: each one written has weights of its own, told apart by `ordinal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from azc.diagnostics import InternalError
+from azc.ops.contract import Weight
+from azc.ops.table import load_ops
+from azc.shapes import SCALAR, TOKENS, Shape
+
+__all__ = ["INPUT", "NUMBER", "Graph", "GraphBuilder", "Node"]
+
+INPUT = "input"
+NUMBER = "number"
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One value. Two nodes of one graph are equal when they are the same object.
+
+    `index` is its place in the order of creation: arguments come first.
+    """
+
+    index: int
+    op: str
+    args: tuple[Node, ...]
+    attrs: Mapping[str, int]
+    shape: Shape
+    name: str = ""
+    number: float = 0.0
+    ordinal: int = 0
+
+    @property
+    def weights(self) -> tuple[Weight, ...]:
+        """The learned weights of the operation."""
+        if self.op in (INPUT, NUMBER):
+            return ()
+        return load_ops()[self.op].weights(self.attrs)
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A program: what leads to `output`, in an order in which arguments come first.
+
+    `inputs` are all parameters, also those that the output does not depend on. `names`
+    are the author's, for the nodes that have one.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    output: Node
+    names: Mapping[Node, str] = field(repr=False)
+    nodes: tuple[Node, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "nodes", _reachable(self.output))
+
+    def weight_name(self, node: Node, weight: Weight) -> str:
+        """The name of a learned weight, unique in the graph: `conv_0_kernel`."""
+        return f"{node.op}_{node.ordinal}_{weight.name}"
+
+    @property
+    def weights(self) -> tuple[tuple[str, Weight], ...]:
+        """All learned weights, with their names."""
+        return tuple(
+            (self.weight_name(node, weight), weight)
+            for node in self.nodes
+            for weight in node.weights
+        )
+
+
+def _reachable(output: Node) -> tuple[Node, ...]:
+    seen: set[Node] = set()
+    stack = [output]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(node.args)
+    return tuple(sorted(seen, key=lambda node: node.index))
+
+
+class GraphBuilder:
+    """Makes nodes, each once."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[tuple[object, ...], Node] = {}
+        self._learned: dict[str, int] = {}
+        self.names: dict[Node, str] = {}
+
+    def _intern(self, key: tuple[object, ...], node: Node) -> Node:
+        return self._nodes.setdefault(key, node)
+
+    def input(self, name: str) -> Node:
+        """The parameter `name`, of type [n, d]."""
+        node = Node(len(self._nodes), INPUT, (), {}, TOKENS, name=name)
+        return self._intern((INPUT, name), node)
+
+    def number(self, value: float) -> Node:
+        """A constant of type [1, 1]."""
+        value = float(value)
+        node = Node(len(self._nodes), NUMBER, (), {}, SCALAR, number=value)
+        return self._intern((NUMBER, value), node)
+
+    def apply(
+        self,
+        op: str,
+        args: Iterable[Node],
+        attrs: Mapping[str, int] | None = None,
+        ordinal: int | None = None,
+    ) -> Node:
+        """An operation; `ordinal` is kept when a pass copies one with weights.
+
+        Raises `TypeFault` for operand types that it does not take.
+        """
+        spec = load_ops()[op]
+        args = tuple(args)
+        attrs = dict(attrs or {})
+        shape = spec.result(tuple(arg.shape for arg in args))
+        learned = bool(spec.weights(attrs))
+        if not learned:
+            ordinal = 0
+        elif ordinal is None:
+            ordinal = self._learned.get(op, 0)
+        if learned:
+            assert ordinal is not None
+            self._learned[op] = max(self._learned.get(op, 0), ordinal + 1)
+        key = (op, args, tuple(sorted(attrs.items())), ordinal)
+        node = Node(
+            len(self._nodes),
+            op,
+            args,
+            MappingProxyType(attrs),
+            shape,
+            ordinal=ordinal or 0,
+        )
+        return self._intern(key, node)
+
+    def finish(self, name: str, inputs: tuple[str, ...], output: Node) -> Graph:
+        """The graph that ends in `output`."""
+        if output.shape != TOKENS:
+            raise InternalError(f"{name} has the result type {output.shape}")
+        return Graph(name, inputs, output, MappingProxyType(dict(self.names)))

@@ -1,0 +1,95 @@
+"""The reference semantics: a plain interpreter in NumPy, float64, one sequence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from azc.diagnostics import UsageError
+from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.ops.contract import Frame, Value
+from azc.ops.table import load_ops
+
+__all__ = ["Interpreter"]
+
+
+class Interpreter:
+    """A program as a function of NumPy arrays: the meaning of the language.
+
+    Slow and plain on purpose. It knows nothing of batches, padding or devices.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+
+    def __call__(
+        self,
+        *,
+        head: int = 0,
+        heads: int = 1,
+        weights: Mapping[str, Any] | None = None,
+        **inputs: Any,
+    ) -> Any:
+        """The result [n, d] for one head of one unpadded sequence.
+
+        `inputs`: an array [n, d] for every parameter, by name. `head` counts from 0 of
+        `heads`. `weights`: arrays [heads or 1, d or 1, …] by the names of
+        `graph.weights`; those not given have the values that training starts from.
+        Raises `UsageError` for inputs that are missing, unknown or of unlike shapes.
+        """
+        import numpy as np
+
+        arrays = self._inputs(inputs)
+        n, d = next(iter(arrays.values())).shape
+        if not 0 <= head < heads:
+            raise UsageError("U003", f"head {head} is not one of {heads} heads")
+        values: dict[Node, Value] = {}
+        with np.errstate(all="ignore"):
+            for node in self.graph.nodes:
+                if node.op == INPUT:
+                    data = arrays[node.name]
+                    values[node] = Value(data, np.ones((n, d), bool))
+                elif node.op == NUMBER:
+                    data = np.full((1, 1), node.number)
+                    values[node] = Value(data, np.ones((1, 1), bool))
+                else:
+                    own = self._weights(node, weights or {}, head, heads, d)
+                    frame = Frame(np, n, d, head, heads, own)
+                    args = [values[arg] for arg in node.args]
+                    reference = load_ops()[node.op].reference
+                    values[node] = reference(frame, *args, **node.attrs)
+        result = values[self.graph.output]
+        return np.where(result.present, result.data, 0.0)
+
+    def _inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        wanted, given = set(self.graph.inputs), set(inputs)
+        if wanted != given:
+            odd = ", ".join(sorted(wanted ^ given))
+            takes = ", ".join(self.graph.inputs)
+            message = f"{self.graph.name} takes {takes}; missing or unknown: {odd}"
+            raise UsageError("U001", message)
+        arrays = {name: np.asarray(x, dtype=np.float64) for name, x in inputs.items()}
+        shapes = {array.shape for array in arrays.values()}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 2:
+            told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise UsageError("U002", f"inputs are of one shape [n, d]; got {told}")
+        return arrays
+
+    def _weights(
+        self, node: Node, given: Mapping[str, Any], head: int, heads: int, d: int
+    ) -> dict[str, Any]:
+        import numpy as np
+
+        own: dict[str, Any] = {}
+        for weight in node.weights:
+            name = self.graph.weight_name(node, weight)
+            if name in given:
+                array = np.asarray(given[name], dtype=np.float64)
+            else:
+                array = weight.init(np, weight.shape(heads, d))
+            if weight.axes[0] == "heads":
+                array = array[head if array.shape[0] > 1 else 0]
+            own[weight.name] = array
+        return own
