@@ -11,7 +11,6 @@ import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from dataclasses import fields, replace
-from functools import cache
 from typing import Any, TypeVar
 
 from azc.syntax import ast
@@ -36,14 +35,16 @@ def _start(node: ast.Node) -> int:
     return node.span.start
 
 
-@cache
-def _fields_of(kind: Any) -> tuple[str, ...]:
-    skipped = {"span", "name_span", "comments", "depth"}
-    return tuple(f.name for f in fields(kind) if f.name not in skipped)
+_FIELDS: dict[type[Any], tuple[str, ...]] = {}
 
 
-def _fields(node: Any) -> tuple[str, ...]:
-    return _fields_of(type(node))
+def _fields(node: ast.Node) -> tuple[str, ...]:
+    """The names of the fields that may hold nodes."""
+    kind: type[Any] = type(node)
+    if kind not in _FIELDS:
+        skipped = {"span", "name_span", "comments", "depth"}
+        _FIELDS[kind] = tuple(f.name for f in fields(kind) if f.name not in skipped)
+    return _FIELDS[kind]
 
 
 def _parts(node: ast.Node) -> list[ast.Node]:

@@ -9,9 +9,7 @@ __all__ = ["text_diff"]
 
 def text_diff(old: str, new: str, old_name: str, new_name: str) -> str:
     """A unified diff of two texts; empty if they are the same."""
-    lines = []
-    for line in difflib.unified_diff(
+    lines = difflib.unified_diff(
         old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""
-    ):
-        lines.append(line + "\n")
-    return "".join(lines)
+    )
+    return "".join(line + "\n" for line in lines)

@@ -1,4 +1,4 @@
-"""Text to syntax tree: the parser, with its diagnostics (AZG0xx and the size limits)."""
+"""Text to syntax tree: the parser, with its diagnostics (AZG0xx, and the limits)."""
 
 from __future__ import annotations
 
