@@ -232,7 +232,8 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     kernel = attrs["kernel"]
     heads, width, tokens = b.heads(), b.width(), b.tokens()
     channels = b.call("operator.mul", heads, width)
-    weight = b.method("expand", b.weight("kernel"), heads, width, kernel)
+    weight = b.method("to", b.weight("kernel"), x.node)
+    weight = b.method("expand", weight, heads, width, kernel)
     weight = b.method("reshape", weight, channels, 1, kernel)
     rows = b.method("transpose", b.packed(x.node), -1, -2)  # [B, H, d, N]
     rows = b.method("reshape", rows, -1, channels, tokens)

@@ -1,0 +1,248 @@
+"""The `Builder` of operations over a `torch.fx.Graph`: calls, masks, positions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from functools import cache, reduce
+from typing import Any
+
+import torch
+from torch import fx
+
+from azc.diagnostics import InternalError
+from azc.ops.contract import Fill, Operand, Place
+
+__all__ = ["FxBuilder", "Padding"]
+
+Dimension = int | fx.Node
+
+
+@dataclass(frozen=True)
+class Padding:
+    """What is known of the padding of a batch.
+
+    `real`: node, bool [B, N], True where a token is real. `packed`: the real tokens
+    come first, in order, and every sequence has one. `finite`: what stands in padding
+    is finite.
+    """
+
+    real: fx.Node
+    packed: bool
+    finite: bool
+
+
+@cache
+def _function(target: str) -> Callable[..., Any]:
+    if target == "getattr":
+        return getattr
+    module, _, name = target.rpartition(".")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return found
+
+
+def _has_node(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return any(_has_node(item) for item in value)
+    if isinstance(value, slice):
+        return any(_has_node(x) for x in (value.start, value.stop, value.step))
+    return isinstance(value, fx.Node)
+
+
+def _key(value: Any) -> Hashable:
+    """A key that tells arguments apart, 1 from 1.0 and from True too."""
+    if isinstance(value, (list, tuple)):
+        return (type(value), *(_key(item) for item in value))
+    if isinstance(value, dict):
+        return tuple((name, _key(item)) for name, item in value.items())
+    if isinstance(value, slice):
+        return ("slice", _key(value.start), _key(value.stop), _key(value.step))
+    return (type(value), value)
+
+
+class FxBuilder:
+    """Writes nodes into an fx graph; what is asked for twice is computed once.
+
+    `sample` is a node [B, H, N, d] that sizes are read off where they are not given.
+    `weight_of` gives the node of the current operation's weight by its name.
+    """
+
+    def __init__(
+        self,
+        graph: fx.Graph,
+        padding: Padding,
+        sample: fx.Node,
+        heads: int | None = None,
+        width: int | None = None,
+        dropout: Callable[[fx.Node], fx.Node] | None = None,
+    ) -> None:
+        self.graph = graph
+        self.padding = padding
+        self.sample = sample
+        self._heads = heads
+        self._width = width
+        self._dropout = dropout
+        self.weight_of: Callable[[str], fx.Node] = _no_weight
+        self._made: dict[Hashable, fx.Node] = {}
+
+    def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
+        """A call of a function by dotted name; Python numbers are folded at once."""
+        function = _function(target)
+        if target.startswith("operator.") and not _has_node(args):
+            return function(*args, **kwargs)
+        key = (target, _key(args), _key(kwargs))
+        if key not in self._made:
+            self._made[key] = self.graph.call_function(function, args, kwargs)
+        return self._made[key]
+
+    def method(self, name: str, *args: Any, **kwargs: Any) -> fx.Node:
+        """A call of a method of the first argument."""
+        key = (name, _key(args), _key(kwargs))
+        if key not in self._made:
+            self._made[key] = self.graph.call_method(name, args, kwargs)
+        return self._made[key]
+
+    def weight(self, name: str) -> fx.Node:
+        """The current operation's weight."""
+        return self.weight_of(name)
+
+    def dropout(self, node: fx.Node) -> fx.Node:
+        """Attention dropout, where there is one."""
+        return node if self._dropout is None else self._dropout(node)
+
+    def _size(self, dim: int) -> fx.Node:
+        return self.method("size", self.sample, dim)
+
+    def heads(self) -> Dimension:
+        """The number of heads."""
+        return self._size(1) if self._heads is None else self._heads
+
+    def width(self) -> Dimension:
+        """The width of one head."""
+        return self._size(-1) if self._width is None else self._width
+
+    def tokens(self) -> fx.Node:
+        """The length of the padded sequences."""
+        return self._size(2)
+
+    # Where tokens stand
+
+    def _index(self) -> fx.Node:
+        """Every token's index among the real ones, int64 [B or 1, N]."""
+        node: fx.Node
+        if self.padding.packed:
+            device = self.call("getattr", self.sample, "device")
+            row = self.call("torch.arange", self.tokens(), device=device)
+            node = self.method("unsqueeze", row, 0)
+        else:
+            count = self.call("torch.cumsum", self.padding.real, -1)
+            node = self.call("torch.clamp", self.call("torch.sub", count, 1), min=0)
+        return node
+
+    def _as_column(self, node: fx.Node) -> fx.Node:
+        """[B, N] as [B, 1, N, 1]."""
+        key = (slice(None), None, slice(None), None)
+        column: fx.Node = self.call("operator.getitem", node, key)
+        return column
+
+    def _as_row(self, node: fx.Node) -> fx.Node:
+        """[B, N] as [B, 1, 1, N]."""
+        key = (slice(None), None, None, slice(None))
+        row: fx.Node = self.call("operator.getitem", node, key)
+        return row
+
+    def positions(self, like: fx.Node) -> fx.Node:
+        """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
+        of `like` but at least float32: bfloat16 can't count past 256."""
+        dtype = self.call("getattr", like, "dtype")
+        wide = self.call("torch.promote_types", dtype, torch.float32)
+        return self.method("to", self._as_column(self._index()), wide)
+
+    def distance(self, like: fx.Node) -> fx.Node:
+        """|i − j| for every two tokens, [B or 1, 1, N, N]."""
+        column = self.positions(like)
+        row = self.method("transpose", column, -1, -2)
+        node: fx.Node = self.call("torch.abs", self.call("torch.sub", column, row))
+        return node
+
+    def packed(self, node: fx.Node) -> fx.Node:
+        """Real tokens first, in order."""
+        return node if self.padding.packed else self._reorder(node, self._order())
+
+    def unpacked(self, node: fx.Node) -> fx.Node:
+        """Undoes `packed`."""
+        if self.padding.packed:
+            return node
+        return self._reorder(node, self.call("torch.argsort", self._order(), -1))
+
+    def _order(self) -> fx.Node:
+        gone = self.method("to", self._padding(), torch.int8)
+        node: fx.Node = self.call("torch.argsort", gone, dim=-1, stable=True)
+        return node
+
+    def _reorder(self, node: fx.Node, order: fx.Node) -> fx.Node:
+        index = self.method("expand_as", self._as_column(order), node)
+        made: fx.Node = self.call("torch.gather", node, 2, index)
+        return made
+
+    # Absence
+
+    def _padding(self) -> fx.Node:
+        """bool [B, N], True in padding."""
+        node: fx.Node = self.call("torch.logical_not", self.padding.real)
+        return node
+
+    def _unseen(self) -> fx.Node:
+        """bool [B, N]: padding, but nothing in a sequence that is padding alone, so that
+        no softmax is over nothing."""
+        if self.padding.packed:
+            return self._padding()
+        some = self.call("torch.any", self.padding.real, -1, keepdim=True)
+        node: fx.Node = self.call("torch.logical_and", self._padding(), some)
+        return node
+
+    def clear(self, node: fx.Node) -> fx.Node:
+        """0 in the padding of a value [B, H, N, …], also where a sequence is padding
+        alone."""
+        gone = self._as_column(self._padding())
+        cleared: fx.Node = self.call("torch.masked_fill", node, gone, 0.0)
+        return cleared
+
+    def _gone(
+        self, places: frozenset[Place], radius: int | None, like: fx.Node
+    ) -> fx.Node:
+        """bool, broadcasts over [B, H, r, c]: True where an entry is absent."""
+        parts: list[fx.Node] = []
+        if "rows" in places:
+            parts.append(self._as_column(self._unseen()))
+        if "cols" in places:
+            parts.append(self._as_row(self._unseen()))
+        if "band" in places:
+            parts.append(self.call("torch.gt", self.distance(like), radius))
+        return reduce(lambda a, b: self.call("torch.logical_or", a, b), parts)
+
+    def fill(self, operand: Operand, fill: Fill) -> fx.Node:
+        """The operand's node with the number asked for in its absent entries."""
+        state = operand.state
+        places = state.places & fill.places
+        if fill.value == 0.0:
+            places -= state.zero
+        node: fx.Node = operand.node
+        if places:
+            gone = self._gone(places, state.radius, node)
+            node = self.call("torch.masked_fill", node, gone, fill.value)
+        return node
+
+    def present(self, operand: Operand) -> fx.Node | None:
+        """Which entries of a row are present; None where all of them are."""
+        places = operand.state.places & {"cols", "band"}
+        if not places:
+            return None
+        gone = self._gone(places, operand.state.radius, operand.node)
+        node: fx.Node = self.call("torch.logical_not", gone)
+        return node
+
+
+def _no_weight(name: str) -> fx.Node:
+    raise InternalError(f"no operation is being lowered that has a weight {name}")
