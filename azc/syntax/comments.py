@@ -91,6 +91,10 @@ class _Attach:
     def same_line(self, start: int, end: int) -> bool:
         return self.text.find("\n", start, end) < 0
 
+    def brace(self, block: ast.Node) -> int:
+        """Where the body of a block starts."""
+        return self.braces[bisect_left(self.braces, block.span.start)]
+
     def place(self, offset: int, text: str) -> None:
         """Finds the innermost node around a comment, and hands it the comment."""
         owner: ast.Node = self.file
@@ -121,7 +125,7 @@ class _Attach:
         text: str,
     ) -> None:
         if not isinstance(block, ast.File):
-            brace = self.braces[bisect_left(self.braces, block.span.start)]
+            brace = self.brace(block)
             if offset < brace:
                 self.in_params(block, previous, following, offset, text)
                 return
@@ -156,7 +160,9 @@ class _Attach:
         text: str,
     ) -> None:
         if previous is not None and self.same_line(previous.span.end, offset):
-            if isinstance(previous, _BLOCKS) and "\n" in previous.span.text:
+            if isinstance(previous, _BLOCKS) and not self.same_line(
+                self.brace(previous), previous.span.end
+            ):
                 self.closing[id(previous)].append(text)
             else:
                 self.after[id(previous)] = text

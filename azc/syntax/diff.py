@@ -7,9 +7,13 @@ import difflib
 __all__ = ["text_diff"]
 
 
+def _lines(text: str) -> list[str]:
+    return text.removesuffix("\n").split("\n") if text else []
+
+
 def text_diff(old: str, new: str, old_name: str, new_name: str) -> str:
     """A unified diff of two texts; empty if they are the same."""
     lines = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), old_name, new_name, lineterm=""
+        _lines(old), _lines(new), old_name, new_name, lineterm=""
     )
     return "".join(line + "\n" for line in lines)

@@ -10,7 +10,7 @@ group around it and takes no width. Nothing recurses: documents may be deep and 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Line",
     "Own",
     "Suffix",
+    "comments",
     "concat",
     "flat",
     "group",
@@ -92,7 +93,8 @@ class Group:
     hard: bool
 
 
-Doc = str | Line | Either | Suffix | Own | Concat | Indent | Group
+_Leaf = str | Line | Either | Suffix | Own
+Doc = _Leaf | Concat | Indent | Group
 
 LINE = Line(" ")
 SOFT = Line("")
@@ -209,18 +211,27 @@ def render(doc: Doc, width: int = WIDTH) -> str:
     return "".join(page.out)
 
 
-def flat(doc: Doc) -> str:
-    """The text of a document on one line, without its comments."""
-    out: list[str] = []
+def _leaves(doc: Doc) -> Iterator[_Leaf]:
     todo: list[Doc] = [doc]
     while todo:
         item = todo.pop()
-        if isinstance(item, str):
-            out.append(item)
-        elif isinstance(item, Line | Either):
-            out.append(item.flat)
-        elif isinstance(item, Concat):
+        if isinstance(item, Concat):
             todo.extend(reversed(item.parts))
         elif isinstance(item, Indent | Group):
             todo.append(item.doc)
-    return "".join(out)
+        else:
+            yield item
+
+
+def flat(doc: Doc) -> str:
+    """The text of a document on one line, without its comments."""
+    return "".join(
+        leaf if isinstance(leaf, str) else leaf.flat
+        for leaf in _leaves(doc)
+        if not isinstance(leaf, Own | Suffix)
+    )
+
+
+def comments(doc: Doc) -> list[str]:
+    """The comments in a document."""
+    return [leaf.text for leaf in _leaves(doc) if isinstance(leaf, Own | Suffix)]

@@ -24,6 +24,7 @@ from azc.syntax.doc import (
     Either,
     Own,
     Suffix,
+    comments,
     concat,
     flat,
     group,
@@ -213,8 +214,9 @@ class _Printer:
         if not isinstance(node, ast.Apply) or not found or found.fixity != "infix":
             return self.content(node)
         chain = self.operation(node)
-        if _nesting(flat(chain)) + 2 > MAX_DEPTH:  # no room for a bracket more
-            return flat(chain) if not _has_comments(chain) else chain
+        if _nesting(flat(chain)) + 2 > MAX_DEPTH:  # no room for one more bracket
+            self.strays.extend(comments(chain))
+            return flat(chain)
         return group(Either("(", ""), indent(SOFT, chain), SOFT, Either(")", ""))
 
     def operation(self, node: ast.Apply) -> Doc:
@@ -307,10 +309,6 @@ _WITH_BODY = (
     ast.Repeat,
     ast.Block,
 )
-
-
-def _has_comments(doc: Doc) -> bool:
-    return not isinstance(doc, str | Either) and doc.hard
 
 
 def format_file(file: ast.File) -> str:
