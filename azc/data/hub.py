@@ -20,7 +20,7 @@ def load(name: str) -> Iterator[str]:
     without a column of text and D004 for one that does not load.
     """
     parts = name.split("/")
-    if Path(name).exists():
+    if name and Path(name).exists():
         attempts: list[tuple[str, str | None]] = [(name, None)]
     elif not all(parts) or len(parts) > 3:
         raise UsageError(

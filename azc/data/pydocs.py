@@ -78,7 +78,9 @@ def _parse(files: list[Path]) -> list[str]:
 def _document(node: ast.Module | ast.ClassDef) -> str:
     """The docstrings of a module or a class and of the functions written in it."""
     parts = [ast.get_docstring(node)]
-    for inner in node.body:
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-            parts.append(ast.get_docstring(inner))
+    parts += [
+        ast.get_docstring(inner)
+        for inner in node.body
+        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
     return "\n\n".join(part for part in parts if part)

@@ -14,7 +14,7 @@ __all__ = ["write_beside", "write_folder_beside"]
 
 
 def write_beside(path: Path, content: bytes) -> None:
-    """Write a file so that no one ever sees a part of it; raises RunError D006."""
+    """Write a file so that no part of it is ever seen; raises RunError D006."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -30,7 +30,7 @@ def write_beside(path: Path, content: bytes) -> None:
 
 
 def write_folder_beside(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a new folder, then rename it into its place; raises RunError D006.
+    """Let `fill` write a new folder, then rename it into place; raises RunError D006.
 
     If another process was quicker, its folder stays.
     """

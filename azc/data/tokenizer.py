@@ -1,6 +1,6 @@
 """A BERT-style WordPiece tokenizer, trained on the corpus or loaded from elsewhere.
 
-Codes: D010 a vocabulary too small, D011 a tokenizer that does not load or lacks a token.
+Codes: D010 a vocabulary too small, D011 one that does not load or lacks a token.
 """
 
 from __future__ import annotations

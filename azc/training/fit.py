@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 
     from azc.data.mlm import MaskedLMData, Split
 
-__all__ = ["FitOptions", "FitResult", "TrainingFailed", "default_device", "evaluate", "fit"]
+__all__ = [
+    "FitOptions",
+    "FitResult",
+    "TrainingFailed",
+    "default_device",
+    "evaluate",
+    "fit",
+]
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup", "constant")
 
@@ -72,7 +79,8 @@ class FitOptions:
 @dataclass(frozen=True)
 class FitResult:
     """What a fit did: up to 20 `(step, mean loss since the one before)` points, its
-    number of steps, real tokens seen, and seconds of wall time."""
+    number of steps, real tokens seen, and seconds of wall time.
+    """
 
     curve: tuple[tuple[int, float], ...]
     steps: int
@@ -147,9 +155,7 @@ def fit(
             if on_step is not None:
                 on_step(step, value)
     module.eval()
-    return FitResult(
-        _curve(losses), options.steps, tokens, time.perf_counter() - start
-    )
+    return FitResult(_curve(losses), options.steps, tokens, time.perf_counter() - start)
 
 
 def evaluate(

@@ -1,0 +1,163 @@
+"""Masked-LM data: documents held out whole, blocks exact, masks fixed by the seed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import subprocess
+import sys
+from pydoc_data.topics import topics
+
+import pytest
+import torch
+from transformers import PreTrainedTokenizerFast
+
+from azc.data.corpus import Corpus
+from azc.data.mlm import IGNORED, MaskedLMData, split_documents
+from azc.data.tokenizer import load_tokenizer
+from azc.diagnostics import AzcError
+
+CORPUS = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return load_tokenizer(CORPUS, vocab_size=400)
+
+
+@pytest.fixture(scope="module")
+def data(tokenizer: PreTrainedTokenizerFast) -> MaskedLMData:
+    return MaskedLMData(CORPUS, tokenizer, length=32, seed=3)
+
+
+def test_every_document_is_in_one_split() -> None:
+    texts = [f"document {i}" for i in range(100)]
+    parts = split_documents([*texts, texts[7], texts[7]], seed=1)
+    assert [len(parts[s]) for s in ("train", "validation", "test")] == [90, 5, 5]
+    assert sorted(itertools.chain(*parts.values())) == sorted(texts)
+    assert split_documents(texts, seed=1) == parts
+    assert split_documents(texts, seed=2) != parts
+
+
+def test_blocks_hold_the_documents_and_nothing_else(
+    data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    parts = split_documents(CORPUS.documents, 3)
+    for split, blocks in data.blocks.items():
+        assert blocks.shape[1] == 32
+        real = blocks != tokenizer.pad_token_id
+        assert real[:-1].all()
+        assert (blocks[:, 0] == tokenizer.cls_token_id).all()
+        found: list[int] = []
+        for block, kept in zip(blocks, real, strict=True):
+            assert block[kept][-1] == tokenizer.sep_token_id
+            found += block[kept][1:-1].tolist()
+        expected: list[int] = []
+        for text in parts[split]:
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            expected += [*ids, tokenizer.sep_token_id]
+        assert found == expected[:-1]
+
+
+def test_masking_rates_and_what_is_never_masked(
+    data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    originals = data.blocks["train"]
+    batches = list(itertools.islice(data.batches(100, seed=0), 40))
+    ids = torch.cat([batch.input_ids for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    asked = labels != IGNORED
+    before = torch.where(asked, labels, ids)  # the text as it was
+    special = torch.isin(before, torch.tensor(tokenizer.all_special_ids))
+    assert not (asked & special).any()
+    assert asked[~special].float().mean().item() == pytest.approx(0.15, abs=0.005)
+    masked = ids[asked] == tokenizer.mask_token_id
+    same = ids[asked] == labels[asked]
+    assert masked.float().mean().item() == pytest.approx(0.8, abs=0.01)
+    assert same.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    known = {tuple(row) for row in originals.tolist()}
+    assert all(tuple(row) in known for row in before.tolist())
+
+
+def test_padding_is_marked_and_never_asked_for(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    corpus = Corpus("small", ("a b c", "d e f", "g h i j k"), "small")
+    data = MaskedLMData(corpus, tokenizer, length=16)
+    batch = next(data.batches(64, seed=0))
+    pads = batch.input_ids == tokenizer.pad_token_id
+    assert (batch.attention_mask[:, :5]).all()
+    assert not batch.attention_mask[:, -5:].any()
+    assert pads[~batch.attention_mask].all()
+    assert (batch.labels[~batch.attention_mask] == IGNORED).all()
+    assert batch.masked == int((batch.labels != IGNORED).sum()) > 0
+
+
+def test_an_epoch_holds_every_block_once(data: MaskedLMData) -> None:
+    blocks = data.blocks["train"]
+    count = len(blocks)
+    batches = data.batches(count, seed=5)
+    for _ in range(2):
+        batch = next(batches)
+        before = torch.where(batch.labels == IGNORED, batch.input_ids, batch.labels)
+        assert sorted(before.tolist()) == sorted(blocks.tolist())
+
+
+def test_batches_differ_by_seed_alone(data: MaskedLMData) -> None:
+    def first(seed: int) -> list[list[int]]:
+        batches = itertools.islice(data.batches(8, seed=seed), 3)
+        return torch.cat([batch.input_ids for batch in batches]).tolist()
+
+    torch.manual_seed(0)
+    once = first(1)
+    torch.manual_seed(99)
+    assert first(1) == once != first(2)
+
+
+def _fixed_masks(tokenizer: PreTrainedTokenizerFast, seed: int) -> str:
+    data = MaskedLMData(CORPUS, tokenizer, length=32, seed=seed)
+    digest = hashlib.sha256()
+    for split in ("validation", "test"):
+        for batch in data.held_out(split, 7):
+            digest.update(batch.input_ids.numpy().tobytes())
+            digest.update(batch.labels.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def test_held_out_masks_are_the_same_in_every_process(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    here = _fixed_masks(tokenizer, 0)
+    code = (
+        "from tests.data.test_mlm import CORPUS, _fixed_masks, load_tokenizer;"
+        "print(_fixed_masks(load_tokenizer(CORPUS, vocab_size=400), 0))"
+    )
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert there.stdout.strip() == here, there.stderr
+    assert _fixed_masks(tokenizer, 1) != here
+
+
+def test_fewer_blocks_are_the_first_ones(data: MaskedLMData) -> None:
+    whole = torch.cat([b.input_ids for b in data.held_out("test", 4)])
+    part = torch.cat([b.input_ids for b in data.held_out("test", 3, blocks=5)])
+    assert torch.equal(part, whole[:5])
+    more = torch.cat([b.input_ids for b in data.held_out("test", 64, blocks=10**9)])
+    assert torch.equal(more, whole)
+
+
+def test_refusals(tokenizer: PreTrainedTokenizerFast, data: MaskedLMData) -> None:
+    two = Corpus("two", ("a", "b", "a"), "two")
+    blank = Corpus("blank", ("\u200b", "\u200d", "\u2060"), "blank")
+    for corpus, length, code in [
+        (two, 16, "D020"),
+        (CORPUS, 4, "D021"),
+        (blank, 16, "D022"),
+    ]:
+        with pytest.raises(AzcError) as caught:
+            MaskedLMData(corpus, tokenizer, length=length)
+        assert caught.value.code == code
+    with pytest.raises(AzcError) as caught:
+        next(data.held_out("train", 4))
+    assert caught.value.code == "D021"
