@@ -17,7 +17,10 @@ __all__ = ["MAX_OPERATIONS", "check_attention", "count_operations"]
 
 MAX_OPERATIONS = 1000  # operations in one attention program
 # Compiled programs take these arguments, and are Python functions.
-RESERVED = frozenset({"mask", "head", "heads", "weights", "self", *keyword.kwlist})
+RESERVED = frozenset(
+    "mask head heads weights self torch operator math inf nan device slice getattr"
+    " azc".split()
+) | frozenset(keyword.kwlist)
 
 
 def count_operations(node: ast.Attention) -> int:

@@ -1,0 +1,199 @@
+"""Layers and encoders to fx: token mixing, feed-forward networks, residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from azc.check.params import gated
+from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
+from azc.ir.build import build_graph
+from azc.lower.attention import OperationWeight, lower_graph
+from azc.lower.builder import FxBuilder, Padding
+from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
+from azc.passes.pipeline import optimise
+
+__all__ = ["Layer", "compile_encoder", "compile_layer"]
+
+
+class Layer(fx.GraphModule):
+    """One compiled layer: `forward(hidden [B, N, hidden], mask bool [B, N])`.
+
+    `mask` is True at real tokens, which come first, at least one a sequence.
+    """
+
+    # Set by `gradient_checkpointing_enable` of transformers' models.
+    gradient_checkpointing = False
+    _gradient_checkpointing_func: Callable[..., torch.Tensor] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The layer's output; recomputed on the way back under gradient checkpointing."""
+        again = self._gradient_checkpointing_func
+        if self.gradient_checkpointing and self.training and again is not None:
+            return again(super().__call__, *args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class _LayerWriter:
+    """Writes one layer into an fx graph; modules are named as in the state dict."""
+
+    def __init__(self, model: ModelSpec, layer: LayerSpec) -> None:
+        self.model = model
+        self.layer = layer
+        self.root = nn.Module()
+        self.graph = fx.Graph()
+        self.hidden = self.graph.placeholder("hidden")
+        self.mask = self.graph.placeholder("mask")
+
+    def module(self, name: str, module: nn.Module, *args: fx.Node) -> fx.Node:
+        """Adds a module under a dotted name, and a call of it."""
+        parent = self.root
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_module(part, nn.Module())
+            parent = parent.get_submodule(part)
+        parent.add_module(last, module)
+        return self.graph.call_module(name, args)
+
+    def linear(self, name: str, inner: int, outer: int, x: fx.Node) -> fx.Node:
+        """A linear map from `inner` to `outer` features."""
+        return self.module(name, nn.Linear(inner, outer, bias=self.model.bias), x)
+
+    def dropout(self, name: str, x: fx.Node) -> fx.Node:
+        """Hidden dropout, where there is any."""
+        if self.model.dropout == 0.0:
+            return x
+        return self.module(name, nn.Dropout(self.model.dropout), x)
+
+    def norm(self, name: str, x: fx.Node) -> fx.Node:
+        """The model's norm."""
+        model = self.model
+        made = norm(model.norm, model.hidden, model.norm_eps, model.bias)
+        return self.module(name, made, x)
+
+    def residual(
+        self, name: str, x: fx.Node, branch: Callable[[fx.Node], fx.Node]
+    ) -> fx.Node:
+        """x and a branch of it, normed before (pre) or after (post) they are added."""
+        pre = self.model.residual == "pre"
+        inner = self.norm(f"{name}norm", x) if pre else x
+        out = self.dropout(f"{name}dropout", branch(inner))
+        total = self.graph.call_function(torch.add, (x, out))
+        return total if pre else self.norm(f"{name}norm", total)
+
+    def attention(self, use: AttentionUse, x: fx.Node) -> fx.Node:
+        """Projections, the program, the output projection."""
+        model, heads = self.model, self.layer.heads
+        width = model.hidden // heads
+        program = optimise(build_graph(use.program))
+        tokens = self.graph.call_method("size", (x, 1))
+        inputs: dict[str, fx.Node] = {}
+        for name in use.program.params:
+            flat = self.linear(
+                f"attention.{name}_proj", model.hidden, model.hidden, x
+            )
+            split = self.graph.call_method("view", (flat, -1, tokens, heads, width))
+            inputs[name] = self.graph.call_method("transpose", (split, 1, 2))
+        nodes = {
+            name: self.module(
+                f"attention.{name}", OperationWeight(weight, heads, width)
+            )
+            for name, weight in program.weights
+        }
+        padding = Padding(self.mask, packed=True, finite=True)
+        sample = next(iter(inputs.values()))
+        builder = FxBuilder(
+            self.graph, padding, sample, heads, width, self._attention_dropout()
+        )
+        mixed = lower_graph(program, builder, inputs, nodes.__getitem__)
+        joined = self.graph.call_method("transpose", (mixed, 1, 2))
+        joined = self.graph.call_method("reshape", (joined, -1, tokens, model.hidden))
+        return self.linear("attention.output", model.hidden, model.hidden, joined)
+
+    def _attention_dropout(self) -> Callable[[fx.Node], fx.Node] | None:
+        rate = self.model.attention_dropout
+        if rate == 0.0:
+            return None
+        count = iter(range(1_000_000))
+        return lambda node: self.module(
+            f"attention.dropout_{next(count)}", nn.Dropout(rate), node
+        )
+
+    def conv(self, use: ConvUse, x: fx.Node) -> fx.Node:
+        """Linear, gated linear unit, convolution over the tokens, linear."""
+        hidden, heads = self.model.hidden, self.layer.heads
+        wide = self.linear("conv.input", hidden, 2 * hidden, x)
+        gate = self.graph.call_function(F.glu, (wide, -1))
+        gone = self.graph.call_function(torch.logical_not, (self.mask,))
+        gone = self.graph.call_method("unsqueeze", (gone, -1))
+        clear = self.graph.call_function(torch.masked_fill, (gate, gone, 0.0))
+        made: nn.Module
+        if use.kind == "light":
+            made = LightConv(heads, use.kernel)
+        elif use.kind == "dynamic":
+            made = DynamicConv(hidden, heads, use.kernel, self.model.bias)
+        else:
+            made = DepthwiseConv(hidden, use.kernel)
+        mixed = self.module("conv.mix", made, clear)
+        return self.linear("conv.output", hidden, hidden, mixed)
+
+    def feed_forward(self, name: str, width: int, x: fx.Node) -> fx.Node:
+        """Two linear maps with an activation, or a gate, in between."""
+        hidden, kind = self.model.hidden, self.layer.activation
+        up = self.linear(f"{name}up", hidden, width, x)
+        inner = self.module(f"{name}activation", activation(kind), up)
+        if gated(kind):
+            gate = self.linear(f"{name}gate", hidden, width, x)
+            inner = self.graph.call_function(torch.mul, (inner, gate))
+        return self.linear(f"{name}down", width, hidden, inner)
+
+    def write(self) -> Layer:
+        """The whole layer."""
+        mixing = self.layer.mixing
+        if isinstance(mixing, AttentionUse):
+            x = self.residual("", self.hidden, lambda x: self.attention(mixing, x))
+        else:
+            x = self.residual("", self.hidden, lambda x: self.conv(mixing, x))
+        for i, width in enumerate(self.layer.ffn):
+            name = f"ffn.{i}."
+            x = self.residual(
+                name,
+                x,
+                lambda x, name=name, width=width: self.feed_forward(name, width, x),  # type: ignore[misc]
+            )
+        self.graph.output(x)
+        module = Layer(self.root, self.graph, "Layer")
+        module.graph.eliminate_dead_code()
+        module.graph.lint()
+        module.recompile()
+        return module
+
+
+def compile_layer(model: ModelSpec, layer: LayerSpec) -> Layer:
+    """One layer of a model, with fresh weights.
+
+    State-dict names: `attention.<parameter>_proj`, `attention.output`, learned weights
+    of operations as `attention.conv_0_kernel`; or `conv.input`, `conv.mix`,
+    `conv.output`; `norm`; `ffn.<i>.up`, `.gate`, `.down`, `.norm`.
+    """
+    return _LayerWriter(model, layer).write()
+
+
+def compile_encoder(model: ModelSpec) -> fx.GraphModule:
+    """All layers: `forward(hidden [B, N, hidden], mask bool [B, N])` gives the hidden
+    states before the first layer and after every one, a tuple of layers + 1 tensors."""
+    root = nn.Module()
+    root.add_module("layers", nn.ModuleList(compile_layer(model, x) for x in model.layers))
+    graph = fx.Graph()
+    hidden = graph.placeholder("hidden")
+    mask = graph.placeholder("mask")
+    states = [hidden]
+    for i in range(len(model.layers)):
+        states.append(graph.call_module(f"layers.{i}", (states[-1], mask)))
+    graph.output(tuple(states))
+    return fx.GraphModule(root, graph, "Encoder")

@@ -1,0 +1,132 @@
+"""Leaf modules that layer graphs call beside torch's own."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+__all__ = [
+    "DepthwiseConv",
+    "DynamicConv",
+    "LightConv",
+    "ReLU2",
+    "activation",
+    "norm",
+]
+
+
+def _band(kernel: torch.Tensor, tokens: int) -> torch.Tensor:
+    """The matrices [..., N, N] that convolve with centred kernels [..., N or 1, K]."""
+    width = kernel.shape[-1]
+    index = torch.arange(tokens, device=kernel.device)
+    offset = index[None, :] - index[:, None] + width // 2
+    inside = (offset >= 0) & (offset < width)
+    rows = kernel.expand(*kernel.shape[:-2], tokens, width)
+    offset = offset.clamp(0, width - 1).expand(*kernel.shape[:-2], tokens, tokens)
+    return rows.gather(-1, offset).masked_fill(~inside, 0.0)
+
+
+class LightConv(nn.Module):
+    """Lightweight convolution over the tokens (Wu et al. 2019, equation 6): one kernel a
+    head, softmax-normalised over its width."""
+
+    def __init__(self, heads: int, kernel: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.kernel = nn.Parameter(torch.empty(heads, kernel))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Glorot-uniform, before the softmax."""
+        bound = math.sqrt(6.0 / (self.kernel.shape[1] * (self.heads + 1)))
+        nn.init.uniform_(self.kernel, -bound, bound)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] to [B, N, C]; padding holds 0."""
+        batch, tokens, channels = x.shape
+        weight = self.kernel.softmax(-1)
+        width = weight.shape[1]
+        if tokens <= 4 * width:
+            # A band matrix beats a convolution as wide as the sequence.
+            split = x.view(batch, tokens, self.heads, -1).transpose(1, 2)
+            mixed = _band(weight[:, None, :], tokens) @ split
+            return mixed.transpose(1, 2).reshape(batch, tokens, channels)
+        taps = weight.repeat_interleave(channels // self.heads, 0)[:, None, :]
+        return _depthwise(x, taps)
+
+
+def _depthwise(x: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """[B, N, C] convolved with centred kernels [C, 1, K]."""
+    rows = x.transpose(1, 2)
+    padding = taps.shape[-1] // 2
+    mixed = F.conv1d(rows, taps, padding=padding, groups=x.shape[-1])
+    return mixed.transpose(1, 2)
+
+
+class DynamicConv(nn.Module):
+    """Dynamic convolution over the tokens (Wu et al. 2019, equation 7): each token
+    predicts its kernel, softmax-normalised, one a head."""
+
+    def __init__(self, hidden: int, heads: int, kernel: int, bias: bool) -> None:
+        super().__init__()
+        self.heads = heads
+        self.width = kernel
+        self.predict = nn.Linear(hidden, heads * kernel, bias=bias)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] to [B, N, C]; padding holds 0."""
+        batch, tokens, channels = x.shape
+        weight = self.predict(x).view(batch, tokens, self.heads, self.width)
+        weight = weight.softmax(-1).transpose(1, 2)  # [B, H, N, K]
+        split = x.view(batch, tokens, self.heads, -1).transpose(1, 2)
+        mixed = _band(weight, tokens) @ split
+        return mixed.transpose(1, 2).reshape(batch, tokens, channels)
+
+
+class DepthwiseConv(nn.Module):
+    """Depthwise convolution over the tokens: a kernel for every feature."""
+
+    def __init__(self, hidden: int, kernel: int) -> None:
+        super().__init__()
+        self.kernel = nn.Parameter(torch.empty(hidden, kernel))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """As torch.nn.Conv1d."""
+        bound = 1.0 / math.sqrt(self.kernel.shape[1])
+        nn.init.uniform_(self.kernel, -bound, bound)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] to [B, N, C]; padding holds 0."""
+        return _depthwise(x, self.kernel[:, None, :])
+
+
+class ReLU2(nn.Module):
+    """max(x, 0)² (So et al. 2021)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Elementwise."""
+        return F.relu(x).square()
+
+
+def activation(name: str) -> nn.Module:
+    """The function of a feed-forward network; of the gate for the gated ones."""
+    made: dict[str, type[nn.Module]] = {
+        "gelu": nn.GELU,
+        "relu": nn.ReLU,
+        "relu2": ReLU2,
+        "silu": nn.SiLU,
+        "geglu": nn.GELU,
+        "swiglu": nn.SiLU,
+    }
+    return nn.GELU(approximate="tanh") if name == "gelu_tanh" else made[name]()
+
+
+def norm(kind: str, hidden: int, eps: float, bias: bool) -> nn.Module:
+    """The norm of a residual branch, over the features of a token."""
+    if kind == "rms_norm":
+        return nn.RMSNorm(hidden, eps=eps)
+    return nn.LayerNorm(hidden, eps=eps, bias=bias)
