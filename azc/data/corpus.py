@@ -1,7 +1,7 @@
 """Text to train on: Python's own documentation, files, folders and data sets.
 
-Codes: D001 nothing there, D002 no text in it, D003 not readable as text, D004 a data set
-that could not be loaded, D005 a specification that makes no sense.
+Codes: D001 nothing there, D002 no text in it, D003 not readable as text, D004 a data
+set that could not be loaded, D005 a specification that makes no sense.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Corpus:
 def load_corpus(spec: str, *, cache: Path | None = None) -> Corpus:
     """The corpus that `spec` names.
 
-    `python` is the standard library's own documentation (kept in `cache` when given);
+    `python` is the standard library's own documentation (kept in `cache` if given);
     `hf:NAME/CONFIG` is a data set of the Hugging Face hub or of this disk; anything else
     is a path: a text file (`.gz` too), a table (parquet, csv, tsv, json, jsonl) or a
     folder of text files.

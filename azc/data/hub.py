@@ -14,7 +14,7 @@ _COLUMNS = ("text", "sentence", "content", "document", "article", "body")
 
 
 def load(name: str) -> Iterator[str]:
-    """Rows of text of `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`, its train split first.
+    """Rows of text of `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
 
     Raises UsageError D005 for a name of another form, RunError D002 for a data set
     without a column of text and D004 for one that does not load.
@@ -50,7 +50,7 @@ def load(name: str) -> Iterator[str]:
 
 
 def load_table(path: Path) -> Iterator[str]:
-    """Rows of text of a parquet, csv, tsv, json or jsonl file; raises as `load` does."""
+    """Rows of text of a parquet, csv, tsv, json or jsonl file; raises as `load`."""
     kind = path.suffix.lower().lstrip(".")
     options: dict[str, Any] = {"data_files": str(path)}
     if kind == "tsv":
@@ -76,7 +76,7 @@ def _read(path: str, config: str | None, **options: Any) -> Any:
 
 
 def _texts(name: str, rows: Any) -> Iterator[str]:
-    """The column of text, or the string columns of a row joined where none stands out."""
+    """The column of text, or all columns of strings joined where none stands out."""
     strings = [
         column
         for column, feature in rows.features.items()

@@ -78,7 +78,7 @@ class MaskedLMData:
     """A corpus as blocks of `length` tokens, masked for training and for measuring.
 
     Each block is `[CLS] … [SEP]`; documents follow one another with a `[SEP]` between,
-    and the last block of a split is padded. `blocks[split]` is int64 `[blocks, length]`.
+    Each block is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between,
     The masks of validation and test depend on the seed alone.
     """
 

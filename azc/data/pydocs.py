@@ -1,4 +1,4 @@
-"""The text that every Python carries: docstrings of its standard library and its topics."""
+"""The text that every Python carries: its docstrings and its topics of help."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SKIPPED = frozenset(
 
 
 def documents(cache: Path | None = None) -> list[str]:
-    """One document a documented module or class, in order of path, and then the topics.
+    """One document a module or class, in order of path, and then the topics.
 
     With a `cache` folder the parsed text is kept there, for this Python and these files.
     """
@@ -68,9 +68,11 @@ def _parse(files: list[Path]) -> list[str]:
                 tree = ast.parse(path.read_bytes())
             except (OSError, SyntaxError, ValueError):
                 continue  # a template or a file of another Python
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Module | ast.ClassDef):
-                    texts.append(_document(node))
+            texts += [
+                _document(node)
+                for node in ast.walk(tree)
+                if isinstance(node, ast.Module | ast.ClassDef)
+            ]
     texts.extend(topics[name] for name in sorted(topics))
     return [text for text in texts if text.strip()]
 
