@@ -25,7 +25,7 @@ _SKIPPED = frozenset(
 def documents(cache: Path | None = None) -> list[str]:
     """One document a module or class, in order of path, and then the topics.
 
-    With a `cache` folder the parsed text is kept there, for this Python and these files.
+    With a `cache` folder the text is kept there, for this Python and these files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     files = list(_files(root))
