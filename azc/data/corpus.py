@@ -37,7 +37,7 @@ def load_corpus(spec: str, *, cache: Path | None = None) -> Corpus:
     """The corpus that `spec` names.
 
     `python` is the standard library's own documentation (kept in `cache` if given);
-    `hf:NAME/CONFIG` is a data set of the Hugging Face hub or of this disk; anything else
+    `hf:NAME/CONFIG` is a data set of the Hugging Face hub or of this disk; all else
     is a path: a text file (`.gz` too), a table (parquet, csv, tsv, json, jsonl) or a
     folder of text files.
 
