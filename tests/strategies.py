@@ -2,7 +2,7 @@
 
 `files()` draws a tree with no regard to types or names; `layouts(file)` writes one with
 random line breaks, parentheses, calls for operators, and comments wherever one may be.
-Each is cached: Hypothesis spends more time on making a strategy than on drawing from it.
+They are cached: making a strategy takes longer than drawing from it.
 """
 
 from __future__ import annotations
