@@ -1,0 +1,58 @@
+"""One declaration of a checked file, by name or because there is no other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, TypeVar
+
+from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
+from azc.diagnostics import UsageError, nearest
+
+__all__ = ["choose_attention", "choose_model", "choose_space"]
+
+_Spec = TypeVar("_Spec", AttentionSpec, ModelSpec, SpaceSpec)
+
+
+def choose_attention(
+    program: Program, name: str | None = None
+) -> tuple[str, AttentionSpec]:
+    """An attention program and what the file calls it.
+
+    Without a name: the only one that the file declares, or else the only one it has.
+    Raises `UsageError` for a name that it has not, and where a name is needed.
+    """
+    return _choose("attention", program, program.attentions, name)
+
+
+def choose_model(program: Program, name: str | None = None) -> tuple[str, ModelSpec]:
+    """A model and what the file calls it; see `choose_attention`."""
+    return _choose("model", program, program.models, name)
+
+
+def choose_space(program: Program, name: str | None = None) -> tuple[str, SpaceSpec]:
+    """A space and what the file calls it; see `choose_attention`."""
+    return _choose("space", program, program.spaces, name)
+
+
+def _choose(
+    kind: Literal["attention", "model", "space"],
+    program: Program,
+    known: Mapping[str, _Spec],
+    name: str | None,
+) -> tuple[str, _Spec]:
+    file = program.source.name
+    if name is not None:
+        if name in known:
+            return name, known[name]
+        near = nearest(name, known)
+        listed = f"it has: {', '.join(known)}" if known else None
+        help_ = f"did you mean `{near}`?" if near else listed
+        raise UsageError("U101", f"{file} has no {kind} `{name}`", help_)
+    own = [each for each in known if each in program.declared]
+    for names in (own, list(known)):
+        if len(names) == 1:
+            return names[0], known[names[0]]
+    if not known:
+        raise UsageError("U102", f"{file} has no {kind}")
+    message = f"{file} has {len(known)} {kind}s; say which"
+    raise UsageError("U103", message, f"one of: {', '.join(known)}")

@@ -1,0 +1,200 @@
+"""A model as one text that needs no other file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from azc.check.choose import choose_model, choose_space
+from azc.check.program import AttentionUse, LayerSpec, ModelSpec, Program, SpaceSpec
+from azc.check.resolve import check_source
+from azc.diagnostics import DiagnosticError, InternalError
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.format import format_file
+
+__all__ = ["self_contained"]
+
+_Named = ast.Attention | ast.Model | ast.Space
+
+
+def self_contained(program: Program, model_name: str, space: str | None = None) -> str:
+    """The canonical text of one model with all that it uses, and no import.
+
+    Attention programs come under the names that the model knows them by; what it does
+    not use is left out. Comments and the order of declarations are the author's. With
+    `space`, the declaration of that space is there too, and the model it starts from.
+    Raises `UsageError` where the file has no such model or space.
+    """
+    _, spec = choose_model(program, model_name)
+    gather = _Gather(program)
+    gather.reserve(model_name)
+    found: SpaceSpec | None = None
+    if space is not None:
+        _, found = choose_space(program, space)
+        gather.reserve(space)
+    gather.model(spec, model_name)
+    if space is not None and found is not None:
+        gather.space(found, space, spec, model_name)
+    text = format_file(gather.file())
+    _verify(text, spec, model_name)
+    return text
+
+
+class _Gather:
+    """The declarations of the text, each under a name of its own."""
+
+    def __init__(self, program: Program) -> None:
+        self.declared = program.file.declarations
+        self.closing = program.file.comments.closing
+        self.taken: set[str] = set()
+        self.programs: dict[tuple[str, int], str] = {}
+        self.foreign: list[_Named] = []
+        self.own: dict[int, _Named] = {}  # by place in the file
+
+    def reserve(self, name: str) -> None:
+        """Keeps a name for what must be called so."""
+        self.taken.add(name)
+
+    def fresh(self, name: str) -> str:
+        """The name, or if it is taken the name with a number."""
+        found, number = name, 1
+        while found in self.taken:
+            number += 1
+            found = f"{name}_{number}"
+        self.taken.add(found)
+        return found
+
+    def put(self, original: ast.Declaration, node: _Named) -> None:
+        """Adds a declaration, in its place if it is of the file itself."""
+        for place, each in enumerate(self.declared):
+            if each is original:
+                self.own[place] = node
+                return
+        comments = replace(node.comments, before=_block(node.comments.before))
+        self.foreign.append(replace(node, comments=comments))
+
+    def model(self, spec: ModelSpec, name: str) -> None:
+        """Adds a model under a reserved name, after the programs of its layers."""
+        names: dict[str, str] = {}
+        for layer in spec.layers:
+            if isinstance(layer.mixing, AttentionUse):
+                names[layer.mixing.name] = self.attention(layer.mixing)
+        node = replace(spec.node, name=name)
+        if any(old != new for old, new in names.items()):
+            node = replace(node, items=tuple(_renamed(i, names) for i in node.items))
+        self.put(spec.node, node)
+
+    def attention(self, use: AttentionUse) -> str:
+        """Adds a program once for each name that it goes by; the name it gets."""
+        original = use.program.node
+        key = (use.name, id(original))
+        if key not in self.programs:
+            self.programs[key] = name = self.fresh(use.name)
+            node = original if original.name == name else replace(original, name=name)
+            place = [i for i, each in enumerate(self.declared) if each is original]
+            if place and place[0] in self.own:  # a second name for it
+                self.foreign.append(replace(node, comments=ast.NO_COMMENTS))
+            else:
+                self.put(original, node)
+        return self.programs[key]
+
+    def space(
+        self, spec: SpaceSpec, name: str, model: ModelSpec, model_name: str
+    ) -> None:
+        """Adds a space, and its start if that is not the model that is there."""
+        start = model_name
+        if spec.start.node is not model.node:
+            written = next(s for s in spec.node.settings if s.name == "start").value
+            start = written.id if isinstance(written, ast.Name) else spec.start.name
+            start = self.fresh(start)
+            self.model(spec.start, start)
+        items = tuple(_started(item, start) for item in spec.node.items)
+        self.put(spec.node, replace(spec.node, name=name, items=items))
+
+    def file(self) -> ast.File:
+        """All of it: what comes from other files first, then as in the file."""
+        nodes = [*self.foreign, *(self.own[place] for place in sorted(self.own))]
+        closing: tuple[str, ...] = ()
+        if self.own:
+            head = self.header()
+            if head and self.own.get(0) is not None:
+                nodes[nodes.index(self.own[0])] = _without(self.own[0], len(head))
+            if head:
+                before = (*head, "", *nodes[0].comments.before)
+                comments = replace(nodes[0].comments, before=before)
+                nodes[0] = replace(nodes[0], comments=comments)
+            if len(self.declared) - 1 in self.own:
+                closing = self.closing
+        return ast.File(tuple(nodes), comments=ast.Comments(closing=closing))
+
+    def header(self) -> tuple[str, ...]:
+        """The comments on top of the file that tell of the file."""
+        first = self.declared[0]
+        before = first.comments.before
+        own = _block(before)
+        head = before[: len(before) - len(own)]
+        # Above an import stands what the file is about, if that is all there is.
+        return head if any(head) or not isinstance(first, ast.Import) else before
+
+
+def _block(before: tuple[str, ...]) -> tuple[str, ...]:
+    """The comments right above a declaration, those after the last blank line."""
+    blanks = [i for i, line in enumerate(before) if not line]
+    return before[blanks[-1] + 1 :] if blanks else before
+
+
+def _without(node: _Named, lines: int) -> _Named:
+    comments = replace(node.comments, before=node.comments.before[lines:])
+    return replace(node, comments=comments)
+
+
+def _started(item: ast.Setting | ast.Block, start: str) -> ast.Setting | ast.Block:
+    if not isinstance(item, ast.Setting) or item.name != "start":
+        return item
+    if not isinstance(item.value, ast.Name) or item.value.id == start:
+        return item
+    return replace(item, value=replace(item.value, id=start))
+
+
+def _renamed(
+    item: ast.Setting | ast.Layers, names: Mapping[str, str]
+) -> ast.Setting | ast.Layers:
+    if isinstance(item, ast.Setting):
+        return item
+    return replace(item, items=_renamed_layers(item.items, names))
+
+
+def _renamed_layers(
+    items: Iterable[ast.LayerItem], names: Mapping[str, str]
+) -> tuple[ast.LayerItem, ...]:
+    found: list[ast.LayerItem] = []
+    for item in items:
+        if isinstance(item, ast.Repeat):
+            found.append(replace(item, items=_renamed_layers(item.items, names)))
+        else:
+            found.append(replace(item, name=names.get(item.name, item.name)))
+    return tuple(found)
+
+
+# The text must mean the same
+
+
+def _nameless(layer: LayerSpec) -> LayerSpec:
+    mixing = layer.mixing
+    if not isinstance(mixing, AttentionUse):
+        return layer
+    return replace(layer, mixing=AttentionUse("", replace(mixing.program, name="")))
+
+
+def _verify(text: str, spec: ModelSpec, name: str) -> None:
+    """Raises `InternalError` if the text has another model, names apart."""
+    try:
+        again = check_source(Source(f"{name}.azg", text)).models[name]
+    except DiagnosticError as error:
+        message = f"`{name}` in one text does not check: {error}"
+        raise InternalError(message) from error
+    layers = [tuple(map(_nameless, each.layers)) for each in (spec, again)]
+    bare = replace(spec, name="", layers=()), replace(again, name="", layers=())
+    if layers[0] != layers[1] or bare[0] != bare[1]:
+        raise InternalError(f"`{name}` in one text is another model")
