@@ -1,0 +1,113 @@
+"""The documents: programs in them check, errors are as shown, tables are up to date."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from azc.check.models import SETTINGS
+from azc.check.resolve import check_source
+from azc.diagnostics import DiagnosticError, render
+from azc.ops.table import load_ops
+from azc.source import Source
+from azc.syntax.format import format_text
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LANGUAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
+# An opening fence with what it says, the text, and the closing fence.
+FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Blocks of this language in all documents, with their place."""
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in FENCE.finditer(text):
+            if match[1].strip() == language:
+                line = text.count("\n", 0, match.start()) + 1
+                found.append((f"{page.name}:{line}", match[2]))
+    return found
+
+
+def test_the_documents_have_programs() -> None:
+    assert len(blocks("azg")) >= 8
+
+
+@pytest.mark.parametrize(("place", "text"), blocks("azg"))
+def test_a_program_checks_without_warnings(place: str, text: str) -> None:
+    warnings = check_source(Source(place, text)).warnings
+    assert not warnings, render(warnings)
+
+
+@pytest.mark.parametrize(("place", "text"), blocks("azg"))
+def test_a_program_is_canonical(place: str, text: str) -> None:
+    assert format_text(Source(place, text)) == text
+
+
+def test_an_error_is_as_shown() -> None:
+    pattern = re.compile(
+        r"^```azg wrong\n(.*?)^```\n\n```text\n(.*?)^```$", re.M | re.S
+    )
+    shown = pattern.findall(LANGUAGE)
+    assert len(shown) == len(blocks("azg wrong")) > 0
+    for text, expected in shown:
+        with pytest.raises(DiagnosticError) as caught:
+            check_source(Source("plain.azg", text))
+        assert str(caught.value) == expected.rstrip("\n")
+
+
+def test_every_setting_is_in_the_reference() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", LANGUAGE, re.MULTILINE)
+    told = {name: default.strip().strip("`") for name, default in rows}
+    for name, (_, default) in SETTINGS.items():
+        shown = str(default).lower() if isinstance(default, bool) else str(default)
+        assert told[name] == ("4 · hidden" if default is None else shown)
+
+
+def test_every_diagnostic_is_in_the_reference() -> None:
+    told = set(re.findall(r"AZG\d{3}", LANGUAGE))
+    for first, last in re.findall(r"AZG(\d{3}) to AZG(\d{3})", LANGUAGE):
+        told.update(f"AZG{code}" for code in range(int(first), int(last) + 1))
+    code = "\n".join(p.read_text("utf-8") for p in (ROOT / "azc").rglob("*.py"))
+    used = set(re.findall(r'"(AZG\d{3})"', code))
+    assert used
+    assert sorted(used - told) == []
+
+
+def generator() -> ModuleType:
+    path = ROOT / "docs" / "generate_operations.py"
+    spec = importlib.util.spec_from_file_location("generate_operations", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_of_operations_is_up_to_date() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+    assert page == generator().page(), "run python docs/generate_operations.py"
+    assert all(f"| `{name}` |" in page for name in load_ops())
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_documents_lead_somewhere(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        other = page.parent / name if name else page
+        assert other.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.*)$", other.read_text("utf-8"), re.MULTILINE)
+            anchors = {
+                re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles
+            }
+            assert anchor in anchors, target
