@@ -45,8 +45,8 @@ def lower_graph(
 ) -> fx.Node:
     """Writes a program into the builder's fx graph; the result's node [B, H, N, d].
 
-    `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight by
-    its name in the graph. The result is 0 in padding.
+    `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight
+    by its name in the graph. The result is 0 in padding.
     """
     done: dict[Node, Operand] = {}
     for node in graph.nodes:
@@ -76,7 +76,12 @@ def _lower_node(
         return Operand(builder.clear(made.node), state)
     if node.op == NUMBER:
         like = builder.sample
-        number = builder.method("new_full", like, (1, 1, 1, 1), node.number)
+        # In float32 first: float16 refuses what it can't hold instead of rounding it.
+        dtype = builder.wide_type(like)
+        number = builder.method(
+            "new_full", like, (1, 1, 1, 1), node.number, dtype=dtype
+        )
+        number = builder.method("to", number, like)
         return Operand(number, State(node.shape, None, frozenset()))
     op = load_ops()[node.op]
     operands = []
@@ -96,11 +101,11 @@ def compile_graph(
 ) -> fx.GraphModule:
     """The program as a function of tensors.
 
-    The module takes a tensor [B, H, N, D] for every parameter, by name, and `mask`, bool
-    [B, N], True = real (all real where it is left out), and gives [B, H, N, D], 0 in
-    padding. Padding may be anywhere and hold anything. `heads` and `width` are needed
-    only to give the learned weights of operations a value for each head and feature;
-    without them one kernel serves all.
+    The module takes a tensor [B, H, N, D] for every parameter, by name, and `mask`,
+    bool [B, N], True = real (all real where it is left out), and gives [B, H, N, D], 0
+    in padding. Padding may be anywhere and hold anything. `heads` and `width` are
+    needed only to give the learned weights of operations a value for each head and
+    feature; without them one kernel serves all.
     """
     root = nn.Module()
     fx_graph = fx.Graph()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cache, reduce
@@ -152,12 +153,21 @@ class FxBuilder:
         row: fx.Node = self.call("operator.getitem", node, key)
         return row
 
+    def wide_type(self, like: fx.Node) -> fx.Node:
+        """The type of `like`, but at least float32."""
+        dtype = self.call("getattr", like, "dtype")
+        node: fx.Node = self.call("torch.promote_types", dtype, torch.float32)
+        return node
+
+    def wide(self, node: fx.Node) -> fx.Node:
+        """The node in at least float32."""
+        return self.method("to", node, self.wide_type(node))
+
     def positions(self, like: fx.Node) -> fx.Node:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
-        of `like` but at least float32: bfloat16 can't count past 256."""
-        dtype = self.call("getattr", like, "dtype")
-        wide = self.call("torch.promote_types", dtype, torch.float32)
-        return self.method("to", self._as_column(self._index()), wide)
+        of `like` but at least float32: bfloat16 can't count past 256.
+        """
+        return self.method("to", self._as_column(self._index()), self.wide_type(like))
 
     def distance(self, like: fx.Node) -> fx.Node:
         """|i − j| for every two tokens, [B or 1, 1, N, N]."""
@@ -194,8 +204,9 @@ class FxBuilder:
         return node
 
     def _unseen(self) -> fx.Node:
-        """bool [B, N]: padding, but nothing in a sequence that is padding alone, so that
-        no softmax is over nothing."""
+        """bool [B, N]: padding, but nothing in a sequence that is padding alone, so
+        that no softmax is over nothing.
+        """
         if self.padding.packed:
             return self._padding()
         some = self.call("torch.any", self.padding.real, -1, keepdim=True)
@@ -204,22 +215,36 @@ class FxBuilder:
 
     def clear(self, node: fx.Node) -> fx.Node:
         """0 in the padding of a value [B, H, N, …], also where a sequence is padding
-        alone."""
+        alone.
+        """
         gone = self._as_column(self._padding())
         cleared: fx.Node = self.call("torch.masked_fill", node, gone, 0.0)
         return cleared
 
     def _gone(
-        self, places: frozenset[Place], radius: int | None, like: fx.Node
+        self,
+        places: frozenset[Place],
+        radius: int | None,
+        like: fx.Node,
+        spare: bool = False,
     ) -> fx.Node:
-        """bool, broadcasts over [B, H, r, c]: True where an entry is absent."""
+        """bool, broadcasts over [B, H, r, c]: True where an entry is absent.
+
+        With `spare` no row is all True: a sequence that is padding alone counts as
+        real, and no window is laid over the rows of padding.
+        """
+        padding = self._unseen() if spare else self._padding()
         parts: list[fx.Node] = []
         if "rows" in places:
-            parts.append(self._as_column(self._unseen()))
+            parts.append(self._as_column(padding))
         if "cols" in places:
-            parts.append(self._as_row(self._unseen()))
+            parts.append(self._as_row(padding))
         if "band" in places:
-            parts.append(self.call("torch.gt", self.distance(like), radius))
+            band = self.call("torch.gt", self.distance(like), radius)
+            if spare:
+                real = self._as_column(self.padding.real)
+                band = self.call("torch.logical_and", band, real)
+            parts.append(band)
         return reduce(lambda a, b: self.call("torch.logical_or", a, b), parts)
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
@@ -230,7 +255,9 @@ class FxBuilder:
             places -= state.zero
         node: fx.Node = operand.node
         if places:
-            gone = self._gone(places, state.radius, node)
+            # A softmax or a maximum over nothing would not be finite.
+            spare = fill.value == -math.inf
+            gone = self._gone(places, state.radius, node, spare)
             node = self.call("torch.masked_fill", node, gone, fill.value)
         return node
 

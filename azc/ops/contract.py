@@ -91,7 +91,7 @@ class Weight:
 
 @dataclass(frozen=True)
 class Value:
-    """A value in the interpreter: `data` and which entries are `present`, both [r, c]."""
+    """A value in the interpreter: `data` and what is `present` of it, both [r, c]."""
 
     data: Any
     present: Any
@@ -172,7 +172,8 @@ class Absence:
 @dataclass(frozen=True)
 class Operand:
     """An operand on its way to torch: the fx node (tensor [B, H, r, c], absent entries
-    already filled as the operation asked) and the state it had before the fill."""
+    already filled as the operation asked) and the state it had before the fill.
+    """
 
     node: Any
     state: State
@@ -204,15 +205,21 @@ class Builder(Protocol):
     def tokens(self) -> Any:
         """The length N of the padded sequence, a node."""
 
+    def wide(self, node: Any) -> Any:
+        """The node in float32 if its own type is narrower."""
+
     def positions(self, like: Any) -> Any:
-        """The index of every token among the real ones, [B or 1, 1, N, 1], as `like`."""
+        """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
+        of `like` but at least float32.
+        """
 
     def distance(self, like: Any) -> Any:
-        """|i − j| for every two tokens, [B or 1, 1, N, N], as `like`."""
+        """|i − j| for every two real tokens, [B or 1, 1, N, N], typed as positions."""
 
     def present(self, operand: Operand) -> Any | None:
         """Which entries of a row are present, bool, broadcasts over [B, H, r, c];
-        None if all of them always are."""
+        None if all of them always are.
+        """
 
     def packed(self, node: Any) -> Any:
         """[B, H, N, d] with the real tokens of each sequence first, in order."""
@@ -238,7 +245,8 @@ class Sizes:
 @dataclass(frozen=True)
 class Cost:
     """For one head and one sequence: floating point operations, learned parameters, and
-    bytes read and written in float32."""
+    bytes read and written in float32.
+    """
 
     flops: int
     params: int

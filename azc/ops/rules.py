@@ -10,6 +10,7 @@ from azc.ops.contract import (
     Attrs,
     Fill,
     Frame,
+    Place,
     Sizes,
     State,
     TypeFault,
@@ -21,6 +22,7 @@ from azc.shapes import ONE, Shape
 __all__ = [
     "EVERYWHERE",
     "IN_ROW",
+    "cleared",
     "dirty",
     "each",
     "fill_row",
@@ -35,8 +37,11 @@ __all__ = [
     "same",
 ]
 
-EVERYWHERE = ALL_PLACES
-IN_ROW = frozenset(("cols", "band"))  # the absent entries within one row
+EVERYWHERE: frozenset[Place] = ALL_PLACES
+IN_ROW: frozenset[Place] = frozenset(
+    ("cols", "band")
+)  # the absent entries within one row
+
 
 def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
     """The operation has nothing to learn."""
@@ -85,6 +90,20 @@ def keep(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
 def dirty(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
     """Present where all operands are; anything may stand in absent entries."""
     return State(result, keep(states, result, attrs).radius, frozenset())
+
+
+def cleared(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
+    """As `keep`, where 0 in an operand makes the result 0, and the first operand was
+    filled with 0 in all its absent entries.
+    """
+    radius = keep(states, result, attrs).radius
+    first, *others = states
+    filled = State(first.shape, first.radius, first.places)
+    zero: frozenset[Place] = frozenset()
+    for state in (filled, *others):
+        known = state.zero & state.places
+        zero |= known if state.radius == radius else known - {"band"}
+    return State(result, radius, zero)
 
 
 def row_reduce(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:

@@ -17,6 +17,7 @@ from azc.ops.contract import (
 )
 from azc.ops.rules import (
     EVERYWHERE,
+    cleared,
     dirty,
     each,
     keep,
@@ -64,13 +65,15 @@ def _binary(
 
 
 _ANY = Absence(fill=(None, None), after=keep)
+# Products of what stands in absent entries could overflow, one by 0 can't.
+_FACTOR = Absence(fill=(Fill(0.0, EVERYWHERE), None), after=cleared)
 # A divisor of 1 in absent entries keeps values and gradients there finite.
 _DIVISOR = Absence(fill=(None, Fill(1.0, EVERYWHERE)), after=dirty)
 
 OPS = (
     _binary("add", "x + y", "torch.add", lambda np, x, y: x + y, _ANY),
     _binary("sub", "x − y", "torch.sub", lambda np, x, y: x - y, _ANY),
-    _binary("mul", "x · y", "torch.mul", lambda np, x, y: x * y, _ANY),
+    _binary("mul", "x · y", "torch.mul", lambda np, x, y: x * y, _FACTOR),
     _binary("div", "x / y", "torch.div", lambda np, x, y: x / y, _DIVISOR),
     _binary(
         "maximum",

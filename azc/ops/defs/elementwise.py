@@ -9,6 +9,7 @@ from typing import Any
 from azc.ops.contract import Absence, Attrs, Builder, Fill, Op, Operand, Sample
 from azc.ops.rules import (
     EVERYWHERE,
+    cleared,
     dirty,
     each,
     keep,
@@ -18,7 +19,9 @@ from azc.ops.rules import (
 )
 from azc.shapes import ALL_SHAPES
 
-__all__ = ["OPS"]
+__all__ = ["OPS", "SOFTPLUS_THRESHOLD"]
+
+SOFTPLUS_THRESHOLD = 20.0  # torch.nn.functional.softplus: the identity above it
 
 
 def _sigmoid(np: Any, x: Any) -> Any:
@@ -34,6 +37,10 @@ def _elu(np: Any, x: Any) -> Any:
     return np.where(x > 0, x, np.expm1(np.minimum(x, 0.0)))
 
 
+def _softplus(np: Any, x: Any) -> Any:
+    return np.where(x > SOFTPLUS_THRESHOLD, x, np.logaddexp(0.0, x))
+
+
 def _relu(np: Any, x: Any) -> Any:
     return np.maximum(x, 0.0)
 
@@ -45,12 +52,23 @@ def _unary(
     function: Callable[[Any, Any], Any],
     flops: int,
     at_zero: str,
+    steep: bool = False,
 ) -> Op:
     """A row of the table.
 
     `at_zero` says what 0 in an absent entry does: "zero" stays 0, "other" becomes
     another finite number, "singular" is not finite, so that 1 is put there instead.
+    `steep` marks what can overflow where its operand is far from doing so: absent
+    entries are set to 0 first, because an infinite slope times a gradient of 0 is NaN.
     """
+    fill = None
+    if at_zero == "singular":
+        fill = Fill(1.0, EVERYWHERE)
+    elif steep:
+        fill = Fill(0.0, EVERYWHERE)
+    after = dirty
+    if at_zero == "zero":
+        after = cleared if steep else keep
 
     def lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
         return b.call(target, x.node)
@@ -66,10 +84,7 @@ def _unary(
         reference=each(function),
         lower=lower,
         flops=per_entry(flops),
-        absence=Absence(
-            fill=(Fill(1.0, EVERYWHERE) if at_zero == "singular" else None,),
-            after=keep if at_zero == "zero" else dirty,
-        ),
+        absence=Absence(fill=(fill,), after=after),
         samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
         errors=(),
     )
@@ -80,12 +95,12 @@ F = "torch.nn.functional"
 OPS = (
     _unary("neg", "−x", "torch.neg", lambda np, x: -x, 1, "zero"),
     _unary("abs", "|x|", "torch.abs", lambda np, x: np.abs(x), 1, "zero"),
-    _unary("exp", "eˣ", "torch.exp", lambda np, x: np.exp(x), 4, "other"),
+    _unary("exp", "eˣ", "torch.exp", lambda np, x: np.exp(x), 4, "other", True),
     _unary(
         "log", "natural logarithm", "torch.log", lambda np, x: np.log(x), 4, "singular"
     ),
     _unary("sqrt", "√x", "torch.sqrt", lambda np, x: np.sqrt(x), 4, "singular"),
-    _unary("square", "x²", "torch.square", lambda np, x: x * x, 1, "zero"),
+    _unary("square", "x²", "torch.square", lambda np, x: x * x, 1, "zero", True),
     _unary(
         "reciprocal", "1 / x", "torch.reciprocal", lambda np, x: 1.0 / x, 1, "singular"
     ),
@@ -93,9 +108,9 @@ OPS = (
     _unary("sigmoid", "1 / (1 + e⁻ˣ)", "torch.sigmoid", _sigmoid, 6, "other"),
     _unary(
         "softplus",
-        "log(1 + eˣ)",
+        "log(1 + eˣ), x itself above 20",
         f"{F}.softplus",
-        lambda np, x: np.logaddexp(0.0, x),
+        _softplus,
         8,
         "other",
     ),

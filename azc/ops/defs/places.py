@@ -21,8 +21,8 @@ from azc.ops.contract import (
     Value,
     Weight,
 )
-from azc.ops.rules import dirty, keep, no_weights, per_entry, same
-from azc.shapes import D, N, TOKENS, Shape
+from azc.ops.rules import dirty, keep, no_weights, per_entry
+from azc.shapes import TOKENS, D, N, Shape
 
 __all__ = ["MAX_KERNEL", "MAX_RADIUS", "OPS", "ROPE_BASE"]
 
@@ -125,8 +125,9 @@ def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     heads = b.heads()
     last = b.call("operator.add", heads, 1)
     head = b.call("torch.arange", 1, last, device=b.call("getattr", x.node, "device"))
+    head = b.method("to", head, distance)  # before the division: float64 stays exact
     exponent = b.call("torch.mul", head, b.call("operator.truediv", -8.0, heads))
-    slope = b.method("to", b.call("torch.exp2", exponent), distance)
+    slope = b.call("torch.exp2", exponent)
     slope = b.method("reshape", slope, -1, 1, 1)
     bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
     return b.call("torch.sub", x.node, bias)

@@ -179,9 +179,7 @@ def _pairs(frame: Frame, a: Value, b: Value) -> tuple[Any, Any]:
 def _cosine_reference(frame: Frame, a: Value, b: Value) -> Value:
     np = frame.np
     left, right = _pairs(frame, a, b)
-    norms = [
-        np.maximum(np.sqrt((x * x).sum(-1)), COSINE_EPS) for x in (left, right)
-    ]
+    norms = [np.maximum(np.sqrt((x * x).sum(-1)), COSINE_EPS) for x in (left, right)]
     data = (left * right).sum(-1) / (norms[0] * norms[1])
     return Value(data, np.ones(data.shape, bool))
 
@@ -237,7 +235,9 @@ def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     if not _windowed(x, y):
         # Without the shortcut through a product, which loses small distances.
         mode = "donot_use_mm_for_euclid_dist"
-        return b.call("torch.cdist", x.node, y.node, p=2.0, compute_mode=mode)
+        left, right = b.wide(x.node), b.wide(y.node)
+        far = b.call("torch.cdist", left, right, p=2.0, compute_mode=mode)
+        return b.method("to", far, x.node)
     left, right = _lower_pairs(b, x, y)
     return _norm(b, b.call("torch.sub", left, right))
 
@@ -258,7 +258,10 @@ def _pair_op(name: str, doc: str, source: str, reference: Any, lower: Any) -> Op
         ),
         absence=Absence(fill=(fill_row(0.0), fill_row(0.0)), after=row_reduce),
         samples=tuple(
-            Sample((Shape(a, f), Shape(b, f)), {}) for a in Dim for b in Dim for f in Dim
+            Sample((Shape(a, f), Shape(b, f)), {})
+            for a in Dim
+            for b in Dim
+            for f in Dim
         ),
         errors=(
             ErrorSample((Shape(N, D), Shape(D, N)), "unlike lengths"),
