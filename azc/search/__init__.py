@@ -1,0 +1,1 @@
+"""Evolution of programs under a budget, in a run that survives a kill."""

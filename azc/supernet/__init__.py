@@ -1,0 +1,1 @@
+"""Bi-branch weight sharing: one set of weights for all candidates of a search."""

@@ -1,0 +1,70 @@
+"""Which part of which shared tensor a parameter of a compiled model is.
+
+Parameters are shared by layer position (Gao et al. 2022, BIWS): the projections and the
+output of the attention branch, the convolution branch, feed-forward networks and norms.
+A smaller parameter is a slice of the widest one: the centre of a kernel over tokens, the
+first entries of every other axis.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import nn
+
+from azc.check.program import ConvUse, ModelSpec
+from azc.lower.attention import OperationWeight
+
+__all__ = ["Slot", "slots"]
+
+Cut = Literal["first", "centre"]
+_LAYER = re.compile(r"(?P<layer>.*\blayers\.(?P<index>\d+)\.)(?P<rest>.*)")
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in a shared tensor: its key, the shape a parameter is cut in, how."""
+
+    key: str
+    shape: tuple[int, ...]
+    cut: tuple[Cut, ...]
+
+    def index(self, full: torch.Size) -> tuple[slice, ...]:
+        """The slice of a shared tensor of the shape `full`, at least as large."""
+        found = []
+        for size, whole, cut in zip(self.shape, full, self.cut, strict=True):
+            start = (whole - size) // 2 if cut == "centre" else 0
+            found.append(slice(start, start + size))
+        return tuple(found)
+
+
+def slots(model: nn.Module, spec: ModelSpec) -> dict[str, Slot]:
+    """The slot of every parameter of a compiled model of `spec`, by parameter name."""
+    modules = dict(model.named_modules())
+    found: dict[str, Slot] = {}
+    for name, parameter in model.named_parameters():
+        owner = modules[name.rpartition(".")[0]]
+        found[name] = _slot(name, parameter, owner, spec)
+    return found
+
+
+def _slot(name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec) -> Slot:
+    shape = tuple(parameter.shape)
+    if isinstance(owner, OperationWeight):
+        return Slot(name, shape, owner.spec.cut)
+    match = _LAYER.fullmatch(name)
+    if match and match["rest"].startswith("conv.mix."):
+        layer = spec.layers[int(match["index"])]
+        assert isinstance(layer.mixing, ConvUse)
+        kind, kernel = layer.mixing.kind, layer.mixing.kernel
+        leaf = match["rest"].removeprefix("conv.mix.")
+        key = f"{match['layer']}conv.{kind}.{leaf}"
+        if kind == "dynamic":
+            split = (layer.heads, kernel, *shape[1:])
+            cut: tuple[Cut, ...] = ("first", "centre", "first")
+            return Slot(key, split, cut[: len(split)])
+        return Slot(key, shape, ("first", "centre"))
+    return Slot(name, shape, ("first",) * len(shape))

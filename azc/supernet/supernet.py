@@ -1,0 +1,126 @@
+"""The shared weights: given to candidates by reference or as a copy, and taken back."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from azc.diagnostics import RunError
+from azc.supernet.slots import Slot, slots
+
+if TYPE_CHECKING:
+    from azc.check.program import ModelSpec
+
+__all__ = ["Supernet", "save_atomically"]
+
+
+def save_atomically(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    """Writes safetensors beside `path`, flushes them to the disk, then renames: a
+    reader sees all or nothing."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        save_file(tensors, beside)
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except SafetensorError as error:  # the disk is full, say
+        raise OSError(str(error)) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Supernet:
+    """Shared tensors by key, each as wide as the widest parameter seen so far."""
+
+    def __init__(self, tensors: dict[str, torch.Tensor] | None = None) -> None:
+        self.tensors = dict(tensors or {})
+
+    @classmethod
+    def read(cls, path: Path, device: torch.device | str = "cpu") -> Supernet:
+        """The weights that `save` wrote. Raises `RunError` for a broken file."""
+        try:
+            return cls(load_file(path, device=str(device)))
+        except (OSError, SafetensorError) as error:
+            raise RunError("R030", f"can't read {path}: {error}") from error
+
+    def save(self, path: Path) -> None:
+        """Writes all tensors to a safetensors file, at once or not at all."""
+        cpu = {name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}
+        save_atomically(cpu, path)
+
+    def admit(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Makes room for every parameter of a model: what is not yet shared, or not as
+        wide, starts from the model's own values."""
+        with torch.no_grad():
+            for parameter, slot in _places(model, spec):
+                self._widen(slot, parameter)
+
+    def bind(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Makes the model's parameters views of the shared tensors.
+
+        What is trained in the model is then trained here. The model must stay on the
+        device of the supernet.
+        """
+        self.admit(model, spec)
+        with torch.no_grad():
+            for parameter, slot in _places(model, spec):
+                view = self._view(slot)
+                if view.shape != parameter.shape:
+                    # A kernel predicted by a matrix is no view of a wider one.
+                    parameter.copy_(view.reshape(parameter.shape))
+                else:
+                    parameter.data = view
+
+    def give(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Copies the shared values into the model; what is not shared stays."""
+        with torch.no_grad():
+            for parameter, slot in _places(model, spec):
+                full = self.tensors.get(slot.key)
+                if full is None:
+                    continue
+                target = parameter.view(slot.shape)
+                inner = Slot(slot.key, _smaller(slot.shape, full.shape), slot.cut)
+                source = full[inner.index(full.shape)]
+                # A parameter wider than what is shared takes it in its own middle.
+                target[inner.index(target.shape)] = source.to(target)
+
+    def take(self, model: nn.Module, spec: ModelSpec) -> None:
+        """Copies the model's values into the shared tensors."""
+        self.admit(model, spec)
+        with torch.no_grad():
+            for parameter, slot in _places(model, spec):
+                view = self._view(slot)
+                view.copy_(parameter.detach().view(slot.shape))
+
+    def _view(self, slot: Slot) -> torch.Tensor:
+        full = self.tensors[slot.key]
+        return full[slot.index(full.shape)]
+
+    def _widen(self, slot: Slot, parameter: nn.Parameter) -> None:
+        value = parameter.detach().view(slot.shape)
+        full = self.tensors.get(slot.key)
+        if full is None:
+            self.tensors[slot.key] = value.clone()
+            return
+        wide = tuple(max(a, b) for a, b in zip(full.shape, slot.shape, strict=True))
+        if wide == tuple(full.shape):
+            return
+        grown = full.new_zeros(wide)
+        grown[slot.index(grown.shape)] = value.to(full)
+        grown[Slot(slot.key, tuple(full.shape), slot.cut).index(grown.shape)] = full
+        self.tensors[slot.key] = grown
+
+
+def _smaller(a: tuple[int, ...], b: torch.Size) -> tuple[int, ...]:
+    return tuple(min(x, y) for x, y in zip(a, b, strict=True))
+
+
+def _places(model: nn.Module, spec: ModelSpec) -> list[tuple[nn.Parameter, Slot]]:
+    found = slots(model, spec)
+    return [(p, found[name]) for name, p in model.named_parameters()]
