@@ -1,0 +1,198 @@
+"""What azc does, for Python: load, format, compile, interpret, compare, evolve.
+
+Light to import: what needs torch imports it when called.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azc.check.choose import choose_attention, choose_model
+from azc.check.program import AttentionSpec, ModelSpec, Program
+from azc.check.resolve import check_file, check_source
+from azc.diagnostics import Diagnostic, DiagnosticError, nearest
+from azc.ir.build import build_graph
+from azc.ir.compare import ModelDiff, compare_models
+from azc.ir.graph import Graph
+from azc.ir.run import Interpreter
+from azc.ir.summary import ModelSummary, summarise
+from azc.passes.pipeline import optimise
+from azc.resources import stdlib_folder
+from azc.source import Source
+from azc.syntax.format import format_text
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from azc.model.modeling import AzcPreTrainedModel, Task
+
+__all__ = [
+    "ProgramLike",
+    "compile",
+    "compile_attention",
+    "default_tokens",
+    "diff",
+    "evolve",
+    "find_file",
+    "format",
+    "interpret_attention",
+    "load",
+    "loads",
+    "program_graph",
+    "resume",
+    "summary",
+]
+
+ProgramLike = Program | str | os.PathLike[str]
+TOKENS = 128  # the length of a sequence that costs are told for
+
+
+def find_file(name: str | os.PathLike[str]) -> tuple[Path, str]:
+    """The path of a program and how diagnostics call it.
+
+    `std.models` is a file of the standard library, unless there is a file of that name.
+    Raises `DiagnosticError` if the library has no such file.
+    """
+    path, text = Path(name), os.fspath(name)
+    if path.exists() or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
+        return path, text
+    parts = text.split(".")[1:]
+    found = stdlib_folder().joinpath(*parts).with_suffix(".azg")
+    if not found.is_file():
+        known = [f"std.{each.stem}" for each in sorted(stdlib_folder().glob("*.azg"))]
+        near = nearest(text, known)
+        help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"
+        message = f"the standard library has no `{text}`"
+        raise DiagnosticError([Diagnostic("AZG123", message, None, help_)])
+    return found, "/".join(["std", *parts]) + ".azg"
+
+
+def load(path: str | os.PathLike[str]) -> Program:
+    """The checked program of a file, or of `std.NAME`.
+
+    Raises `DiagnosticError`, whose `diagnostics` are all that is wrong with it.
+    """
+    return check_file(*find_file(path))
+
+
+def loads(text: str, name: str = "<text>") -> Program:
+    """The checked program of a text, which diagnostics call `name`.
+
+    Raises `DiagnosticError`, whose `diagnostics` are all that is wrong with it.
+    """
+    return check_source(Source(name, text))
+
+
+def format(text: str) -> str:
+    """The canonical form of a program's text. Raises `DiagnosticError`."""
+    return format_text(Source("<text>", text))
+
+
+def _program(program: ProgramLike) -> Program:
+    return program if isinstance(program, Program) else load(program)
+
+
+# Attention programs
+
+
+def program_graph(program: AttentionSpec) -> Graph:
+    """The graph that is compiled: built, and after all passes."""
+    return optimise(build_graph(program))
+
+
+def compile_attention(
+    program: ProgramLike,
+    name: str | None = None,
+    heads: int | None = None,
+    head_dim: int | None = None,
+) -> fx.GraphModule:
+    """An attention program as a function of tensors: `fn(q=…, k=…, mask=…)`.
+
+    Tensors are [B, H, N, D], one by the name of each parameter; `mask` is bool [B, N],
+    True for a real token, and may be left out. The result is [B, H, N, D], and 0 in
+    padding. `heads` and `head_dim` give learned operations (`conv`) weights for every head and
+    feature; without them one kernel serves all. `name` may be left out where there is
+    one program only. Raises `DiagnosticError` and, for an unknown name, `UsageError`.
+    """
+    from azc.lower.attention import compile_graph
+
+    _, spec = choose_attention(_program(program), name)
+    return compile_graph(program_graph(spec), heads, head_dim)
+
+
+def interpret_attention(program: ProgramLike, name: str | None = None) -> Interpreter:
+    """The reference semantics of an attention program: NumPy, float64, one sequence.
+
+    `ref(q=…, k=…, head=0, heads=1)`: arrays [n, d], one by the name of each parameter,
+    give the result [n, d]. Raises `DiagnosticError` and, for an unknown name, `UsageError`.
+    """
+    _, spec = choose_attention(_program(program), name)
+    return Interpreter(build_graph(spec))
+
+
+# Models
+
+
+def compile(
+    program: ProgramLike,
+    name: str | None = None,
+    task: Task = "masked-lm",
+    num_labels: int = 2,
+) -> AzcPreTrainedModel:
+    """A model for transformers, with fresh weights from torch's global generator.
+
+    `task`: "masked-lm", "base", or "sequence-classification" into `num_labels` classes.
+    Raises `DiagnosticError` and, for an unknown name or task, `UsageError`.
+    """
+    from azc.model import build_model
+
+    checked = _program(program)
+    found, _ = choose_model(checked, name)
+    return build_model(checked, found, task, num_labels)
+
+
+def default_tokens(*models: ModelSpec) -> int:
+    """The length that costs are told for: 128 tokens, or what the models can take."""
+    return min(TOKENS, *(model.max_length for model in models))
+
+
+def summary(
+    program: ProgramLike, name: str | None = None, tokens: int | None = None
+) -> ModelSummary:
+    """The layers of a model, its parameters and its floating point operations."""
+    _, model = choose_model(_program(program), name)
+    return summarise(model, tokens or default_tokens(model), program_graph)
+
+
+def diff(
+    old: ProgramLike,
+    new: ProgramLike,
+    old_name: str | None = None,
+    new_name: str | None = None,
+    tokens: int | None = None,
+) -> ModelDiff:
+    """What changed from one model to another, by layer and by operation."""
+    _, before = choose_model(_program(old), old_name)
+    _, after = choose_model(_program(new), new_name)
+    tokens = tokens or default_tokens(before, after)
+    return compare_models(before, after, tokens, program_graph)
+
+
+# Evolution
+
+
+def evolve(program: ProgramLike, space: str | None = None, **options: Any) -> Any:
+    """Searches a space for better models; see `azc evolve`.
+
+    Raises `DiagnosticError`, `UsageError` and `RunError`.
+    """
+    return import_module("azc.search.run").evolve(_program(program), space, **options)
+
+
+def resume(run: str | os.PathLike[str]) -> Any:
+    """Goes on with a run that was stopped. Raises `UsageError` and `RunError`."""
+    return import_module("azc.search.run").resume(Path(run))

@@ -1,0 +1,106 @@
+"""What a model is made of and what it costs, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from azc.check.params import (
+    embedding_parameters,
+    head_parameters,
+    layer_parameters,
+    model_parameters,
+)
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    ConvUse,
+    LayerSpec,
+    ModelSpec,
+)
+from azc.ir.build import build_graph
+from azc.ir.cost import layer_flops
+from azc.ir.expression import Expression, express
+from azc.ir.graph import Graph
+
+__all__ = ["LayerSummary", "ModelSummary", "mixing_text", "summarise"]
+
+Build = Callable[[AttentionSpec], Graph]
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """One layer. `flops`: floating point operations for one token, forward."""
+
+    layer: LayerSpec
+    mixing: str
+    expression: Expression | None
+    parameters: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class ModelSummary:
+    """A model with its costs for sequences of `tokens` tokens.
+
+    `parameters` are those of the base model: embeddings, layers and pooler.
+    `head_parameters` come on top in a masked language model, where there is no pooler.
+    `flops`: floating point operations of all layers for one token, forward.
+    """
+
+    model: ModelSpec
+    tokens: int
+    layers: tuple[LayerSummary, ...]
+    embedding_parameters: int
+    pooler_parameters: int
+    head_parameters: int
+    parameters: int
+    flops: float
+
+
+def mixing_text(layer: LayerSpec) -> str:
+    """The token mixing of a layer as a model says it: `sdpa`, `conv(kernel = 9)`."""
+    mixing = layer.mixing
+    if isinstance(mixing, AttentionUse):
+        return mixing.name
+    kind = "" if mixing.kind == "light" else f", kind = {mixing.kind}"
+    return f"conv(kernel = {mixing.kernel}{kind})"
+
+
+def summarise(
+    model: ModelSpec, tokens: int, build: Build = build_graph
+) -> ModelSummary:
+    """The layers of a model and their costs; `build` makes the graphs shown."""
+    done: dict[int, LayerSummary] = {}
+    layers = []
+    for layer in model.layers:
+        if id(layer) not in done:
+            done[id(layer)] = _layer(model, layer, tokens, build)
+        layers.append(done[id(layer)])
+    total = model_parameters(model)
+    embeddings = embedding_parameters(model)
+    return ModelSummary(
+        model=model,
+        tokens=tokens,
+        layers=tuple(layers),
+        embedding_parameters=embeddings,
+        pooler_parameters=total - embeddings - sum(each.parameters for each in layers),
+        head_parameters=head_parameters(model),
+        parameters=total,
+        flops=sum(each.flops for each in layers),
+    )
+
+
+def _layer(
+    model: ModelSpec, layer: LayerSpec, tokens: int, build: Build
+) -> LayerSummary:
+    expression = None
+    if not isinstance(layer.mixing, ConvUse):
+        expression = express(build(layer.mixing.program))
+    return LayerSummary(
+        layer=layer,
+        mixing=mixing_text(layer),
+        expression=expression,
+        parameters=layer_parameters(model, layer),
+        flops=layer_flops(model, layer, tokens) / tokens,
+    )
