@@ -9,12 +9,19 @@ __all__ = ["Findings"]
 
 
 class Findings:
-    """Diagnostics in the order found; at most a hundred are kept."""
+    """Diagnostics in the order found; of errors and of warnings at most a hundred each
+    are kept.
+
+    `count` is the number of errors found, kept or not: where it has not grown, a piece
+    of the program is sound.
+    """
 
     LIMIT = 100
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
+        self.count = 0
+        self._kept = {"error": 0, "warning": 0}
 
     def error(
         self, code: str, message: str, span: Span | None, help: str | None = None
@@ -42,7 +49,9 @@ class Findings:
         self.error(code, f"unknown {what} `{name}`", span, help_)
 
     def _add(self, diagnostic: Diagnostic) -> None:
-        if len(self.found) < self.LIMIT:
+        self.count += diagnostic.severity == "error"
+        if self._kept[diagnostic.severity] < self.LIMIT:
+            self._kept[diagnostic.severity] += 1
             self.found.append(diagnostic)
 
     @property

@@ -88,7 +88,6 @@ class _Scope:
     settings: dict[str, Any]
 
 
-
 def check_model(
     node: ast.Model,
     attentions: Mapping[str, AttentionSpec | None],
@@ -98,8 +97,10 @@ def check_model(
 
     `attentions` are those in scope by name; None for one with errors of its own.
     """
-    before = len(findings.errors)
+    before = findings.count
     settings = _settings(node, findings)
+    if findings.count == before:  # else a default may stand for what was wrong
+        _divides(node, settings, findings)
     _whole(node, settings, findings)
     scope = _Scope(findings, attentions, settings)
     count = _count(node.layers)
@@ -108,12 +109,14 @@ def check_model(
         message = f"`{node.name}` has no layers"
         findings.error("AZG304", message, node.name_span, "layers { sdpa }")
     elif count > MAX_LAYERS:
-        message = f"`{node.name}` has {count:,} layers; at most {MAX_LAYERS:,} do"
+        # Nested repeats make numbers too long to read.
+        told = f"{count:,}" if count < 10**12 else "more than 10¹²"
+        message = f"`{node.name}` has {told} layers; at most {MAX_LAYERS:,} do"
         findings.error("AZG504", message, node.name_span)
         _layers(node.layers, scope, expand=False)
     else:
         layers = _layers(node.layers, scope)
-    if len(findings.errors) > before or any(layer is None for layer in layers):
+    if findings.count > before or any(layer is None for layer in layers):
         return None
     spec = ModelSpec(
         name=node.name,
@@ -159,16 +162,20 @@ def _place(node: ast.Model, *names: str) -> Span:
     return spans[-1] if spans else node.name_span
 
 
-def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
-    """What settings must fulfil together."""
-    blocks = [item for item in node.items if isinstance(item, ast.Layers)]
-    for extra in blocks[1:]:
-        findings.error("AZG302", "a model has one `layers` block", extra.span)
+def _divides(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
+    """Heads are of equal width."""
     hidden, heads = settings["hidden"], settings["heads"]
     if hidden % heads:
         message = f"hidden = {hidden} does not divide into {heads} heads"
         help_ = f"heads = {_divisor(hidden, heads)}"
         findings.error("AZG305", message, _place(node, "hidden", "heads"), help_)
+
+
+def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
+    """What settings must fulfil together."""
+    blocks = [item for item in node.items if isinstance(item, ast.Layers)]
+    for extra in blocks[1:]:
+        findings.error("AZG302", "a model has one `layers` block", extra.span)
     if settings["causal"]:
         message = "causal models can't be compiled yet"
         help_ = "leave `causal` out: the model is then an encoder"
@@ -189,8 +196,9 @@ def _count(items: tuple[ast.LayerItem, ...]) -> int:
     for item in items:
         if isinstance(item, ast.Repeat):
             count = item.count.value
-            # A count that is no whole number is told when the layers are read.
-            total += (count if isinstance(count, int) else 1) * _count(item.items)
+            # A count that is no whole number from 1 is told when the layers are read.
+            times = count if isinstance(count, int) and count > 0 else 1
+            total += times * _count(item.items)
         else:
             total += 1
     return total
@@ -217,7 +225,7 @@ def _layers(
 
 def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
     findings = scope.findings
-    before = len(findings.errors)
+    before = findings.count
     conv = node.name == "conv"
     known = _CONV_ARGUMENTS if conv else LAYER_ARGUMENTS
     if not conv and node.name not in scope.attentions:
@@ -234,9 +242,7 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
             findings.error("AZG308", message, arg.span)
         else:
             kind = known[arg.name]
-            values[arg.name] = read_value(
-                arg.name, kind, arg.value, findings, "AZG303"
-            )
+            values[arg.name] = read_value(arg.name, kind, arg.value, findings, "AZG303")
     if conv and "kernel" not in values:
         findings.error("AZG308", "`conv` needs a kernel", node.span, "conv(kernel = 9)")
     heads = values.get("heads") or scope.settings["heads"]
@@ -245,7 +251,7 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         message = f"hidden = {hidden} does not divide into {heads} heads"
         help_ = f"heads = {_divisor(hidden, heads)}"
         findings.error("AZG305", message, node.span, help_)
-    if len(findings.errors) > before:
+    if findings.count > before:
         return None
     mixing: AttentionUse | ConvUse
     if conv:

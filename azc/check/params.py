@@ -26,7 +26,8 @@ __all__ = [
 
 def gated(activation: str) -> bool:
     """Whether a feed-forward network of this activation has a gate beside its inner
-    projection (Shazeer 2020)."""
+    projection (Shazeer 2020).
+    """
     return activation in ("geglu", "swiglu")
 
 
@@ -65,7 +66,9 @@ def _mixing(model: ModelSpec, layer: LayerSpec) -> int:
             "depthwise": hidden * kernel,
         }[layer.mixing.kind]
         return (
-            _linear(model, hidden, 2 * hidden) + learned + _linear(model, hidden, hidden)
+            _linear(model, hidden, 2 * hidden)
+            + learned
+            + _linear(model, hidden, hidden)
         )
     program = layer.mixing.program
     own = sum(
@@ -106,7 +109,8 @@ def model_parameters(model: ModelSpec) -> int:
 
 def head_parameters(model: ModelSpec) -> int:
     """Parameters of the masked-language-model head: transform, norm, output bias, and
-    the output matrix where it is not the embedding's."""
+    the output matrix where it is not the embedding's.
+    """
     hidden = model.hidden
     own = 0 if model.tie_embeddings else model.vocab * hidden
     norm = hidden * (2 if model.norm == "layer_norm" else 1)

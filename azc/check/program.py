@@ -1,10 +1,10 @@
 """What a checked file holds.
 
-    Program         = attentions, models and spaces by name, with warnings
-    AttentionSpec   = a program whose every value has a type
-    ModelSpec       = settings with all defaults filled in, layers with repeats expanded
-    LayerSpec       = AttentionUse | ConvUse, with heads, ffn and activation
-    SpaceSpec       = what may vary
+Program         = attentions, models and spaces by name, with warnings
+AttentionSpec   = a program whose every value has a type
+ModelSpec       = settings with all defaults filled in, layers with repeats expanded
+LayerSpec       = AttentionUse | ConvUse, with heads, ffn and activation
+SpaceSpec       = what may vary
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class SpaceSpec:
 
     `inputs`, `ops`, `size`: of attention programs; None where they may not change.
     `kernels`, `kinds`: of convolution layers; empty where there are none.
-    `layer`: values that the arguments of a layer may take.
+    `layer`: values that the arguments of a layer may take; widths of stacked
+    feed-forward networks are a tuple.
     """
 
     name: str
@@ -117,7 +118,7 @@ class SpaceSpec:
     size: tuple[int, int]
     kernels: tuple[int, ...]
     kinds: tuple[ConvKind, ...]
-    layer: Mapping[str, tuple[int | str, ...]]
+    layer: Mapping[str, tuple[int | str | tuple[int, ...], ...]]
     node: ast.Space = field(compare=False, repr=False)
 
 

@@ -36,8 +36,9 @@ class _Unit:
     root: Path | None  # the folder that relative imports stay in
     findings: Findings = field(default_factory=Findings)
     names: dict[str, Declared] = field(default_factory=dict)
-    kinds: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
     declared: set[str] = field(default_factory=set)
+    broken: bool = False  # it could not be read
 
 
 class _Session:
@@ -109,7 +110,7 @@ def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
     attentions = {
         name: spec if isinstance(spec, AttentionSpec) else None
         for name, spec in unit.names.items()
-        if unit.kinds[name] == "attention"
+        if unit.kinds[name] in ("attention", "unknown")
     }
     for node in file.declarations:
         if isinstance(node, ast.Model):
@@ -119,7 +120,7 @@ def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
     models = {
         name: spec if isinstance(spec, ModelSpec) else None
         for name, spec in unit.names.items()
-        if unit.kinds[name] == "model"
+        if unit.kinds[name] in ("model", "unknown")
     }
     for node in file.declarations:
         if isinstance(node, ast.Space):
@@ -157,23 +158,23 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
         local = imported.local
         if local in unit.names:
             message = f"`{local}` is declared or imported already"
-            help_ = f"`{imported.name} as …` gives it another name"
-            unit.findings.error("AZG121", message, imported.span, help_)
+            mend = f"`{imported.name} as …` gives it another name"
+            unit.findings.error("AZG121", message, imported.span, mend)
             continue
         if other is None:
-            # Told already; whatever it is, uses of the name are not errors of their own.
+            # Told already; whatever it is, uses of it are not errors of their own.
             unit.names[local] = None
-            unit.kinds[local] = "attention"
+            unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
             known = sorted(other.declared)
             near = nearest(imported.name, known)
-            help_ = f"did you mean `{near}`?" if near else None
+            help_: str | None = f"did you mean `{near}`?" if near else None
             if not near and known:
                 help_ = f"it declares: {', '.join(known[:12])}"
             message = f"{node.module} declares no `{imported.name}`"
             unit.findings.error("AZG122", message, imported.span, help_)
             unit.names[local] = None
-            unit.kinds[local] = "attention"
+            unit.kinds[local] = "unknown"
         elif local == "conv" and other.kinds[imported.name] == "attention":
             message = "`conv` is the built-in convolution layer; give it another name"
             unit.findings.error("AZG121", message, imported.span)
@@ -199,16 +200,23 @@ def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
         path = root.joinpath(*parts[1:]).with_suffix(".azg")
     else:
         message = f"there is no library `{parts[0]}`"
-        help_ = f"from .{node.module} import … reads the file beside this one"
-        findings.error("AZG123", message, node.span, help_)
+        mend = f"from .{node.module} import … reads the file beside this one"
+        if parts[0] == "std":
+            message = "`std` is a folder of files; name one of them"
+            mend = "from std.attention import …"
+        findings.error("AZG123", message, node.span, mend)
         return None
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+        there = resolved.is_file()
+    except (OSError, RuntimeError):  # a name too long, a link to itself
+        resolved, there = path, False
     if not resolved.is_relative_to(root):
         message = f"`{node.module}` lies outside the folder {root.name}"
-        help_ = "an import stays in the folder tree of the file it starts from"
-        findings.error("AZG124", message, node.span, help_)
+        mend = "an import stays in the folder tree of the file it starts from"
+        findings.error("AZG124", message, node.span, mend)
         return None
-    if not resolved.is_file():
+    if not there:
         known = sorted(p.stem for p in path.parent.glob("*.azg"))
         near = nearest(parts[-1], known)
         help_ = f"did you mean `{near}`?" if near else None
@@ -230,7 +238,8 @@ def _load(
         unit.findings.error("AZG125", f"imports go in a circle: {chain}", node.span)
         return None
     if path in session.units:
-        return session.units[path]
+        known = session.units[path]
+        return None if known.broken else known
     if len(session.units) >= MAX_FILES:
         message = f"more than {MAX_FILES} files are imported"
         unit.findings.error("AZG506", message, node.span)
@@ -241,7 +250,7 @@ def _load(
         session.units[path] = other
         file = parse(source)
     except DiagnosticError as error:
-        other = _Unit(Source(str(path), ""), path, root)
+        other = _Unit(Source(str(path), ""), path, root, broken=True)
         session.units[path] = other
         session.order.append(other)
         for diagnostic in error.diagnostics:
@@ -255,7 +264,7 @@ def _load(
 
 
 def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:
-    """Keeps a diagnostic of an imported file, placed at the import if it has no place."""
+    """Keeps a diagnostic of an imported file; one without a place is put here."""
     span = diagnostic.span or node.span
     unit.findings.error(diagnostic.code, diagnostic.message, span, diagnostic.help)
 

@@ -36,7 +36,7 @@ def check_space(
     node: ast.Space, models: Mapping[str, ModelSpec | None], findings: Findings
 ) -> SpaceSpec | None:
     """The space, or None where an error was found. Its start must lie in it."""
-    before = len(findings.errors)
+    before = findings.count
     reader = _Reader(node, findings)
     settings = reader.unique(node.settings, ("start", "depth"), "space")
     start = reader.start(settings, models)
@@ -45,7 +45,7 @@ def check_space(
     inputs, ops, size = reader.attention(blocks.get("attention"))
     kernels, kinds = reader.conv(blocks.get("conv"))
     layer = reader.layer(blocks.get("layer"))
-    if start is None or len(findings.errors) > before:
+    if start is None or findings.count > before:
         return None
     spec = SpaceSpec(
         name=node.name,
@@ -63,7 +63,7 @@ def check_space(
     for fault in membership(start, spec):
         message = f"the start `{start.name}` does not lie in the space: {fault.message}"
         findings.error("AZG405", message, where, fault.help)
-    return spec if len(findings.errors) == before else None
+    return spec if findings.count == before else None
 
 
 class _Reader:
@@ -77,7 +77,9 @@ class _Reader:
         found: dict[str, ast.Setting] = {}
         for setting in settings:
             if setting.name not in known:
-                what = f"setting of a {where}" if where == "space" else f"`{where}` entry"
+                what = (
+                    f"setting of a {where}" if where == "space" else f"`{where}` entry"
+                )
                 self.findings.unknown(
                     "AZG401", what, setting.name, list(known), setting.span
                 )
@@ -160,7 +162,9 @@ class _Reader:
         for name in ("inputs", "ops"):
             if name not in block:
                 message = f"the block `attention` of `{self.node.name}` needs `{name}`"
-                help_ = "inputs = [q, k, v]" if name == "inputs" else "ops = [matmul, …]"
+                help_ = (
+                    "inputs = [q, k, v]" if name == "inputs" else "ops = [matmul, …]"
+                )
                 self.findings.error("AZG403", message, self.node.name_span, help_)
         inputs: list[str] = []
         ops: list[str] = []
@@ -213,15 +217,15 @@ class _Reader:
 
     def layer(
         self, block: dict[str, ast.Setting] | None
-    ) -> dict[str, tuple[int | str, ...]]:
-        found: dict[str, tuple[int | str, ...]] = {}
+    ) -> dict[str, tuple[int | str | tuple[int, ...], ...]]:
+        found: dict[str, tuple[int | str | tuple[int, ...], ...]] = {}
         for name, setting in (block or {}).items():
             kind = LAYER_ARGUMENTS[name]
-            values: list[int | str] = []
+            values: list[int | str | tuple[int, ...]] = []
             for item in self.items(setting):
                 value = read_value(name, kind, item, self.findings, "AZG404")
                 if value is not None:
-                    values.append(value[0] if isinstance(value, tuple) else value)
+                    values.append(_plain(value))
             found[name] = tuple(dict.fromkeys(values))
         return found
 
@@ -235,8 +239,11 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
     start = space.start
     for name in SETTINGS:
         mine, theirs = getattr(model, name), getattr(start, name)
-        if mine != theirs and not (name == "ffn" and "ffn" in space.layer):
-            message = f"`{name}` is {_shown(mine)}; the space's start has {_shown(theirs)}"
+        # What may vary by layer is compared there.
+        if mine != theirs and name not in space.layer:
+            message = (
+                f"`{name}` is {_shown(mine)}; the space's start has {_shown(theirs)}"
+            )
             findings.error("AZG410", message, _setting_span(model, name))
     low, high = space.depth
     if not low <= len(model.layers) <= high:
@@ -260,11 +267,18 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
     return findings.found
 
 
+def _plain(value: Any) -> Any:
+    """One width alone for a tuple of one."""
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
+
+
 def _shown(value: object) -> str:
+    """A value as one writes it."""
+    value = _plain(value)
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return str(value[0]) if len(value) == 1 else str(list(value))
+        return f"[{', '.join(map(_shown, value))}]"
     return str(value)
 
 
@@ -278,11 +292,12 @@ def _layer_membership(
 ) -> None:
     for name in LAYER_ARGUMENTS:
         value = getattr(layer, name)
-        if value == getattr(model, name):
+        if value == getattr(space.start, name):
             continue
+        if name not in space.layer and value == getattr(model, name):
+            continue  # told at the setting
         allowed = space.layer.get(name, ())
-        plain = value[0] if isinstance(value, tuple) and len(value) == 1 else value
-        if plain not in allowed:
+        if _plain(value) not in allowed:
             message = f"`{name} = {_shown(value)}` in a layer is not in the space"
             help_ = f"it has {_shown(allowed)}" if allowed else None
             findings.error("AZG413", message, layer.node.span, help_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+import re
 
 from azc.check.collect import Findings
 from azc.check.program import AttentionSpec, live_statements
@@ -12,10 +13,12 @@ from azc.shapes import SCALAR, TOKENS, Shape
 from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.format import format_expr
+from azc.syntax.operators import UNARY, operator
 
 __all__ = ["MAX_OPERATIONS", "check_attention", "count_operations"]
 
 MAX_OPERATIONS = 1000  # operations in one attention program
+MAX_NUMBER = 2.0**128 - 2.0**104  # the largest float32
 # Compiled programs take these arguments, and are Python functions.
 RESERVED = frozenset(
     "mask head heads weights self torch operator math inf nan device slice getattr"
@@ -34,7 +37,7 @@ def count_operations(node: ast.Attention) -> int:
 
 def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | None:
     """The typed program, or None where an error was found."""
-    before = len(findings.errors)
+    before = findings.count
     size = count_operations(node)
     if size > MAX_OPERATIONS:
         message = f"`{node.name}` has {size} operations; at most {MAX_OPERATIONS} do"
@@ -44,7 +47,7 @@ def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | 
     checker.params(node)
     bindings = checker.body(node)
     _warn_unused(node, findings)
-    if len(findings.errors) > before:
+    if findings.count > before:
         return None
     params = tuple(param.name for param in node.params)
     return AttentionSpec(node.name, params, node, node.body, bindings)
@@ -83,7 +86,7 @@ class _Checker:
             shape = self.expr(statement.value)
             if isinstance(statement, ast.Return):
                 returned = True
-                self._result(statement, shape)
+                self._result(statement, shape, node.params)
                 continue
             if statement.name in self.types:
                 message = f"`{statement.name}` is bound already"
@@ -98,20 +101,26 @@ class _Checker:
             self.findings.error("AZG106", message, node.name_span, help_)
         return tuple(bindings)
 
-    def _result(self, statement: ast.Return, shape: Shape | None) -> None:
+    def _result(
+        self, statement: ast.Return, shape: Shape | None, params: tuple[ast.Param, ...]
+    ) -> None:
         if shape is None or shape == TOKENS:
             return
         help_ = None
+        result = statement.value
         if shape == TOKENS.T:
-            help_ = "transpose it: `.T`"
-        elif shape.rows is TOKENS.rows and shape.cols is TOKENS.rows:
-            help_ = f"multiply it with the values: `{_text(statement.value)} @ v`"
+            help_ = f"did you mean `{_text(_transposed(result))}`?"
+        elif shape.cols is TOKENS.rows and params:
+            # [n, n]: each row weighs the tokens, by custom those of the last parameter.
+            values = ast.Name(params[-1].name)
+            help_ = f"did you mean `{_text(ast.Apply('matmul', (result, values)))}`?"
+            help_ = help_ if shape.rows is TOKENS.rows else None
         message = f"the result has the type {shape}; it must be {TOKENS}"
         self.findings.error("AZG202", message, statement.value.span, help_)
 
     def expr(self, expr: ast.Expr) -> Shape | None:
         if isinstance(expr, ast.Number):
-            return SCALAR
+            return self.number(expr)
         if isinstance(expr, ast.Name):
             if expr.id not in self.types:
                 known = list(self.types)
@@ -122,7 +131,8 @@ class _Checker:
         op = load_ops().get(expr.op)
         if op is None:
             known = sorted(load_ops())
-            span = Span(expr.span.source, expr.span.start, expr.span.start + len(expr.op))
+            start = expr.span.start
+            span = Span(expr.span.source, start, start + len(expr.op))
             self.findings.unknown("AZG103", "operation", expr.op, known, span)
             return None
         attrs_fine = self._attrs(op, expr)
@@ -135,13 +145,18 @@ class _Checker:
         try:
             shape = op.result(known_shapes)
         except TypeFault as fault:
-            help_ = fault.help
-            if help_:
-                help_ = help_.format(*(_operand_text(arg) for arg in expr.args))
+            help_ = _mend(fault.help, expr.args) if fault.help else None
             message = f"{op.name}: {fault.message}"
             self.findings.error("AZG201", message, expr.span, help_)
             return None
         return shape if attrs_fine else None
+
+    def number(self, expr: ast.Number) -> Shape | None:
+        if abs(float(expr.value)) > MAX_NUMBER:
+            message = f"`{expr.text}` is too large a number for float32"
+            self.findings.error("AZG207", message, expr.span, "at most 3.4e38")
+            return None
+        return SCALAR
 
     def _arity(self, op: Op, expr: ast.Apply) -> None:
         takes = len(op.operands)
@@ -154,7 +169,7 @@ class _Checker:
         self.findings.error("AZG203", message, expr.span, help_)
 
     def _attrs(self, op: Op, expr: ast.Apply) -> bool:
-        before = len(self.findings.errors)
+        before = self.findings.count
         known = {attribute.name: attribute for attribute in op.attrs}
         given: set[str] = set()
         for attr in expr.attrs:
@@ -178,7 +193,7 @@ class _Checker:
                 message = f"`{op.name}` needs `{attribute.name}`: {attribute.doc}"
                 help_ = f"{op.name}({', '.join(op.operands)}, {attribute.name} = 3)"
                 self.findings.error("AZG205", message, expr.span, help_)
-        return len(self.findings.errors) == before
+        return self.findings.count == before
 
 
 def _check_attribute(attribute: Attribute, attr: ast.Attr, findings: Findings) -> None:
@@ -213,10 +228,33 @@ def _warn_unused(node: ast.Attention, findings: Findings) -> None:
 
 def _text(expr: ast.Expr) -> str:
     text = format_expr(expr)
-    return text if len(text) <= 40 else "…"
+    return text if len(text) <= 60 else "…"
 
 
-def _operand_text(expr: ast.Expr) -> str:
-    text = _text(expr)
-    infix = isinstance(expr, ast.Apply) and not text.startswith(f"{expr.op}(")
-    return f"({text})" if infix and not text.endswith(".T") else text
+def _transposed(expr: ast.Expr) -> ast.Expr:
+    """The transpose of an expression; twice transposed is as it was."""
+    if isinstance(expr, ast.Apply) and expr.op == "transpose" and len(expr.args) == 1:
+        return expr.args[0]
+    return ast.Apply("transpose", (expr,))
+
+
+_BLANK = re.compile(r"\{(\d)\}(\.T)?")
+_QUOTED = re.compile(r"`([^`]*)`")
+
+
+def _mend(help_: str, args: tuple[ast.Expr, ...]) -> str:
+    """A help of a `TypeFault` with the operands put into its `{0}`, `{0}.T`, …"""
+
+    def operand(match: re.Match[str], beside: bool) -> str:
+        expr = args[int(match[1])]
+        expr = _transposed(expr) if match[2] else expr
+        found = operator(expr)
+        # Beside a product only what binds as tight needs no parentheses.
+        bare = not beside or found is None or found.precedence >= UNARY
+        return _text(expr) if bare else f"({_text(expr)})"
+
+    def quoted(match: re.Match[str]) -> str:
+        beside = "@" in match[1]
+        return f"`{_BLANK.sub(lambda blank: operand(blank, beside), match[1])}`"
+
+    return _QUOTED.sub(quoted, help_)

@@ -25,7 +25,8 @@ def graph_flops(graph: Graph, n: int, d: int) -> int:
 
 def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
     """Floating point operations of one layer on one sequence of n tokens, forward; a
-    multiply-add counts two. Norms, residuals and biases are not counted."""
+    multiply-add counts two. Norms, residuals and biases are not counted.
+    """
     hidden, mixing = model.hidden, layer.mixing
     if isinstance(mixing, AttentionUse):
         projections = 2 * n * hidden * hidden * (len(mixing.program.params) + 1)
@@ -41,5 +42,6 @@ def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
 
 def model_flops(model: ModelSpec, n: int) -> int:
     """Floating point operations of all layers on one sequence of n tokens, forward;
-    embeddings and heads are not counted."""
+    embeddings and heads are not counted.
+    """
     return sum(layer_flops(model, layer, n) for layer in model.layers)

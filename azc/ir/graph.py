@@ -33,7 +33,7 @@ class Node:
 
     index: int
     op: str
-    args: tuple[Node, ...]
+    args: tuple[Node, ...] = field(repr=False)  # a graph written as a tree may be huge
     attrs: Mapping[str, int]
     shape: Shape
     name: str = ""

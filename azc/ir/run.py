@@ -41,6 +41,8 @@ class Interpreter:
 
         arrays = self._inputs(inputs)
         n, d = next(iter(arrays.values())).shape
+        if n == 0:
+            return np.zeros((n, d))
         if not 0 <= head < heads:
             raise UsageError("U003", f"head {head} is not one of {heads} heads")
         values: dict[Node, Value] = {}

@@ -1,20 +1,23 @@
 """The text form of graphs, written and read.
 
-    graph softplus_key(q, k) {
-      %0 = input k : [n, d]
-      %1 = neg %0 : [n, d]
-      %2 = window %1 {radius = 16} : [n, n]
-      %3 = conv %0 {kernel = 3} #0 : [n, d]
-      %4 = number 0.5 : [1, 1]
-      return %1
-    }
+graph softplus_key(q, k) {
+  %0 = input k : [n, d]
+  %1 = neg %0 : [n, d]
+  %2 = window %1 {radius = 16} : [n, n]
+  %3 = conv %0 {kernel = 3} #0 : [n, d]
+  %4 = number 0.5 : [1, 1]
+  return %1
+}
 """
 
 from __future__ import annotations
 
 import re
 
+from azc.diagnostics import InternalError
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
+from azc.ops.contract import TypeFault
+from azc.ops.table import load_ops
 
 __all__ = ["format_graph", "parse_graph"]
 
@@ -58,33 +61,54 @@ def parse_graph(text: str) -> Graph:
     if head is None:
         raise ValueError("a graph starts with `graph name(inputs) {`")
     inputs = tuple(name for name in head[2].replace(" ", "").split(",") if name)
+    *body, last, closing = lines[1:] if len(lines) > 2 else ["", "", ""]
+    if closing != "}" or not last.startswith("return %"):
+        raise ValueError("a graph ends with `return %…` and `}`")
     builder = GraphBuilder()
     nodes: dict[str, Node] = {}
-    for line in lines[1:]:
+    for line in body:
         match = _LINE.fullmatch(line)
-        if match:
-            node = _node(match, nodes, builder)
-            if str(node.shape) != match["shape"]:
-                raise ValueError(f"the type is {node.shape}: {line}")
-            nodes[match["to"]] = node
-        elif line.startswith("return %") and line.removeprefix("return %") in nodes:
-            output = nodes[line.removeprefix("return %")]
-            return builder.finish(head[1], inputs, output)
-        else:
+        if match is None or match["to"] in nodes:
             raise ValueError(f"not a line of a graph: {line}")
-    raise ValueError("the graph has no `return`")
+        node = _node(match, inputs, nodes, builder)
+        if str(node.shape) != match["shape"]:
+            raise ValueError(f"the type is {node.shape}: {line}")
+        nodes[match["to"]] = node
+    output = nodes.get(last.removeprefix("return %"))
+    if output is None:
+        raise ValueError(f"what is returned was not made: {last}")
+    try:
+        return builder.finish(head[1], inputs, output)
+    except InternalError as error:
+        raise ValueError(str(output.shape)) from error
 
 
-def _node(match: re.Match[str], nodes: dict[str, Node], builder: GraphBuilder) -> Node:
+def _node(
+    match: re.Match[str],
+    inputs: tuple[str, ...],
+    nodes: dict[str, Node],
+    builder: GraphBuilder,
+) -> Node:
     op, leaf = match["op"], match["leaf"]
     if op == INPUT:
+        if leaf not in inputs:
+            raise ValueError(f"not an input of the graph: {leaf}")
         return builder.input(leaf)
     if op == NUMBER:
-        return builder.number(float(leaf))
+        return builder.number(float(leaf or ""))
     try:
         args = [nodes[word.removeprefix("%")] for word in match["args"].split()]
+        spec = load_ops()[op]
     except KeyError as error:
-        raise ValueError(f"%{error.args[0]} is used before it is made") from error
+        raise ValueError(f"{error.args[0]} is not there") from error
     pairs = [pair.split(" = ") for pair in (match["attrs"] or "").split(", ") if pair]
+    attrs = {name: int(value) for name, value in pairs}
+    if set(attrs) != {attribute.name for attribute in spec.attrs}:
+        raise ValueError(f"not the attributes of {op}: {match['attrs']}")
+    if len(args) != len(spec.operands) or leaf:
+        raise ValueError(f"not the operands of {op}: {match[0]}")
     ordinal = int(match["ordinal"]) if match["ordinal"] else None
-    return builder.apply(op, args, {k: int(v) for k, v in pairs}, ordinal)
+    try:
+        return builder.apply(op, args, attrs, ordinal)
+    except TypeFault as error:
+        raise ValueError(error.message) from error
