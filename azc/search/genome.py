@@ -1,0 +1,196 @@
+"""A candidate of a search: a self-contained text, and what makes two of them alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from itertools import groupby, islice, permutations, product
+
+from azc.check.models import SETTINGS
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    LayerSpec,
+    ModelSpec,
+    Program,
+    SpaceSpec,
+    live_statements,
+)
+from azc.check.resolve import check_source
+from azc.diagnostics import UsageError
+from azc.ir.build import build_graph
+from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.passes.pipeline import optimise
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.format import format_file
+
+__all__ = ["COMMUTATIVE", "Genome", "conv_feature", "program_key", "space_features"]
+
+COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
+_ORDERS = 120  # orders of parameters tried for the one that a key is made of
+
+
+@dataclass(frozen=True, eq=False)
+class Genome:
+    """A checked file and the model in it that is the candidate."""
+
+    program: Program
+    model: str
+
+    @classmethod
+    def from_text(cls, text: str, model: str) -> Genome:
+        """From a text.
+
+        Raises `DiagnosticError` where it does not check, and `UsageError` where it has
+        no such model.
+        """
+        program = check_source(Source(f"{model}.azg", text))
+        if model not in program.models:
+            raise UsageError("U101", f"{program.source.name} has no model `{model}`")
+        return cls(program, model)
+
+    @classmethod
+    def from_file(cls, file: ast.File, model: str) -> Genome:
+        """From a tree, by way of its text: what a mutation makes is checked like any
+        other program. Raises as `from_text`.
+        """
+        return cls.from_text(format_file(file), model)
+
+    @cached_property
+    def text(self) -> str:
+        """The canonical text of the file."""
+        return format_file(self.program.file)
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model, checked."""
+        return self.program.models[self.model]
+
+    @property
+    def node(self) -> ast.Model:
+        """The model as written."""
+        return self.spec.node
+
+    @cached_property
+    def key(self) -> str:
+        """Equal for two genomes that compute the same function class: however their
+        programs and parameters are called, ordered and laid out in statements.
+        """
+        model = self.spec
+        lines = [
+            *(f"{name} {getattr(model, name)!r}" for name in SETTINGS),
+            *map(_layer_key, model.layers),
+        ]
+        return _digest("\n".join(lines))
+
+    @cached_property
+    def features(self) -> frozenset[str]:
+        """What priorities are kept for: the operations of its attention programs, and
+        "conv K" for every width of its convolution layers.
+        """
+        found: set[str] = set()
+        for mixing in dict.fromkeys(layer.mixing for layer in self.spec.layers):
+            if isinstance(mixing, AttentionUse):
+                for statement in live_statements(mixing.program.body):
+                    exprs = ast.expressions(statement.value)
+                    found.update(e.op for e in exprs if isinstance(e, ast.Apply))
+            else:
+                found.add(conv_feature(mixing.kernel))
+        return frozenset(found)
+
+
+def conv_feature(kernel: int) -> str:
+    """What a width of convolution layers is called among the features."""
+    return f"conv {kernel}"
+
+
+def space_features(space: SpaceSpec) -> tuple[str, ...]:
+    """All features that a model in the space can have, where the space varies them."""
+    return (*sorted(space.ops or ()), *map(conv_feature, space.kernels))
+
+
+# Keys
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _layer_key(layer: LayerSpec) -> str:
+    mixing = layer.mixing
+    heads = layer.heads
+    if isinstance(mixing, AttentionUse):
+        what = program_key(mixing.program)
+    else:
+        what = f"conv {mixing.kernel} {mixing.kind}"
+        if mixing.kind == "depthwise":  # a kernel a feature: heads have no part in it
+            heads = 0
+    return f"{what} {heads} {layer.ffn} {layer.activation}"
+
+
+@lru_cache(maxsize=4096)
+def program_key(program: AttentionSpec) -> str:
+    """Equal for programs that are one function when their parameters are renamed.
+
+    Each parameter is a learned projection of its own, so that `q @ k.T` and `k @ q.T`
+    are the same class of functions. Names, statements, the order of the operands of a
+    sum, and what the passes of the compiler take out play no part either.
+    """
+    graph = optimise(build_graph(program))
+    twins = _twins(graph)
+    return min(_graph_key(graph, twins, named) for named in _namings(graph, twins))
+
+
+def _namings(graph: Graph, twins: Mapping[Node, int]) -> Iterator[dict[str, str]]:
+    """Names for the parameters that depend on nothing but their part in the graph: one
+    naming, or a few where some play the same part.
+    """
+    inputs = [node.name for node in graph.nodes if node.op == INPUT]
+
+    def part(name: str) -> str:
+        marks = {other: "x" if other == name else "o" for other in inputs}
+        return _graph_key(graph, twins, marks)
+
+    parts = {name: part(name) for name in inputs}
+    ordered = sorted(inputs, key=parts.__getitem__)
+    alike = [list(group) for _, group in groupby(ordered, parts.__getitem__)]
+    orders = product(*(permutations(group) for group in alike))
+    for order in islice(orders, _ORDERS):
+        names = [name for group in order for name in group]
+        yield {name: str(place) for place, name in enumerate(names)}
+
+
+def _graph_key(
+    graph: Graph, twins: Mapping[Node, int], named: Mapping[str, str]
+) -> str:
+    keys: dict[Node, str] = {}
+    for node in graph.nodes:
+        if node.op == INPUT:
+            words = [INPUT, named[node.name]]
+        elif node.op == NUMBER:
+            words = [NUMBER, repr(node.number)]
+        else:
+            args = [keys[arg] for arg in node.args]
+            if node.op in COMMUTATIVE:
+                args.sort()
+            attrs = [f"{name}={value}" for name, value in sorted(node.attrs.items())]
+            words = [node.op, *args, *attrs, str(twins.get(node, 0))]
+        keys[node] = _digest(" ".join(words))
+    return keys[graph.output]
+
+
+def _twins(graph: Graph) -> dict[Node, int]:
+    """Operations on the same operands that differ in their learned weights alone are
+    told apart by a number.
+    """
+    counts: dict[object, int] = {}
+    found: dict[Node, int] = {}
+    for node in graph.nodes:
+        if node.weights:
+            alike = (node.op, node.args, tuple(sorted(node.attrs.items())))
+            found[node] = counts.get(alike, 0)
+            counts[alike] = found[node] + 1
+    return found

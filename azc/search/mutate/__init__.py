@@ -1,0 +1,5 @@
+"""Mutations: a parent's syntax tree to a child that lies in the space."""
+
+from azc.search.mutate.op_nas import Mutation, Rates, mutate
+
+__all__ = ["Mutation", "Rates", "mutate"]

@@ -1,0 +1,56 @@
+"""What every mutation is made with, and what one step of it hands on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from azc.check.program import SpaceSpec
+from azc.search.mutate.draft import Draft
+from azc.search.priorities import Priorities
+
+__all__ = ["Context", "Step"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The space, the priorities, and the only source of chance."""
+
+    space: SpaceSpec
+    rng: random.Random
+    priorities: Priorities
+
+    def chance(self, share: float) -> bool:
+        """True in so large a share of all cases."""
+        return self.rng.random() < share
+
+    def pick(self, options: Sequence[_T]) -> _T:
+        """One of the options (at least one), all alike."""
+        return self.rng.choice(options)
+
+    def shuffled(self, options: Iterable[_T]) -> list[_T]:
+        """The options in random order."""
+        found = list(options)
+        self.rng.shuffle(found)
+        return found
+
+    def ordered(self, weights: Mapping[_T, float]) -> list[_T]:
+        """The options in random order, a heavy one more likely to come first."""
+        keys = {each: self.rng.random() ** (1 / w) for each, w in weights.items()}
+        return sorted(keys, key=keys.__getitem__, reverse=True)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One mutation done: what came of it, its kind, what it did in words, and the
+    features that were drawn for it.
+    """
+
+    draft: Draft
+    kind: str
+    words: str
+    features: frozenset[str]

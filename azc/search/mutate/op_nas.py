@@ -1,0 +1,107 @@
+"""One child by OP-NAS (Gao et al. 2022): an inter-layer, then an intra-layer mutation.
+
+The tree is changed with no regard to anything but types; whether a child is legal is
+asked of the checker and of the space, as for any program.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from azc.check.flatten import self_contained
+from azc.check.program import SpaceSpec
+from azc.check.spaces import membership
+from azc.diagnostics import DiagnosticError
+from azc.search.genome import Genome
+from azc.search.mutate.context import Context, Step
+from azc.search.mutate.draft import Draft
+from azc.search.mutate.layers import vary_layers
+from azc.search.mutate.programs import vary_program
+from azc.search.priorities import Priorities
+from azc.syntax import ast
+
+__all__ = ["Mutation", "Rates", "mutate"]
+
+_TRIES = 32
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How often a child has a mutation of each kind; it always has one of the two."""
+
+    inter: float = 0.7
+    intra: float = 0.7
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A child.
+
+    `description`: what was done, one line. `features`: what was drawn for it by
+    priority. `kinds`: the kind of each mutation done.
+    """
+
+    genome: Genome
+    description: str
+    features: frozenset[str]
+    kinds: tuple[str, ...]
+
+
+def mutate(
+    parent: Genome,
+    space: SpaceSpec,
+    rng: random.Random,
+    priorities: Priorities,
+    rates: Rates = Rates(),
+) -> Mutation | None:
+    """A child of `parent` that lies in the space and is another function, or None if
+    none was found in a few tries.
+    """
+    parent = _alone(parent)
+    context = Context(space, rng, priorities)
+    start = Draft(parent.program.file, parent.model)
+    for _ in range(_TRIES):
+        inter, intra = context.chance(rates.inter), context.chance(rates.intra)
+        steps: list[Step] = []
+        draft = start
+        if inter:
+            step = vary_layers(parent, draft, context)
+            if step is not None:
+                steps.append(step)
+                draft = step.draft.tidy()
+        if intra:
+            step = vary_program(draft, context)
+            if step is not None:
+                steps.append(step)
+                draft = step.draft.tidy()
+        child = _child(draft, parent, space) if steps else None
+        if child is not None:
+            return Mutation(
+                genome=child,
+                description="; ".join(step.words for step in steps),
+                features=frozenset().union(*(step.features for step in steps)),
+                kinds=tuple(step.kind for step in steps),
+            )
+    return None
+
+
+def _alone(parent: Genome) -> Genome:
+    """The parent without imports, spaces and other models."""
+    for declaration in parent.program.file.declarations:
+        mine = isinstance(declaration, ast.Model) and declaration.name == parent.model
+        if not mine and not isinstance(declaration, ast.Attention):
+            text = self_contained(parent.program, parent.model)
+            return Genome.from_text(text, parent.model)
+    return parent
+
+
+def _child(draft: Draft, parent: Genome, space: SpaceSpec) -> Genome | None:
+    """The checked child, or None where it is not legal, or nothing new."""
+    try:
+        child = Genome.from_file(draft.file, draft.model)
+    except DiagnosticError:
+        return None
+    if child.key == parent.key or membership(child.spec, space):
+        return None
+    return child
