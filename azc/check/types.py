@@ -1,4 +1,4 @@
-"""Types of attention programs (AZG1xx names, AZG2xx types, AZG503 size)."""
+"""Types of attention programs (AZG1xx names, AZG2xx types, AZG006, AZG503)."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ class _Checker:
     def number(self, expr: ast.Number) -> Shape | None:
         if abs(float(expr.value)) > MAX_NUMBER:
             message = f"`{expr.text}` is too large a number for float32"
-            self.findings.error("AZG207", message, expr.span, "at most 3.4e38")
+            self.findings.error("AZG006", message, expr.span, "at most 3.4e38")
             return None
         return SCALAR
 
