@@ -39,6 +39,7 @@ __all__ = [
     "evolve",
     "find_file",
     "format",
+    "generated_code",
     "interpret_attention",
     "load",
     "loads",
@@ -114,9 +115,10 @@ def compile_attention(
 
     Tensors are [B, H, N, D], one by the name of each parameter; `mask` is bool [B, N],
     True for a real token, and may be left out. The result is [B, H, N, D], and 0 in
-    padding. `heads` and `head_dim` give learned operations (`conv`) weights for every head and
-    feature; without them one kernel serves all. `name` may be left out where there is
-    one program only. Raises `DiagnosticError` and, for an unknown name, `UsageError`.
+    padding. `heads` and `head_dim` give learned operations (`conv`) weights for every
+    head and feature; without them one kernel serves all. `name` may be left out where
+    there is one program only. Raises `DiagnosticError`, and `UsageError` for an unknown
+    name.
     """
     from azc.lower.attention import compile_graph
 
@@ -128,7 +130,8 @@ def interpret_attention(program: ProgramLike, name: str | None = None) -> Interp
     """The reference semantics of an attention program: NumPy, float64, one sequence.
 
     `ref(q=…, k=…, head=0, heads=1)`: arrays [n, d], one by the name of each parameter,
-    give the result [n, d]. Raises `DiagnosticError` and, for an unknown name, `UsageError`.
+    give the result [n, d]. Raises `DiagnosticError`, and `UsageError` for an unknown
+    name.
     """
     _, spec = choose_attention(_program(program), name)
     return Interpreter(build_graph(spec))
@@ -153,6 +156,31 @@ def compile(
     checked = _program(program)
     found, _ = choose_model(checked, name)
     return build_model(checked, found, task, num_labels)
+
+
+def generated_code(
+    program: ProgramLike, name: str | None = None
+) -> list[tuple[str, str]]:
+    """The fx code of a model, of its encoder and of each kind of layer, with titles.
+
+    Nothing is computed and no memory taken: the weights are torch's `meta` tensors.
+    """
+    import torch
+
+    from azc.lower.layer import Layer, compile_encoder
+
+    _, model = choose_model(_program(program), name)
+    with torch.device("meta"):
+        encoder = compile_encoder(model)
+    found = {"encoder": encoder.code}
+    places: dict[str, list[int]] = {}
+    layers = [each for each in encoder.modules() if isinstance(each, Layer)]
+    for place, layer in enumerate(layers, start=1):
+        places.setdefault(layer.code, []).append(place)
+    for code, numbers in places.items():
+        plural = "s" if len(numbers) > 1 else ""
+        found[f"layer{plural} {', '.join(map(str, numbers))}"] = code
+    return [(title, code.strip() + "\n") for title, code in found.items()]
 
 
 def default_tokens(*models: ModelSpec) -> int:

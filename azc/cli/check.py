@@ -1,0 +1,181 @@
+"""`azc check`: everything that is wrong with programs.
+
+JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `attentions`
+(name, params, operations, bindings: name and type), `models` (name, layers, parameters)
+and `spaces` (name, start); `errors` and `warnings`, how many in all.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from azc.check.choose import choose_space
+from azc.check.params import model_parameters
+from azc.check.program import AttentionSpec, Program, SpaceSpec
+from azc.check.spaces import membership
+from azc.check.types import count_operations
+from azc.cli.files import load, split_name
+from azc.cli.output import Output, count, flag_json, out
+from azc.diagnostics import Diagnostic, DiagnosticError, UsageError
+
+__all__ = ["check"]
+
+
+def check(
+    context: typer.Context,
+    files: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE",
+            help="Programs to check; `std.models` is one of the standard library, "
+            "and `-` is standard input.",
+        ),
+    ],
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also show the type of every value of a program."
+        ),
+    ] = False,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            help="Also check that the models lie in this search space, of the file "
+            "itself or given as FILE:NAME.",
+        ),
+    ] = None,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Check programs: names, types, models and search spaces.
+
+    Everything that is wrong is told at once, each with the line it is in and, where
+    there is a likely one, a mend. The exit code is 1 if there is an error.
+
+    Example: azc check -v examples/01_attention.azg
+    """
+    output = out(context)
+    told: set[Diagnostic] = set()
+    reports = []
+    programs = []
+    for file in files:
+        found: list[Diagnostic]
+        program = None
+        try:
+            program = load(file)
+            found = [*program.warnings]
+            if space is not None:
+                found += _outside(program, _space(space, program))
+        except DiagnosticError as error:
+            found = [*error.diagnostics]
+        output.diagnostics([each for each in found if each not in told])
+        told.update(found)
+        programs.append(program)
+        reports.append(_report(file, program, found))
+    errors = sum(each.severity == "error" for each in told)
+    if verbose:
+        for file, program in zip(files, programs, strict=True):
+            if program is not None:
+                _show_types(file, program, output)
+    wrong = sum(not report["ok"] for report in reports)
+    _summary(output, len(files), wrong, errors, len(told) - errors)
+    output.result(not errors, files=reports, errors=errors, warnings=len(told) - errors)
+    if errors:
+        raise typer.Exit(1)
+
+
+def _summary(output: Output, files: int, wrong: int, errors: int, warned: int) -> None:
+    warnings = count(warned, "warning")
+    if errors:
+        also = f" and {warnings}" if warned else ""
+        output.note(f"{count(errors, 'error')}{also} in {count(wrong, 'file')}")
+    else:
+        found = f"no errors, {warnings}" if warned else "no errors"
+        output.line(f"{count(files, 'file')} checked, {found}")
+
+
+# Spaces
+
+
+def _space(text: str, program: Program) -> SpaceSpec:
+    file, name = split_name(text)
+    if name is None:
+        return choose_space(program, text)[1]
+    return choose_space(load(file), name)[1]
+
+
+def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
+    """Why the models of a file do not lie in a space."""
+    names = [name for name in program.models if name in program.declared]
+    if not names:
+        raise UsageError("U104", f"{program.source.name} declares no model")
+    found = []
+    for name in names:
+        for each in membership(program.models[name], space):
+            message = f"`{name}` does not lie in `{space.name}`: {each.message}"
+            found.append(Diagnostic(each.code, message, each.span, each.help))
+    return found
+
+
+# What a file holds
+
+
+def _own(program: Program, known: Any) -> list[tuple[str, Any]]:
+    return [(name, spec) for name, spec in known.items() if name in program.declared]
+
+
+def _report(
+    file: str, program: Program | None, found: list[Diagnostic]
+) -> dict[str, Any]:
+    ok = all(each.severity != "error" for each in found)
+    listed = [each.as_json() for each in found]
+    report: dict[str, Any] = {"file": file, "ok": ok, "diagnostics": listed}
+    if program is None:
+        return report
+    report["attentions"] = [
+        {
+            "name": name,
+            "params": [{"name": each, "type": "[n, d]"} for each in spec.params],
+            "operations": count_operations(spec.node),
+            "bindings": [{"name": n, "type": str(s)} for n, s in spec.bindings],
+        }
+        for name, spec in _own(program, program.attentions)
+    ]
+    report["models"] = [
+        {
+            "name": name,
+            "layers": len(spec.layers),
+            "parameters": model_parameters(spec),
+        }
+        for name, spec in _own(program, program.models)
+    ]
+    report["spaces"] = [
+        {"name": name, "start": spec.start.name}
+        for name, spec in _own(program, program.spaces)
+    ]
+    return report
+
+
+def _show_types(file: str, program: Program, output: Output) -> None:
+    output.line(file)
+    for name, spec in _own(program, program.attentions):
+        _show_attention(name, spec, output)
+    for name, spec in _own(program, program.models):
+        parameters = f"{model_parameters(spec):,} parameters"
+        output.line(f"  model {name}: {count(len(spec.layers), 'layer')}, {parameters}")
+    for name, spec in _own(program, program.spaces):
+        low, high = spec.depth
+        depth = f"{low}" if low == high else f"{low}..{high}"
+        output.line(f"  space {name}: from {spec.start.name}, depth {depth}")
+    output.line()
+
+
+def _show_attention(name: str, spec: AttentionSpec, output: Output) -> None:
+    params = ", ".join(f"{each}: [n, d]" for each in spec.params)
+    output.line(f"  attention {name}({params}) -> [n, d]")
+    width = max((len(each) for each, _ in spec.bindings), default=0)
+    for each, shape in spec.bindings:
+        output.line(f"      {each:<{width}} : {shape}")

@@ -1,0 +1,132 @@
+"""`azc compile`: a folder that transformers loads.
+
+JSON: `folder`, `model`, `task`, `parameters`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from azc import api
+from azc.check.choose import choose_model
+from azc.cli.files import load, split_name
+from azc.cli.output import flag_json, out
+from azc.diagnostics import UsageError
+
+__all__ = ["compile"]
+
+
+def compile(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A program, or `std.models`; FILE:NAME is a model in it.",
+        ),
+    ],
+    folder: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="The folder to write."),
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model to compile."),
+    ] = None,
+    task: Annotated[
+        Literal["masked-lm", "base", "sequence-classification"],
+        typer.Option("--task", help="What the model is for."),
+    ] = "masked-lm",
+    labels: Annotated[
+        int,
+        typer.Option(
+            "--labels", min=1, metavar="N", help="Classes of sequence-classification."
+        ),
+    ] = 2,
+    seed: Annotated[
+        int, typer.Option("--seed", metavar="N", help="Seed of the fresh weights.")
+    ] = 0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a model that is there already.")
+    ] = False,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Compile a model into a folder for transformers, with fresh weights.
+
+    With azc imported, AutoModelForMaskedLM.from_pretrained(DIR) loads it. The folder is
+    written whole or not at all.
+
+    Example: azc compile std.models --model bert_tiny -o bert_tiny
+    """
+    output = out(context)
+    file, name = split_name(file)
+    if name is not None and model is not None:
+        raise UsageError("U105", "one name is enough: FILE:NAME or --model")
+    program = load(file)
+    name, _ = choose_model(program, model or name)
+    _may_write(folder, force)
+
+    import torch
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)
+    compiled = api.compile(program, name, task, labels)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        compiled.save_pretrained(beside)
+        beside.chmod(0o777 & ~_umask())
+        _replace(folder, beside)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    parameters = compiled.num_parameters()
+    output.result(folder=str(folder), model=name, task=task, parameters=parameters)
+    output.line(f"{folder}: {name} for {task}, {parameters:,} parameters")
+
+
+def _may_write(folder: Path, force: bool) -> None:
+    """Raises `UsageError` if something is there that must stay."""
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not folder.is_dir():
+        raise UsageError("U106", f"{folder} is no folder")
+    if not any(folder.iterdir()):
+        return
+    if not force:
+        message = f"{folder} is not empty"
+        raise UsageError("U107", message, "--force replaces a model that is there")
+    if not (folder / "config.json").is_file():
+        message = f"{folder} holds no model, and --force replaces only models"
+        raise UsageError("U108", message, "choose another folder, or empty this one")
+
+
+def _umask() -> int:
+    import os
+
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _replace(folder: Path, beside: Path) -> None:
+    """Puts the new folder in the place of the old one."""
+    if not folder.exists():
+        beside.rename(folder)
+        return
+    target = folder.resolve()
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+    old = aside / target.name
+    target.rename(old)
+    try:
+        beside.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

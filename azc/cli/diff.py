@@ -1,0 +1,227 @@
+"""`azc diff`: what changed from one model, or attention program, to another.
+
+JSON: `old` and `new` with file and name; `same`, whether they mean the same; `text`, a
+unified diff (with --text). Of models `tokens`; `settings`, each with name, old, new;
+`layers`, each with status (same, added, removed, changed), old and new (index and
+mixing; null where it is not there), changes (name, old, new), program, parameters and
+flops_per_token; `parameters` and `flops_per_token` of the model, each old, new and
+change. Of programs `program` alone: result (old and new, lines), inputs (removed,
+added), operations (removed, added, rewired: how many by name), attributes (operation,
+name, old, new).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from azc import api
+from azc.check.choose import choose_attention, choose_model
+from azc.check.flatten import self_contained
+from azc.check.program import AttentionSpec, Program
+from azc.cli.diff_text import print_model, print_program
+from azc.cli.files import load, split_name
+from azc.cli.output import Output, fields, flag_json, out
+from azc.diagnostics import UsageError
+from azc.ir.compare import (
+    Amount,
+    Change,
+    LayerDiff,
+    ModelDiff,
+    compare_models,
+    compare_programs,
+)
+from azc.ir.match import ProgramDiff
+from azc.syntax import ast
+from azc.syntax.diff import text_diff
+from azc.syntax.format import format_file
+
+__all__ = ["diff"]
+
+_SIDE = (
+    "A program, or `std.models`; FILE:NAME is a model or an attention program in it."
+)
+
+
+def diff(
+    context: typer.Context,
+    old: Annotated[str, typer.Argument(metavar="OLD", help=_SIDE)],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="The same, to compare with.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="The model to compare, in both."),
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option(
+            "--attention", metavar="NAME", help="The program to compare, in both."
+        ),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens",
+            min=1,
+            metavar="N",
+            help="Length of the sequence that FLOPs are counted for; 128, or less "
+            "where the models take less.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="Show a diff of the texts instead.")
+    ] = False,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Compare two models by what they mean: layer by layer, operation by operation.
+
+    Layout, comments, names of values and where a program is declared play no part. The
+    exit code is 0 whether or not they differ.
+
+    Example: azc diff std.models:bert_base std.models:autobert_zero_base
+    """
+    output = out(context)
+    if model is not None and attention is not None:
+        raise UsageError("U105", "one name is enough: --model or --attention")
+    sides = [_Side(each, model, attention) for each in (old, new)]
+    before, after = sides
+    if before.is_model != after.is_model:
+        kinds = [
+            f"{s.name} is {'a model' if s.is_model else 'no model'}" for s in sides
+        ]
+        raise UsageError("U109", f"can't compare these: {', '.join(kinds)}")
+    answer: dict[str, Any] = {"old": before.json(), "new": after.json()}
+    if text:
+        answer["text"] = text_diff(
+            before.text(), after.text(), before.label, after.label
+        )
+        output.text(answer["text"])
+    if before.is_model:
+        _models(before, after, tokens, answer, output, quiet=text)
+    else:
+        _programs(before, after, answer, output, quiet=text)
+
+
+class _Side:
+    """One of the two that are compared."""
+
+    def __init__(self, given: str, model: str | None, attention: str | None) -> None:
+        self.file, name = split_name(given)
+        if name is not None and (model is not None or attention is not None):
+            raise UsageError("U105", f"{given} names what to compare already")
+        self.program: Program = load(self.file)
+        if name is not None and name in self.program.attentions:
+            attention = name
+        elif name is not None:
+            model = name
+        self.is_model = model is not None or (
+            attention is None and bool(self.program.models)
+        )
+        choose = choose_model if self.is_model else choose_attention
+        self.name = choose(self.program, model if self.is_model else attention)[0]
+
+    @property
+    def label(self) -> str:
+        return f"{self.file}:{self.name}"
+
+    @property
+    def attention(self) -> AttentionSpec:
+        return self.program.attentions[self.name]
+
+    def json(self) -> dict[str, str]:
+        return {"file": self.file, "name": self.name}
+
+    def text(self) -> str:
+        """The canonical text of it alone, with all that it uses."""
+        if self.is_model:
+            return self_contained(self.program, self.name)
+        node = replace(self.attention.node, name=self.name)
+        return format_file(ast.File((node,)))
+
+
+def _models(
+    old: _Side,
+    new: _Side,
+    tokens: int | None,
+    answer: dict[str, Any],
+    output: Output,
+    quiet: bool,
+) -> None:
+    specs = old.program.models[old.name], new.program.models[new.name]
+    found = compare_models(
+        *specs, tokens or api.default_tokens(*specs), api.program_graph
+    )
+    output.result(**answer, **_model_json(found))
+    if not quiet and not output.as_json:
+        print_model(found, old.label, new.label, output.console())
+
+
+def _programs(
+    old: _Side, new: _Side, answer: dict[str, Any], output: Output, quiet: bool
+) -> None:
+    found = compare_programs(old.attention, new.attention, api.program_graph)
+    output.result(**answer, same=found.same, program=_program_json(found))
+    if not quiet and not output.as_json:
+        print_program(found, old.label, new.label, output.console())
+
+
+# JSON
+
+
+def _amount_json(amount: Amount[int] | Amount[float]) -> dict[str, float]:
+    return {"old": amount.old, "new": amount.new, "change": amount.change}
+
+
+def _changes_json(changes: tuple[Change, ...]) -> list[dict[str, object]]:
+    return [fields({"name": c.name, "old": c.old, "new": c.new}) for c in changes]
+
+
+def _program_json(found: ProgramDiff | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "result": {"old": list(found.old.lines), "new": list(found.new.lines)},
+        "inputs": {
+            "removed": list(found.inputs_removed),
+            "added": list(found.inputs_added),
+        },
+        "operations": {
+            "removed": dict(found.removed),
+            "added": dict(found.added),
+            "rewired": dict(found.rewired),
+        },
+        "attributes": [
+            {"operation": a.op, "name": a.attribute, "old": a.old, "new": a.new}
+            for a in found.attributes
+        ],
+    }
+
+
+def _layer_json(layer: LayerDiff) -> dict[str, Any]:
+    def side(place: int | None, mixing: str | None) -> dict[str, Any] | None:
+        return None if place is None else {"index": place + 1, "mixing": mixing}
+
+    return {
+        "status": layer.status,
+        "old": side(layer.old, layer.old_mixing),
+        "new": side(layer.new, layer.new_mixing),
+        "changes": _changes_json(layer.changes),
+        "program": _program_json(layer.program),
+        "parameters": _amount_json(layer.parameters),
+        "flops_per_token": _amount_json(layer.flops),
+    }
+
+
+def _model_json(found: ModelDiff) -> dict[str, Any]:
+    return {
+        "same": found.same,
+        "tokens": found.old.tokens,
+        "settings": _changes_json(found.settings),
+        "layers": [_layer_json(layer) for layer in found.layers],
+        "parameters": _amount_json(found.parameters),
+        "flops_per_token": _amount_json(found.flops),
+    }

@@ -1,0 +1,48 @@
+"""Numbers and values for people to read."""
+
+from __future__ import annotations
+
+__all__ = ["amount", "change", "ranges", "setting"]
+
+
+def amount(number: float) -> str:
+    """Three digits and a unit: `14.2 M`."""
+    for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
+        if abs(number) >= 10**power:
+            return f"{_digits(number / 10**power)} {unit}"
+    return _digits(number)
+
+
+def _digits(number: float) -> str:
+    if abs(number) >= 100 or number == int(number):
+        return f"{number:.0f}"
+    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+
+
+def change(old: float, new: float) -> str:
+    """How much more, in the unit of its size and in percent: `+1.2 M, +3.4%`."""
+    text = f"{'+' if new > old else '-' if new < old else ''}{amount(abs(new - old))}"
+    if old and new != old:
+        text += f", {100 * (new - old) / old:+.1f}%"
+    return text
+
+
+def setting(value: object) -> str:
+    """A value as programs write it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        texts = [setting(each) for each in value]
+        return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def ranges(places: list[int]) -> str:
+    """Ascending numbers, runs of them joined: `1, 3-5`."""
+    runs: list[list[int]] = []
+    for place in places:
+        if runs and runs[-1][1] == place - 1:
+            runs[-1][1] = place
+        else:
+            runs.append([place, place])
+    return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)

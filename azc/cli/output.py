@@ -1,0 +1,216 @@
+"""What the commands write, and the faults that they answer for.
+
+With `--json`, a command writes one object to standard output, and nothing else:
+
+    azc      the version of this schema, 1
+    command  the name of the command
+    ok       whether the exit code is 0
+    error    only for a fault outside the programs: code, message, help
+    …        the fields of the command, said in its file
+
+A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
+end_line, end_column; those that don't apply are null or left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+import typer
+from typer.core import TyperCommand
+
+from azc.diagnostics import (
+    AzcError,
+    Diagnostic,
+    DiagnosticError,
+    InternalError,
+    UsageError,
+    render,
+)
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Command", "Output", "count", "fields", "flag_json", "out"]
+
+_STYLES = {"error": "1;31", "warning": "1;33", "bold": "1", "place": "34", "help": "36"}
+
+
+def count(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+class Output:
+    """Standard output and error of one command, as text or as JSON."""
+
+    def __init__(self, command: str, as_json: bool) -> None:
+        self.command = command
+        self.as_json = as_json
+
+    def line(self, text: str = "") -> None:
+        """A line of the answer; nothing under `--json`."""
+        if not self.as_json:
+            sys.stdout.write(text + "\n")
+
+    def text(self, text: str) -> None:
+        """The answer as it is, with no line end of its own; nothing under `--json`."""
+        if not self.as_json:
+            sys.stdout.write(text)
+
+    def note(self, text: str) -> None:
+        """A line beside the answer, on standard error; nothing under `--json`."""
+        if not self.as_json:
+            sys.stdout.flush()
+            sys.stderr.write(text + "\n")
+
+    def result(self, ok: bool = True, **fields: Any) -> None:
+        """The answer under `--json`; nothing otherwise."""
+        if self.as_json:
+            answer = {"azc": 1, "command": self.command, "ok": ok, **fields}
+            sys.stdout.write(json.dumps(answer, indent=2) + "\n")
+
+    def diagnostics(self, found: Sequence[Diagnostic]) -> None:
+        """Diagnostics on standard error, a blank line after each."""
+        for diagnostic in found:
+            self.note(_painted(diagnostic, _colours(sys.stderr)) + "\n")
+
+    def fault(self, error: AzcError) -> None:
+        """A fault that ends the command."""
+        if isinstance(error, DiagnosticError):
+            if self.as_json:
+                listed = [each.as_json() for each in error.diagnostics]
+                self.result(ok=False, diagnostics=listed)
+            self.diagnostics(error.diagnostics)
+            self.note(count(len(error.diagnostics), "error"))
+            return
+        said = {"code": error.code, "message": error.message, "help": error.help}
+        self.result(ok=False, error=said)
+        self.diagnostics([Diagnostic(error.code, error.message, None, error.help)])
+
+    def console(self) -> Console:
+        """Standard output with tables: as wide as needed where it is no terminal."""
+        from rich.console import Console
+
+        if _colours(sys.stdout):
+            return Console(markup=False, highlight=False, emoji=False)
+        width = None if sys.stdout.isatty() else 1000
+        return Console(
+            color_system=None, width=width, markup=False, highlight=False, emoji=False
+        )
+
+
+def _colours(stream: TextIO) -> bool:
+    return (
+        stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+
+
+def _painted(diagnostic: Diagnostic, colours: bool) -> str:
+    text = render([diagnostic])
+    # A program must not be able to steer the terminal that shows its line.
+    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "�", text)
+    if not colours:
+        return text
+
+    def paint(style: str, text: str) -> str:
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+    head, *rest = text.split("\n")
+    kind, message = head.split(": ", 1)
+    lines = [paint(diagnostic.severity, kind) + paint("bold", f": {message}")]
+    for line in rest:
+        arrow = re.fullmatch(r"( *)(-->)( .*)", line)
+        gutter = re.fullmatch(r"( *\d* \|)(.*)", line)
+        if arrow:
+            lines.append(arrow[1] + paint("place", arrow[2]) + arrow[3])
+        elif gutter and re.fullmatch(r"\s*\^+", gutter[2]):
+            lines.append(paint("place", gutter[1]) + paint("error", gutter[2]))
+        elif gutter:
+            lines.append(paint("place", gutter[1]) + gutter[2])
+        else:
+            lines.append(line.replace(" = help:", " = " + paint("help", "help") + ":"))
+    return "\n".join(lines)
+
+
+def out(context: typer.Context) -> Output:
+    """The output of the command that runs."""
+    found = context.obj
+    assert isinstance(found, Output)
+    return found
+
+
+class Command(TyperCommand):
+    """A command whose faults end in a message and an exit code, not in a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command: 1 for what failed, 2 for what was asked wrongly."""
+        output = Output(ctx.info_name or "azc", bool(ctx.params.get("as_json")))
+        ctx.obj = output
+        with _answered(output):
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+        return result
+
+
+@contextmanager
+def _answered(output: Output) -> Iterator[None]:
+    try:
+        yield
+    except UsageError as error:
+        output.fault(error)
+        raise typer.Exit(2) from None
+    except AzcError as error:
+        output.fault(error)
+        raise typer.Exit(1) from None
+    except BrokenPipeError:
+        # Nobody reads on; a second try at exit would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+    except OSError as error:
+        output.fault(AzcError("R100", _os_words(error)))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        output.note("interrupted")
+        raise typer.Exit(130) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith(("typer.", "click.")):
+            raise  # wrong usage, which typer tells
+        _internal(output, error)
+        raise typer.Exit(1) from None
+
+
+def _os_words(error: OSError) -> str:
+    reason = (error.strerror or str(error)).lower()
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _internal(output: Output, error: Exception) -> None:
+    if os.environ.get("AZC_DEBUG") == "1":
+        traceback.print_exc()
+    message = str(error)
+    if not isinstance(error, InternalError):
+        message = f"internal error, please report it: {type(error).__name__}: {error}"
+    help_ = "AZC_DEBUG=1 shows where it happened"
+    output.fault(AzcError("X001", message, help_))
+
+
+def flag_json() -> Any:
+    """The option `--json`, as every command has it."""
+    return typer.Option("--json", help="Write one JSON object instead of text.")
+
+
+def fields(pairs: Mapping[str, object]) -> dict[str, object]:
+    """A mapping in a form that JSON has."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in pairs.items()}

@@ -1,0 +1,351 @@
+"""`azc show`: what a model is made of.
+
+JSON, of one model: `model` with its settings; `tokens`; `parameters` (total,
+embeddings, pooler, masked_lm_head); `flops_per_token`; `layers`, each with index,
+mixing, expression (lines; null for a convolution), heads, ffn, activation, parameters,
+flops_per_token. Of one attention program: `attention` with name, params, expression,
+operations. Of a file: `models` and `attentions`, a few fields of each. In any case `ir`
+(by program) and `code` (title and text) as asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields as fields_of
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from azc import api
+from azc.check.choose import choose_attention, choose_model
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    ModelSpec,
+    Program,
+)
+from azc.check.types import count_operations
+from azc.cli.files import load, split_name
+from azc.cli.numbers import amount, setting
+from azc.cli.output import Output, count, fields, flag_json, out
+from azc.diagnostics import UsageError
+from azc.ir.expression import express
+from azc.ir.summary import LayerSummary, ModelSummary, summarise
+from azc.ir.text import format_graph
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["show"]
+
+
+def show(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A program, or `std.models`; FILE:NAME is a model or an attention "
+            "program in it.",
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The model to show.")
+    ] = None,
+    attention: Annotated[
+        str | None,
+        typer.Option("--attention", metavar="NAME", help="The program to show."),
+    ] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(
+            "--tokens",
+            min=1,
+            metavar="N",
+            help="Length of the sequence that FLOPs are counted for; 128, or less "
+            "where the model takes less.",
+            show_default=False,
+        ),
+    ] = None,
+    ir: Annotated[
+        bool, typer.Option("--ir", help="Show the graphs of the attention programs.")
+    ] = False,
+    code: Annotated[
+        bool, typer.Option("--code", help="Show the code generated for torch.fx.")
+    ] = False,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Show a model: its layers, parameters and floating point operations a token.
+
+    Parameters are those of the base model with its pooler. FLOPs are those of one
+    forward pass through the layers, a multiply-add counted as two.
+
+    Example: azc show std.models --model bert_base
+    """
+    output = out(context)
+    file, name = split_name(file)
+    if sum(each is not None for each in (name, model, attention)) > 1:
+        raise UsageError(
+            "U105", "one name is enough: FILE:NAME, --model or --attention"
+        )
+    program = load(file)
+    if name is not None and name in program.attentions:
+        attention = name
+    else:
+        model = model or name
+    if attention is not None:
+        _show_attention(program, attention, ir, code, output)
+    elif model is not None or _only_model(program):
+        _show_model(program, model, tokens, ir, code, output)
+    else:
+        _show_file(file, program, tokens, ir or code, output)
+
+
+def _only_model(program: Program) -> bool:
+    own = [name for name in program.models if name in program.declared]
+    return len(own) == 1 or (not own and len(program.models) == 1)
+
+
+# One model
+
+
+def _show_model(
+    program: Program,
+    name: str | None,
+    tokens: int | None,
+    ir: bool,
+    code: bool,
+    output: Output,
+) -> None:
+    name, model = choose_model(program, name)
+    summary = summarise(model, tokens or api.default_tokens(model), api.program_graph)
+    extra: dict[str, Any] = {}
+    if ir:
+        used = [x.mixing for x in model.layers if isinstance(x.mixing, AttentionUse)]
+        programs = {use.name: use.program for use in used}
+        extra["ir"] = {n: _ir(n, spec) for n, spec in programs.items()}
+    if code:
+        pairs = api.generated_code(program, name)
+        extra["code"] = [{"title": title, "text": text} for title, text in pairs]
+    output.result(**_model_json(name, summary), **extra)
+    if not output.as_json:
+        _print_model(name, summary, output.console())
+        _print_extra(extra, output)
+
+
+def _ir(name: str, spec: AttentionSpec) -> str:
+    text = format_graph(api.program_graph(spec))
+    return text.replace(f"graph {spec.name}(", f"graph {name}(", 1)
+
+
+def _settings(model: ModelSpec) -> dict[str, Any]:
+    skipped = ("name", "layers", "node")
+    values = {f.name: getattr(model, f.name) for f in fields_of(model)}
+    return fields({k: v for k, v in values.items() if k not in skipped})
+
+
+def _model_json(name: str, summary: ModelSummary) -> dict[str, Any]:
+    layers = [
+        {
+            "index": index,
+            "mixing": each.mixing,
+            "expression": list(each.expression.lines) if each.expression else None,
+            "heads": each.layer.heads,
+            "ffn": list(each.layer.ffn),
+            "activation": each.layer.activation,
+            "parameters": each.parameters,
+            "flops_per_token": each.flops,
+        }
+        for index, each in enumerate(summary.layers, start=1)
+    ]
+    return {
+        "model": {"name": name, **_settings(summary.model)},
+        "tokens": summary.tokens,
+        "parameters": {
+            "total": summary.parameters,
+            "embeddings": summary.embedding_parameters,
+            "pooler": summary.pooler_parameters,
+            "masked_lm_head": summary.head_parameters,
+        },
+        "flops_per_token": summary.flops,
+        "layers": layers,
+    }
+
+
+def _runs(summary: ModelSummary) -> Iterator[tuple[int, int, LayerSummary]]:
+    """Layers in a row that are one and the same: the first, the last, the layer."""
+    first = 0
+    layers = summary.layers
+    for place in range(1, len(layers) + 1):
+        if place == len(layers) or layers[place] != layers[first]:
+            yield first + 1, place, layers[first]
+            first = place
+
+
+def _print_model(name: str, summary: ModelSummary, console: Console) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    model = summary.model
+    head = [
+        count(len(model.layers), "layer"),
+        f"hidden {model.hidden}",
+        count(model.heads, "head"),
+        f"vocabulary {model.vocab}",
+        f"{model.residual}-norm",
+    ]
+    console.print(f"{name}: {', '.join(head)}", style="bold")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table.add_column("layer", no_wrap=True)
+    table.add_column("mixing", no_wrap=True)
+    table.add_column("result", overflow="fold")
+    for title in ("heads", "ffn", "parameters", "FLOPs/token"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for first, last, each in _runs(summary):
+        lines = each.expression.lines if each.expression else ()
+        times = last - first + 1
+        table.add_row(
+            str(first) if times == 1 else f"{first}-{last}",
+            each.mixing,
+            "\n".join(lines),
+            str(each.layer.heads),
+            _ffn(model, each),
+            _times(times, f"{each.parameters:,}"),
+            _times(times, amount(each.flops)),
+        )
+    table.add_section()
+    table.add_row("embeddings", "", "", "", "", f"{summary.embedding_parameters:,}", "")
+    table.add_row("pooler", "", "", "", "", f"{summary.pooler_parameters:,}", "")
+    total = f"{summary.parameters:,}"
+    table.add_section()
+    table.add_row("total", "", "", "", "", total, amount(summary.flops), style="bold")
+    console.print(table)
+    more = (
+        f"{summary.parameters - summary.pooler_parameters + summary.head_parameters:,}"
+    )
+    console.print(
+        f"FLOPs at {summary.tokens} tokens. As a masked language model: {more}"
+    )
+
+
+def _times(times: int, text: str) -> str:
+    return text if times == 1 else f"{times} × {text}"
+
+
+def _ffn(model: ModelSpec, each: LayerSummary) -> str:
+    text = setting(each.layer.ffn)
+    other = each.layer.activation != model.activation
+    return f"{text} {each.layer.activation}" if other else text
+
+
+# One attention program
+
+
+def _show_attention(
+    program: Program, name: str, ir: bool, code: bool, output: Output
+) -> None:
+    name, spec = choose_attention(program, name)
+    extra: dict[str, Any] = {}
+    if ir:
+        extra["ir"] = {name: _ir(name, spec)}
+    if code:
+        text = api.compile_attention(program, name).code.strip() + "\n"
+        extra["code"] = [{"title": name, "text": text}]
+    output.result(attention=_attention_json(name, spec), **extra)
+    if not output.as_json:
+        params = ", ".join(spec.params)
+        output.line(
+            f"{name}({params}): {count(count_operations(spec.node), 'operation')}"
+        )
+        for line in express(api.program_graph(spec)).lines:
+            output.line(f"    {line}")
+        _print_extra(extra, output)
+
+
+def _attention_json(name: str, spec: AttentionSpec) -> dict[str, Any]:
+    return {
+        "name": name,
+        "params": list(spec.params),
+        "expression": list(express(api.program_graph(spec)).lines),
+        "operations": count_operations(spec.node),
+    }
+
+
+def _print_extra(extra: dict[str, Any], output: Output) -> None:
+    for text in extra.get("ir", {}).values():
+        output.line()
+        output.text(text)
+    for each in extra.get("code", []):
+        output.line(f"\n# {each['title']}")
+        output.text(each["text"])
+
+
+# A file with several models, or with none
+
+
+def _show_file(
+    file: str, program: Program, tokens: int | None, detail: bool, output: Output
+) -> None:
+    models = [
+        (name, summarise(spec, tokens or api.default_tokens(spec), api.program_graph))
+        for name, spec in program.models.items()
+        if name in program.declared
+    ]
+    programs = [
+        (name, spec)
+        for name, spec in program.attentions.items()
+        if name in program.declared
+    ]
+    if not models and not programs:
+        raise UsageError("U102", f"{file} declares no model and no attention program")
+    if detail:
+        names = ", ".join(name for name, _ in [*models, *programs])
+        message = f"{file} has more than one thing to show; say which"
+        raise UsageError("U103", message, f"FILE:NAME, where NAME is one of: {names}")
+    output.result(
+        models=[
+            {
+                "name": name,
+                "layers": len(each.layers),
+                "hidden": each.model.hidden,
+                "parameters": each.parameters,
+                "tokens": each.tokens,
+                "flops_per_token": each.flops,
+            }
+            for name, each in models
+        ],
+        attentions=[_attention_json(name, spec) for name, spec in programs],
+    )
+    if not output.as_json:
+        _print_file(models, programs, output.console())
+        first = (models or programs)[0][0]
+        output.line(f"One of them: azc show {file}:{first}")
+
+
+def _print_file(
+    models: list[tuple[str, ModelSummary]],
+    programs: list[tuple[str, AttentionSpec]],
+    console: Console,
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    if models:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("model", no_wrap=True)
+        for title in ("layers", "hidden", "parameters", "FLOPs/token"):
+            table.add_column(title, justify="right", no_wrap=True)
+        for name, each in models:
+            numbers = [len(each.layers), each.model.hidden, each.parameters]
+            table.add_row(name, *(f"{n:,}" for n in numbers), amount(each.flops))
+        console.print(table)
+        console.print()
+    if programs:
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        table.add_column("attention", no_wrap=True)
+        table.add_column("result", overflow="fold")
+        for name, spec in programs:
+            lines = express(api.program_graph(spec)).lines
+            table.add_row(f"{name}({', '.join(spec.params)})", "\n".join(lines))
+        console.print(table)
+        console.print()
