@@ -25,6 +25,7 @@ __all__ = ["MAX_DEPTH", "MAX_TEXT", "is_name", "parse", "read_source"]
 
 MAX_TEXT = 1_000_000  # characters of one file
 MAX_ERRORS = 20  # syntax errors reported in one run
+MAX_REREAD = 500_000  # characters read once more, in all, to find further errors
 
 
 class _Newlines(PostLex):
@@ -161,7 +162,8 @@ def parse(source: Source) -> ast.File:
     """The syntax tree of a file, with its comments attached.
 
     Raises `DiagnosticError` with every syntax error found: after one, the rest of its
-    line (or, if braces are at stake, of its declaration) is skipped.
+    line (or, if braces are at stake, of its declaration) is skipped. A long text isn't
+    read over and over, so some of its errors may show only once others are mended.
     """
     if len(source.text) > MAX_TEXT:
         text = f"the file has {len(source.text):,} characters; at most {MAX_TEXT:,} do"
@@ -174,7 +176,8 @@ def parse(source: Source) -> ast.File:
 def _parse(parser: _Parser, source: Source) -> ast.File:
     text = source.text
     errors: list[Diagnostic] = []
-    while len(errors) < MAX_ERRORS:
+    reread = 0
+    while len(errors) < MAX_ERRORS and reread <= MAX_REREAD:
         try:
             file = parser.parse(source, text)
         except TooDeep as error:
@@ -187,7 +190,9 @@ def _parse(parser: _Parser, source: Source) -> ast.File:
             newlines = parser.newlines
             found = unexpected(source, error, newlines.brackets, newlines.braces)
             errors.append(found)
-            rest = _skip(text, found.span.start if found.span else 0)
+            at = found.span.start if found.span else 0
+            reread += at
+            rest = _skip(text, at)
             if rest is None:
                 break
             text = rest

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from azc.diagnostics import DiagnosticError, render
 from azc.source import Source
 from azc.syntax import ast
+from azc.syntax import parse as parsing
 from azc.syntax.build import MAX_DEPTH
 from azc.syntax.format import format_text
 from azc.syntax.parse import MAX_ERRORS, MAX_TEXT, is_name, parse, read_source
@@ -130,6 +131,12 @@ def test_errors_have_the_same_places_with_crlf() -> None:
 
 def test_errors_are_limited() -> None:
     assert len(refused("model m {\n" + "a = \n" * 100 + "}")) == MAX_ERRORS
+
+
+def test_a_long_text_is_not_read_over_and_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsing, "MAX_REREAD", 1_000)
+    lines = "# long\n" * 100 + "a = \n" * 10
+    assert len(refused(f"model m {{\n{lines}}}")) == 2
 
 
 @pytest.mark.parametrize(
