@@ -53,16 +53,22 @@ class Packing:
     def __init__(self, mask: torch.Tensor) -> None:
         """`mask`: [B, N], nonzero = real."""
         real = mask.bool()
+        self.first = real.flatten().to(torch.int8).argmax(-1, keepdim=True)
         self.order = torch.argsort((~real).to(torch.int8), dim=-1, stable=True)
         self.inverse = torch.argsort(self.order, dim=-1)
         self.real = real.gather(1, self.order)
 
-    def pack(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] with the real tokens first."""
-        return x.gather(1, self.order[:, :, None].expand_as(x))
+    def pack(self, x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] with the real tokens first, and the batch's first real token in all
+        of the padding: what is finite at every real token, and has a finite gradient
+        there, is so in padding. `spare` [C] stands in for it if no token is real."""
+        first = x.flatten(0, 1).index_select(0, self.first)
+        filler = torch.where(self.real.any(), first, spare).detach()
+        packed = x.gather(1, self.order[:, :, None].expand_as(x))
+        return torch.where(self.real[:, :, None], packed, filler)
 
     def unpack(self, x: torch.Tensor) -> torch.Tensor:
-        """Undoes `pack`."""
+        """[B, N, C] with every token where it was."""
         return x.gather(1, self.inverse[:, :, None].expand_as(x))
 
 
@@ -107,7 +113,7 @@ class Embeddings(nn.Module):
             else:
                 embeds = embeds + self.token_types(token_type_ids)
         if packing is not None:
-            embeds = packing.pack(embeds).masked_fill(~packing.real[:, :, None], 0.0)
+            embeds = packing.pack(embeds, self.tokens.weight[0])
         if spec.positions == "learned":
             embeds = embeds + self.positions.weight[:tokens]
         elif spec.positions == "sinusoidal":
