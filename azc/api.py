@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import os
 import re
-from importlib import import_module
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.check.choose import choose_attention, choose_model
 from azc.check.program import AttentionSpec, ModelSpec, Program
 from azc.check.resolve import check_file, check_source
-from azc.diagnostics import Diagnostic, DiagnosticError, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 from azc.ir.build import build_graph
 from azc.ir.compare import ModelDiff, compare_models
 from azc.ir.graph import Graph
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from torch import fx
 
     from azc.model.modeling import AzcPreTrainedModel, Task
+    from azc.search.events import Event
+    from azc.search.run import RunView
 
 __all__ = [
     "ProgramLike",
@@ -213,14 +216,55 @@ def diff(
 # Evolution
 
 
-def evolve(program: ProgramLike, space: str | None = None, **options: Any) -> Any:
-    """Searches a space for better models; see `azc evolve`.
+def evolve(
+    program: ProgramLike,
+    space: str | None = None,
+    *,
+    out: str | os.PathLike[str],
+    cache: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+    **options: Any,
+) -> RunView:
+    """Searches a space for a better model, in the new folder `out`; gives what the run
+    holds when it is over.
 
-    Raises `DiagnosticError`, `UsageError` and `RunError`.
+    `space` may be left out where the file has just one. `options` are the fields of
+    `azc.search.options.EvolveOptions`: data, evaluations, seed, workers and the rest.
+    `cache` keeps corpora and tokenizers (by default `azc` in the user's cache).
+    `on_event` is told what happens. With `workers` above 1 the calling script needs the
+    usual `if __name__ == "__main__":`. Raises `DiagnosticError`, `UsageError` and
+    `RunError`.
     """
-    return import_module("azc.search.run").evolve(_program(program), space, **options)
+    from azc.search.options import EvolveOptions
+    from azc.search.run import evolve as begin
+
+    known = {field.name for field in fields(EvolveOptions)}
+    for name in options:
+        if name not in known:
+            near = nearest(name, known)
+            help_ = f"did you mean `{near}`?" if near else None
+            raise UsageError("U020", f"there is no option `{name}`", help_)
+    return begin(
+        _program(program),
+        space,
+        EvolveOptions(**options),
+        Path(out),
+        cache=_cache(cache),
+        on_event=on_event,
+    )
 
 
-def resume(run: str | os.PathLike[str]) -> Any:
+def resume(
+    run: str | os.PathLike[str],
+    *,
+    cache: str | os.PathLike[str] | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> RunView:
     """Goes on with a run that was stopped. Raises `UsageError` and `RunError`."""
-    return import_module("azc.search.run").resume(Path(run))
+    from azc.search.run import resume as go_on
+
+    return go_on(Path(run), cache=_cache(cache), on_event=on_event)
+
+
+def _cache(given: str | os.PathLike[str] | None) -> Path:
+    return Path(given) if given is not None else Path.home() / ".cache" / "azc"

@@ -107,7 +107,9 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-_MAX_LINE = 160  # characters of a source line shown; longer lines are cut around the span
+_MAX_LINE = (
+    160  # characters of a source line shown; longer lines are cut around the span
+)
 
 
 def _snippet(span: Span) -> list[str]:

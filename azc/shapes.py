@@ -1,7 +1,7 @@
 """Symbolic dimensions: the types of values in an attention program.
 
-    dim   = n (tokens) | d (features of one head) | 1
-    shape = [rows, cols]
+dim   = n (tokens) | d (features of one head) | 1
+shape = [rows, cols]
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import product
 
-__all__ = ["ALL_SHAPES", "D", "N", "ONE", "SCALAR", "TOKENS", "Dim", "Shape"]
+__all__ = ["ALL_SHAPES", "ONE", "SCALAR", "TOKENS", "D", "Dim", "N", "Shape"]
 
 
 class Dim(Enum):

@@ -5,10 +5,11 @@ JSON: `folder`, `model`, `task`, `parameters`.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -16,7 +17,10 @@ from azc import api
 from azc.check.choose import choose_model
 from azc.cli.files import load, split_name
 from azc.cli.output import flag_json, out
-from azc.diagnostics import UsageError
+from azc.diagnostics import RunError, UsageError
+
+if TYPE_CHECKING:
+    from azc.model import AzcPreTrainedModel
 
 __all__ = ["compile"]
 
@@ -80,8 +84,7 @@ def compile(
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        compiled.save_pretrained(beside)
-        beside.chmod(0o777 & ~_umask())
+        _save(compiled, beside)
         _replace(folder, beside)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -106,12 +109,22 @@ def _may_write(folder: Path, force: bool) -> None:
         raise UsageError("U108", message, "choose another folder, or empty this one")
 
 
-def _umask() -> int:
-    import os
+def _save(model: AzcPreTrainedModel, folder: Path) -> None:
+    """Writes the model with the permissions that new files have.
 
+    Raises `RunError` if the disk is full, say.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        raise RunError("R102", f"can't write the weights: {error}") from error
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~mask)
+    folder.chmod(0o777 & ~mask)
 
 
 def _replace(folder: Path, beside: Path) -> None:

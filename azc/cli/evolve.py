@@ -1,43 +1,298 @@
-"""`azc evolve`, `azc resume` and `azc log`."""
+"""`azc evolve` and `azc resume`: a search, begun or gone on with.
+
+JSON: see `azc.cli.report.report_json`.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from azc.cli.output import flag_json
-from azc.diagnostics import RunError
+from azc.cli.files import load, split_name
+from azc.cli.output import Output, count, flag_json, out
+from azc.diagnostics import RunError, UsageError
 
-__all__ = ["evolve", "log", "resume"]
+if TYPE_CHECKING:
+    from azc.search.events import Event
+    from azc.search.run import RunView
 
-_RUN = typer.Argument(metavar="RUN", help="The folder of a run.")
+__all__ = ["evolve", "resume"]
+
+_SEARCH = "The search"
+_PROXY = "What a candidate is scored by"
+_FINAL = "The comparison at the end"
+
+
+def cache_folder() -> Path:
+    """Where corpora and tokenizers are kept: AZC_CACHE, or azc in the user's cache."""
+    given = os.environ.get("AZC_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "azc"
 
 
 def evolve(
     context: typer.Context,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A program with a space.")
+        str,
+        typer.Argument(
+            metavar="FILE", help="A program with a space; FILE:SPACE names it."
+        ),
     ],
+    folder: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="RUN", help="The folder of the run."),
+    ],
+    space: Annotated[
+        str | None, typer.Option("--space", metavar="NAME", help="The space to search.")
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(
+            "--data",
+            metavar="D",
+            help="The text: `python` (docstrings of the standard library), a file, a "
+            "folder, or hf:NAME/CONFIG.",
+        ),
+    ] = "python",
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(
+            "--tokenizer",
+            metavar="DIR_OR_NAME",
+            help="A tokenizer of transformers; without it, one is trained on the text.",
+        ),
+    ] = None,
+    evaluations: Annotated[
+        int,
+        typer.Option(
+            "--evaluations",
+            metavar="N",
+            min=1,
+            help="The budget.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 60,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed",
+            metavar="S",
+            min=0,
+            help="Of all randomness.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 0,
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Processes that score at a time.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1,
+    round_size: Annotated[
+        int,
+        typer.Option(
+            "--round",
+            metavar="N",
+            min=1,
+            help="Candidates scored from one snapshot of the shared weights.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 12,
+    parents: Annotated[
+        int,
+        typer.Option(
+            "--parents",
+            metavar="K",
+            min=1,
+            help="The best of a round, whose children come next.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 3,
+    alpha: Annotated[
+        float,
+        typer.Option(
+            "--alpha",
+            metavar="A",
+            min=0,
+            help="How much hardly tried operations are favoured.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 0.5,
+    warm_up: Annotated[
+        int,
+        typer.Option(
+            "--warm-up",
+            metavar="N",
+            min=0,
+            help="Steps that the shared weights are trained first.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 400,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            min=1,
+            help="Training steps.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 20,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            "--batch",
+            metavar="N",
+            min=1,
+            help="Sequences a step.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 32,
+    length: Annotated[
+        int,
+        typer.Option(
+            "--length",
+            metavar="N",
+            min=8,
+            help="Tokens a sequence.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 64,
+    learning_rate: Annotated[
+        float,
+        typer.Option(
+            "--learning-rate", metavar="R", help="Of AdamW.", rich_help_panel=_PROXY
+        ),
+    ] = 3e-3,
+    blocks: Annotated[
+        int | None,
+        typer.Option(
+            "--blocks",
+            metavar="N",
+            min=1,
+            help="Validation sequences; all if not given.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = None,
+    final_steps: Annotated[
+        int,
+        typer.Option(
+            "--final-steps",
+            metavar="N",
+            min=1,
+            help="Steps that winner and start are trained alone.",
+            rich_help_panel=_FINAL,
+        ),
+    ] = 400,
+    final_seeds: Annotated[
+        int,
+        typer.Option(
+            "--final-seeds",
+            metavar="N",
+            min=0,
+            help="From how many seeds; 0 leaves the comparison out.",
+            rich_help_panel=_FINAL,
+        ),
+    ] = 2,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", metavar="D", help="cpu, cuda…; the best there is."),
+    ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
-    """Search a space for better models."""
-    raise RunError("R900", "azc evolve is not there yet")
+    """Search a space for a better model than the one it starts from.
+
+    OP-NAS mutates the programs and shared weights score each in seconds. The run is a
+    folder: a kill loses nothing that was scored, and `azc resume RUN` goes on. At the
+    end the winner and the start are trained alone and compared on text never used.
+
+    Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
+    """
+    from azc.search.options import EvolveOptions
+
+    output = out(context)
+    file, name = split_name(file)
+    if name is not None and space is not None:
+        raise UsageError("U105", "one name is enough: FILE:SPACE or --space")
+    program = load(file)
+    options = EvolveOptions(
+        data=data,
+        tokenizer=tokenizer,
+        evaluations=evaluations,
+        seed=seed,
+        round_size=round_size,
+        parents=min(parents, max(1, round_size - 1)),
+        alpha=alpha,
+        warm_up=warm_up,
+        steps=steps,
+        batch_size=batch_size,
+        length=length,
+        learning_rate=learning_rate,
+        blocks=blocks,
+        final_steps=final_steps,
+        final_seeds=tuple(range(1, final_seeds + 1)),
+        workers=workers,
+        device=device,
+    )
+
+    from azc.search.run import evolve as begin
+
+    _show(
+        output,
+        lambda tell: begin(
+            program, space or name, options, folder, cache=cache_folder(), on_event=tell
+        ),
+        folder,
+    )
 
 
 def resume(
     context: typer.Context,
-    run: Annotated[str, _RUN],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
-    """Go on with a run that was stopped."""
-    raise RunError("R900", "azc resume is not there yet")
+    """Go on with a run that was stopped, killed or interrupted.
+
+    What was scored is not scored again, and the budget stays what it was.
+
+    Example: azc resume runs/first
+    """
+    from azc.search.run import resume as go_on
+
+    output = out(context)
+    _show(output, lambda tell: go_on(run, cache=cache_folder(), on_event=tell), run)
 
 
-def log(
-    context: typer.Context,
-    run: Annotated[str, _RUN],
-    as_json: Annotated[bool, flag_json()] = False,
+def _show(
+    output: Output, work: Callable[[Callable[[Event], None]], RunView], folder: Path
 ) -> None:
-    """Show how the best model of a run came about, each step as a diff."""
-    raise RunError("R900", "azc log is not there yet")
+    """Does the work with a display of it, then reports. Raises `RunError` where every
+    candidate failed.
+    """
+    from rich.console import Console
+
+    from azc.cli.progress import progress_for
+    from azc.cli.report import report, report_json
+
+    try:
+        with progress_for(Console(stderr=True), output.as_json) as tell:
+            view = work(tell)
+    except KeyboardInterrupt:
+        output.note(f"azc resume {folder} goes on from here")
+        raise
+    if view.winner is None:
+        reasons = {e.reason for e in view.evaluations if e.reason}
+        message = f"all {count(view.spent, 'candidate')} failed"
+        raise RunError("R039", message, "; ".join(sorted(reasons)[:3]))
+    report(view, output)
+    output.result(**report_json(view))

@@ -11,8 +11,9 @@ import typer
 from azc.cli.check import check
 from azc.cli.compile import compile
 from azc.cli.diff import diff
-from azc.cli.evolve import evolve, log, resume
+from azc.cli.evolve import evolve, resume
 from azc.cli.fmt import fmt
+from azc.cli.log import log
 from azc.cli.output import Command
 from azc.cli.show import show
 

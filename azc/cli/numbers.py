@@ -22,9 +22,8 @@ def _digits(number: float) -> str:
 def change(old: float, new: float) -> str:
     """How much more, in the unit of its size and in percent: `+1.2 M, +3.4%`."""
     text = f"{'+' if new > old else '-' if new < old else ''}{amount(abs(new - old))}"
-    if old and new != old:
-        text += f", {100 * (new - old) / old:+.1f}%"
-    return text
+    percent = f"{100 * (new - old) / old:+.1f}%" if old else ""
+    return f"{text}, {percent}" if percent.strip("+-0.%") else text
 
 
 def setting(value: object) -> str:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Output", "count", "fields", "flag_json", "out"]
 
+_DIFF = {"+": "32", "-": "31", "@": "36"}
 _STYLES = {"error": "1;31", "warning": "1;33", "bold": "1", "place": "34", "help": "36"}
 
 
@@ -64,6 +65,17 @@ class Output:
         """The answer as it is, with no line end of its own; nothing under `--json`."""
         if not self.as_json:
             sys.stdout.write(text)
+
+    def diff(self, text: str) -> None:
+        """A unified diff, in colour on a terminal; nothing under `--json`."""
+        if self.as_json:
+            return
+        colours = _colours(sys.stdout)
+        for line in text.splitlines():
+            style = _DIFF.get(line[:1], "") if colours else ""
+            if line.startswith(("---", "+++")):
+                style = "1" if colours else ""
+            sys.stdout.write(f"\x1b[{style}m{line}\x1b[0m\n" if style else line + "\n")
 
     def note(self, text: str) -> None:
         """A line beside the answer, on standard error; nothing under `--json`."""

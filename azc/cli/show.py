@@ -93,7 +93,7 @@ def show(
         attention = name
     else:
         model = model or name
-    if attention is not None:
+    if attention is not None or (model is None and _only_attention(program)):
         _show_attention(program, attention, ir, code, output)
     elif model is not None or _only_model(program):
         _show_model(program, model, tokens, ir, code, output)
@@ -104,6 +104,11 @@ def show(
 def _only_model(program: Program) -> bool:
     own = [name for name in program.models if name in program.declared]
     return len(own) == 1 or (not own and len(program.models) == 1)
+
+
+def _only_attention(program: Program) -> bool:
+    own = [name for name in program.attentions if name in program.declared]
+    return len(own) == 1 and not program.models
 
 
 # One model
@@ -223,9 +228,8 @@ def _print_model(name: str, summary: ModelSummary, console: Console) -> None:
     more = (
         f"{summary.parameters - summary.pooler_parameters + summary.head_parameters:,}"
     )
-    console.print(
-        f"FLOPs at {summary.tokens} tokens. As a masked language model: {more}"
-    )
+    console.print(f"FLOPs at {summary.tokens} tokens. Parameters with ", end="")
+    console.print(f"a masked language model's head for the pooler: {more}")
 
 
 def _times(times: int, text: str) -> str:
@@ -242,7 +246,7 @@ def _ffn(model: ModelSpec, each: LayerSummary) -> str:
 
 
 def _show_attention(
-    program: Program, name: str, ir: bool, code: bool, output: Output
+    program: Program, name: str | None, ir: bool, code: bool, output: Output
 ) -> None:
     name, spec = choose_attention(program, name)
     extra: dict[str, Any] = {}

@@ -42,12 +42,14 @@ class Batch:
         return int((self.labels != IGNORED).sum())
 
     def inputs(self, device: Any) -> dict[str, torch.Tensor]:
-        """Keyword arguments of a masked-LM model, on a device."""
-        return {
-            "input_ids": self.input_ids.to(device),
-            "attention_mask": self.attention_mask.to(device),
-            "labels": self.labels.to(device),
-        }
+        """Keyword arguments of a masked-LM model, on a device.
+
+        Without `attention_mask` where every token is real: models then make no masks.
+        """
+        inputs = {"input_ids": self.input_ids, "labels": self.labels}
+        if not self.attention_mask.all():
+            inputs["attention_mask"] = self.attention_mask
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def split_documents(

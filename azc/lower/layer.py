@@ -94,9 +94,7 @@ class _LayerWriter:
         tokens = self.graph.call_method("size", (x, 1))
         inputs: dict[str, fx.Node] = {}
         for name in use.program.params:
-            flat = self.linear(
-                f"attention.{name}_proj", model.hidden, model.hidden, x
-            )
+            flat = self.linear(f"attention.{name}_proj", model.hidden, model.hidden, x)
             split = self.graph.call_method("view", (flat, -1, tokens, heads, width))
             inputs[name] = self.graph.call_method("transpose", (split, 1, 2))
         nodes = {
@@ -186,9 +184,12 @@ def compile_layer(model: ModelSpec, layer: LayerSpec) -> Layer:
 
 def compile_encoder(model: ModelSpec) -> fx.GraphModule:
     """All layers: `forward(hidden [B, N, hidden], mask bool [B, N])` gives the hidden
-    states before the first layer and after every one, a tuple of layers + 1 tensors."""
+    states before the first layer and after every one, a tuple of layers + 1 tensors.
+    """
     root = nn.Module()
-    root.add_module("layers", nn.ModuleList(compile_layer(model, x) for x in model.layers))
+    root.add_module(
+        "layers", nn.ModuleList(compile_layer(model, x) for x in model.layers)
+    )
     graph = fx.Graph()
     hidden = graph.placeholder("hidden")
     mask = graph.placeholder("mask")

@@ -31,7 +31,8 @@ def _band(kernel: torch.Tensor, tokens: int) -> torch.Tensor:
 
 class LightConv(nn.Module):
     """Lightweight convolution over the tokens (Wu et al. 2019, equation 6): one kernel a
-    head, softmax-normalised over its width."""
+    head, softmax-normalised over its width.
+    """
 
     def __init__(self, heads: int, kernel: int) -> None:
         super().__init__()
@@ -68,7 +69,8 @@ def _depthwise(x: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
 
 class DynamicConv(nn.Module):
     """Dynamic convolution over the tokens (Wu et al. 2019, equation 7): each token
-    predicts its kernel, softmax-normalised, one a head."""
+    predicts its kernel, softmax-normalised, one a head.
+    """
 
     def __init__(self, hidden: int, heads: int, kernel: int, bias: bool) -> None:
         super().__init__()

@@ -55,15 +55,15 @@ def _read(source: str | Path | torch.nn.Module) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
     except Exception as error:
-        raise RunError("R020", f"can't read BERT weights from {file}: {error}") from error
+        raise RunError(
+            "R020", f"can't read BERT weights from {file}: {error}"
+        ) from error
 
 
 Model = TypeVar("Model", bound=AzcPreTrainedModel)
 
 
-def load_bert_weights(
-    model: Model, source: str | Path | torch.nn.Module
-) -> Model:
+def load_bert_weights(model: Model, source: str | Path | torch.nn.Module) -> Model:
     """Puts the weights of a BERT into a compiled model of the same architecture.
 
     `model`: any compiled model whose layers are attention programs of parameters
@@ -72,7 +72,9 @@ def load_bert_weights(
     none. Gives the model back. Raises `RunError` where an encoder weight is missing,
     unknown or of another shape: nothing is changed then.
     """
-    prefix = "" if model.base_model_prefix not in dict(model.named_children()) else "model."
+    prefix = (
+        "" if model.base_model_prefix not in dict(model.named_children()) else "model."
+    )
     theirs = {
         _ours(name): tensor
         for name, tensor in _read(source).items()

@@ -32,7 +32,8 @@ class AzcConfig(PretrainedConfig):
     `program`: a self-contained azg text; `model`: the name of the model in it. All sizes
     are read from the program; `vocab_size` alone may be overridden, by
     `resize_token_embeddings`. `initializer_range` is the standard deviation of fresh
-    weights, 0.02·√(768 / hidden) if it is not given. Raises `DiagnosticError` for a text that does not check.
+    weights, 0.02·√(768 / hidden) if it is not given.
+    Raises `DiagnosticError` for a text that does not check.
     """
 
     model_type = "azc"
@@ -68,7 +69,8 @@ class AzcConfig(PretrainedConfig):
 
 def _deviation(hidden: int) -> float:
     """BERT's 0.02 at its width of 768, and as 1/√hidden elsewhere: narrow models that
-    start from 0.02 take hundreds of steps to leave the unigram plateau."""
+    start from 0.02 take hundreds of steps to leave the unigram plateau.
+    """
     return float(0.02 * (768 / hidden) ** 0.5)
 
 

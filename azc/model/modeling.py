@@ -61,7 +61,8 @@ class Packing:
     def pack(self, x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
         """[B, N, C] with the real tokens first, and the batch's first real token in all
         of the padding: what is finite at every real token, and has a finite gradient
-        there, is so in padding. `spare` [C] stands in for it if no token is real."""
+        there, is so in padding. `spare` [C] stands in for it if no token is real.
+        """
         first = x.flatten(0, 1).index_select(0, self.first)
         filler = torch.where(self.real.any(), first, spare).detach()
         packed = x.gather(1, self.order[:, :, None].expand_as(x))
@@ -74,7 +75,8 @@ class Packing:
 
 def _sinusoids(tokens: int, hidden: int, like: torch.Tensor) -> torch.Tensor:
     """[N, hidden], sines in the even features, cosines in the odd ones (Vaswani et al.
-    2017, section 3.5)."""
+    2017, section 3.5).
+    """
     position = torch.arange(tokens, device=like.device, dtype=torch.float32)
     half = torch.arange((hidden + 1) // 2, device=like.device, dtype=torch.float32)
     rate = torch.exp(half * (-2.0 * math.log(10000.0) / hidden))
@@ -105,7 +107,8 @@ class Embeddings(nn.Module):
         packing: Packing | None,
     ) -> torch.Tensor:
         """From the tokens' own embeddings [B, N, hidden] to the encoder's input, real
-        tokens first."""
+        tokens first.
+        """
         spec, tokens = self.spec, embeds.shape[1]
         if spec.token_types:
             if token_type_ids is None:
@@ -330,7 +333,8 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
-        the kind that `config.problem_type` says or that their type suggests."""
+        the kind that `config.problem_type` says or that their type suggests.
+        """
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -375,7 +379,8 @@ def build_model(
 
 def register() -> None:
     """Makes the classes known to AutoConfig, AutoModel…; doing so again changes
-    nothing."""
+    nothing.
+    """
     AutoConfig.register("azc", AzcConfig, exist_ok=True)
     AutoModel.register(AzcConfig, AzcModel, exist_ok=True)
     AutoModelForMaskedLM.register(AzcConfig, AzcForMaskedLM, exist_ok=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from azc.check.resolve import check_source
 from azc.check.program import Program
+from azc.check.resolve import check_source
 from azc.diagnostics import RunError, UsageError
 from azc.search.journal import Candidate, Journal
 from azc.search.options import EvolveOptions
@@ -76,7 +76,8 @@ class RunFolder:
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Fills a folder whose lock is held. Raises `UsageError` where there is
-        something in it already."""
+        something in it already.
+        """
         if any(path.name != ".lock" for path in self.path.iterdir()):
             if self.config_file.exists():
                 help_ = f"azc resume {self.path} goes on with the run in it"
@@ -90,7 +91,8 @@ class RunFolder:
 
     def read(self) -> dict[str, Any]:
         """What `create` wrote. Raises `RunError` for a folder that is no run, or one of
-        another format."""
+        another format.
+        """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
@@ -123,7 +125,8 @@ class RunFolder:
 
     def lock(self) -> FileLock:
         """Held as long as a process works in the folder; freed by its end, however it
-        ends. Raises `RunError` where another one holds it."""
+        ends. Raises `RunError` where another one holds it.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise UsageError("U021", f"{self.path} is a file, not a folder")
         self.path.mkdir(parents=True, exist_ok=True)

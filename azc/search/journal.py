@@ -80,7 +80,8 @@ class Candidate(NewCandidate):
 @dataclass(frozen=True)
 class Evaluation:
     """One candidate in one round. `score`: validation loss in nats, lower is better,
-    comparable within the round alone; None unless `status` is "done"."""
+    comparable within the round alone; None unless `status` is "done".
+    """
 
     round: int
     candidate: int
@@ -159,7 +160,8 @@ class Journal:
         """A round begins: candidates scored again, and new ones, in this order."""
         with self._transaction() as db:
             db.execute(
-                "INSERT INTO round VALUES (?, ?, NULL)", (number, json.dumps(priorities))
+                "INSERT INTO round VALUES (?, ?, NULL)",
+                (number, json.dumps(priorities)),
             )
             members = list(parents)
             for child in children:
@@ -207,7 +209,9 @@ class Journal:
     def close_round(self, number: int) -> None:
         """A round is over and its weights are in the next snapshot."""
         with self._transaction() as db:
-            db.execute("UPDATE round SET closed = ? WHERE id = ?", (time.time(), number))
+            db.execute(
+                "UPDATE round SET closed = ? WHERE id = ?", (time.time(), number)
+            )
 
     def record_fit(self, fit: Fit) -> None:
         """A candidate was trained alone."""

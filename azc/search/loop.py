@@ -23,8 +23,8 @@ from azc.search.mutate import Rates, mutate
 from azc.search.options import EvolveOptions
 from azc.search.priorities import Priorities
 from azc.search.score import Job, Outcome, Scorer, build_candidate
-from azc.search.strategies.base import Strategy
 from azc.search.strategies.base import Scored as Told
+from azc.search.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from azc.supernet.supernet import Supernet
@@ -269,7 +269,9 @@ class Loop:
         """Trains the winner and the start alone, from the same fresh seeds."""
         candidates = self.journal.candidates()
         winner = self.winner()
-        have = {(f.candidate, f.seed) for f in self.journal.fits() if f.status == "done"}
+        have = {
+            (f.candidate, f.seed) for f in self.journal.fits() if f.status == "done"
+        }
         roles = {winner: "winner", 1: "start"} if winner is not None else {1: "start"}
         total = len(roles) * len(self.options.final_seeds)
         jobs = [
@@ -304,7 +306,6 @@ class Loop:
             if best is not None:
                 return best.candidate
         return None
-
 
 
 def _chances(priorities: object) -> dict[str, float]:

@@ -46,7 +46,14 @@ class EvolveOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        whole = ("evaluations", "round_size", "parents", "steps", "batch_size", "workers")
+        whole = (
+            "evaluations",
+            "round_size",
+            "parents",
+            "steps",
+            "batch_size",
+            "workers",
+        )
         for name in (*whole, "final_steps"):
             if getattr(self, name) < 1:
                 raise UsageError("U020", f"{name} is {getattr(self, name)}; at least 1")

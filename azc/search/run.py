@@ -79,9 +79,7 @@ class RunView:
         """The last round with a score, best first: scores compare within a round only."""
         for number, _ in reversed(self.rounds):
             done = [
-                e
-                for e in self.evaluations
-                if e.round == number and e.score is not None
+                e for e in self.evaluations if e.round == number and e.score is not None
             ]
             if done:
                 return sorted(done, key=lambda e: (e.score, e.candidate))
@@ -148,9 +146,7 @@ def _local_name(program: Program, space: SpaceSpec) -> str:
     return space.start.name
 
 
-def resume(
-    folder: Path, *, cache: Path, on_event: OnEvent | None = None
-) -> RunView:
+def resume(folder: Path, *, cache: Path, on_event: OnEvent | None = None) -> RunView:
     """Goes on with a run where it stopped; one that is over is only read.
 
     Raises `RunError` for a folder that is no run, of another format or in use, or whose

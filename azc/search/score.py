@@ -21,7 +21,8 @@ __all__ = ["Bench", "Job", "Outcome", "Scorer", "build_candidate"]
 @dataclass(frozen=True)
 class Bench:
     """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, and the fingerprint of the corpus (None: not yet known)."""
+    tokenizers are cached, and the fingerprint of the corpus (None: not yet known).
+    """
 
     options: EvolveOptions
     vocab: int
@@ -61,7 +62,8 @@ class Scorer:
 
     def __init__(self, bench: Bench) -> None:
         """Loads corpus and tokenizer. Raises `AzcError` where they can't be had or are
-        not those that the run began with."""
+        not those that the run began with.
+        """
         from azc.data.corpus import load_corpus
         from azc.data.mlm import MaskedLMData
         from azc.data.tokenizer import load_tokenizer
@@ -85,7 +87,9 @@ class Scorer:
             cache=bench.cache,
         )
         if len(tokenizer) > bench.vocab:
-            message = f"the tokenizer has {len(tokenizer)} tokens, the model {bench.vocab}"
+            message = (
+                f"the tokenizer has {len(tokenizer)} tokens, the model {bench.vocab}"
+            )
             raise RunError("R034", message, f"vocab = {len(tokenizer)} in the model")
         self.data = MaskedLMData(
             corpus, tokenizer, length=options.length, seed=options.seed
@@ -169,7 +173,8 @@ def build_candidate(
     program: str, name: str, seed: int
 ) -> tuple[AzcForMaskedLM, ModelSpec]:
     """A masked-language model of a self-contained program with fresh weights from a
-    seed, and its spec. Raises `DiagnosticError` for a program that does not check."""
+    seed, and its spec. Raises `DiagnosticError` for a program that does not check.
+    """
     import torch
 
     from azc.model.config import AzcConfig, spec_of

@@ -51,7 +51,9 @@ def slots(model: nn.Module, spec: ModelSpec) -> dict[str, Slot]:
     return found
 
 
-def _slot(name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec) -> Slot:
+def _slot(
+    name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec
+) -> Slot:
     shape = tuple(parameter.shape)
     if isinstance(owner, OperationWeight):
         return Slot(name, shape, owner.spec.cut)
@@ -67,4 +69,5 @@ def _slot(name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec)
             cut: tuple[Cut, ...] = ("first", "centre", "first")
             return Slot(key, split, cut[: len(split)])
         return Slot(key, shape, ("first", "centre"))
-    return Slot(name, shape, ("first",) * len(shape))
+    plain: tuple[Cut, ...] = ("first",) * len(shape)
+    return Slot(name, shape, plain)

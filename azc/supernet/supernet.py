@@ -22,7 +22,8 @@ __all__ = ["Supernet", "save_atomically"]
 
 def save_atomically(tensors: dict[str, torch.Tensor], path: Path) -> None:
     """Writes safetensors beside `path`, flushes them to the disk, then renames: a
-    reader sees all or nothing."""
+    reader sees all or nothing.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         save_file(tensors, beside)
@@ -56,7 +57,8 @@ class Supernet:
 
     def admit(self, model: nn.Module, spec: ModelSpec) -> None:
         """Makes room for every parameter of a model: what is not yet shared, or not as
-        wide, starts from the model's own values."""
+        wide, starts from the model's own values.
+        """
         with torch.no_grad():
             for parameter, slot in _places(model, spec):
                 self._widen(slot, parameter)

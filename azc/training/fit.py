@@ -6,11 +6,15 @@ sense.
 
 from __future__ import annotations
 
+import inspect
 import math
+import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from azc.diagnostics import AzcError, UsageError
@@ -107,55 +111,23 @@ def fit(
 
     `model(input_ids=, attention_mask=, labels=)` gives a `.loss`; `on_step(step, loss)`
     is called after each step, counted from 1. The same seed on the same machine gives
-    the same weights to the last bit. The global state of torch's random numbers is left
-    as it was found.
+    the same weights to the last bit. The global states of random numbers are left as
+    they were found.
 
     Raises TrainingFailed T001 for a loss that is NaN or infinite, before it reaches the
     weights, and T002 when memory runs out.
     """
-    import torch
-    from transformers import get_scheduler
-
-    device = torch.device(device) if device is not None else default_device()
+    device = _resolved(device)
     module: Any = model
-    module.to(device)
-    module.train()
-    optimizer = torch.optim.AdamW(_groups(module, options.weight_decay), fused=True)
-    for group in optimizer.param_groups:
-        group["lr"] = group["initial_lr"] = options.learning_rate
-    scheduler: Any = get_scheduler(
-        options.schedule,
-        optimizer,
-        num_warmup_steps=round(options.warmup * options.steps),
-        num_training_steps=options.steps,
-    )
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    batches = data.batches(options.batch_size, seed=options.seed)
-    losses: list[float] = []
-    tokens = 0
-    start = time.perf_counter()
-    with _seeded(options.seed, device):
-        for step in range(1, options.steps + 1):
-            batch = next(batches)
-            with _memory_guard(step):
-                loss = module(**batch.inputs(device)).loss
-                value = float(loss.detach())
-                if not math.isfinite(value):
-                    raise TrainingFailed(
-                        "T001", f"the loss is {value} at step {step}", step=step
-                    )
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                if options.clip:
-                    torch.nn.utils.clip_grad_norm_(parameters, options.clip)
-                optimizer.step()
-                scheduler.step()
-            losses.append(value)
-            tokens += int(batch.attention_mask.sum())
-            if on_step is not None:
-                on_step(step, value)
+    with _isolated(module, device), tempfile.TemporaryDirectory() as folder:
+        arguments = _arguments(options, device, folder)
+        trainer = _trainer_class()(module, arguments, data, options, on_step)
+        start = time.perf_counter()
+        with _memory_guard(lambda: trainer.state.global_step + 1):
+            trainer.train()
+        seconds = time.perf_counter() - start
     module.eval()
-    return FitResult(_curve(losses), options.steps, tokens, time.perf_counter() - start)
+    return FitResult(_curve(trainer.losses), options.steps, trainer.tokens, seconds)
 
 
 def evaluate(
@@ -174,18 +146,20 @@ def evaluate(
     """
     import torch
 
-    device = torch.device(device) if device is not None else default_device()
+    device = _resolved(device)
     module: Any = model
+    extras = _extras(module)
     was_training = module.training
     module.to(device)
     module.eval()
     total, count = 0.0, 0
     try:
-        with torch.inference_mode(), _memory_guard(None):
+        with torch.inference_mode(), _memory_guard(lambda: None):
             for batch in data.held_out(split, batch_size, blocks=blocks):
                 masked = batch.masked
                 if masked:  # the mean over nothing is NaN
-                    total += float(module(**batch.inputs(device)).loss) * masked
+                    output = module(**batch.inputs(device), **extras)
+                    total += float(output.loss) * masked
                     count += masked
     finally:
         module.train(was_training)
@@ -195,13 +169,127 @@ def evaluate(
     return mean
 
 
-def _groups(module: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases and gains (one axis) do not, as is the custom for BERT."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _resolved(device: torch.device | str | None) -> torch.device:
+    """The device with its number, where there may be several."""
+    import torch
+
+    device = default_device() if device is None else torch.device(device)
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _extras(module: Any) -> dict[str, Any]:
+    """What a model can be told beyond the batch: not to compute logits unasked for."""
+    accepted = inspect.signature(module.forward).parameters
+    return {"labelled_only": True} if "labelled_only" in accepted else {}
+
+
+def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
+    """What the Trainer is told: nothing is logged, measured or saved.
+
+    It makes `folder` and writes nothing there.
+    """
+    import torch
+    from transformers import TrainingArguments
+
+    arguments: Any = TrainingArguments(
+        output_dir=folder,
+        max_steps=options.steps,
+        per_device_train_batch_size=options.batch_size,
+        gradient_accumulation_steps=1,
+        optim="adamw_torch_fused",
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        adam_beta1=0.9,
+        adam_beta2=0.999,
+        adam_epsilon=1e-8,
+        max_grad_norm=options.clip,
+        lr_scheduler_type=options.schedule,
+        warmup_steps=round(options.warmup * options.steps),
+        seed=options.seed,
+        use_cpu=device.type == "cpu",
+        bf16=False,
+        fp16=False,
+        remove_unused_columns=False,
+        dataloader_num_workers=0,
+        eval_strategy="no",
+        save_strategy="no",
+        logging_strategy="no",
+        logging_nan_inf_filter=False,
+        report_to="none",
+        disable_tqdm=True,
+    )
+    if device.type == "cuda":  # it takes all there are, from the first on
+        arguments._n_gpu = 1
+        arguments.__dict__["_setup_devices"] = device
+        torch.cuda.set_device(device)
+    return arguments
+
+
+@cache
+def _trainer_class() -> Any:
+    """Trainer on our batches; made on first use, because its import takes a second."""
+    from transformers import Trainer, TrainerCallback
+    from transformers.trainer_callback import PrinterCallback
+
+    class Told(TrainerCallback):
+        def __init__(self, losses: list[float], on_step: Callable[[int, float], None]):
+            self.losses = losses
+            self.on_step = on_step
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kw: Any) -> None:
+            self.on_step(state.global_step, self.losses[-1])
+
+    class Fit(Trainer):
+        def __init__(
+            self,
+            module: Any,
+            arguments: Any,
+            data: MaskedLMData,
+            options: FitOptions,
+            on_step: Callable[[int, float], None] | None,
+        ) -> None:
+            self.losses: list[float] = []
+            self.tokens = 0
+            told = [Told(self.losses, on_step)] if on_step is not None else []
+            super().__init__(module, arguments, callbacks=told)
+            self.remove_callback(PrinterCallback)
+            self.model_accepts_loss_kwargs = False  # the mean over a batch will do
+            self.batches = data.batches(options.batch_size, seed=options.seed)
+            self.extras = _extras(module)
+
+        def create_accelerator_and_postprocess(self) -> None:
+            super().create_accelerator_and_postprocess()
+            # There is nothing to free yet, and to look for garbage among the objects
+            # of transformers takes half a second.
+            accelerator: Any = self.accelerator
+            accelerator.free_memory = lambda *objects: [None for _ in objects]
+
+        def get_train_dataloader(self) -> Any:
+            for batch in self.batches:
+                self.tokens += int(batch.attention_mask.sum())
+                yield batch.inputs(self.args.device) | self.extras
+
+        def get_decay_parameter_names(self, model: Any) -> list[str]:
+            """Matrices; not biases and gains (one axis), as is the custom for BERT."""
+            return [name for name, p in model.named_parameters() if p.ndim > 1]
+
+        def compute_loss(self, model: Any, inputs: Any, *args: Any, **kw: Any) -> Any:
+            loss = model(**inputs).loss
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                step = self.state.global_step + 1
+                raise TrainingFailed(
+                    "T001", f"the loss is {value} at step {step}", step=step
+                )
+            self.losses.append(value)
+            return loss
+
+        def floating_point_ops(self, inputs: Any) -> int:
+            return 0  # not reported
+
+    return Fit
 
 
 def _curve(losses: list[float]) -> tuple[tuple[int, float], ...]:
@@ -214,18 +302,45 @@ def _curve(losses: list[float]) -> tuple[tuple[int, float], ...]:
 
 
 @contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Dropout's randomness from `seed`, and the caller's own put back at the end."""
-    import torch
+def _isolated(module: Any, device: torch.device) -> Iterator[None]:
+    """Puts back what the Trainer changes of the process and of the model.
 
-    devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        yield
+    That is every random state that its seed sets, the current CUDA device, the shared
+    state of accelerate, which may belong to a caller of it, and two marks on the model.
+    """
+    import numpy as np
+    import torch
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    devices: list[int] = []
+    if torch.cuda.is_initialized() or device.type == "cuda":
+        devices = list(range(torch.cuda.device_count()))
+    current = torch.cuda.current_device() if devices else -1
+    shared: list[dict[str, Any]] = [
+        of._shared_state for of in (PartialState, AcceleratorState, GradientState)
+    ]
+    kept = [dict(state) for state in shared]
+    settings: dict[str, Any] = vars(module.config)
+    cached = {key: settings[key] for key in ("use_cache",) if key in settings}
+    python, numpy = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(numpy)
+        if devices:
+            torch.cuda.set_device(current)
+        for state, before in zip(shared, kept, strict=True):
+            state.clear()
+            state.update(before)
+        settings.pop("use_cache", None)
+        settings.update(cached)
+        vars(module).pop("_is_accelerate_prepared", None)
 
 
 @contextmanager
-def _memory_guard(step: int | None) -> Iterator[None]:
+def _memory_guard(step: Callable[[], int | None]) -> Iterator[None]:
     import torch
 
     try:
@@ -236,10 +351,11 @@ def _memory_guard(step: int | None) -> Iterator[None]:
         )
         if not full:
             raise
-        place = "while measuring" if step is None else f"at step {step}"
+        at = step()
+        place = "while measuring" if at is None else f"at step {at}"
         raise TrainingFailed(
             "T002",
             f"memory ran out {place}",
             "take smaller batches, shorter sequences or a smaller model",
-            step,
+            at,
         ) from error

@@ -35,7 +35,9 @@ model m {
 
 
 def build(layers: str, seed: int = 0) -> tuple[AzcForMaskedLM, ModelSpec]:
-    text = HEAD + "".join(f"        {line}\n" for line in layers.split(";")) + "    }\n}\n"
+    text = (
+        HEAD + "".join(f"        {line}\n" for line in layers.split(";")) + "    }\n}\n"
+    )
     spec = check_source(Source("m", text)).models["m"]
     torch.manual_seed(seed)
     return AzcForMaskedLM(AzcConfig(program=text, model="m")).eval(), spec
@@ -87,7 +89,9 @@ def test_bound_parameters_are_the_shared_tensors_themselves(layers: str) -> None
 def test_training_a_bound_model_trains_the_supernet() -> None:
     model, spec = build("conv(kernel = 3); sdpa")
     supernet = Supernet()
-    supernet.take(build("conv(kernel = 9); sdpa", seed=3)[0], build("conv(kernel = 9); sdpa")[1])
+    supernet.take(
+        build("conv(kernel = 9); sdpa", seed=3)[0], build("conv(kernel = 9); sdpa")[1]
+    )
     supernet.bind(model, spec)
     key = "model.encoder.layers.0.conv.light.kernel"
     before = supernet.tensors[key].clone()

@@ -12,7 +12,8 @@ __all__ = ["Executor"]
 
 class Executor(Protocol):
     """Runs jobs. A job's outcome depends on the job alone, not on where or when it
-    runs."""
+    runs.
+    """
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Every job with its outcome, as they end."""

@@ -19,7 +19,8 @@ _scorer: Scorer | None = None
 
 def _start(bench: Bench, threads: int, parent: int) -> None:
     """Makes a worker ready: its share of the cores, the data, and an end with its
-    parent's, also when that is killed."""
+    parent's, also when that is killed.
+    """
     global _scorer
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     import torch

@@ -135,7 +135,11 @@ def _shown(layer: ast.Layer) -> str:
     return f"{layer.name}({args})" if args else layer.name
 
 
-def _value(value: int | str) -> ast.Value:
+def _value(value: object) -> ast.Value:
+    """A value as it is written: a list of one width is that width."""
+    if isinstance(value, tuple):
+        items = tuple(map(_value, value))
+        return items[0] if len(items) == 1 else ast.List(items)
     return ast.Name(value) if isinstance(value, str) else ast.Number(str(value))
 
 
@@ -151,7 +155,7 @@ def _shared(layer: ast.Layer) -> tuple[ast.Attr, ...]:
     return tuple(arg for arg in layer.args if arg.name not in _CONV_ONLY)
 
 
-def _set(layer: ast.Layer, name: str, value: int | str | None) -> ast.Layer:
+def _set(layer: ast.Layer, name: str, value: object) -> ast.Layer:
     """With one argument changed, added, or (None) taken out."""
     args = list(layer.args)
     places = [i for i, arg in enumerate(args) if arg.name == name]
@@ -231,19 +235,22 @@ def _argument(scene: _Scene) -> Step | None:
         for name in context.shuffled(LAYER_ARGUMENTS):
             values = _values(name, layer, scene)
             if values:
-                old = _words(getattr(layer, name))
+                old = format_expr(_value(getattr(layer, name)))
                 value = context.pick(values)
-                written = None if value == getattr(parent, name) else _plain(value)
+                written = None if value == getattr(parent, name) else value
                 new = _set(layer.node, name, written)
-                words = f"layer {place + 1}: {name} {old} becomes {_words(value)}"
+                words = f"layer {place + 1}: {name} {old} becomes "
+                words += format_expr(_value(value))
                 return scene.put(f"layer {name}", place, (new,), words)
     return None
 
 
 def _values(name: str, layer: LayerSpec, scene: _Scene) -> list[object]:
     """What an argument of a layer may change to, as the checked model has it."""
-    allowed = scene.context.space.layer.get(name, ())
-    found: list[object] = [(v,) if name == "ffn" else v for v in allowed]
+    found: list[object] = []
+    for value in scene.context.space.layer.get(name, ()):
+        widths = name == "ffn" and not isinstance(value, tuple)
+        found.append((value,) if widths else value)
     default = getattr(scene.parent, name)
     if found and default not in found:
         found.append(default)
@@ -251,20 +258,6 @@ def _values(name: str, layer: LayerSpec, scene: _Scene) -> list[object]:
         hidden = scene.parent.hidden
         found = [v for v in found if isinstance(v, int) and hidden % v == 0]
     return [value for value in found if value != getattr(layer, name)]
-
-
-def _plain(value: object) -> int | str:
-    """A value as an argument is written: a list of one width is that width."""
-    found = value[0] if isinstance(value, tuple) else value
-    assert isinstance(found, int | str)
-    return found
-
-
-def _words(value: object) -> str:
-    """A value in words."""
-    if isinstance(value, tuple):
-        return str(value[0]) if len(value) == 1 else str(list(value))
-    return str(value)
 
 
 def _copy(scene: _Scene) -> Step | None:

@@ -33,7 +33,8 @@ class Child:
 @dataclass(frozen=True)
 class Ask:
     """What to score next: candidates again, then new ones; `priorities` is a JSON value
-    for the journal."""
+    for the journal.
+    """
 
     parents: tuple[int, ...]
     children: tuple[Child, ...]
@@ -42,7 +43,8 @@ class Ask:
 
 class Strategy(Protocol):
     """A way to search. Its state is what it was told, in order: a resumed run tells it
-    all again."""
+    all again.
+    """
 
     def ask(self, count: int, rng: random.Random) -> Ask:
         """At most `count` candidates for the next round."""

@@ -1,0 +1,92 @@
+"""`azc log`: how the best model of a run came about.
+
+JSON: `folder`; `steps` from the start to the best, each with id, parent, round,
+mutation, scores (by round: round, status, score, reason) and diff (text, from its
+parent); with --all `candidates`, every one in the same form.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from azc.cli.output import Output, flag_json, out
+from azc.diagnostics import RunError
+from azc.search.journal import Candidate
+from azc.search.run import RunView, read_run
+from azc.syntax.diff import text_diff
+
+__all__ = ["log"]
+
+
+def log(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every candidate, not the best's line alone.")
+    ] = False,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Show how the best model of a run came about, each step as a diff.
+
+    Works while the run does. Scores are validation losses in nats and compare within a
+    round alone.
+
+    Example: azc log runs/first
+    """
+    output = out(context)
+    view = read_run(run)
+    if not view.candidates:
+        raise RunError("R040", f"nothing has been scored in {run} yet")
+    best = view.best.id if view.best else 1
+    steps = view.lineage(best)
+    chosen = list(view.candidates.values()) if everything else steps
+    for candidate in chosen:
+        _step(candidate, view, output)
+    described = [_json(candidate, view) for candidate in steps]
+    answer: dict[str, Any] = {"folder": str(run), "steps": described}
+    if everything:
+        answer["candidates"] = [_json(candidate, view) for candidate in chosen]
+    output.result(**answer)
+
+
+def _scores(candidate: Candidate, view: RunView) -> list[dict[str, Any]]:
+    return [
+        {"round": e.round, "status": e.status, "score": e.score, "reason": e.reason}
+        for e in view.evaluations
+        if e.candidate == candidate.id and e.status != "asked"
+    ]
+
+
+def _difference(candidate: Candidate, view: RunView) -> str:
+    if candidate.parent is None:
+        return ""
+    old = view.candidates[candidate.parent]
+    names = [f"candidates/{number.id:04}.azg" for number in (old, candidate)]
+    return text_diff(old.program, candidate.program, *names)
+
+
+def _step(candidate: Candidate, view: RunView, output: Output) -> None:
+    output.line(f"{candidate.id:04}  {candidate.mutation}")
+    for score in _scores(candidate, view):
+        found = f"failed: {score['reason']}"
+        if score["score"] is not None:
+            found = f"{score['score']:.3f} nats"
+        output.line(f"      round {score['round'] + 1}: {found}")
+    output.line()
+    if candidate.parent is not None:
+        output.diff(_difference(candidate, view))
+        output.line()
+
+
+def _json(candidate: Candidate, view: RunView) -> dict[str, Any]:
+    return {
+        "id": candidate.id,
+        "parent": candidate.parent,
+        "round": candidate.round,
+        "mutation": candidate.mutation,
+        "scores": _scores(candidate, view),
+        "diff": _difference(candidate, view),
+    }
