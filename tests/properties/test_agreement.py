@@ -1,0 +1,259 @@
+"""Compiled programs agree with the reference: any program, any padding, any precision.
+
+Rounding differs between the two, and some programs blow it up (an exponential of an
+exponential, a difference of equal numbers). Where the two differ by more than they may,
+the reference is run again with every value in it off by a little: only if it moves too
+is the difference forgiven, and that must be rare.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from typing import Any
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from azc.check.resolve import check_source
+from azc.ir.build import build_graph
+from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.ir.run import Interpreter
+from azc.lower.attention import compile_graph
+from azc.ops.contract import Frame, Value
+from azc.ops.table import load_ops
+from azc.passes.pipeline import optimise
+from azc.source import Source
+from tests.programs import Batch, batches, programs
+
+Array = np.ndarray[Any, Any]
+PROGRAMS = 2000 if os.environ.get("CI") else 500
+
+torch.set_num_threads(1)
+
+
+def graph_of(text: str) -> Graph:
+    (spec,) = check_source(Source("program.azg", text)).attentions.values()
+    return build_graph(spec)
+
+
+class Case:
+    """A program with its batch, compiled; weights are random."""
+
+    def __init__(self, graph: Graph, batch: Batch, sized: bool, passes: bool) -> None:
+        self.graph, self.batch = graph, batch
+        shape = next(iter(batch.inputs.values())).shape
+        self.heads, self.width = shape[1], shape[3]
+        sizes = (self.heads, self.width) if sized else (None, None)
+        self.module = compile_graph(optimise(graph) if passes else graph, *sizes)
+        self.mask = torch.from_numpy(batch.mask)
+        random = torch.Generator().manual_seed(0)
+        self.weights = {}
+        for name, parameter in self.module.named_parameters():
+            parameter.data.normal_(generator=random)
+            values = parameter.detach().double().numpy()
+            self.weights[name.removesuffix(".weight")] = values
+
+    def found(self, dtype: torch.dtype) -> Array:
+        """The compiled result [B, H, N, D]."""
+        inputs = {
+            k: torch.from_numpy(x).to(dtype) for k, x in self.batch.inputs.items()
+        }
+        with torch.no_grad():
+            return self.module.to(dtype)(**inputs, mask=self.mask).double().numpy()
+
+    def sequence(self, b: int, head: int) -> dict[str, Array]:
+        """The real tokens of one head of one sequence."""
+        real = self.batch.mask[b]
+        return {name: x[b, head, real] for name, x in self.batch.inputs.items()}
+
+    def wanted(self, b: int, head: int) -> Array:
+        """The reference on it."""
+        run = Interpreter(self.graph)
+        return run(
+            head=head, heads=self.heads, weights=self.weights, **self.sequence(b, head)
+        )
+
+    def moved(self, b: int, head: int, noise: float, narrow: bool) -> float:
+        """How far the reference moves, relative to its largest entry, when each value in
+        it is off by a relative `noise`; `narrow` also rounds them to float32."""
+        wanted = self.wanted(b, head)
+        far = 0.0
+        for seed in range(3):
+            random = np.random.default_rng(seed)
+            shaken = self._shaken(b, head, noise, narrow, random)
+            with np.errstate(all="ignore"):
+                far = max(far, distance(shaken, wanted))
+        return far
+
+    def _shaken(
+        self, b: int, head: int, noise: float, narrow: bool, random: np.random.Generator
+    ) -> Array:
+        inputs = self.sequence(b, head)
+        n = int(self.batch.mask[b].sum())
+        values: dict[Node, Value] = {}
+        with np.errstate(all="ignore"):
+            for node in self.graph.nodes:
+                if node.op == INPUT:
+                    value = Value(inputs[node.name], np.ones((n, self.width), bool))
+                elif node.op == NUMBER:
+                    value = Value(np.full((1, 1), node.number), np.ones((1, 1), bool))
+                else:
+                    own = {}
+                    for spec in node.weights:
+                        array = self.weights[self.graph.weight_name(node, spec)]
+                        own[spec.name] = array[head if len(array) > 1 else 0]
+                    frame = Frame(np, n, self.width, head, self.heads, own)
+                    args = [values[arg] for arg in node.args]
+                    value = load_ops()[node.op].reference(frame, *args, **node.attrs)
+                data = value.data * (
+                    1 + noise * random.uniform(-1, 1, value.data.shape)
+                )
+                if narrow:
+                    data = data.astype(np.float32).astype(np.float64)
+                values[node] = Value(data, value.present)
+        return values[self.graph.output].data
+
+
+def distance(found: Array, wanted: Array) -> float:
+    """The largest difference, relative to the largest entry wanted."""
+    scale = np.abs(wanted).max()
+    gap = np.abs(found - wanted).max()
+    if not np.isfinite(gap):
+        return float("inf")
+    return float(gap / scale) if scale else float(gap > 0) * float("inf")
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> tuple[str, Case]:
+    text = draw(programs())
+    graph = graph_of(text)
+    batch = draw(batches(graph.inputs))
+    return text, Case(graph, batch, draw(st.booleans()), draw(st.booleans()))
+
+
+def check_values(case: Case, count: Counter[str]) -> None:
+    narrow, wide = case.found(torch.float32), case.found(torch.float64)
+    gone = np.broadcast_to(~case.batch.mask[:, None, :, None], wide.shape)
+    assert not narrow[gone].any()
+    assert not wide[gone].any()
+    for b, head in product(range(len(case.batch.mask)), range(case.heads)):
+        wanted = case.wanted(b, head)
+        if not np.isfinite(wanted).all():
+            count["reference not finite"] += 1
+            continue
+        count["finite"] += 1
+        real = case.batch.mask[b]
+        if distance(wide[b, head, real], wanted) > 1e-8:
+            assert case.moved(b, head, 1e-12, False) > 1e-9, "float64"
+            count["forgiven in float64"] += 1
+        if distance(narrow[b, head, real], wanted) > 1e-4:
+            assert case.moved(b, head, 1e-6, True) > 1e-5, "float32"
+            count["forgiven in float32"] += 1
+
+
+def leaves_of(inputs: dict[str, Array]) -> dict[str, torch.Tensor]:
+    """Inputs in float64 that take gradients."""
+    return {k: torch.from_numpy(x.copy()).requires_grad_() for k, x in inputs.items()}
+
+
+def gradients(
+    case: Case, inputs: dict[str, Array], mask: torch.Tensor, up: torch.Tensor
+) -> dict[str, Array]:
+    """Gradients in float64 by the name of the input or weight."""
+    module = case.module.double()
+    leaves = leaves_of(inputs)
+    named = {**leaves, **dict(module.named_parameters())}
+    out = module(**leaves, mask=mask)
+    grads = torch.autograd.grad(
+        (out * up).sum(), list(named.values()), allow_unused=True
+    )
+    pairs = zip(named, grads, strict=True)
+    return {
+        k: np.zeros(tuple(named[k].shape)) if g is None else g.numpy() for k, g in pairs
+    }
+
+
+def alone(case: Case, up: torch.Tensor, b: int, noise: float = 0.0) -> dict[str, Array]:
+    """Gradients of one sequence without its padding."""
+    real = case.batch.mask[b]
+    random = np.random.default_rng(0)
+    inputs = {}
+    for name, x in case.batch.inputs.items():
+        data = x[b : b + 1, :, real]
+        inputs[name] = data * (1 + noise * random.uniform(-1, 1, data.shape))
+    every = torch.ones(1, int(real.sum()), dtype=torch.bool)
+    return gradients(case, inputs, every, up[b : b + 1, :, torch.from_numpy(real)])
+
+
+def check_gradients(case: Case, count: Counter[str]) -> None:
+    batch = case.batch
+    shape = next(iter(batch.inputs.values())).shape
+    up = torch.randn(
+        shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
+    )
+    found = gradients(case, batch.inputs, case.mask, up)
+    wholes: list[dict[str, Array]] = []
+    for b, name in product(range(shape[0]), batch.inputs):
+        assert not found[name][b][:, ~batch.mask[b]].any()
+        if name == next(iter(batch.inputs)):
+            wholes.append(alone(case, up, b))
+        wanted = wholes[b][name][0]
+        if not np.isfinite(wanted).all():
+            count["gradient alone not finite"] += 1
+            continue
+        count["gradient"] += 1
+        real = batch.mask[b]
+        if distance(found[name][b][:, real], wanted) > 1e-8:
+            shaken = alone(case, up, b, 1e-12)[name][0]
+            assert distance(shaken, wanted) > 1e-9, name
+            count["gradient forgiven"] += 1
+    for name in case.weights:
+        key = f"{name}.weight"
+        wanted = sum(whole[key] for whole in wholes)
+        if np.isfinite(wanted).all():
+            count["gradient of a weight"] += 1
+            if distance(found[key], wanted) > 1e-8:
+                shaken = sum(alone(case, up, b, 1e-12)[key] for b in range(shape[0]))
+                assert distance(shaken, wanted) > 1e-9, key
+                count["gradient forgiven"] += 1
+
+
+def counted(
+    made: st.SearchStrategy[tuple[str, Case]],
+    check: Callable[[Case, Counter[str]], None],
+    examples: int,
+) -> Counter[str]:
+    """Checks so many cases, and counts what was compared."""
+    count: Counter[str] = Counter()
+
+    @settings(max_examples=examples)
+    @given(made)
+    def agree(drawn: tuple[str, Case]) -> None:
+        check(drawn[1], count)
+
+    agree()
+    print(dict(count))
+    return count
+
+
+def test_values() -> None:
+    count = counted(cases(), check_values, PROGRAMS)
+    finite = count["finite"]
+    assert finite > PROGRAMS
+    assert finite > 2 * count["reference not finite"]
+    assert count["forgiven in float64"] < 0.01 * finite
+    assert count["forgiven in float32"] < 0.05 * finite
+
+
+def test_gradients() -> None:
+    count = counted(cases(), check_gradients, PROGRAMS // 4)
+    finite = count["gradient"]
+    assert finite > PROGRAMS // 4
+    assert finite > 2 * count["gradient alone not finite"]
+    assert count["gradient of a weight"] > 10
+    assert count["gradient forgiven"] < 0.01 * finite
