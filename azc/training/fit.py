@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from azc.data.mlm import MaskedLMData, Split
+    from azc.data.mlm import Batch, MaskedLMData, Split
 
 __all__ = [
     "FitOptions",
@@ -109,25 +109,30 @@ def fit(
 ) -> FitResult:
     """Train `model` in place on batches of `data`, leaving it in evaluation mode.
 
-    `model(input_ids=, attention_mask=, labels=)` gives a `.loss`; `on_step(step, loss)`
-    is called after each step, counted from 1. The same seed on the same machine gives
-    the same weights to the last bit. The global states of random numbers are left as
-    they were found.
+    `model(input_ids=, labels=)`, with `attention_mask=` where there is padding, gives a
+    `.loss`; `on_step(step, loss)` is called after each step, counted from 1. The same
+    seed on the same machine gives the same weights to the last bit. The global states
+    of random numbers are left as they were found.
 
     Raises TrainingFailed T001 for a loss that is NaN or infinite, before it reaches the
     weights, and T002 when memory runs out.
     """
+    import torch
+
     device = _resolved(device)
     module: Any = model
+    batches = data.batches(options.batch_size, seed=options.seed)
+    feed = _Feed(batches, device, _extras(module))
     with _isolated(module, device), tempfile.TemporaryDirectory() as folder:
         arguments = _arguments(options, device, folder)
-        trainer = _trainer_class()(module, arguments, data, options, on_step)
+        trainer = _trainer_class()(module, arguments, feed, on_step)
+        torch.manual_seed(options.seed)
         start = time.perf_counter()
         with _memory_guard(lambda: trainer.state.global_step + 1):
             trainer.train()
         seconds = time.perf_counter() - start
     module.eval()
-    return FitResult(_curve(trainer.losses), options.steps, trainer.tokens, seconds)
+    return FitResult(_curve(trainer.losses), options.steps, feed.tokens, seconds)
 
 
 def evaluate(
@@ -186,10 +191,7 @@ def _extras(module: Any) -> dict[str, Any]:
 
 
 def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
-    """What the Trainer is told: nothing is logged, measured or saved.
-
-    It makes `folder` and writes nothing there.
-    """
+    """What the Trainer is told: to log, measure and save nothing. `folder` stays empty."""
     import torch
     from transformers import TrainingArguments
 
@@ -207,7 +209,7 @@ def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
         max_grad_norm=options.clip,
         lr_scheduler_type=options.schedule,
         warmup_steps=round(options.warmup * options.steps),
-        seed=options.seed,
+        seed=options.seed % 2**32,  # all that NumPy takes
         use_cpu=device.type == "cpu",
         bf16=False,
         fp16=False,
@@ -220,11 +222,26 @@ def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
-    if device.type == "cuda":  # it takes all there are, from the first on
+    if device.type == "cuda":  # of itself it takes all that there are
         arguments._n_gpu = 1
         arguments.__dict__["_setup_devices"] = device
         torch.cuda.set_device(device)
     return arguments
+
+
+class _Feed:
+    """Endless inputs of a model, made from batches as they are asked for."""
+
+    def __init__(self, batches: Iterator[Batch], device: Any, extras: dict[str, Any]):
+        self.batches = batches
+        self.device = device
+        self.extras = extras
+        self.tokens = 0  # real ones, in the batches so far
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for batch in self.batches:
+            self.tokens += int(batch.attention_mask.sum())
+            yield batch.inputs(self.device) | self.extras
 
 
 @cache
@@ -246,18 +263,16 @@ def _trainer_class() -> Any:
             self,
             module: Any,
             arguments: Any,
-            data: MaskedLMData,
-            options: FitOptions,
+            feed: _Feed,
             on_step: Callable[[int, float], None] | None,
         ) -> None:
+            self.feed = feed
             self.losses: list[float] = []
-            self.tokens = 0
-            told = [Told(self.losses, on_step)] if on_step is not None else []
-            super().__init__(module, arguments, callbacks=told)
+            super().__init__(module, arguments)
             self.remove_callback(PrinterCallback)
+            if on_step is not None:
+                self.add_callback(Told(self.losses, on_step))
             self.model_accepts_loss_kwargs = False  # the mean over a batch will do
-            self.batches = data.batches(options.batch_size, seed=options.seed)
-            self.extras = _extras(module)
 
         def create_accelerator_and_postprocess(self) -> None:
             super().create_accelerator_and_postprocess()
@@ -267,9 +282,7 @@ def _trainer_class() -> Any:
             accelerator.free_memory = lambda *objects: [None for _ in objects]
 
         def get_train_dataloader(self) -> Any:
-            for batch in self.batches:
-                self.tokens += int(batch.attention_mask.sum())
-                yield batch.inputs(self.args.device) | self.extras
+            return self.feed
 
         def get_decay_parameter_names(self, model: Any) -> list[str]:
             """Matrices; not biases and gains (one axis), as is the custom for BERT."""
