@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.graph_module import reduce_graph_module
 
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
@@ -31,11 +32,34 @@ class Layer(fx.GraphModule):
     _gradient_checkpointing_func: Callable[..., torch.Tensor] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The layer's output; recomputed on the way back under gradient checkpointing."""
+        """The output; computed again on the way back under gradient checkpointing."""
         again = self._gradient_checkpointing_func
         if self.gradient_checkpointing and self.training and again is not None:
             return again(super().__call__, *args, **kwargs)
         return super().__call__(*args, **kwargs)
+
+    # fx copies and pickles a graph module as its code and submodules alone.
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        """A copy, checkpointed where this layer is."""
+        return _checkpointed_as(self.__dict__, super().__deepcopy__(memo))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As fx does it, and a layer again in the end."""
+        _, made_of = super().__reduce__()
+        return _unpickle, made_of
+
+
+def _checkpointed_as(other: Mapping[str, Any], layer: Any) -> Any:
+    for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
+        if name in other:
+            setattr(layer, name, other[name])
+    return layer
+
+
+def _unpickle(body: dict[str, Any], imports: str) -> Any:
+    found: Any = reduce_graph_module(body, imports)
+    return _checkpointed_as(body, Layer(found, found.graph, "Layer"))
 
 
 class _LayerWriter:
@@ -187,9 +211,8 @@ def compile_encoder(model: ModelSpec) -> fx.GraphModule:
     states before the first layer and after every one, a tuple of layers + 1 tensors.
     """
     root = nn.Module()
-    root.add_module(
-        "layers", nn.ModuleList(compile_layer(model, x) for x in model.layers)
-    )
+    layers = nn.ModuleList(compile_layer(model, layer) for layer in model.layers)
+    root.add_module("layers", layers)
     graph = fx.Graph()
     hidden = graph.placeholder("hidden")
     mask = graph.placeholder("mask")

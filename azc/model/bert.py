@@ -55,9 +55,8 @@ def _read(source: str | Path | torch.nn.Module) -> dict[str, torch.Tensor]:
     try:
         return load_file(file)
     except Exception as error:
-        raise RunError(
-            "R020", f"can't read BERT weights from {file}: {error}"
-        ) from error
+        message = f"can't read BERT weights from {file}: {error}"
+        raise RunError("R020", message) from error
 
 
 Model = TypeVar("Model", bound=AzcPreTrainedModel)
@@ -72,9 +71,7 @@ def load_bert_weights(model: Model, source: str | Path | torch.nn.Module) -> Mod
     none. Gives the model back. Raises `RunError` where an encoder weight is missing,
     unknown or of another shape: nothing is changed then.
     """
-    prefix = (
-        "" if model.base_model_prefix not in dict(model.named_children()) else "model."
-    )
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
     theirs = {
         _ours(name): tensor
         for name, tensor in _read(source).items()

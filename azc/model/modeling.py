@@ -133,6 +133,9 @@ class AzcPreTrainedModel(PreTrainedModel):
     config_class = AzcConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
+    # Keywords that are not known are ignored, `num_items_in_batch` too: Trainer is to
+    # divide the loss over accumulated batches itself.
+    accepts_loss_kwargs = False
     _no_split_modules = ["Layer"]  # noqa: RUF012  (as transformers declares it)
 
     @torch.no_grad()
@@ -143,7 +146,7 @@ class AzcPreTrainedModel(PreTrainedModel):
 
 
 class AzcModel(AzcPreTrainedModel):
-    """Embeddings, the compiled encoder (`encoder`, a `torch.fx.GraphModule`), pooler."""
+    """Embeddings, the compiled encoder (`encoder`, an `fx.GraphModule`), pooler."""
 
     def __init__(self, config: AzcConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
@@ -284,8 +287,8 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         """As the base model, and `logits` [B, N, vocab].
 
         `labels` int [B, N], −100 where there is none, gives `loss`, the mean
-        cross-entropy in nats over the labelled tokens. `labelled_only` computes the head
-        there alone: `logits` are then [labelled, vocab], in row-major order.
+        cross-entropy in nats over the labelled tokens. `labelled_only` computes the
+        head there alone: `logits` are then [labelled, vocab], in row-major order.
         """
         outputs = self.model(
             input_ids,
@@ -315,10 +318,10 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
     def __init__(self, config: AzcConfig) -> None:
         super().__init__(config)
         spec = spec_of(config)
-        self.num_labels = config.num_labels
+        self.num_labels = config.num_labels or 2
         self.model = AzcModel(config)
         self.dropout = nn.Dropout(spec.dropout)
-        self.classifier = nn.Linear(spec.hidden, config.num_labels)
+        self.classifier = nn.Linear(spec.hidden, self.num_labels)
         self.post_init()
 
     @can_return_tuple

@@ -47,9 +47,7 @@ SETTINGS = {
 }
 
 
-def text_of(
-    layers: str = "sdpa", attentions: str = ATTENTIONS, **settings: Any
-) -> str:
+def text_of(layers: str = "sdpa", attentions: str = ATTENTIONS, **settings: Any) -> str:
     """A program with one model `m`: `layers` are separated by `;`."""
     lines = []
     for name, value in {**SETTINGS, **settings}.items():
@@ -93,7 +91,7 @@ def shake(model: AzcPreTrainedModel) -> AzcPreTrainedModel:
 
 
 def masks(lengths: list[int], tokens: int, layout: str) -> torch.Tensor:
-    """bool [B, N] with so many real tokens: right, left (where the padding is), holes."""
+    """bool [B, N], so many real tokens a row; padding on the right, left or between."""
     mask = torch.zeros(len(lengths), tokens, dtype=torch.bool)
     generator = torch.Generator().manual_seed(2)
     for row, length in zip(mask, lengths, strict=True):

@@ -23,9 +23,7 @@ from azc.model.modeling import build_model
 from azc.source import Source
 from tests.model.models import build, check, masks, shake
 
-ATTENTION_NAMES = (
-    "sdpa windowed alibi_keys turned primer linear distances".split()
-)
+ATTENTION_NAMES = "sdpa windowed alibi_keys turned primer linear distances".split()
 
 
 def count(model: torch.nn.Module) -> int:
@@ -168,7 +166,8 @@ def test_autobert_zero_base_goes_forward_and_back() -> None:
     assert 9.0 < output.loss.item() < 12.5  # log 30522 is 10.3
     missing = [n for n, p in model.named_parameters() if p.grad is None]
     unused = {"model.embeddings.token_types.weight"}
-    unused |= {n for n in missing if ".attention.v_proj." in n}  # v stands in no formula
+    # Three of the formulas have no v, as the programs take it.
+    unused |= {n for n in missing if ".attention.v_proj." in n}
     assert set(missing) <= unused
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:

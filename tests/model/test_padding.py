@@ -46,7 +46,9 @@ def model(request: pytest.FixtureRequest) -> Any:
     return build(**CASES[request.param])
 
 
-def ids_in(mask: torch.Tensor, seed: int = 3, padding: int | None = None) -> torch.Tensor:
+def ids_in(
+    mask: torch.Tensor, seed: int = 3, padding: int | None = None
+) -> torch.Tensor:
     """The same real tokens in any layout; padding holds one token or random ones."""
     generator = torch.Generator().manual_seed(seed)
     ids = torch.randint(0, 50, mask.shape, generator=generator)
