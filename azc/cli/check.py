@@ -18,7 +18,7 @@ from azc.check.spaces import membership
 from azc.check.types import count_operations
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, count, flag_json, out
-from azc.diagnostics import Diagnostic, DiagnosticError, UsageError
+from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 
 __all__ = ["check"]
 
@@ -102,8 +102,13 @@ def _summary(output: Output, files: int, wrong: int, errors: int, warned: int) -
 
 def _space(text: str, program: Program) -> SpaceSpec:
     file, name = split_name(text)
+    if name is None and text not in program.spaces:
+        near = nearest(text, program.spaces)
+        help_ = "a space of another file is given as FILE:NAME"
+        help_ = f"did you mean `{near}`?" if near else help_
+        raise UsageError("U101", f"{program.source.name} has no space `{text}`", help_)
     if name is None:
-        return choose_space(program, text)[1]
+        return program.spaces[text]
     return choose_space(load(file), name)[1]
 
 

@@ -10,9 +10,8 @@ operations. Of a file: `models` and `attentions`, a few fields of each. In any c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields as fields_of
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -26,15 +25,12 @@ from azc.check.program import (
 )
 from azc.check.types import count_operations
 from azc.cli.files import load, split_name
-from azc.cli.numbers import amount, setting
 from azc.cli.output import Output, count, fields, flag_json, out
+from azc.cli.show_text import print_file, print_model
 from azc.diagnostics import UsageError
 from azc.ir.expression import express
-from azc.ir.summary import LayerSummary, ModelSummary, summarise
+from azc.ir.summary import ModelSummary, summarise
 from azc.ir.text import format_graph
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["show"]
 
@@ -134,7 +130,7 @@ def _show_model(
         extra["code"] = [{"title": title, "text": text} for title, text in pairs]
     output.result(**_model_json(name, summary), **extra)
     if not output.as_json:
-        _print_model(name, summary, output.console())
+        print_model(name, summary, output.console())
         _print_extra(extra, output)
 
 
@@ -175,71 +171,6 @@ def _model_json(name: str, summary: ModelSummary) -> dict[str, Any]:
         "flops_per_token": summary.flops,
         "layers": layers,
     }
-
-
-def _runs(summary: ModelSummary) -> Iterator[tuple[int, int, LayerSummary]]:
-    """Layers in a row that are one and the same: the first, the last, the layer."""
-    first = 0
-    layers = summary.layers
-    for place in range(1, len(layers) + 1):
-        if place == len(layers) or layers[place] != layers[first]:
-            yield first + 1, place, layers[first]
-            first = place
-
-
-def _print_model(name: str, summary: ModelSummary, console: Console) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    model = summary.model
-    head = [
-        count(len(model.layers), "layer"),
-        f"hidden {model.hidden}",
-        count(model.heads, "head"),
-        f"vocabulary {model.vocab}",
-        f"{model.residual}-norm",
-    ]
-    console.print(f"{name}: {', '.join(head)}", style="bold")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("layer", no_wrap=True)
-    table.add_column("mixing", no_wrap=True)
-    table.add_column("result", overflow="fold")
-    for title in ("heads", "ffn", "parameters", "FLOPs/token"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for first, last, each in _runs(summary):
-        lines = each.expression.lines if each.expression else ()
-        times = last - first + 1
-        table.add_row(
-            str(first) if times == 1 else f"{first}-{last}",
-            each.mixing,
-            "\n".join(lines),
-            str(each.layer.heads),
-            _ffn(model, each),
-            _times(times, f"{each.parameters:,}"),
-            _times(times, amount(each.flops)),
-        )
-    table.add_section()
-    table.add_row("embeddings", "", "", "", "", f"{summary.embedding_parameters:,}", "")
-    table.add_row("pooler", "", "", "", "", f"{summary.pooler_parameters:,}", "")
-    total = f"{summary.parameters:,}"
-    table.add_section()
-    table.add_row("total", "", "", "", "", total, amount(summary.flops), style="bold")
-    console.print(table)
-    more = (
-        f"{summary.parameters - summary.pooler_parameters + summary.head_parameters:,}"
-    )
-    console.print(f"FLOPs at {summary.tokens} tokens. Parameters with ", end="")
-    console.print(f"a masked language model's head for the pooler: {more}")
-
-
-def _times(times: int, text: str) -> str:
-    return text if times == 1 else f"{times} × {text}"
-
-
-def _ffn(model: ModelSpec, each: LayerSummary) -> str:
-    text = setting(each.layer.ffn)
-    other = each.layer.activation != model.activation
-    return f"{text} {each.layer.activation}" if other else text
 
 
 # One attention program
@@ -321,35 +252,6 @@ def _show_file(
         attentions=[_attention_json(name, spec) for name, spec in programs],
     )
     if not output.as_json:
-        _print_file(models, programs, output.console())
+        print_file(models, programs, output.console())
         first = (models or programs)[0][0]
         output.line(f"One of them: azc show {file}:{first}")
-
-
-def _print_file(
-    models: list[tuple[str, ModelSummary]],
-    programs: list[tuple[str, AttentionSpec]],
-    console: Console,
-) -> None:
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    if models:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("model", no_wrap=True)
-        for title in ("layers", "hidden", "parameters", "FLOPs/token"):
-            table.add_column(title, justify="right", no_wrap=True)
-        for name, each in models:
-            numbers = [len(each.layers), each.model.hidden, each.parameters]
-            table.add_row(name, *(f"{n:,}" for n in numbers), amount(each.flops))
-        console.print(table)
-        console.print()
-    if programs:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-        table.add_column("attention", no_wrap=True)
-        table.add_column("result", overflow="fold")
-        for name, spec in programs:
-            lines = express(api.program_graph(spec)).lines
-            table.add_row(f"{name}({', '.join(spec.params)})", "\n".join(lines))
-        console.print(table)
-        console.print()
