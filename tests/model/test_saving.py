@@ -1,0 +1,246 @@
+"""Saved models come back the same, to the bit, in a process that only imports azc."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+)
+
+from azc.diagnostics import DiagnosticError, UsageError
+from azc.model.config import AzcConfig
+from azc.model.modeling import AzcForMaskedLM, AzcModel, register
+from tests.model.models import build, masks
+
+MIXED = (
+    "sdpa(heads = 4, ffn = 12); primer; conv(kernel = 3); "
+    "conv(kernel = 5, kind = dynamic); conv(kernel = 3, kind = depthwise); alibi_keys"
+)
+IDS = torch.randint(0, 40, (3, 9), generator=torch.Generator().manual_seed(5))
+MASK = masks([9, 4, 1], 9, "left")
+
+SCRIPT = """
+import json, sys
+import torch
+from safetensors.torch import load_file, save_file
+import azc
+import transformers
+torch.set_num_threads(1)
+todo = json.loads(sys.argv[1])
+inputs = load_file(sys.argv[2])
+outputs = {}
+for name, kind, folder in todo:
+    torch.manual_seed(len(name))
+    model = getattr(transformers, kind).from_pretrained(folder).eval()
+    with torch.no_grad():
+        out = model(inputs["ids"], attention_mask=inputs["mask"])
+    key = "last_hidden_state" if kind == "AutoModel" else "logits"
+    outputs[name] = out[key].clone()
+    if name == "base":
+        outputs["pooled"] = out.pooler_output.clone()
+    outputs[name + ".vocab"] = torch.tensor(model.config.vocab_size)
+    assert not model.training
+save_file(outputs, sys.argv[3])
+"""
+
+
+def saved() -> dict[str, tuple[str, Any, dict[str, Any]]]:
+    """By name: the class to load with, the model, and arguments of `save_pretrained`."""
+    resized = build(MIXED)
+    resized.resize_token_embeddings(57)
+    smaller = build("sdpa", tie_embeddings=False)
+    smaller.resize_token_embeddings(40)
+    classifier = build(MIXED, task="sequence-classification", residual="pre")
+    masked = "AutoModelForMaskedLM"
+    return {
+        "masked": (masked, build(MIXED), {}),
+        "pre": (masked, build(MIXED, residual="pre", norm="rms_norm"), {}),
+        "untied": (masked, build(MIXED, tie_embeddings=False), {}),
+        "sharded": (masked, build(MIXED), {"max_shard_size": "10KB"}),
+        "bfloat16": (masked, build(MIXED).bfloat16(), {}),
+        "resized": (masked, resized, {}),
+        "smaller": (masked, smaller, {}),
+        "bare": (masked, build("sdpa", token_types=0, positions="none"), {}),
+        "base": ("AutoModel", build(MIXED, task="base"), {}),
+        "classifier": ("AutoModelForSequenceClassification", classifier, {}),
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("saved")
+
+
+@pytest.fixture(scope="module")
+def outputs(folder: Path, root: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """The models, and what a new process computed with what was saved of them."""
+    models = saved()
+    todo = []
+    for name, (kind, model, options) in models.items():
+        model.save_pretrained(folder / name, **options)
+        todo.append((name, kind, str(folder / name)))
+    save_file({"ids": IDS, "mask": MASK}, folder / "inputs.safetensors")
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    arguments = [json.dumps(todo), "inputs.safetensors", "outputs.safetensors"]
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, *arguments],
+        check=True,
+        cwd=folder,
+        env={**environment, "PYTHONPATH": str(root)},
+    )
+    return models, load_file(folder / "outputs.safetensors")
+
+
+def test_a_new_process_gives_identical_outputs(
+    outputs: tuple[dict[str, Any], dict[str, torch.Tensor]],
+) -> None:
+    models, found = outputs
+    for name, (_, model, _) in models.items():
+        with torch.no_grad():
+            wanted = model(IDS, attention_mask=MASK)
+        assert torch.equal(found[name], wanted[0]), name
+        assert found[name].dtype == wanted[0].dtype
+        assert int(found[f"{name}.vocab"]) == model.config.vocab_size
+        if name == "base":
+            assert torch.equal(found["pooled"], wanted.pooler_output)
+    assert found["resized"].shape[-1] == 57
+    assert found["smaller"].shape[-1] == 40
+    assert found["bfloat16"].dtype == torch.bfloat16
+
+
+def test_what_is_in_the_folder(outputs: Any, folder: Path) -> None:
+    assert {p.name for p in (folder / "masked").iterdir()} == {
+        "config.json",
+        "model.safetensors",
+    }
+    names = set(load_file(folder / "masked" / "model.safetensors"))
+    assert "model.encoder.layers.1.attention.conv_0_kernel.weight" in names
+    assert "head.decoder.weight" not in names  # tied: it is the embedding's
+    assert "head.decoder.weight" in load_file(folder / "untied" / "model.safetensors")
+    shards = list((folder / "sharded").glob("model-*.safetensors"))
+    assert len(shards) > 2
+    config = json.loads((folder / "masked" / "config.json").read_text())
+    assert config["model_type"] == "azc"
+    assert config["hidden_size"] == 16
+    assert config["num_hidden_layers"] == 6
+    assert "attention primer(q, k, v) {" in config["program"]
+    assert "windowed" not in config["program"]  # this model does not use it
+
+
+def test_one_task_s_weights_in_another(outputs: Any, folder: Path) -> None:
+    register()
+    models, _ = outputs
+    masked = models["masked"][1]
+    base = AutoModel.from_pretrained(folder / "masked").eval()
+    assert type(base) is AzcModel
+    with torch.no_grad():
+        hidden = masked.model(IDS, attention_mask=MASK).last_hidden_state
+        found = base(IDS, attention_mask=MASK)
+    assert torch.equal(found.last_hidden_state, hidden)
+    assert found.pooler_output.isfinite().all()
+    assert 0.01 < base.pooler.weight.std() < 0.03  # it was not saved: it starts afresh
+    whole = models["base"][1]
+    other = AutoModelForMaskedLM.from_pretrained(folder / "base").eval()
+    assert type(other) is AzcForMaskedLM
+    for name, tensor in other.model.state_dict().items():
+        assert torch.equal(tensor, whole.state_dict()[name]), name
+    assert other.head.decoder.weight is other.model.embeddings.tokens.weight
+    assert 0.01 < other.head.dense.weight.std() < 0.03
+    assert torch.equal(other.head.norm.weight, torch.ones(16))
+    five = AutoModelForSequenceClassification.from_pretrained(
+        folder / "masked", num_labels=5
+    )
+    assert five(IDS).logits.shape == (3, 5)
+    for name, tensor in masked.model.state_dict().items():
+        assert torch.equal(tensor, five.model.state_dict()[name]), name
+
+
+def test_loading_in_another_number_format(outputs: Any, folder: Path) -> None:
+    register()
+    models, _ = outputs
+    half = AutoModelForMaskedLM.from_pretrained(
+        folder / "masked", dtype=torch.bfloat16
+    ).eval()
+    assert {p.dtype for p in half.parameters()} == {torch.bfloat16}
+    wanted = models["bfloat16"][1]  # the same weights, rounded before they were saved
+    with torch.no_grad():
+        assert torch.equal(half(IDS).logits, wanted(IDS).logits)
+
+
+def test_fresh_weights_are_those_of_training() -> None:
+    register()
+    config = build(MIXED).config
+    torch.manual_seed(3)
+    model = AutoModelForMaskedLM.from_config(config)
+    weights = dict(model.named_parameters())
+    for name, tensor in weights.items():
+        if name.endswith("norm.weight"):
+            assert torch.equal(tensor, torch.ones_like(tensor)), name
+        elif name.endswith("bias"):
+            assert not tensor.any(), name
+        elif name.endswith("_kernel.weight"):
+            assert torch.equal(tensor.sum(-1), torch.ones(tensor.shape[:-1])), name
+        elif name.endswith("mix.kernel"):
+            assert 0.1 < tensor.std() < 0.6, name
+        else:
+            assert 0.012 < tensor.std() < 0.028, name
+    torch.manual_seed(3)
+    again = AutoModelForMaskedLM.from_config(config)
+    for name, tensor in again.named_parameters():
+        assert torch.equal(tensor, weights[name])
+
+
+def test_saving_twice_is_the_same(outputs: Any, folder: Path, tmp_path: Path) -> None:
+    register()
+    again = AutoModelForMaskedLM.from_pretrained(folder / "resized")
+    again.save_pretrained(tmp_path)
+    for name in ("config.json", "model.safetensors"):
+        assert (tmp_path / name).read_bytes() == (
+            folder / "resized" / name
+        ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "fault", "words"),
+    [
+        ({"program": "model m {"}, DiagnosticError, "config.json: program"),
+        ({"program": "model m {\n layers {\n  x\n }\n}\n"}, DiagnosticError, "AZG307"),
+        ({"model": "bert"}, UsageError, "no model `bert`"),
+    ],
+)
+def test_a_broken_configuration(
+    outputs: Any, folder: Path, tmp_path: Path, change: Any, fault: Any, words: str
+) -> None:
+    register()
+    config = json.loads((folder / "masked" / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    weights = (folder / "masked" / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(weights)
+    for load in (AutoConfig, AutoModel, AutoModelForMaskedLM):
+        with pytest.raises(fault, match=words):
+            load.from_pretrained(tmp_path)
+
+
+def test_sizes_in_the_file_are_the_program_s(outputs: Any, folder: Path) -> None:
+    config = AzcConfig.from_pretrained(folder / "masked")
+    assert config.hidden_size == 16
+    assert config.num_attention_heads == 2
+    assert config.max_position_embeddings == 40
+    assert config.type_vocab_size == 2
+    assert config.tie_word_embeddings is True
+    untied = AzcConfig.from_pretrained(folder / "untied")
+    assert untied.tie_word_embeddings is False
+    labels = AutoConfig.from_pretrained(folder / "classifier")
+    assert labels.num_labels == 3
