@@ -9,7 +9,7 @@
 
 VENV ?= .venv
 PYTHON ?=
-DEMO_ARGS ?= examples/demo.azg --seed 0
+DEMO_ARGS ?= examples/demo.azg --evaluations 60 --seed 0 --workers 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin

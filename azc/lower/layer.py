@@ -220,4 +220,6 @@ def compile_encoder(model: ModelSpec) -> fx.GraphModule:
     for i in range(len(model.layers)):
         states.append(graph.call_module(f"layers.{i}", (states[-1], mask)))
     graph.output(tuple(states))
-    return fx.GraphModule(root, graph, "Encoder")
+    module = fx.GraphModule(root, graph, "Encoder")
+    module.layers = layers  # fx keeps the layers, but not the list that they are in
+    return module
