@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from azc.check.flatten import self_contained
+from azc.check.program import AttentionUse, LayerSpec, ModelSpec, Program
+from azc.check.resolve import check_file, check_source
+from azc.diagnostics import UsageError
+from azc.resources import stdlib_folder
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.format import format_text
+
+MIXERS = """\
+# Mixers for the tests.
+
+# Plain.
+attention plain(q, k, v) {
+    return softmax(scale(q @ k.T)) @ v  # as in the paper
+}
+
+attention gated(q, k) {
+    # The gate
+    gate = sigmoid(q)
+
+    return gate * k
+}
+
+attention never(q) {
+    return q
+}
+"""
+
+BODIES = """\
+# Bodies for the tests.
+from .mixers import gated as mix
+from .mixers import plain
+
+# The start of it all.
+model small {
+    hidden = 64  # little
+    heads = 4
+
+    layers {
+        # near
+        conv(kernel = 3)
+        repeat 2 {
+            mix(heads = 2)
+        }
+        plain
+    }
+}
+
+model other {
+    layers {
+        plain
+    }
+}
+"""
+
+
+def folder_with(folder: Path, main: str) -> Program:
+    (folder / "mixers.azg").write_text(MIXERS)
+    (folder / "bodies.azg").write_text(BODIES)
+    (folder / "main.azg").write_text(main)
+    return check_file(folder / "main.azg")
+
+
+def nameless(spec: ModelSpec) -> ModelSpec:
+    def bare(layer: LayerSpec) -> LayerSpec:
+        if not isinstance(layer.mixing, AttentionUse):
+            return layer
+        program = replace(layer.mixing.program, name="")
+        return replace(layer, mixing=AttentionUse("", program))
+
+    return replace(spec, name="", layers=tuple(map(bare, spec.layers)))
+
+
+def again(text: str) -> Program:
+    """The program of a self-contained text, which is canonical and has no imports."""
+    assert format_text(Source("again", text)) == text
+    found = check_source(Source("again", text))
+    assert not any(isinstance(d, ast.Import) for d in found.file.declarations)
+    assert not found.warnings
+    return found
+
+
+def test_everything_a_model_uses_comes_along(tmp_path: Path) -> None:
+    program = folder_with(tmp_path, BODIES)
+    text = self_contained(program, "small")
+    assert (
+        text
+        == """\
+# Bodies for the tests.
+
+attention mix(q, k) {
+    # The gate
+    gate = sigmoid(q)
+
+    return gate * k
+}
+
+# Plain.
+attention plain(q, k, v) {
+    return softmax(scale(q @ k.T)) @ v  # as in the paper
+}
+
+# The start of it all.
+model small {
+    hidden = 64  # little
+    heads = 4
+
+    layers {
+        # near
+        conv(kernel = 3)
+        repeat 2 {
+            mix(heads = 2)
+        }
+        plain
+    }
+}
+"""
+    )
+    found = again(text).models["small"]
+    assert nameless(found) == nameless(program.models["small"])
+
+
+def test_a_model_of_another_file_is_read_in_its_own_scope(tmp_path: Path) -> None:
+    # Here `mix` and `plain` mean something else, and the model has another name.
+    program = folder_with(
+        tmp_path,
+        "# Of this file.\nfrom .bodies import small as tiny\n\n"
+        "attention mix(x) {\n    return -x\n}\n\nattention plain(x) {\n    return x\n}\n",
+    )
+    text = self_contained(program, "tiny")
+    found = again(text)
+    assert nameless(found.models["tiny"]) == nameless(program.models["tiny"])
+    assert set(found.attentions) == {"mix", "plain"}
+    assert "Of this file" not in text
+    assert "# The start of it all.\nmodel tiny {" in text
+
+
+def test_the_order_of_the_file_stays_and_unused_declarations_go() -> None:
+    text = """\
+# About this file.
+
+model m {
+    hidden = 8
+    heads = 2
+
+    layers {
+        b
+        a
+    }
+}
+
+# Not used.
+attention c(q) {
+    return q
+}
+
+attention b(q) {
+    return -q
+}
+
+# First letter.
+attention a(q) {
+    return exp(q)
+}
+
+# The end.
+"""
+    program = check_source(Source("text", text))
+    assert self_contained(program, "m") == text.replace(
+        "# Not used.\nattention c(q) {\n    return q\n}\n\n", ""
+    )
+
+
+def test_a_header_stays_on_top_though_what_it_stood_on_goes() -> None:
+    text = (
+        "# About this file.\n\n# Gone.\nattention a(q) {\n    return q\n}\n\n"
+        "model m {\n    layers {\n        conv(kernel = 3)\n    }\n}\n"
+    )
+    found = self_contained(check_source(Source("text", text)), "m")
+    assert found.startswith("# About this file.\n\nmodel m {")
+    assert "Gone" not in found
+
+
+def test_a_program_under_two_names_comes_twice(tmp_path: Path) -> None:
+    program = folder_with(
+        tmp_path,
+        "from .mixers import plain as one, plain as two\n\n"
+        "model m {\n    layers {\n        one\n        two\n    }\n}\n",
+    )
+    found = again(self_contained(program, "m"))
+    assert set(found.attentions) == {"one", "two"}
+    assert nameless(found.models["m"]) == nameless(program.models["m"])
+
+
+def test_a_program_called_like_the_model_gets_a_number(tmp_path: Path) -> None:
+    program = folder_with(tmp_path, "from .bodies import small as mix\n")
+    text = self_contained(program, "mix")
+    found = again(text)
+    assert set(found.attentions) == {"mix_2", "plain"}
+    assert "            mix_2(heads = 2)" in text
+    assert nameless(found.models["mix"]) == nameless(program.models["mix"])
+
+
+SPACE = """\
+from .bodies import other, small as begin
+
+# Where to look.
+space near {
+    start = begin
+    depth = 4..6
+
+    conv {
+        kernel = [3, 5]
+    }
+
+    layer {
+        heads = [2, 4]
+    }
+}
+"""
+
+
+def test_a_space_and_its_start(tmp_path: Path) -> None:
+    program = folder_with(tmp_path, SPACE)
+    text = self_contained(program, "begin", space="near")
+    found = again(text)
+    assert set(found.models) == {"begin"}
+    assert found.spaces["near"].start.name == "begin"
+    assert "# Where to look.\nspace near {\n    start = begin\n" in text
+
+
+def test_a_space_with_another_start_brings_it_along(tmp_path: Path) -> None:
+    program = folder_with(tmp_path, SPACE)
+    found = again(self_contained(program, "other", space="near"))
+    assert set(found.models) == {"begin", "other"}
+    assert found.spaces["near"].start.name == "begin"
+    # Both use the same `plain`, which is there once.
+    assert set(found.attentions) == {"mix", "plain"}
+
+
+def test_the_start_is_called_as_the_model_is(tmp_path: Path) -> None:
+    (tmp_path / "spaces.azg").write_text(SPACE)
+    program = folder_with(
+        tmp_path, "from .bodies import small as start\nfrom .spaces import near\n"
+    )
+    found = again(self_contained(program, "start", space="near"))
+    assert set(found.models) == {"start"}
+    assert found.spaces["near"].start.name == "start"
+
+
+def test_programs_of_two_scopes_with_one_name(tmp_path: Path) -> None:
+    (tmp_path / "spaces.azg").write_text(SPACE)
+    program = folder_with(
+        tmp_path,
+        "from .spaces import near\n\nattention mix(q) {\n    return tanh(q)\n}\n\n"
+        "model mine {\n    layers {\n        mix\n    }\n}\n",
+    )
+    found = again(self_contained(program, "mine", space="near"))
+    assert set(found.attentions) == {"mix", "mix_2", "plain"}
+    assert nameless(found.models["mine"]) == nameless(program.models["mine"])
+    start = program.spaces["near"].start
+    assert nameless(found.spaces["near"].start) == nameless(start)
+
+
+@pytest.mark.parametrize("name", ["models", "spaces"])
+def test_all_of_the_standard_library(name: str) -> None:
+    program = check_file(stdlib_folder() / f"{name}.azg")
+    assert program.models
+    for model, spec in program.models.items():
+        found = again(self_contained(program, model))
+        assert nameless(found.models[model]) == nameless(spec)
+        assert set(found.models) == {model}
+
+
+def test_unknown_names() -> None:
+    program = check_file(stdlib_folder() / "spaces.azg")
+    with pytest.raises(UsageError, match="no model `bert_bas`") as model:
+        self_contained(program, "bert_bas")
+    assert model.value.help == "did you mean `bert_base`?"
+    with pytest.raises(UsageError, match="no space `trail`"):
+        self_contained(program, "bert_base", space="trail")
