@@ -16,7 +16,7 @@ from azc.ops.contract import Frame, Op, Operand, Place, Sample, State, Value
 from azc.ops.table import load_ops
 from azc.shapes import D, N, Shape
 
-WIDTH, HEADS, TOKENS = 3, 2, 5
+WIDTH, HEADS = 4, 2
 
 # Real tokens of each sequence of a batch: all, padded right, left, in holes, one alone.
 ANYWHERE = torch.tensor(
@@ -43,9 +43,10 @@ def case_id(case: tuple[Op, Sample]) -> str:
 def states(shapes: Sequence[Shape]) -> list[tuple[State, ...]]:
     """All that can be known of absent entries: nothing or 0, with a window or none."""
     each = []
-    for shape in shapes:
+    for i, shape in enumerate(shapes):
         found = []
-        for radius in (None, 1) if shape == Shape(N, N) else (None,):
+        # Windows of two operands are of unlike widths.
+        for radius in (None, 1 + i) if shape == Shape(N, N) else (None,):
             dirty = State(shape, radius, frozenset())
             found.append(dirty)
             if dirty.places:
