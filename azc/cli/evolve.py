@@ -6,6 +6,7 @@ JSON: see `azc.cli.report.report_json`.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from azc.cli.files import load, split_name
-from azc.cli.output import Output, count, flag_json, out
+from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def evolve(
         typer.Option(
             "--round",
             metavar="N",
-            min=1,
+            min=2,
             help="Candidates scored from one snapshot of the shared weights.",
             rich_help_panel=_SEARCH,
         ),
@@ -114,7 +115,7 @@ def evolve(
             "--parents",
             metavar="K",
             min=1,
-            help="The best of a round, whose children come next.",
+            help="The best of a round, which have the children of the next.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
@@ -231,7 +232,7 @@ def evolve(
         evaluations=evaluations,
         seed=seed,
         round_size=round_size,
-        parents=min(parents, max(1, round_size - 1)),
+        parents=parents,
         alpha=alpha,
         warm_up=warm_up,
         steps=steps,
@@ -288,11 +289,16 @@ def _show(
         with progress_for(Console(stderr=True), output.as_json) as tell:
             view = work(tell)
     except KeyboardInterrupt:
-        output.note(f"azc resume {folder} goes on from here")
+        if (folder / "run.json").is_file():
+            output.note(f"azc resume {folder} goes on from here")
         raise
     if view.winner is None:
-        reasons = {e.reason for e in view.evaluations if e.reason}
-        message = f"all {count(view.spent, 'candidate')} failed"
-        raise RunError("R039", message, "; ".join(sorted(reasons)[:3]))
+        reasons = Counter(e.reason for e in view.evaluations if e.reason)
+        found = "; ".join(f"{reason} ({n}x)" for reason, n in reasons.most_common(3))
+        raise RunError(
+            "R039",
+            f"every evaluation of {view.spent} failed: {found}",
+            f"azc log --all {folder} shows the candidates",
+        )
     report(view, output)
     output.result(**report_json(view))

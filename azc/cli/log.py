@@ -1,8 +1,14 @@
 """`azc log`: how the best model of a run came about.
 
-JSON: `folder`; `steps` from the start to the best, each with id, parent, round,
-mutation, scores (by round: round, status, score, reason) and diff (text, from its
-parent); with --all `candidates`, every one in the same form.
+JSON:
+
+    folder      the folder of the run
+    over        whether nothing is left to be done
+    steps       the line from the start to the best: of each candidate its id, parent,
+                round (from 1) that it was born in, mutation, scores (of each round that
+                it was in: round, status done or failed, score in nats, reason) and diff
+                (text, from its parent)
+    candidates  with --all: every candidate, in the same form
 """
 
 from __future__ import annotations
@@ -15,7 +21,7 @@ import typer
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError
 from azc.search.journal import Candidate
-from azc.search.run import RunView, read_run
+from azc.search.view import RunView, read_run
 from azc.syntax.diff import text_diff
 
 __all__ = ["log"]
@@ -46,7 +52,8 @@ def log(
     for candidate in chosen:
         _step(candidate, view, output)
     described = [_json(candidate, view) for candidate in steps]
-    answer: dict[str, Any] = {"folder": str(run), "steps": described}
+    answer: dict[str, Any] = {"folder": str(run), "over": view.is_over}
+    answer["steps"] = described
     if everything:
         answer["candidates"] = [_json(candidate, view) for candidate in chosen]
     output.result(**answer)
@@ -54,7 +61,7 @@ def log(
 
 def _scores(candidate: Candidate, view: RunView) -> list[dict[str, Any]]:
     return [
-        {"round": e.round, "status": e.status, "score": e.score, "reason": e.reason}
+        {"round": e.round + 1, "status": e.status, "score": e.score, "reason": e.reason}
         for e in view.evaluations
         if e.candidate == candidate.id and e.status != "asked"
     ]
@@ -64,7 +71,7 @@ def _difference(candidate: Candidate, view: RunView) -> str:
     if candidate.parent is None:
         return ""
     old = view.candidates[candidate.parent]
-    names = [f"candidates/{number.id:04}.azg" for number in (old, candidate)]
+    names = [f"candidates/{each.id:04}.azg" for each in (old, candidate)]
     return text_diff(old.program, candidate.program, *names)
 
 
@@ -74,7 +81,7 @@ def _step(candidate: Candidate, view: RunView, output: Output) -> None:
         found = f"failed: {score['reason']}"
         if score["score"] is not None:
             found = f"{score['score']:.3f} nats"
-        output.line(f"      round {score['round'] + 1}: {found}")
+        output.line(f"      round {score['round']}: {found}")
     output.line()
     if candidate.parent is not None:
         output.diff(_difference(candidate, view))
@@ -85,7 +92,7 @@ def _json(candidate: Candidate, view: RunView) -> dict[str, Any]:
     return {
         "id": candidate.id,
         "parent": candidate.parent,
-        "round": candidate.round,
+        "round": candidate.round + 1,
         "mutation": candidate.mutation,
         "scores": _scores(candidate, view),
         "diff": _difference(candidate, view),

@@ -6,11 +6,19 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from azc.search.events import Closed, Event, Fitted, Opened, Scored, Warming
+from azc.cli.output import count
+from azc.search.events import (
+    Closed,
+    Comparing,
+    Event,
+    Fitted,
+    Opened,
+    Scored,
+    Warming,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -51,25 +59,33 @@ class LineProgress:
 
 
 def _line(event: Event) -> str | None:
-    if isinstance(event, Warming):
-        whole = event.step % 100 == 0 or event.step == event.steps
-        return f"warm-up {event.step}/{event.steps} steps" if whole else None
-    if isinstance(event, Opened):
-        return f"round {event.round + 1}: {event.size} candidates"
-    if isinstance(event, Scored):
-        return f"  {event.spent}/{event.budget}  {_found(event)}  {event.mutation}"
-    if isinstance(event, Closed):
-        if event.score is None:
-            return f"round {event.round + 1} is over: every candidate failed"
-        return f"round {event.round + 1} is over: best {event.best}, {event.score:.3f} nats"
-    found = f"{event.loss:.3f} nats" if event.loss is not None else f"{event.reason}"
-    return f"alone {event.done}/{event.total}: {event.role}, seed {event.seed}: {found}"
+    match event:
+        case Warming(step, steps, reason):
+            if reason is not None:
+                return f"warm-up {step}/{steps} steps: a path failed: {reason}"
+            told = step % 100 == 0 or step == steps
+            return f"warm-up {step}/{steps} steps" if told else None
+        case Opened():
+            return f"round {event.round + 1}: {count(event.size, 'candidate')}"
+        case Scored():
+            found = f"{event.candidate:04}  {_found(event)}"
+            return f"  {event.spent}/{event.budget}  {found}  {event.mutation}"
+        case Closed(number, _, None):
+            return f"round {number + 1} is over: every candidate failed"
+        case Closed(number, best, score):
+            return f"round {number + 1} is over: best {best:04}, {score:.3f} nats"
+        case Comparing():
+            return "training winner and start alone"
+        case Fitted():
+            found = (
+                f"{event.reason}" if event.loss is None else f"{event.loss:.3f} nats"
+            )
+            done = f"{event.done}/{event.total}"
+            return f"  {done}  {event.role}, seed {event.seed}: {found}"
 
 
 def _found(event: Scored) -> str:
-    if event.score is None:
-        return f"{event.candidate:4}  failed: {event.reason}"
-    return f"{event.candidate:4}  {event.score:.3f}"
+    return f"failed: {event.reason}" if event.score is None else f"{event.score:.3f}"
 
 
 class LiveProgress:
@@ -80,10 +96,10 @@ class LiveProgress:
 
         self.console = console
         self.stage = "loading the data"
-        self.done, self.total = 0, 1
+        self.done, self.total = 0, 0
         self.round = 0
         self.best: Scored | None = None
-        self.recent: deque[Scored] = deque(maxlen=_RECENT)
+        self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
         self.priorities: dict[str, float] = {}
         self.began = time.monotonic()
@@ -118,23 +134,19 @@ class LiveProgress:
             self.priorities = event.priorities
         elif isinstance(event, Scored):
             self._stage("searching", event.spent, event.budget)
-            self.recent.append(event)
+            self.recent = (*self.recent, event)[-_RECENT:]
             self.failed += event.score is None
             score = self.best.score if self.best else None
             if event.score is not None and (score is None or event.score < score):
                 self.best = event
-        elif isinstance(event, Fitted):
+        elif isinstance(event, Comparing | Fitted):
             self._stage("training winner and start alone", event.done, event.total)
         self.live.refresh()
 
     def _stage(self, stage: str, done: int, total: int) -> None:
         if stage != self.stage:
-            self.stage, self.began, self.first = (
-                stage,
-                time.monotonic(),
-                max(0, done - 1),
-            )
-        self.done, self.total = done, max(total, 1)
+            self.stage, self.began, self.first = stage, time.monotonic(), done
+        self.done, self.total = done, total
 
     def _draw(self) -> Any:
         from rich.console import Group
@@ -143,22 +155,31 @@ class LiveProgress:
         from rich.text import Text
 
         head = Table.grid(padding=(0, 2))
-        rate = (self.done - self.first) / max(time.monotonic() - self.began, 1e-3)
-        left = (self.total - self.done) / rate if rate > 0 else None
-        head.add_row(
-            Text(self.stage, style="bold"),
-            ProgressBar(total=self.total, completed=self.done, width=30),
-            Text(f"{self.done}/{self.total}"),
-            Text(f"{rate * 60:.0f} a minute" if rate else ""),
-            Text(f"{_clock(left)} left" if left is not None else ""),
-        )
+        row: list[Any] = [Text(self.stage, style="bold")]
+        if self.total:
+            row.append(ProgressBar(total=self.total, completed=self.done, width=30))
+            row.append(Text(f"{self.done}/{self.total}"))
+            row.append(Text(self._pace()))
+        head.add_row(*row)
         parts: list[Any] = [head]
         if self.best is not None:
             best = f"best of round {self.round + 1}: {self.best.score:.3f} nats, "
-            parts.append(Text(best + f"candidate {self.best.candidate}", style="green"))
+            parts.append(
+                Text(best + f"candidate {self.best.candidate:04}", style="green")
+            )
         if self.recent:
             parts.append(self._body())
         return Group(*parts)
+
+    def _pace(self) -> str:
+        """The rate of this stage and the time left in it."""
+        new = self.done - self.first
+        if new <= 0:
+            return ""
+        rate = new / max(time.monotonic() - self.began, 1e-3)
+        return (
+            f"{rate * 60:.3g} a minute, {_clock((self.total - self.done) / rate)} left"
+        )
 
     def _body(self) -> Any:
         from rich.table import Table
@@ -173,7 +194,7 @@ class LiveProgress:
             if event.score is not None:
                 score = Text(f"{event.score:.3f}")
             said = event.mutation if event.score is not None else str(event.reason)
-            recent.add_row(str(event.candidate), score, Text(said))
+            recent.add_row(f"{event.candidate:04}", score, Text(said))
         chances = Table(box=None, padding=(0, 1), header_style="dim")
         chances.add_column("operation", no_wrap=True)
         chances.add_column("chance", justify="right", no_wrap=True)

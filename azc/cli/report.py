@@ -12,7 +12,7 @@ from azc.check.resolve import check_source
 from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.ir.summary import mixing_text, summarise
-from azc.search.run import RunView
+from azc.search.view import RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
 
@@ -39,19 +39,13 @@ def _layers(spec: ModelSpec) -> str:
 
 
 def report(view: RunView, output: Output) -> None:
-    """Tables and diff on standard output."""
-    ranking = view.ranking()
+    """Tables and diff on standard output, of a run with a winner."""
     failed = sum(e.status == "failed" for e in view.evaluations)
     output.line()
     head = f"{count(view.spent, 'evaluation')} in {count(len(view.rounds), 'round')}"
     output.line(
         head + (f", {failed} failed" if failed else "") + f"; run in {view.folder}"
     )
-    if not ranking:
-        output.line("no candidate was scored")
-        return
-    if view.spent < view.options.evaluations:
-        output.line(f"stopped early: azc resume {view.folder} goes on")
     _best(view, output)
     _difference(view, output)
     _alone(view, output)
@@ -153,24 +147,33 @@ def _rows(view: RunView) -> Iterator[list[str]]:
 
 
 def _verdict(view: RunView) -> str:
-    gain = view.gain
+    gain, spread = view.gain, view.spread
+    if view.winner == 1:
+        return "the winner is the start: there is nothing to compare"
     if gain is None:
-        return "there is no winner to compare with the start"
-    spread = max(max(x) - min(x) for x in (view.losses("winner"), view.losses("start")))
-    words = f"by {abs(gain):.3f} nats; the seeds differ by {spread:.3f} at most"
+        reasons = [
+            f"{f.role}, seed {f.seed}: {f.reason}" for f in view.fits if f.reason
+        ]
+        return f"no comparison: {'; '.join(reasons) or 'it is not over yet'}"
+    words = f"by {abs(gain):.3f} nats"
+    if spread is not None:
+        words += f"; the seeds differ by {spread:.3f} at most"
     if view.is_better:
         return f"the winner is better {words}"
     if gain > 0:
-        return f"the winner is ahead {words}: that proves nothing"
+        single = " from a single seed" if spread is None else ""
+        return f"the winner is ahead {words}{single}: that proves nothing"
     return f"the winner is not better: it is behind {words}"
 
 
 def report_json(view: RunView) -> dict[str, Any]:
     """The same as a JSON object.
 
-    `folder`, `model`, `space`, `evaluations` (spent, budget, failed), `rounds`; `start`
-    and `winner` with id, program, parameters and flops_per_token; `ranking` of the last
-    round, each with id and score; `comparison`: steps, losses by role, gain, better.
+    `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `rounds`: how many;
+    `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
+    last round, best first: id, score (nats), seconds; `comparison`: steps, seeds, losses
+    (nats on the test text) of start and winner, gain (null unless both have one from
+    every seed), better (by more than the seeds differ).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),
@@ -190,6 +193,7 @@ def report_json(view: RunView) -> dict[str, Any]:
         ],
         "comparison": {
             "steps": view.options.final_steps,
+            "seeds": list(view.options.final_seeds),
             "losses": {r: list(view.losses(r)) for r in ("start", "winner")},
             "gain": view.gain,
             "better": view.is_better,

@@ -1,18 +1,21 @@
-"""What a search tells while it runs."""
+"""What a search tells while it runs. Rounds are counted from 0."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Closed", "Event", "Fitted", "Opened", "Scored", "Warming"]
+__all__ = ["Closed", "Comparing", "Event", "Fitted", "Opened", "Scored", "Warming"]
 
 
 @dataclass(frozen=True)
 class Warming:
-    """The supernet has trained `step` of `steps` steps."""
+    """The supernet has trained `step` of `steps` steps; `reason`: why the last path
+    failed and left nothing in it.
+    """
 
     step: int
     steps: int
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,19 @@ class Scored:
 
 @dataclass(frozen=True)
 class Closed:
-    """A round is over: its best candidate and score, and its start's if it was in it."""
+    """A round is over: its best candidate and score, None where every one failed."""
 
     round: int
     best: int | None
     score: float | None
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """The winner and the start are to be trained alone, `done` of `total` times so far."""
+
+    done: int
+    total: int
 
 
 @dataclass(frozen=True)
@@ -65,4 +76,4 @@ class Fitted:
     total: int
 
 
-Event = Warming | Opened | Scored | Closed | Fitted
+Event = Warming | Opened | Scored | Closed | Comparing | Fitted

@@ -1,9 +1,14 @@
-"""A run is a folder: frozen configuration, journal, programs, weights, log, lock."""
+"""A run is a folder: frozen configuration, journal, programs, weights, log, lock.
+
+Codes: U021 a folder that is taken, R031 a journal that is missing, R035 a folder that is
+no run, R036 one of another format, R037 one in use.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +26,15 @@ from azc.source import Source
 __all__ = ["FORMAT", "RunFolder", "write_text"]
 
 FORMAT = 1
+_NEEDED = {"program": str, "space": str, "options": dict, "fingerprint": str}
+_WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes beside `path`, flushes to the disk, then renames: all or nothing."""
+    """Writes beside `path`, flushes to the disk, then renames: all or nothing.
+
+    Raises `OSError` that names the path.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with beside.open("w", encoding="utf-8") as file:
@@ -32,6 +42,8 @@ def write_text(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         beside.unlink(missing_ok=True)
 
@@ -53,6 +65,11 @@ class RunFolder:
         return self.path / "journal.sqlite"
 
     @property
+    def start_file(self) -> Path:
+        """`start.azg`: the program that evolution began with."""
+        return self.path / "start.azg"
+
+    @property
     def best_file(self) -> Path:
         """`best.azg`: the best program of the last round that is over."""
         return self.path / "best.azg"
@@ -62,30 +79,43 @@ class RunFolder:
         """`log.txt`: a line for whatever happened."""
         return self.path / "log.txt"
 
+    @property
+    def supernet_folder(self) -> Path:
+        """`supernet`: weights."""
+        return self.path / "supernet"
+
+    @property
+    def candidates_folder(self) -> Path:
+        """`candidates`: programs."""
+        return self.path / "candidates"
+
     def candidate_file(self, number: int) -> Path:
         """`candidates/0007.azg`."""
-        return self.path / "candidates" / f"{number:04}.azg"
+        return self.candidates_folder / f"{number:04}.azg"
 
     def snapshot_file(self, number: int) -> Path:
         """`supernet/0003.safetensors`: the shared weights that a round starts from."""
-        return self.path / "supernet" / f"{number:04}.safetensors"
+        return self.supernet_folder / f"{number:04}.safetensors"
 
     def weights_file(self, round: int, candidate: int) -> Path:
         """A candidate's trained weights, kept until its round is over."""
-        return self.path / "supernet" / f"round-{round:04}-{candidate:04}.safetensors"
+        return self.supernet_folder / f"round-{round:04}-{candidate:04}.safetensors"
 
-    def create(self, config: Mapping[str, Any]) -> None:
-        """Fills a folder whose lock is held. Raises `UsageError` where there is
-        something in it already.
-        """
-        if any(path.name != ".lock" for path in self.path.iterdir()):
+    # Begun and read
+
+    def check_free(self) -> None:
+        """Raises `UsageError` where there is something in the folder already."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UsageError("U021", f"{self.path} is a file, not a folder")
+        if self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+            help_ = "choose another folder"
             if self.config_file.exists():
                 help_ = f"azc resume {self.path} goes on with the run in it"
-            else:
-                help_ = "choose another folder"
             raise UsageError("U021", f"the folder {self.path} is not empty", help_)
-        for name in ("candidates", "supernet"):
-            (self.path / name).mkdir(exist_ok=True)
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Makes a run of an empty folder whose lock is held; raises as `check_free`."""
+        self.check_free()
         text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
         write_text(self.config_file, text + "\n")
 
@@ -95,40 +125,47 @@ class RunFolder:
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise RunError("R035", f"{self.path} is not the folder of a run") from error
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
+            missing = "" if self.path.exists() else "there is no folder "
+            is_none = "" if missing else " is not the folder of a run"
+            raise RunError("R035", f"{missing}{self.path}{is_none}") from error
+        except (OSError, ValueError, RecursionError) as error:
             message = f"can't read {self.config_file}: {error}"
             raise RunError("R035", message) from error
-        found = config.get("format") if isinstance(config, dict) else None
-        if found != FORMAT:
+        if not isinstance(config, dict) or "format" not in config:
+            message = f"{self.config_file} is not the configuration of a run"
+            raise RunError("R035", message)
+        if config["format"] != FORMAT:
             raise RunError(
                 "R036",
-                f"{self.path} has the run format {found}; this azc reads {FORMAT}",
-                f"it was written by azc {config.get('azc', '?')}"
-                if isinstance(config, dict)
-                else None,
+                f"{self.path} has the run format {config['format']};"
+                f" this azc reads {FORMAT}",
+                f"it was written by azc {config.get('azc', '?')}",
             )
-        missing = {"program", "space", "options"} - set(config)
-        if missing:
-            message = f"{self.config_file} lacks {', '.join(sorted(missing))}"
-            raise RunError("R035", message)
-        return dict(config)
+        for name, kind in _NEEDED.items():
+            if not isinstance(config.get(name), kind):
+                fault = f"{self.config_file} has no {name} that can be read"
+                raise RunError("R035", fault)
+        return config
 
     def program(self, config: Mapping[str, Any]) -> Program:
         """The program that the run was begun with."""
         return check_source(Source(f"{self.config_file}: program", config["program"]))
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
-        """The options that the run was begun with."""
-        return EvolveOptions.from_json(config["options"])
+        """The options that the run was begun with. Raises `RunError` R035."""
+        try:
+            return EvolveOptions.from_json(config["options"])
+        except UsageError as error:
+            message = f"{self.config_file}: {error.message}"
+            raise RunError("R035", message) from error
+
+    # At work
 
     def lock(self) -> FileLock:
         """Held as long as a process works in the folder; freed by its end, however it
         ends. Raises `RunError` where another one holds it.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UsageError("U021", f"{self.path} is a file, not a folder")
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
@@ -138,9 +175,30 @@ class RunFolder:
             raise RunError("R037", message, "wait for its end, or stop it") from error
         return lock
 
-    def journal(self) -> Journal:
-        """The open journal. Raises `RunError` for a broken one."""
-        return Journal(self.journal_file)
+    def open(self) -> Journal:
+        """The journal, and the folders beside it; made where the run has just begun."""
+        if self._has_begun():
+            return Journal(self.journal_file)
+        journal = Journal.create(self.journal_file)
+        self.candidates_folder.mkdir(exist_ok=True)
+        self.supernet_folder.mkdir(exist_ok=True)
+        return journal
+
+    def look(self) -> Journal | None:
+        """The journal to read, also while another process writes; None before there is
+        one.
+        """
+        if not self._has_begun():
+            return None
+        return Journal(self.journal_file, read_only=True)
+
+    def _has_begun(self) -> bool:
+        """Whether there must be a journal. Raises `RunError` where it is gone."""
+        begun = self.candidates_folder.exists() or self.supernet_folder.exists()
+        if begun and not self.journal_file.exists():
+            message = f"{self.journal_file} is missing: no run can go on without it"
+            raise RunError("R031", message)
+        return begun
 
     def write_candidates(self, candidates: Mapping[int, Candidate]) -> None:
         """Writes the programs that have no file yet."""
@@ -149,8 +207,12 @@ class RunFolder:
             if not path.exists():
                 write_text(path, candidate.program)
 
-    def sweep(self, keep: int) -> None:
-        """Removes weights of rounds that are over: only snapshot `keep` stays."""
-        for path in self.snapshot_file(0).parent.glob("*.safetensors"):
-            if path != self.snapshot_file(keep):
+    def sweep(self, number: int) -> None:
+        """Removes weights of rounds before a round, and what a kill left half-written."""
+        for path in self.supernet_folder.iterdir():
+            found = _WEIGHTS.fullmatch(path.name)
+            if found and int(found[1]) < number:
+                path.unlink(missing_ok=True)
+        for folder in (self.path, self.candidates_folder, self.supernet_folder):
+            for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)

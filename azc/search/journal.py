@@ -2,21 +2,25 @@
 
 A candidate is there before it is scored; a score counts once its transaction has
 committed. All that a run needs to go on is here or is written before it is.
+
+Codes: R031 a file that is no journal, or a broken one; R032 a score not asked for.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from azc.diagnostics import RunError
 
-__all__ = ["Candidate", "Evaluation", "Fit", "Journal", "NewCandidate"]
+__all__ = ["Candidate", "Evaluation", "Fit", "Journal", "NewCandidate", "ranked"]
 
 _SCHEMA = """
 CREATE TABLE candidate (
@@ -33,8 +37,8 @@ CREATE TABLE evaluation (
     position INTEGER NOT NULL,
     candidate INTEGER NOT NULL REFERENCES candidate (id),
     status TEXT NOT NULL CHECK (status IN ('asked', 'done', 'failed')),
-    score REAL,
-    reason TEXT,
+    score REAL CHECK ((score IS NOT NULL) = (status = 'done')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
     seconds REAL,
     finished REAL,
     PRIMARY KEY (round, candidate)
@@ -48,14 +52,16 @@ CREATE TABLE fit (
     role TEXT NOT NULL,
     candidate INTEGER NOT NULL REFERENCES candidate (id),
     seed INTEGER NOT NULL,
-    status TEXT NOT NULL,
-    loss REAL,
-    reason TEXT,
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+    loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
     tokens_per_second REAL,
     seconds REAL,
     PRIMARY KEY (candidate, seed)
 ) STRICT;
 """
+
+_DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,12 @@ class Evaluation:
     seconds: float | None
 
 
+def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
+    """Those of one round that did not fail, best first."""
+    done = [e for e in evaluations if e.score is not None]
+    return sorted(done, key=lambda e: (e.score, e.candidate))
+
+
 @dataclass(frozen=True)
 class Fit:
     """A candidate trained alone from one seed; `loss`: test loss in nats."""
@@ -106,47 +118,61 @@ class Fit:
 
 
 class Journal:
-    """An open journal. Every writing method is one transaction."""
+    """An open journal. Every writing method is one transaction.
 
-    def __init__(self, path: Path) -> None:
-        """Opens the journal, making it where there is none.
+    Methods raise `RunError` R031 for a broken file, `OSError` where the disk is full.
+    """
 
-        Raises `RunError` for a file that is no journal.
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Opens a journal. A reader may come while another process writes.
+
+        Raises `RunError` R031 for a file that is no journal, or none.
         """
         self.path = path
-        fresh = not path.exists()
-        try:
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            tables = self._db.execute(
-                "SELECT count(*) FROM sqlite_master WHERE type = 'table'"
-            ).fetchone()[0]
-            if fresh or tables == 0:
-                self._db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
-        except sqlite3.DatabaseError as error:
-            if _is_full(error):
-                raise OSError(str(error)) from error
-            message = f"{path} is not the journal of a run: {error}"
-            raise RunError("R031", message) from error
+        with self._faults():
+            self._db = _connect(path, "ro" if read_only else "rw")
+            if not read_only:
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("SELECT count(*) FROM round").fetchone()
+
+    @classmethod
+    def create(cls, path: Path) -> Journal:
+        """Makes a journal, or goes on with one that a kill left without its tables."""
+        with _told(path), closing(_connect(path, "rwc")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+        return cls(path)
 
     def close(self) -> None:
         """Closes the database."""
         self._db.close()
 
+    def _faults(self) -> AbstractContextManager[None]:
+        return _told(self.path)
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
-            self._db.execute("COMMIT")
-        except BaseException as error:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.Error) and _is_full(error):
-                raise OSError(f"{self.path}: {error}") from error
-            raise
+        with self._faults():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read inside is of one moment, whatever is written meanwhile."""
+        with self._faults():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
 
     # Writing
 
@@ -186,7 +212,12 @@ class Journal:
             )
 
     def record(self, evaluation: Evaluation) -> None:
-        """A candidate was scored or has failed; from here on it counts."""
+        """A candidate was scored or has failed; from here on it counts.
+
+        Raises `RunError` R032 where it was not asked for, or has counted before.
+        """
+        if evaluation.status not in ("done", "failed"):
+            raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE evaluation SET status = ?, score = ?, reason = ?, seconds = ?,"
@@ -232,39 +263,39 @@ class Journal:
 
     # Reading
 
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._faults():
+            return self._db.execute(query, values).fetchall()
+
     def spent(self) -> int:
         """Evaluations that count: done or failed."""
-        return int(
-            self._db.execute(
-                "SELECT count(*) FROM evaluation WHERE status != 'asked'"
-            ).fetchone()[0]
-        )
+        query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
+        return int(self._rows(query)[0][0])
 
     def rounds(self) -> list[tuple[int, bool]]:
         """Every round with whether it is closed, in order."""
-        rows = self._db.execute("SELECT id, closed IS NOT NULL FROM round ORDER BY id")
-        return [(int(number), bool(closed)) for number, closed in rows]
+        rows = self._rows("SELECT id, closed IS NOT NULL FROM round ORDER BY id")
+        return [(number, bool(closed)) for number, closed in rows]
 
     def priorities(self, number: int) -> object:
         """The priorities that a round was drawn with."""
-        row = self._db.execute(
-            "SELECT priorities FROM round WHERE id = ?", (number,)
-        ).fetchone()
-        return json.loads(row[0]) if row else None
+        rows = self._rows("SELECT priorities FROM round WHERE id = ?", number)
+        return json.loads(rows[0][0]) if rows else None
 
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
         """The evaluations of one round, or of all, in the order asked."""
-        where = "" if number is None else "WHERE round = ?"
-        rows = self._db.execute(
+        query = (
             "SELECT round, candidate, status, score, reason, seconds FROM evaluation"
-            f" {where} ORDER BY round, position",
-            () if number is None else (number,),
         )
+        if number is None:
+            rows = self._rows(f"{query} ORDER BY round, position")
+        else:
+            rows = self._rows(f"{query} WHERE round = ? ORDER BY position", number)
         return [Evaluation(*row) for row in rows]
 
     def candidates(self) -> dict[int, Candidate]:
         """Every candidate by id."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT id, round, parent, mutation, features, key, program FROM candidate"
             " ORDER BY id"
         )
@@ -283,12 +314,30 @@ class Journal:
 
     def fits(self) -> list[Fit]:
         """Every candidate trained alone."""
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT role, candidate, seed, status, loss, reason, tokens_per_second,"
             " seconds FROM fit ORDER BY seed, role DESC"
         )
         return [Fit(*row) for row in rows]
 
 
-def _is_full(error: sqlite3.Error) -> bool:
-    return "full" in str(error) or "disk I/O" in str(error)
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    where = f"{path.resolve().as_uri()}?mode={mode}"
+    return sqlite3.connect(where, uri=True, isolation_level=None)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Says what SQLite has met: a full disk is no broken journal, and a broken
+    constraint is our fault.
+    """
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DISK:
+            raise OSError(_DISK[code], f"{error}", str(path)) from error
+        message = f"{path} is not the journal of a run, or a broken one: {error}"
+        raise RunError("R031", message) from error

@@ -2,6 +2,8 @@
 
 Every step can be cut off and taken again: what is done is in the journal or in a file
 written whole, and what a step does depends on these and on the seed alone.
+
+Codes: R030 weights that are missing or broken, R038 nothing left to ask for.
 """
 
 from __future__ import annotations
@@ -14,22 +16,37 @@ from typing import TYPE_CHECKING
 
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
-from azc.search.events import Closed, Event, Fitted, Opened, Scored, Warming
+from azc.search.events import (
+    Closed,
+    Comparing,
+    Event,
+    Fitted,
+    Opened,
+    Scored,
+    Warming,
+)
 from azc.search.executors.base import Executor
 from azc.search.folder import RunFolder, write_text
 from azc.search.genome import Genome
-from azc.search.journal import Candidate, Evaluation, Fit, Journal, NewCandidate
+from azc.search.journal import (
+    Candidate,
+    Evaluation,
+    Fit,
+    Journal,
+    NewCandidate,
+    ranked,
+)
 from azc.search.mutate import Rates, mutate
 from azc.search.options import EvolveOptions
 from azc.search.priorities import Priorities
-from azc.search.score import Job, Outcome, Scorer, build_candidate
+from azc.search.score import Job, Outcome, Scorer, build_candidate, reason_of
 from azc.search.strategies.base import Scored as Told
 from azc.search.strategies.base import Strategy
 
 if TYPE_CHECKING:
     from azc.supernet.supernet import Supernet
 
-__all__ = ["Loop", "best_of"]
+__all__ = ["Loop"]
 
 _PATH_STEPS = 10  # of one random path while the supernet warms up
 
@@ -38,12 +55,6 @@ def derived(seed: int, *purpose: object) -> int:
     """A seed of 32 bits for one purpose of a run."""
     text = " ".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
-
-
-def best_of(evaluations: list[Evaluation]) -> Evaluation | None:
-    """The best of one round, or None where all failed."""
-    done = [e for e in evaluations if e.score is not None]
-    return min(done, key=lambda e: (e.score, e.candidate), default=None)
 
 
 @dataclass
@@ -62,11 +73,14 @@ class Loop:
 
     def run(self) -> None:
         """Everything that is still to be done."""
+        number = self._next_round()
+        self.folder.sweep(number)
         self.folder.write_candidates(self.journal.candidates())
         self._replay()
-        number = self._next_round()
-        self._warm_up(number)
-        while self.journal.spent() < self.options.evaluations:
+        if number == 0 and not self.folder.snapshot_file(0).exists():
+            self._warm_up()
+        # A round may be open although its last evaluation has spent the budget.
+        while self._is_open(number) or self.journal.spent() < self.options.evaluations:
             self._round(number)
             number += 1
         self._compare()
@@ -96,39 +110,53 @@ class Loop:
 
     # The supernet
 
-    def _warm_up(self, number: int) -> None:
+    def _warm_up(self) -> None:
         """Makes the first snapshot: random paths through the space, trained in turn."""
-        first = self.folder.snapshot_file(0)
-        if number > 0 or first.exists():
-            return
         import torch
 
         from azc.supernet.supernet import Supernet
-        from azc.training.fit import FitOptions, fit
 
         options = self.options
         rng = random.Random(derived(options.seed, "warm-up"))
         supernet = Supernet()
+        self.tell(Warming(0, options.warm_up))
         with torch.random.fork_rng():
             self._admit_start(supernet)
             for done in range(0, options.warm_up, _PATH_STEPS):
                 steps = min(_PATH_STEPS, options.warm_up - done)
                 seed = derived(options.seed, "warm-up", done)
                 path = self._random_path(rng) if done else self.start
-                model, spec = build_candidate(path.text, path.model, seed)
-                supernet.give(model, spec)
-                fit_options = FitOptions(
-                    steps=steps,
-                    batch_size=options.batch_size,
-                    learning_rate=options.learning_rate,
-                    schedule="constant",
-                    warmup=0.0,
-                    seed=seed,
-                )
-                fit(model, self.scorer.data, fit_options, device=options.device)
-                supernet.take(model.cpu(), spec)
-                self.tell(Warming(done + steps, options.warm_up))
-        supernet.save(first)
+                reason = None
+                try:
+                    self._train_path(supernet, path, steps, seed)
+                except OSError:
+                    raise
+                except Exception as error:  # the supernet stays as it was
+                    reason = reason_of(error)
+                self.tell(Warming(done + steps, options.warm_up, reason))
+        supernet.save(self.folder.snapshot_file(0))
+
+    def _train_path(
+        self, supernet: Supernet, path: Genome, steps: int, seed: int
+    ) -> None:
+        """Trains one path in the shared weights. Raises what goes wrong in it."""
+        from azc.training.fit import FitOptions, fit
+
+        model, spec = build_candidate(path.text, path.model, seed)
+        supernet.give(model, spec)
+        options = FitOptions(
+            steps=steps,
+            batch_size=self.options.batch_size,
+            learning_rate=self.options.learning_rate,
+            schedule="constant",
+            warmup=0.0,
+            seed=seed,
+        )
+        fit(model, self.scorer.data, options, device=self.options.device)
+        # The last step's loss was a number; what it made of the weights may be none.
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise RunError("R029", "the weights are no numbers after the last step")
+        supernet.take(model.cpu(), spec)
 
     def _admit_start(self, supernet: Supernet) -> None:
         seed = derived(self.options.seed, "supernet")
@@ -147,9 +175,15 @@ class Loop:
 
     # Rounds
 
+    def _is_open(self, number: int) -> bool:
+        return (number, False) in self.journal.rounds()
+
     def _round(self, number: int) -> None:
         """One round, from wherever it stands."""
-        if number not in dict(self.journal.rounds()):
+        snapshot = self.folder.snapshot_file(number)
+        if not snapshot.exists():
+            raise RunError("R030", f"{snapshot} is missing: no candidate can be scored")
+        if not self._is_open(number):
             self._open(number)
         candidates = self.journal.candidates()
         self.folder.write_candidates(candidates)
@@ -232,32 +266,32 @@ class Loop:
         """Gives the best weights back to the supernet and ends the round."""
         from azc.supernet.supernet import Supernet
 
-        done = [e for e in self.journal.evaluations(number) if e.score is not None]
-        done.sort(key=lambda e: (e.score, e.candidate), reverse=True)
+        done = ranked(self.journal.evaluations(number))
         after = self.folder.snapshot_file(number + 1)
         if not after.exists():
             supernet = Supernet.read(self.folder.snapshot_file(number))
             # The best last: where two trained the same weights, the better ones stay.
-            for evaluation in done[-self.options.parents :]:
+            for evaluation in reversed(done[: self.options.parents]):
                 self._take(supernet, number, candidates[evaluation.candidate])
             supernet.save(after)
         if done:
-            best = candidates[done[-1].candidate]
+            best = candidates[done[0].candidate]
             write_text(self.folder.best_file, best.program)
         self.journal.close_round(number)
         self.folder.sweep(number + 1)
         self._tell_strategy(number, candidates)
-        found = (done[-1].candidate, done[-1].score) if done else (None, None)
+        found = (done[0].candidate, done[0].score) if done else (None, None)
         self.tell(Closed(number, *found))
 
     def _take(self, supernet: Supernet, number: int, candidate: Candidate) -> None:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         path = self.folder.weights_file(number, candidate.id)
         try:
             trained = load_file(path)
-        except FileNotFoundError as error:
-            raise RunError("R030", f"{path} is missing") from error
+        except (OSError, SafetensorError) as error:
+            raise RunError("R030", f"can't read {path}: {error}") from error
         model, spec = build_candidate(candidate.program, self.start.model, 0)
         # The head's matrix is the embedding's: it is there once.
         model.load_state_dict(trained, strict=False)
@@ -268,19 +302,21 @@ class Loop:
     def _compare(self) -> None:
         """Trains the winner and the start alone, from the same fresh seeds."""
         candidates = self.journal.candidates()
-        winner = self.winner()
-        have = {
-            (f.candidate, f.seed) for f in self.journal.fits() if f.status == "done"
-        }
-        roles = {winner: "winner", 1: "start"} if winner is not None else {1: "start"}
-        total = len(roles) * len(self.options.final_seeds)
+        winner = self._winner()
+        if winner is None:
+            return
+        roles = {winner: "winner", 1: "start"}
+        have = {(f.candidate, f.seed) for f in self.journal.fits()}
         jobs = [
             Job("alone", number, candidates[number].program, self.start.model, seed)
             for seed in self.options.final_seeds
             for number in roles
             if (number, seed) not in have
         ]
+        total = len(roles) * len(self.options.final_seeds)
         done = total - len(jobs)
+        if jobs:
+            self.tell(Comparing(done, total))
         for job, outcome in self.executor.run(jobs):
             done += 1
             role = roles[job.candidate]
@@ -299,12 +335,12 @@ class Loop:
             value, reason = outcome.value, outcome.reason
             self.tell(Fitted(role, job.seed, value, reason, done, total))
 
-    def winner(self) -> int | None:
+    def _winner(self) -> int | None:
         """The best candidate of the last round in which any did not fail."""
         for number, _ in reversed(self.journal.rounds()):
-            best = best_of(self.journal.evaluations(number))
-            if best is not None:
-                return best.candidate
+            done = ranked(self.journal.evaluations(number))
+            if done:
+                return done[0].candidate
         return None
 
 

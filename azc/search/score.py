@@ -1,10 +1,14 @@
-"""One candidate trained and measured: what executors run, here or in other processes."""
+"""One candidate trained and measured: what executors run, here or in other processes.
+
+Codes: R033 text that is not what the run began with, R034 a tokenizer too large, R041 a
+device that is not there.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,16 +16,20 @@ from azc.diagnostics import AzcError, RunError
 from azc.search.options import EvolveOptions
 
 if TYPE_CHECKING:
-    from azc.check.program import ModelSpec
-    from azc.model.modeling import AzcForMaskedLM
+    import torch
 
-__all__ = ["Bench", "Job", "Outcome", "Scorer", "build_candidate"]
+    from azc.check.program import ModelSpec
+    from azc.data.mlm import MaskedLMData
+    from azc.model.modeling import AzcForMaskedLM
+    from azc.supernet.supernet import Supernet
+
+__all__ = ["Bench", "Job", "Outcome", "Scorer", "build_candidate", "reason_of"]
 
 
 @dataclass(frozen=True)
 class Bench:
     """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, and the fingerprint of the corpus (None: not yet known).
+    tokenizers are cached, and the fingerprint of the text (None: not yet known).
     """
 
     options: EvolveOptions
@@ -62,24 +70,17 @@ class Scorer:
 
     def __init__(self, bench: Bench) -> None:
         """Loads corpus and tokenizer. Raises `AzcError` where they can't be had or are
-        not those that the run began with.
+        not those that the run began with, or where there is no such device.
         """
         from azc.data.corpus import load_corpus
         from azc.data.mlm import MaskedLMData
         from azc.data.tokenizer import load_tokenizer
         from azc.model import register
 
-        register()
-        self.bench = bench
         options = bench.options
+        _check_device(options.device)
+        register()
         corpus = load_corpus(options.data, cache=bench.cache)
-        self.fingerprint = corpus.fingerprint
-        if bench.fingerprint not in (None, corpus.fingerprint):
-            raise RunError(
-                "R033",
-                f"the data {options.data} is not what the run began with",
-                "scores of one run compare only on the same text; start a new run",
-            )
         tokenizer = load_tokenizer(
             corpus,
             vocab_size=bench.vocab,
@@ -91,46 +92,58 @@ class Scorer:
                 f"the tokenizer has {len(tokenizer)} tokens, the model {bench.vocab}"
             )
             raise RunError("R034", message, f"vocab = {len(tokenizer)} in the model")
+        self.bench = bench
         self.data = MaskedLMData(
             corpus, tokenizer, length=options.length, seed=options.seed
         )
+        self.fingerprint = _fingerprint(self.data)
+        if bench.fingerprint not in (None, self.fingerprint):
+            raise RunError(
+                "R033",
+                f"the text of {options.data}, or its tokenizer, is not what the run"
+                " began with",
+                "scores of one run compare only on the same text; start a new run",
+            )
 
     def __call__(self, job: Job) -> Outcome:
         """Trains and measures one program; whatever goes wrong in it is its outcome.
 
-        Raises OSError where its weights can't be written: that is not its fault.
+        Raises `OSError` where files can't be written and `RunError` where the snapshot
+        can't be read: that is not its fault.
         """
         import torch
 
+        from azc.supernet.supernet import Supernet, save_atomically
+
         start = time.perf_counter()
+        shared = Supernet.read(job.snapshot) if job.snapshot is not None else None
+        trained: dict[str, torch.Tensor] = {}
         try:
             with torch.random.fork_rng():
-                if job.kind == "alone":
+                if shared is None:
                     value, rate = self._alone(job)
-                    save = None
                 else:
-                    value, rate, save = self._score(job)
-        except AzcError as error:
-            return Outcome(None, error.message, time.perf_counter() - start)
-        except (MemoryError, torch.OutOfMemoryError):
-            return Outcome(None, "memory ran out", time.perf_counter() - start)
+                    value, rate, trained = self._score(job, shared)
+        except OSError:
+            raise
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".strip()[:500]
-            return Outcome(None, reason, time.perf_counter() - start)
-        if save is not None:
-            save()
+            return Outcome(None, reason_of(error), time.perf_counter() - start)
+        if job.weights is not None:
+            try:
+                save_atomically(trained, job.weights)
+            except OSError as error:
+                reason = error.strerror or str(error)
+                raise OSError(error.errno, reason, str(job.weights)) from error
         return Outcome(value, None, time.perf_counter() - start, rate)
 
-    def _score(self, job: Job) -> tuple[float, float, Callable[[], None]]:
-        from azc.supernet.supernet import Supernet, save_atomically
+    def _score(
+        self, job: Job, shared: Supernet
+    ) -> tuple[float, float, dict[str, torch.Tensor]]:
         from azc.training.fit import FitOptions, evaluate, fit
 
         options = self.bench.options
-        assert job.snapshot is not None
-        assert job.weights is not None
-        weights = job.weights
         model, spec = build_candidate(job.program, job.model, job.seed)
-        Supernet.read(job.snapshot).give(model, spec)
+        shared.give(model, spec)
         done = fit(
             model,
             self.data,
@@ -146,23 +159,21 @@ class Scorer:
             model, self.data, "validation", blocks=options.blocks, device=options.device
         )
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
-        rate = done.tokens / max(done.seconds, 1e-9)
-        return loss, rate, lambda: save_atomically(trained, weights)
+        return loss, done.tokens / max(done.seconds, 1e-9), trained
 
     def _alone(self, job: Job) -> tuple[float, float]:
         from azc.training.compare import compare_alone
         from azc.training.fit import FitOptions
 
         options = self.bench.options
-        fit_options = FitOptions(
-            steps=options.final_steps,
-            batch_size=options.batch_size,
-            learning_rate=options.learning_rate,
-        )
         done = compare_alone(
             {"it": lambda seed: build_candidate(job.program, job.model, seed)[0]},
             self.data,
-            replace(fit_options, seed=job.seed),
+            FitOptions(
+                steps=options.final_steps,
+                batch_size=options.batch_size,
+                learning_rate=options.learning_rate,
+            ),
             [job.seed],
             device=options.device,
         )
@@ -183,3 +194,36 @@ def build_candidate(
     torch.manual_seed(seed)
     config = AzcConfig(program=program, model=name)
     return AzcForMaskedLM(config), spec_of(config)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a candidate failed, in one line."""
+    import torch
+
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return "memory ran out"
+    text = error.message if isinstance(error, AzcError) else str(error)
+    if not isinstance(error, AzcError):
+        text = f"{type(error).__name__}: {text}"
+    return " ".join(text.split())[:500]
+
+
+def _fingerprint(data: MaskedLMData) -> str:
+    """The sha256 of all tokens, in the order and the splits that they are used in."""
+    digest = hashlib.sha256()
+    for split, blocks in data.blocks.items():
+        digest.update(f"{split} {tuple(blocks.shape)}".encode())
+        digest.update(blocks.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_device(name: str | None) -> None:
+    import torch
+
+    try:
+        torch.ones(1, device=name).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        message = f"there is no device `{name}` to compute on: {reason}"
+        help_ = "without --device, azc takes CUDA where there is one, else the CPU"
+        raise RunError("R041", message, help_) from error
