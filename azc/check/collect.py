@@ -36,7 +36,13 @@ class Findings:
         self._add(Diagnostic(code, message, span, help, "warning"))
 
     def unknown(
-        self, code: str, what: str, name: str, known: list[str], span: Span
+        self,
+        code: str,
+        what: str,
+        name: str,
+        known: list[str],
+        span: Span,
+        where: str = "",
     ) -> None:
         """Adds an error for a name that is none of `known`, with the nearest one."""
         near = nearest(name, known)
@@ -46,7 +52,8 @@ class Findings:
             help_ = f"known: {', '.join(known)}"
         else:
             help_ = None
-        self.error(code, f"unknown {what} `{name}`", span, help_)
+        place = f" {where}" if where else ""
+        self.error(code, f"unknown {what} `{name}`{place}", span, help_)
 
     def _add(self, diagnostic: Diagnostic) -> None:
         self.count += diagnostic.severity == "error"

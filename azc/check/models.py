@@ -25,6 +25,7 @@ from azc.check.values import (
     Whole,
     read_value,
 )
+from azc.diagnostics import nearest
 from azc.ops.defs.places import MAX_KERNEL
 from azc.source import Span
 from azc.syntax import ast
@@ -111,7 +112,7 @@ def check_model(
     elif count > MAX_LAYERS:
         # Nested repeats make numbers too long to read.
         told = f"{count:,}" if count < 10**12 else "more than 10¹²"
-        message = f"`{node.name}` has {told} layers; at most {MAX_LAYERS:,} do"
+        message = f"`{node.name}` has {told} layers; the limit is {MAX_LAYERS:,}"
         findings.error("AZG504", message, node.name_span)
         _layers(node.layers, scope, expand=False)
     else:
@@ -127,9 +128,8 @@ def check_model(
     total = model_parameters(spec)
     if total > MAX_PARAMETERS:
         message = f"`{node.name}` has {total:,} parameters; "
-        findings.error(
-            "AZG505", message + f"at most {MAX_PARAMETERS:,} do", node.name_span
-        )
+        message += f"the limit is {MAX_PARAMETERS:,}"
+        findings.error("AZG505", message, node.name_span)
         return None
     return spec
 
@@ -232,18 +232,21 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         names = ["conv", *scope.attentions]
         findings.unknown("AZG307", "layer", node.name, names, node.span)
     values: dict[str, Any] = {}
+    slips: set[str | None] = set()
     for arg in node.args:
         if arg.name not in known:
+            where = f"of `{node.name}`"
             findings.unknown(
-                "AZG308", f"argument of `{node.name}`", arg.name, list(known), arg.span
+                "AZG308", "argument", arg.name, list(known), arg.span, where
             )
+            slips.add(nearest(arg.name, known))
         elif arg.name in values:
             message = f"`{arg.name}` is given twice"
             findings.error("AZG308", message, arg.span)
         else:
             kind = known[arg.name]
             values[arg.name] = read_value(arg.name, kind, arg.value, findings, "AZG303")
-    if conv and "kernel" not in values:
+    if conv and "kernel" not in values.keys() | slips:
         findings.error("AZG308", "`conv` needs a kernel", node.span, "conv(kernel = 9)")
     heads = values.get("heads") or scope.settings["heads"]
     if "heads" in values and scope.settings["hidden"] % heads:

@@ -77,11 +77,11 @@ class _Reader:
         found: dict[str, ast.Setting] = {}
         for setting in settings:
             if setting.name not in known:
-                what = (
-                    f"setting of a {where}" if where == "space" else f"`{where}` entry"
-                )
+                space = where == "space"
+                what = "setting" if space else "entry"
+                place = "of a space" if space else f"of `{where}`"
                 self.findings.unknown(
-                    "AZG401", what, setting.name, list(known), setting.span
+                    "AZG401", what, setting.name, list(known), setting.span, place
                 )
             elif setting.name in found:
                 message = f"`{setting.name}` is set twice"

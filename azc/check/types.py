@@ -7,6 +7,7 @@ import re
 
 from azc.check.collect import Findings
 from azc.check.program import AttentionSpec, live_statements
+from azc.diagnostics import nearest
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape
@@ -40,7 +41,9 @@ def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | 
     before = findings.count
     size = count_operations(node)
     if size > MAX_OPERATIONS:
-        message = f"`{node.name}` has {size} operations; at most {MAX_OPERATIONS} do"
+        message = (
+            f"`{node.name}` has {size:,} operations; the limit is {MAX_OPERATIONS:,}"
+        )
         findings.error("AZG503", message, node.name_span)
         return None
     checker = _Checker(findings)
@@ -172,13 +175,15 @@ class _Checker:
         before = self.findings.count
         known = {attribute.name: attribute for attribute in op.attrs}
         given: set[str] = set()
+        slips: set[str | None] = set()
         for attr in expr.attrs:
             if attr.name not in known:
                 if known:
-                    what = f"attribute of `{op.name}`"
+                    where = f"of `{op.name}`"
                     self.findings.unknown(
-                        "AZG204", what, attr.name, list(known), attr.span
+                        "AZG204", "attribute", attr.name, list(known), attr.span, where
                     )
+                    slips.add(nearest(attr.name, known))
                 else:
                     message = f"`{op.name}` takes no `{attr.name}`"
                     self.findings.error("AZG204", message, attr.span)
@@ -189,7 +194,9 @@ class _Checker:
                 _check_attribute(known[attr.name], attr, self.findings)
             given.add(attr.name)
         for attribute in op.attrs:
-            if attribute.name not in given:
+            # One fault is told once: a slip in the name, a value given without it.
+            unnamed = len(expr.args) > len(op.operands)
+            if attribute.name not in given | slips and not unnamed:
                 message = f"`{op.name}` needs `{attribute.name}`: {attribute.doc}"
                 help_ = f"{op.name}({', '.join(op.operands)}, {attribute.name} = 3)"
                 self.findings.error("AZG205", message, expr.span, help_)
@@ -202,10 +209,10 @@ def _check_attribute(attribute: Attribute, attr: ast.Attr, findings: Findings) -
     kind = "an odd number" if attribute.odd else "a whole number"
     span = attr.value.span
     if not isinstance(value, int) or not low <= value <= high:
-        message = f"`{attribute.name}` is {kind} from {low} to {high}"
+        message = f"`{attribute.name}` must be {kind} from {low:,} to {high:,}"
         findings.error("AZG206", message, span)
     elif attribute.odd and value % 2 == 0:
-        message = f"`{attribute.name}` is {kind}, not {value}"
+        message = f"`{attribute.name}` must be {kind}, not {value}"
         findings.error("AZG206", message, span, f"{value - 1} or {value + 1}")
 
 

@@ -48,7 +48,7 @@ class Whole:
     @property
     def words(self) -> str:
         """What is allowed, in words."""
-        return f"a whole number from {self.low} to {self.high}"
+        return f"a whole number from {self.low:,} to {self.high:,}"
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class OddWhole:
     @property
     def words(self) -> str:
         """What is allowed, in words."""
-        return f"an odd number from {self.low} to {self.high}"
+        return f"an odd number from {self.low:,} to {self.high:,}"
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,9 @@ class Real:
     @property
     def words(self) -> str:
         """What is allowed, in words."""
-        low = "above" if self.open_low else "from"
-        high = "below" if self.open_high else "to"
-        return f"a number {low} {self.low:g} {high} {self.high:g}"
+        low = "above" if self.open_low else "at least"
+        high = "below" if self.open_high else "at most"
+        return f"a number, {low} {self.low:g} and {high} {self.high:g}"
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,6 @@ def read_value(
             near = nearest(value.id, kind.names)
             help_ = f"did you mean `{near}`?" if near else None
         if isinstance(kind, OddWhole) and isinstance(value, ast.Number):
-            help_ = f"`{name}` is odd so that it has a centre"
-        findings.error(code, f"`{name}` is {kind.words}", value.span, help_)
+            help_ = "only an odd width has a centre"
+        findings.error(code, f"`{name}` must be {kind.words}", value.span, help_)
     return found

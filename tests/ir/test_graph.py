@@ -88,7 +88,7 @@ def test_text_by_hand() -> None:
         ("number 0.5", "number"),
         ("mul %1 %2 : [n, d]", "mul %1 %2 : [d, n]"),
         ("mul %1 %2", "matmul %1 %2"),
-        ("%3 = mul", "%1 = mul"),
+        ("  return %3", "  %3 = input q : [n, d]\n  return %3"),
         ("%3 = mul", "3 = mul"),
         ("return %3", "return %2"),
         ("return %3", "return %8"),
