@@ -22,6 +22,7 @@ from azc.syntax.parse import parse, read_source
 __all__ = ["check_file", "check_source"]
 
 MAX_FILES = 256
+MAX_CHAIN = 64  # files that import one another in a row
 
 # What a name stands for; None where its declaration has errors.
 Declared = AttentionSpec | ModelSpec | SpaceSpec | None
@@ -240,8 +241,10 @@ def _load(
     if path in session.units:
         known = session.units[path]
         return None if known.broken else known
-    if len(session.units) >= MAX_FILES:
+    if len(session.units) >= MAX_FILES or len(session.open) >= MAX_CHAIN:
         message = f"more than {MAX_FILES} files are imported"
+        if len(session.open) >= MAX_CHAIN:
+            message = f"imports go more than {MAX_CHAIN} files deep"
         unit.findings.error("AZG506", message, node.span)
         return None
     try:
