@@ -8,15 +8,15 @@ __all__ = ["amount", "change", "ranges", "setting"]
 def amount(number: float) -> str:
     """Three digits and a unit: `14.2 M`."""
     for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
-        if abs(number) >= 10**power:
+        if abs(number) >= 0.9995 * 10**power:
             return f"{_digits(number / 10**power)} {unit}"
-    return _digits(number)
+    return f"{number:.0f}" if number == int(number) else _digits(number)
 
 
 def _digits(number: float) -> str:
-    if abs(number) >= 100 or number == int(number):
+    if abs(number) >= 99.95:
         return f"{number:.0f}"
-    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.2f}"
+    return f"{number:.1f}" if abs(number) >= 9.995 else f"{number:.2f}"
 
 
 def change(old: float, new: float) -> str:

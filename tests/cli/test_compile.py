@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForMaskedLM, PreTrainedModel
+
+from tests.cli.conftest import Azc
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_folder_for_transformers(azc: Azc, good: str, tmp_path: Path) -> None:
+    found = azc("compile", good, "-o", "models/small")
+    assert (found.code, found.err) == (0, "")
+    assert found.out == "models/small: small for masked-lm, 4,048 parameters\n"
+    folder = tmp_path / "models" / "small"
+    assert {"config.json", "model.safetensors"} <= set(names(folder))
+    assert names(folder.parent) == ["small"]
+    model = AutoModelForMaskedLM.from_pretrained(folder)
+    assert model.num_parameters() == 4048
+    config = json.loads((folder / "config.json").read_text())
+    assert config["model"] == "small"
+    assert "import" not in config["program"]
+    assert "space" not in config["program"]
+    modes = {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    other = folder.parent / "other"
+    other.write_text("")
+    assert modes == {other.stat().st_mode & 0o777}
+
+
+def test_a_seed_means_the_same_weights(azc: Azc, good: str, tmp_path: Path) -> None:
+    for folder, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert azc("compile", good, "-o", folder, "--seed", str(seed)).code == 0
+    a, b, c = ((tmp_path / x / "model.safetensors").read_bytes() for x in "abc")
+    assert a == b
+    assert a != c
+
+
+def test_tasks_and_json(azc: Azc, good: str, tmp_path: Path) -> None:
+    args = ["--task", "sequence-classification", "--labels", "3", "--json"]
+    found = azc("compile", "good.azg:small", "-o", "c", *args).json
+    assert found["folder"] == "c"
+    assert found["task"] == "sequence-classification"
+    assert found["parameters"] > 3982
+    config = json.loads((tmp_path / "c" / "config.json").read_text())
+    assert len(config["id2label"]) == 3
+
+
+def test_what_is_there_stays(azc: Azc, good: str, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert azc("compile", good, "-o", "out").code == 0  # it is empty
+    before = (folder / "model.safetensors").read_bytes()
+    found = azc("compile", good, "-o", "out", "--seed", "1")
+    assert found.code == 2
+    assert "error[U107]: out is not empty\n = help: --force" in found.err
+    assert (folder / "model.safetensors").read_bytes() == before
+    (folder / "notes.txt").write_text("of the old model")
+    assert azc("compile", good, "-o", "out", "--seed", "1", "--force").code == 0
+    assert (folder / "model.safetensors").read_bytes() != before
+    assert "notes.txt" not in names(folder)
+    assert names(tmp_path) == ["good.azg", "out"]
+
+
+def test_force_replaces_models_only(azc: Azc, good: str, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.png").write_text("cat")
+    found = azc("compile", good, "-o", "photos", "--force")
+    assert found.code == 2
+    assert "error[U108]: photos holds no model" in found.err
+    assert names(tmp_path / "photos") == ["cat.png"]
+    assert azc("compile", good, "-o", good).code == 2
+
+
+def _full(*args: Any, **kwargs: Any) -> None:
+    Path(args[1], "config.json").write_text("{")
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_leaves_nothing_half_written(
+    azc: Azc, good: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert azc("compile", good, "-o", "out").code == 0
+    before = (tmp_path / "out" / "model.safetensors").read_bytes()
+    monkeypatch.setattr(PreTrainedModel, "save_pretrained", _full)
+    for args in (["new"], ["out", "--force"]):
+        found = azc("compile", good, "-o", *args)
+        assert found.code == 1
+        assert "no space left on device" in found.err
+    assert names(tmp_path) == ["good.azg", "out"]
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "words"),
+    [
+        (["std.models", "-o", "x"], 2, "8 models; say which"),
+        (["std.models:bert_tny", "-o", "x"], 2, "did you mean `bert_tiny`?"),
+        (["std.models:bert_tiny"], 2, "--output"),
+        (["std.models:bert_tiny", "-o", "x", "--task", "poetry"], 2, "poetry"),
+        (["std.models:bert_tiny", "-o", "x", "--labels", "0"], 2, "--labels"),
+        (["nothing.azg", "-o", "x"], 1, "can't read nothing.azg"),
+        (["std.attention", "-o", "x"], 2, "has no model"),
+    ],
+)
+def test_wrong_usage(
+    azc: Azc, tmp_path: Path, args: list[str], code: int, words: str
+) -> None:
+    found = azc("compile", *args)
+    assert found.code == code
+    assert words in found.err
+    assert names(tmp_path) == []

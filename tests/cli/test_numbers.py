@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from azc.cli.numbers import amount, change, ranges, setting
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (7, "7"),
+        (0.5, "0.50"),
+        (12.25, "12.2"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (999_960, "1.00 M"),
+        (99_960, "100 k"),
+        (14_230_000, "14.2 M"),
+        (109_482_240, "109 M"),
+        (2.5e9, "2.50 G"),
+        (3e15, "3000 T"),
+    ],
+)
+def test_amounts(number: float, text: str) -> None:
+    assert amount(number) == text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text"),
+    [
+        (100, 150, "+50, +50.0%"),
+        (100, 50, "-50, -50.0%"),
+        (0, 1500, "+1.50 k"),
+        (1500, 0, "-1.50 k, -100.0%"),
+        (10**9, 10**9 + 1, "+1"),
+        (5, 5, "0"),
+    ],
+)
+def test_changes(old: int, new: int, text: str) -> None:
+    assert change(old, new) == text
+
+
+def test_settings_are_written_as_in_programs() -> None:
+    values = [True, (8,), (8, 16), 1e-12, 0.1, "gelu", 4]
+    texts = ["true", "8", "[8, 16]", "1e-12", "0.1", "gelu", "4"]
+    assert [setting(value) for value in values] == texts
+
+
+def test_ranges() -> None:
+    assert ranges([1]) == "1"
+    assert ranges([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
+    assert ranges([]) == ""
