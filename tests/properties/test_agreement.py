@@ -18,12 +18,14 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import fx, nn
 
 from azc.check.resolve import check_source
 from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ir.run import Interpreter
-from azc.lower.attention import compile_graph
+from azc.lower.attention import OperationWeight, compile_graph, lower_graph
+from azc.lower.builder import FxBuilder, Padding
 from azc.ops.contract import Frame, Value
 from azc.ops.table import load_ops
 from azc.passes.pipeline import optimise
@@ -41,15 +43,47 @@ def graph_of(text: str) -> Graph:
     return build_graph(spec)
 
 
+def in_model(batch: Batch) -> Batch:
+    """The batch as a model has it: real tokens first, and padding is finite."""
+    order = np.argsort(~batch.mask, axis=1, kind="stable")
+    mask = np.take_along_axis(batch.mask, order, 1)
+    inputs = {}
+    for name, x in batch.inputs.items():
+        moved = np.take_along_axis(x, order[:, None, :, None], 2)
+        junk = np.random.default_rng(0).normal(0.0, 10.0, x.shape)
+        inputs[name] = np.where(mask[:, None, :, None], moved, junk)
+    return Batch(inputs, mask, "finite")
+
+
+def compile_for_model(graph: Graph, heads: int, width: int) -> fx.GraphModule:
+    """As `compile_graph`, with what a model knows of its padding."""
+    root, made = nn.Module(), fx.Graph()
+    inputs = {name: made.placeholder(name) for name in graph.inputs}
+    real = made.placeholder("mask")
+    sample = next(iter(inputs.values()))
+    padding = Padding(real, packed=True, finite=True)
+    builder = FxBuilder(made, padding, sample, heads, width)
+    nodes = {}
+    for name, weight in graph.weights:
+        root.add_module(name, OperationWeight(weight, heads, width))
+        nodes[name] = made.call_module(name)
+    made.output(lower_graph(graph, builder, inputs, nodes.__getitem__))
+    return fx.GraphModule(root, made)
+
+
 class Case:
     """A program with its batch, compiled; weights are random."""
 
-    def __init__(self, graph: Graph, batch: Batch, sized: bool, passes: bool) -> None:
-        self.graph, self.batch = graph, batch
+    def __init__(self, graph: Graph, batch: Batch, how: str) -> None:
+        self.graph, self.batch = graph, in_model(batch) if how == "model" else batch
         shape = next(iter(batch.inputs.values())).shape
         self.heads, self.width = shape[1], shape[3]
-        sizes = (self.heads, self.width) if sized else (None, None)
-        self.module = compile_graph(optimise(graph) if passes else graph, *sizes)
+        if how == "model":
+            self.module = compile_for_model(optimise(graph), self.heads, self.width)
+        else:
+            sizes = (self.heads, self.width) if how == "sized" else (None, None)
+            self.module = compile_graph(graph, *sizes)
+        batch = self.batch
         self.mask = torch.from_numpy(batch.mask)
         random = torch.Generator().manual_seed(0)
         self.weights = {}
@@ -133,7 +167,7 @@ def cases(draw: st.DrawFn) -> tuple[str, Case]:
     text = draw(programs())
     graph = graph_of(text)
     batch = draw(batches(graph.inputs))
-    return text, Case(graph, batch, draw(st.booleans()), draw(st.booleans()))
+    return text, Case(graph, batch, draw(st.sampled_from(["free", "sized", "model"])))
 
 
 def check_values(case: Case, count: Counter[str]) -> None:
