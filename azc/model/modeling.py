@@ -127,6 +127,14 @@ class Embeddings(nn.Module):
         return dropped
 
 
+def _refuse(given: dict[str, Any]) -> None:
+    """Raises ValueError for what BERT takes and would be silently wrong here."""
+    if given.get("position_ids") is not None:
+        raise ValueError("position_ids can't be given: positions count the real tokens")
+    if given.get("output_attentions"):
+        raise ValueError("output_attentions: a program need not have attention weights")
+
+
 class AzcPreTrainedModel(PreTrainedModel):
     """What all compiled models share."""
 
@@ -202,6 +210,7 @@ class AzcModel(AzcPreTrainedModel):
         the first real token, and on request `hidden_states`, layers + 1 of them. Raises
         ValueError for inputs of other shapes.
         """
+        _refuse(kwargs)
         embeds = self._embeds(input_ids, inputs_embeds)
         batch, tokens, _ = embeds.shape
         packing = None
@@ -290,6 +299,7 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         cross-entropy in nats over the labelled tokens. `labelled_only` computes the
         head there alone: `logits` are then [labelled, vocab], in row-major order.
         """
+        _refuse(kwargs)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -338,6 +348,7 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
         the kind that `config.problem_type` says or that their type suggests.
         """
+        _refuse(kwargs)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,

@@ -9,13 +9,20 @@ import json
 import logging
 import pathlib
 import textwrap
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer, BertConfig, BertForMaskedLM, BertModel
+from transformers import (
+    AutoTokenizer,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+    BertModel,
+)
 
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError
@@ -199,6 +206,48 @@ def test_a_whole_bert_loads_into_a_base_model_and_a_classifier() -> None:
         torch.testing.assert_close(
             found.pooler_output, wanted.pooler_output, rtol=1e-4, atol=1e-5
         )
+
+
+def test_a_fine_tuned_bert() -> None:
+    config = BertConfig(**{**SMALL.to_dict(), "num_labels": 3})
+    theirs = shake(BertForSequenceClassification(config)).eval()
+    ids = torch.randint(0, 50, (2, 7))
+    ours = load_bert_weights(
+        build("sdpa; sdpa", task="sequence-classification"), theirs
+    )
+    with torch.no_grad():
+        torch.testing.assert_close(
+            ours(ids).logits, theirs(ids).logits, rtol=1e-4, atol=1e-5
+        )
+    base = load_bert_weights(build("sdpa; sdpa", task="base"), theirs)
+    for name, tensor in base.state_dict().items():
+        assert torch.equal(tensor, ours.model.state_dict()[name])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"heads": 4}, "heads 4 in the model, 2 in BERT"),
+        (
+            {"activation": "gelu_tanh"},
+            "activation gelu_tanh in the model, gelu in BERT",
+        ),
+        ({"norm_eps": 1e-5}, "norm_eps 1e-05 in the model, 1e-12 in BERT"),
+    ],
+)
+def test_what_the_shapes_don_t_tell(
+    settings: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    theirs = BertModel(SMALL)
+    theirs.save_pretrained(tmp_path)
+    for source in (theirs, tmp_path):
+        with pytest.warns(UserWarning, match=words):
+            load_bert_weights(build("sdpa; sdpa", **settings), source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_bert_weights(build("sdpa; sdpa"), tmp_path)
+        file = tmp_path / "model.safetensors"
+        load_bert_weights(build("sdpa; sdpa", **settings), file)
 
 
 def test_weights_under_other_prefixes_and_old_names(tmp_path: Path) -> None:

@@ -96,6 +96,13 @@ def test_inputs_that_make_no_sense() -> None:
     with pytest.raises(ValueError, match="max_length = 40"):
         model(torch.zeros(1, 41, dtype=torch.long))
     assert model(torch.zeros(1, 40, dtype=torch.long)).logits.shape == (1, 40, 50)
+    for task in ("base", "masked-lm", "sequence-classification"):
+        model = build("sdpa", task=task)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="positions count the real tokens"):
+            model(IDS, position_ids=torch.arange(9)[None])
+        with pytest.raises(ValueError, match="need not have attention weights"):
+            model(IDS, output_attentions=True)
+        model(IDS, position_ids=None, output_attentions=False, use_cache=False)
     for positions in ("none", "sinusoidal"):
         longer = build("sdpa", positions=positions)
         assert longer(torch.zeros(1, 99, dtype=torch.long)).logits.isfinite().all()
