@@ -59,32 +59,34 @@ def check(
     """
     output = out(context)
     told: set[Diagnostic] = set()
-    reports = []
-    programs = []
+    checked = []
     for file in files:
-        found: list[Diagnostic]
-        program = None
-        try:
-            program = load(file)
-            found = [*program.warnings]
-            if space is not None:
-                found += _outside(program, _space(space, program))
-        except DiagnosticError as error:
-            found = [*error.diagnostics]
+        program, found = _check(file, space)
         output.diagnostics([each for each in found if each not in told])
         told.update(found)
-        programs.append(program)
-        reports.append(_report(file, program, found))
+        checked.append((file, program, found))
+    reports = [_report(*each) for each in checked]
     errors = sum(each.severity == "error" for each in told)
-    if verbose:
-        for file, program in zip(files, programs, strict=True):
-            if program is not None:
-                _show_types(file, program, output)
+    for file, program, _ in checked if verbose else []:
+        if program is not None:
+            _show_types(file, program, output)
     wrong = sum(not report["ok"] for report in reports)
     _summary(output, len(files), wrong, errors, len(told) - errors)
     output.result(not errors, files=reports, errors=errors, warnings=len(told) - errors)
     if errors:
         raise typer.Exit(1)
+
+
+def _check(file: str, space: str | None) -> tuple[Program | None, list[Diagnostic]]:
+    """A program, if it checks, and all that is to be said of it."""
+    try:
+        program = load(file)
+        found = [*program.warnings]
+        if space is not None:
+            found += _outside(program, _space(space, program))
+    except DiagnosticError as error:
+        return None, [*error.diagnostics]
+    return program, found
 
 
 def _summary(output: Output, files: int, wrong: int, errors: int, warned: int) -> None:

@@ -76,18 +76,10 @@ def compile(
     _may_write(folder, force)
 
     import torch
-    from transformers.utils import logging
 
-    logging.disable_progress_bar()
     torch.manual_seed(seed)
     compiled = api.compile(program, name, task, labels)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        _save(compiled, beside)
-        _replace(folder, beside)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    _write(compiled, folder)
     parameters = compiled.num_parameters()
     output.result(folder=str(folder), model=name, task=task, parameters=parameters)
     output.line(f"{folder}: {name} for {task}, {parameters:,} parameters")
@@ -107,6 +99,20 @@ def _may_write(folder: Path, force: bool) -> None:
     if not (folder / "config.json").is_file():
         message = f"{folder} holds no model, and --force replaces only models"
         raise UsageError("U108", message, "choose another folder, or empty this one")
+
+
+def _write(model: AzcPreTrainedModel, folder: Path) -> None:
+    """Writes the model beside the folder, then puts it there."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+    try:
+        _save(model, beside)
+        _replace(folder, beside)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _save(model: AzcPreTrainedModel, folder: Path) -> None:

@@ -9,7 +9,8 @@ With `--json`, a command writes one object to standard output, and nothing else:
     …        the fields of the command, said in its file
 
 A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
-end_line, end_column; those that don't apply are null or left out.
+end_line, end_column; those that don't apply are null or left out. Options that make no
+sense are told as text on standard error all the same, with exit code 2.
 """
 
 from __future__ import annotations
