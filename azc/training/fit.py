@@ -1,5 +1,7 @@
 """One model fitted to masked text, and measured on text held out.
 
+The loop is the Trainer of transformers, told to report nothing and to save nothing.
+
 Codes: T001 a loss that is not a number, T002 out of memory, T003 options that make no
 sense.
 """
@@ -272,7 +274,6 @@ def _trainer_class() -> Any:
             self.remove_callback(PrinterCallback)
             if on_step is not None:
                 self.add_callback(Told(self.losses, on_step))
-            self.model_accepts_loss_kwargs = False  # the mean over a batch will do
 
         def create_accelerator_and_postprocess(self) -> None:
             super().create_accelerator_and_postprocess()

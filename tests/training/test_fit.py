@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
+import os
 import pickle
+import random
+import subprocess
+import sys
+import weakref
+from dataclasses import replace
+from pathlib import Path
 from pydoc_data.topics import topics
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM, PreTrainedModel
+from accelerate.state import AcceleratorState, PartialState
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    PreTrainedModel,
+    get_scheduler,
+    logging,
+)
 
 from azc.data.corpus import Corpus
 from azc.data.mlm import IGNORED, MaskedLMData
@@ -70,13 +87,162 @@ def test_a_fit_repeats_to_the_bit_with_dropout(data: MaskedLMData) -> None:
     assert not same(weights(models[0]), weights(models[2]))
 
 
-def test_the_callers_randomness_is_left_alone(data: MaskedLMData) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [
+        OPTIONS,
+        FitOptions(steps=7, batch_size=4, clip=0, warmup=0, schedule="constant"),
+        FitOptions(
+            steps=9,
+            batch_size=5,
+            clip=0.1,
+            weight_decay=0.5,
+            schedule="cosine",
+            seed=2**40,
+        ),
+    ],
+)
+def test_a_fit_is_what_a_plain_loop_does(
+    data: MaskedLMData, options: FitOptions
+) -> None:
+    model, other = build(0), build(0).train()
+    result = fit(model, data, options, device="cpu")
+
+    matrices = [p for p in other.parameters() if p.ndim > 1]
+    rest = [p for p in other.parameters() if p.ndim == 1]
+    groups = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(
+        groups, lr=options.learning_rate, weight_decay=options.weight_decay
+    )
+    warmup = round(options.warmup * options.steps)
+    schedule = get_scheduler(options.schedule, optimizer, warmup, options.steps)
+    batches, losses = data.batches(options.batch_size, seed=options.seed), []
+    torch.manual_seed(options.seed)  # dropout
+    for _ in range(options.steps):
+        batch = next(batches)
+        ids, real = batch.input_ids, batch.attention_mask
+        loss = other(input_ids=ids, attention_mask=real, labels=batch.labels).loss
+        optimizer.zero_grad()
+        loss.backward()
+        norm = options.clip or math.inf
+        torch.nn.utils.clip_grad_norm_(other.parameters(), norm)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+
+    for one, two in zip(weights(model), weights(other), strict=True):
+        torch.testing.assert_close(one, two, rtol=0, atol=1e-6)
+    if options.steps <= 20:
+        found = [loss for _, loss in result.curve]
+        assert found == pytest.approx(losses, abs=1e-5)
+
+
+def state_of_the_process() -> dict[str, object]:
+    return {
+        "python": random.getstate(),
+        "numpy": str(np.random.get_state()),
+        "torch": torch.get_rng_state().tolist(),
+        "verbosity": logging.get_verbosity(),
+        "environment": dict(os.environ),
+        "partial": dict(PartialState._shared_state),
+        "accelerator": dict(AcceleratorState._shared_state),
+    }
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_process_is_left_as_it_was(data: MaskedLMData, fails: bool) -> None:
+    model = build(0).eval()
+    model.config.use_cache = True
+    if fails:
+        model.cls.predictions.bias.data.fill_(math.nan)
+    random.seed(123)
+    np.random.seed(123)
+    torch.manual_seed(123)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    before = state_of_the_process()
+    settings, marks = dict(vars(model.config)), set(vars(model))
+    options = FitOptions(steps=2, batch_size=4)
+    if fails:
+        with pytest.raises(TrainingFailed):
+            fit(model, data, options, device="cpu")
+    else:
+        fit(model, data, options, device="cpu")
+    assert state_of_the_process() == before
+    assert vars(model.config) == settings
+    assert set(vars(model)) == marks
+
+
+def test_a_fit_keeps_nothing_alive(data: MaskedLMData) -> None:
+    options = FitOptions(steps=2, batch_size=4)
+    fit(build(0), data, options, device="cpu")
+    gc.collect()
+    gc.disable()  # a collection comes too late where models are large
+    try:
+        model = build(0)
+        alive = weakref.ref(model)
+        fit(model, data, options, on_step=lambda step, loss: None, device="cpu")
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
+
+
+SILENT = """
+import threading
+from pydoc_data.topics import topics
+from transformers import BertConfig, BertForMaskedLM
+from azc.data.corpus import Corpus
+from azc.data.mlm import MaskedLMData
+from azc.data.tokenizer import load_tokenizer
+from azc.training.fit import FitOptions, evaluate, fit
+
+corpus = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
+data = MaskedLMData(corpus, load_tokenizer(corpus, vocab_size=300), length=16)
+config = BertConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1,
+                    num_attention_heads=1, intermediate_size=8)
+model = BertForMaskedLM(config)
+for seed in range(2):
+    fit(model, data, FitOptions(steps=2, batch_size=2, seed=seed), device="cpu")
+evaluate(model, data, blocks=3, device="cpu")
+assert threading.active_count() == 1
+"""
+
+
+def test_a_fit_prints_nothing_and_leaves_no_file(tmp_path: Path, root: Path) -> None:
+    for name in ("work", "temporary", "cache"):
+        (tmp_path / name).mkdir()
+    found = subprocess.run(
+        [sys.executable, "-W", "default", "-c", SILENT],
+        cwd=tmp_path / "work",
+        env={
+            **os.environ,
+            "PYTHONPATH": str(root),
+            "TMPDIR": str(tmp_path / "temporary"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+    assert list((tmp_path / "work").iterdir()) == []
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_a_model_is_asked_for_no_more_than_is_used(data: MaskedLMData) -> None:
     model = build(0)
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    fit(model, data, FitOptions(steps=2, batch_size=4), device="cpu")
-    assert torch.equal(torch.rand(3), expected)
+    forward = model.forward
+    seen: list[set[str]] = []
+
+    def frugal(*, labelled_only: bool = False, **inputs: Any) -> Any:
+        assert labelled_only
+        seen.append(set(inputs))
+        return forward(**inputs)
+
+    model.forward = frugal
+    result = fit(model, data, replace(OPTIONS, steps=3), device="cpu")
+    evaluate(model, data, blocks=1, device="cpu")
+    assert result.tokens == 3 * 8 * 16  # no padding in these, so no mask
+    assert seen == [{"input_ids", "labels"}] * 4
 
 
 def test_each_step_is_told(data: MaskedLMData) -> None:
