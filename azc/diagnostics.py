@@ -107,9 +107,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return matches[0] if matches else None
 
 
-_MAX_LINE = (
-    160  # characters of a source line shown; longer lines are cut around the span
-)
+_MAX_LINE = 160  # characters of a source line shown, around the span
 
 
 def _snippet(span: Span) -> list[str]:
@@ -137,11 +135,13 @@ def render(diagnostics: Sequence[Diagnostic]) -> str:
     blocks = []
     for diagnostic in diagnostics:
         lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+        gutter = ""
         if diagnostic.span is not None:
             span = diagnostic.span
-            lines.append(f" --> {span.source.name}:{span.line}:{span.column}")
+            gutter = " " * len(str(span.line))
+            lines.append(f"{gutter}--> {span.source.name}:{span.line}:{span.column}")
             lines.extend(_snippet(span))
         if diagnostic.help is not None:
-            lines.append(f" = help: {diagnostic.help}")
+            lines.append(f"{gutter} = help: {diagnostic.help}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

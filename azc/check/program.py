@@ -36,12 +36,12 @@ ConvKind = Literal["light", "dynamic", "depthwise"]
 
 @dataclass(frozen=True)
 class AttentionSpec:
-    """A well-typed attention program.
+    """A well-typed attention program; under another name it is the same.
 
     `bindings`: the type of every bound name, in order. The result is `[n, d]`.
     """
 
-    name: str
+    name: str = field(compare=False)
     params: tuple[str, ...]
     node: ast.Attention = field(compare=False, repr=False)
     body: tuple[ast.Statement, ...] = field(repr=False)

@@ -26,6 +26,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 IGNORED = -100  # the label of a position that is not asked for
 _HELD_OUT = 0.05  # of the documents, for validation and again for the test
 _MASKED = 0.15
+_REDRAWS = 100
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,13 @@ class MaskedLMData:
             while len(order) < batch_size:
                 more = torch.randperm(len(blocks), generator=generator)
                 order = torch.cat([order, more])
-            yield self._mask(blocks[order[:batch_size]], generator)
+            batch = self._mask(blocks[order[:batch_size]], generator)
+            # By chance a tiny batch may ask for nothing: the mean over it is NaN.
+            for _ in range(_REDRAWS):
+                if batch.masked:
+                    break
+                batch = self._mask(blocks[order[:batch_size]], generator)
+            yield batch
             order = order[batch_size:]
 
     def held_out(

@@ -69,5 +69,5 @@ def _slot(
             cut: tuple[Cut, ...] = ("first", "centre", "first")
             return Slot(key, split, cut[: len(split)])
         return Slot(key, shape, ("first", "centre"))
-    plain: tuple[Cut, ...] = ("first",) * len(shape)
-    return Slot(name, shape, plain)
+    first: Cut = "first"
+    return Slot(name, shape, (first,) * len(shape))

@@ -46,7 +46,7 @@ error[AZG103]: unknown operation `sofmax`
   |
 2 |     return sofmax(q @ k) @ w
   |            ^^^^^^
- = help: did you mean `softmax`?
+  = help: did you mean `softmax`?
 
 """
         in found.err
