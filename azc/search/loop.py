@@ -12,6 +12,7 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from azc.check.program import SpaceSpec
@@ -119,27 +120,24 @@ class Loop:
         options = self.options
         rng = random.Random(derived(options.seed, "warm-up"))
         supernet = Supernet()
-        self.tell(Warming(0, options.warm_up))
         with torch.random.fork_rng():
-            self._admit_start(supernet)
+            reason = _failure(lambda: self._admit_start(supernet))
+            self.tell(Warming(0, options.warm_up, reason))
             for done in range(0, options.warm_up, _PATH_STEPS):
                 steps = min(_PATH_STEPS, options.warm_up - done)
                 seed = derived(options.seed, "warm-up", done)
                 path = self._random_path(rng) if done else self.start
-                reason = None
-                try:
-                    self._train_path(supernet, path, steps, seed)
-                except OSError:
-                    raise
-                except Exception as error:  # the supernet stays as it was
-                    reason = reason_of(error)
+                train = partial(self._train_path, supernet, path, steps, seed)
+                reason = _failure(train)
                 self.tell(Warming(done + steps, options.warm_up, reason))
         supernet.save(self.folder.snapshot_file(0))
 
     def _train_path(
         self, supernet: Supernet, path: Genome, steps: int, seed: int
     ) -> None:
-        """Trains one path in the shared weights. Raises what goes wrong in it."""
+        """Trains one path in the shared weights, which stay as they are where it fails:
+        raises what goes wrong in it.
+        """
         from azc.training.fit import FitOptions, fit
 
         model, spec = build_candidate(path.text, path.model, seed)
@@ -342,6 +340,17 @@ class Loop:
             if done:
                 return done[0].candidate
         return None
+
+
+def _failure(attempt: Callable[[], None]) -> str | None:
+    """Why a program failed, None if it did not. Raises what is not its fault."""
+    try:
+        attempt()
+    except OSError:
+        raise
+    except Exception as error:
+        return reason_of(error)
+    return None
 
 
 def _chances(priorities: object) -> dict[str, float]:

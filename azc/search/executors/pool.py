@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any
 
 from azc.diagnostics import AzcError, InternalError, RunError
 from azc.search.score import Bench, Job, Outcome, Scorer
@@ -30,10 +29,21 @@ class _Fault:
     message: str
     help: str | None
 
-    def raise_(self) -> None:
+    def error(self) -> Exception:
         if self.code is None:
-            raise InternalError(self.message)
-        raise RunError(self.code, self.message, self.help)
+            return InternalError(self.message)
+        return RunError(self.code, self.message, self.help)
+
+
+_Answer = Outcome | _Fault | OSError | None
+
+
+def _outcome(answer: _Answer) -> Outcome | None:
+    if isinstance(answer, OSError):
+        raise answer
+    if isinstance(answer, _Fault):
+        raise answer.error()
+    return answer
 
 
 class PoolExecutor:
@@ -85,12 +95,12 @@ class PoolExecutor:
                 for pipe in wait(list(busy)):
                     assert isinstance(pipe, Connection)
                     worker, job = busy.pop(pipe)
-                    outcome = worker.receive()
-                    if outcome is None:
+                    answer = worker.receive()
+                    if answer is None:
                         worker.end()
                     else:
                         self._idle.append(worker)
-                    yield job, outcome
+                    yield job, _outcome(answer)
         finally:
             for worker, _ in busy.values():  # whoever asked has gone
                 worker.end()
@@ -129,19 +139,12 @@ class _Worker:
             return False
         return True
 
-    def receive(self) -> Outcome | None:
-        """The outcome of its job, None where it has died. Raises what kept it from it."""
+    def receive(self) -> _Answer:
+        """What it says of its job, None where it has died."""
         try:
-            answer = self.pipe.recv()
+            answer: _Answer = self.pipe.recv()
         except (EOFError, OSError):
             return None
-        if isinstance(answer, _Fault):
-            self.end()
-            answer.raise_()
-        if isinstance(answer, OSError):
-            self.end()
-            raise answer
-        assert isinstance(answer, Outcome)
         return answer
 
     def end(self) -> None:
@@ -178,7 +181,7 @@ def _serve(pipe: Connection, bench: Bench, threads: int, parent: int) -> None:
             job: Job = pipe.recv()
         except EOFError:
             return
-        answer: Any
+        answer: _Answer
         try:
             scorer = scorer or Scorer(bench)
             answer = scorer(job)

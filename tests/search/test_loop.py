@@ -1,0 +1,601 @@
+"""The loop of a run: what it leaves behind, and what it does when things go wrong."""
+
+from __future__ import annotations
+
+import functools
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from azc.diagnostics import RunError, UsageError
+from azc.search import loop as loop_module
+from azc.search import score as score_module
+from azc.search.events import Closed, Comparing, Event, Fitted, Opened, Scored, Warming
+from azc.search.folder import RunFolder
+from azc.search.journal import Journal, ranked
+from azc.search.options import EvolveOptions
+from azc.search.run import read_run, resume
+from azc.search.view import RunView
+from azc.supernet import supernet as supernet_module
+from tests.runs import (
+    NARROW,
+    PROGRAM,
+    log_lines,
+    result,
+    rows,
+    run_here,
+    scored,
+    tiny,
+    write_corpus,
+)
+
+
+class Killed(BaseException):
+    """Ends the loop where it stands, as a kill would: nothing catches it."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Any:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the corpus, the cache and the whole run are."""
+    folder = tmp_path_factory.mktemp("loop")
+    write_corpus(folder / "corpus.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(home: Path) -> EvolveOptions:
+    return tiny(home / "corpus.txt", evaluations=8)
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path, options: EvolveOptions) -> tuple[RunView, list[Event]]:
+    """A run that nothing interrupted, and what it told."""
+    events: list[Event] = []
+    view = run_here(options, home / "whole", home / "cache", on_event=events.append)
+    return view, events
+
+
+@pytest.fixture
+def go(home: Path, tmp_path: Path) -> Callable[..., RunView]:
+    """Makes a run in `tmp_path / "run"`."""
+
+    def run(options: EvolveOptions, text: str = PROGRAM, **more: Any) -> RunView:
+        return run_here(options, tmp_path / "run", home / "cache", text, **more)
+
+    return run
+
+
+# What a run leaves behind
+
+
+def test_a_run_is_a_folder(whole: tuple[RunView, list[Event]]) -> None:
+    view, _ = whole
+    run = RunFolder(view.folder)
+    assert view.is_over
+    assert view.spent == 8
+    assert view.rounds == ((0, True), (1, True))
+    assert {path.name for path in view.folder.iterdir()} >= {
+        *("run.json", "journal.sqlite", "candidates", "supernet"),
+        *("start.azg", "best.azg", "log.txt"),
+    }
+    for number, candidate in view.candidates.items():
+        written = run.candidate_file(number).read_text(encoding="utf-8")
+        assert written == candidate.program
+    assert len(list(run.candidates_folder.iterdir())) == len(view.candidates)
+    assert [path.name for path in run.supernet_folder.iterdir()] == ["0002.safetensors"]
+    assert view.best is not None
+    assert run.best_file.read_text(encoding="utf-8") == view.best.program
+    assert view.start is not None
+    assert run.start_file.read_text(encoding="utf-8") == view.start.program
+    assert log_lines(view.folder)[-1] == "done"
+
+
+def test_parents_are_the_best_of_the_round_before(
+    whole: tuple[RunView, list[Event]],
+) -> None:
+    view, _ = whole
+    for number, _ in view.rounds[1:]:
+        members = [e.candidate for e in view.evaluations if e.round == number]
+        again = [c for c in members if view.candidates[c].round < number]
+        before = ranked(e for e in view.evaluations if e.round == number - 1)
+        best = [e.candidate for e in before[: view.options.parents]]
+        assert again == best[: len(again)]
+        assert again
+        new = [c for c in members if view.candidates[c].round == number]
+        assert {view.candidates[c].parent for c in new} <= set(best)
+
+
+def test_the_winner_is_the_best_of_the_last_round(
+    whole: tuple[RunView, list[Event]],
+) -> None:
+    view, _ = whole
+    last = ranked(e for e in view.evaluations if e.round == 1)
+    assert view.ranking() == last
+    assert view.winner == last[0].candidate
+    assert len(last) == 4
+    assert view.lineage(last[0].candidate)[0].id == 1
+
+
+def test_events_tell_all_of_it(whole: tuple[RunView, list[Event]]) -> None:
+    view, events = whole
+    steps = [e.step for e in events if isinstance(e, Warming)]
+    assert steps == [0, 10, 20]
+    opened = [e for e in events if isinstance(e, Opened)]
+    assert [(e.round, e.size, e.spent) for e in opened] == [(0, 4, 0), (1, 4, 4)]
+    for event in opened:
+        assert sum(event.priorities.values()) == pytest.approx(1)
+    told = [(e.round, e.candidate, e.score) for e in events if isinstance(e, Scored)]
+    assert told == [(e.round, e.candidate, e.score) for e in view.evaluations]
+    assert [e.spent for e in events if isinstance(e, Scored)] == list(range(1, 9))
+    assert [e.best for e in events if isinstance(e, Closed)][-1] == view.winner
+    fitted = [e for e in events if isinstance(e, Fitted)]
+    assert [e.done for e in fitted] == list(range(1, len(fitted) + 1))
+    (comparing,) = (e for e in events if isinstance(e, Comparing))
+    assert (comparing.done, comparing.total) == (0, len(fitted))
+    assert {(e.role, e.seed) for e in fitted} == {(f.role, f.seed) for f in view.fits}
+
+
+def test_the_same_seed_gives_the_same_run(
+    whole: tuple[RunView, list[Event]],
+    go: Callable[..., RunView],
+    options: EvolveOptions,
+) -> None:
+    again = go(options)
+    assert result(again.folder) == result(whole[0].folder)
+
+
+def test_another_seed_gives_another_run(
+    whole: tuple[RunView, list[Event]], go: Callable[..., RunView], home: Path
+) -> None:
+    other = go(tiny(home / "corpus.txt", evaluations=4, seed=1))
+    for table in ("candidate", "evaluation"):
+        assert rows(other.folder, table) != rows(whole[0].folder, table)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluations": 1},
+        {"evaluations": 2},
+        {"evaluations": 3, "round_size": 2},
+        {"evaluations": 4},
+        {"evaluations": 5, "round_size": 3, "parents": 7},
+    ],
+    ids=str,
+)
+def test_the_budget_is_spent_exactly(
+    go: Callable[..., RunView], home: Path, changes: dict[str, int]
+) -> None:
+    view = go(tiny(home / "corpus.txt", warm_up=0, **changes))
+    assert view.is_over
+    assert view.spent == len(view.evaluations) == changes["evaluations"]
+    assert view.evaluations[0].candidate == 1
+    assert view.winner is not None
+    if changes["evaluations"] == 1:
+        assert view.winner == 1
+        assert view.roles == ("start",)
+        assert view.gain is None
+    assert len(view.fits) == 2 * len(view.roles)
+
+
+def test_a_space_that_is_used_up_still_spends_the_budget(
+    go: Callable[..., RunView], home: Path
+) -> None:
+    view = go(tiny(home / "corpus.txt", evaluations=7, final_seeds=()), NARROW)
+    assert view.spent == 7
+    assert set(view.candidates) == {1, 2}
+
+
+def test_no_seeds_no_comparison(go: Callable[..., RunView], home: Path) -> None:
+    view = go(tiny(home / "corpus.txt", evaluations=2, warm_up=0, final_seeds=()))
+    assert view.is_over
+    assert view.fits == ()
+    assert (view.gain, view.is_better) == (None, False)
+
+
+# Cut off and gone on with
+
+
+def cut_at(number: int) -> Callable[[Event], None]:
+    """Kills the loop when it tells its event of that number."""
+    told = iter(range(number + 1))
+
+    def on_event(_: Event) -> None:
+        if next(told) == number:
+            raise Killed
+
+    return on_event
+
+
+def test_a_run_cut_off_anywhere_ends_as_if_it_were_not(
+    whole: tuple[RunView, list[Event]],
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+) -> None:
+    """At five random moments of one run, each time further on."""
+    view, events = whole
+    run = tmp_path / "run"
+    moments = sorted(random.Random(7).sample(range(len(events)), 5))
+    with pytest.raises(Killed):
+        go(options, on_event=cut_at(moments[0]))
+    for moment in moments[1:]:
+        before = scored(run)
+        passed = len(log_lines(run))
+        with pytest.raises(Killed):
+            # A resumed run tells some things again, such as the round that is open.
+            resume(
+                run, cache=home / "cache", on_event=cut_at((moment - moments[0]) // 3)
+            )
+        assert scored(run)[: len(before)] == before or set(before) <= set(scored(run))
+        assert len(log_lines(run)) > passed
+    resume(run, cache=home / "cache")
+    assert result(run) == result(view.folder)
+
+
+@pytest.mark.parametrize(
+    ("when", "module", "name", "call"),
+    [
+        ("after", Journal, "open_round", 2),
+        ("before", supernet_module.Supernet, "save", 1),  # the warm-up's
+        ("after", supernet_module.Supernet, "save", 2),  # that of a round
+        ("after", supernet_module, "save_atomically", 4),  # a candidate's
+        ("after", Journal, "record", 8),  # the budget is spent, the round is open
+        ("before", loop_module, "write_text", 2),  # best.azg
+        ("after", Journal, "close_round", 2),
+        ("after", Journal, "record_fit", 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+def test_a_run_cut_off_at_a_write_ends_as_if_it_were_not(
+    whole: tuple[RunView, list[Event]],
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+    module: Any,
+    name: str,
+    call: int,
+) -> None:
+    original = getattr(module, name)
+    calls = iter(range(1, 1000))
+
+    @functools.wraps(original)
+    def cut(*args: Any, **more: Any) -> Any:
+        if next(calls) != call:
+            return original(*args, **more)
+        if when == "after":
+            original(*args, **more)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, name, cut)
+        with pytest.raises(Killed):
+            go(options)
+    before = scored(tmp_path / "run")
+    resume(tmp_path / "run", cache=home / "cache")
+    assert set(before) <= set(scored(tmp_path / "run"))
+    assert result(tmp_path / "run") == result(whole[0].folder)
+
+
+def test_a_run_that_is_over_is_only_read(
+    whole: tuple[RunView, list[Event]], home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(whole[0].folder, tmp_path / "run")
+    told: list[Event] = []
+    view = resume(tmp_path / "run", cache=tmp_path / "none", on_event=told.append)
+    assert told == []
+    assert view.evaluations == whole[0].evaluations
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.fixture
+def half(
+    go: Callable[..., RunView], options: EvolveOptions, tmp_path: Path
+) -> RunFolder:
+    """A run that was cut off in its second round."""
+    with pytest.raises(Killed):
+        go(options, on_event=cut_at(11))
+    run = RunFolder(tmp_path / "run")
+    assert 4 < len(scored(run.path)) < 8
+    return run
+
+
+@pytest.mark.parametrize("content", [None, b"", b"x" * 300])
+def test_a_lost_snapshot_fails_the_run_and_no_candidate(
+    half: RunFolder, home: Path, content: bytes | None
+) -> None:
+    snapshot = half.snapshot_file(1)
+    snapshot.unlink()
+    if content is not None:
+        snapshot.write_bytes(content)
+    before = rows(half.path, "evaluation")
+    with pytest.raises(RunError, match=r"0001\.safetensors") as caught:
+        resume(half.path, cache=home / "cache")
+    assert caught.value.code == "R030"
+    assert rows(half.path, "evaluation") == before
+
+
+def test_lost_weights_of_a_candidate_are_told(half: RunFolder, home: Path) -> None:
+    for path in half.supernet_folder.glob("round-0001-*"):
+        path.write_bytes(b"no weights")
+    with pytest.raises(RunError, match="can't read") as caught:
+        resume(half.path, cache=home / "cache")
+    assert caught.value.code == "R030"
+
+
+def test_a_round_under_way_has_no_winner_yet(half: RunFolder) -> None:
+    view = read_run(half.path)
+    assert not view.is_over
+    assert {e.round for e in view.ranking()} == {0}
+    assert view.best is not None
+    assert half.best_file.read_text(encoding="utf-8") == view.best.program
+
+
+def test_another_text_is_refused(half: RunFolder, home: Path, tmp_path: Path) -> None:
+    config = half.config_file.read_text(encoding="utf-8")
+    other = write_corpus(tmp_path / "other.txt", seed=1)
+    corpus = str(home / "corpus.txt")
+    half.config_file.write_text(config.replace(corpus, str(other)), encoding="utf-8")
+    with pytest.raises(RunError, match="not what the run began with") as caught:
+        resume(half.path, cache=home / "cache")
+    assert caught.value.code == "R033"
+
+
+def test_paths_mean_the_same_elsewhere(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    options = tiny("corpus.txt", evaluations=2, final_seeds=())
+    with pytest.raises(Killed):
+        run_here(options, tmp_path / "run", home / "cache", on_event=cut_at(0))
+    monkeypatch.chdir(tmp_path)
+    assert resume(Path("run"), cache=home / "cache").spent == 2
+
+
+# Candidates that fail
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Makes whatever has a convolution fail, while it is built."""
+    original = score_module.build_candidate
+
+    def build(program: str, name: str, seed: int) -> Any:
+        if "conv(" in program:
+            raise error
+        return original(program, name, seed)
+
+    monkeypatch.setattr(score_module, "build_candidate", build)
+    monkeypatch.setattr(loop_module, "build_candidate", build)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (ZeroDivisionError("a\n  b"), "ZeroDivisionError: a b"),
+        (MemoryError(), "memory ran out"),
+        (RunError("T001", "the loss is nan"), "the loss is nan"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_failure_is_recorded_and_the_search_goes_on(
+    go: Callable[..., RunView],
+    home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    reason: str,
+) -> None:
+    failing(monkeypatch, error)
+    view = go(tiny(home / "corpus.txt", evaluations=6, final_seeds=()))
+    assert view.is_over
+    assert view.spent == 6
+    with_conv = {n for n, c in view.candidates.items() if "conv(" in c.program}
+    assert with_conv
+    for evaluation in view.evaluations:
+        failed = evaluation.candidate in with_conv
+        assert evaluation.status == ("failed" if failed else "done")
+        assert evaluation.reason == (reason if failed else None)
+        assert (evaluation.score is None) == failed
+    assert view.winner not in with_conv
+    for round_ in {e.round for e in view.evaluations}:
+        again = [
+            e.candidate
+            for e in view.evaluations
+            if e.round == round_ and view.candidates[e.candidate].round < round_
+        ]
+        assert with_conv.isdisjoint(again)
+
+
+def test_a_full_disk_is_no_failure_of_a_candidate(
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        failing(patch, OSError(28, "No space left on device", "/there"))
+        with pytest.raises(RunError) as caught:
+            go(options)
+    assert caught.value.code == "R042"
+    assert caught.value.message == "/there: no space left on device"
+    assert caught.value.help == (
+        f"once that is mended, azc resume {tmp_path / 'run'} goes on"
+    )
+    assert [row for row in scored(tmp_path / "run") if row[3] == "failed"] == []
+    assert resume(tmp_path / "run", cache=home / "cache").is_over
+
+
+OVERFLOWS = (
+    PROGRAM.replace(
+        "model start {",
+        """\
+attention burst(q, k, v) {
+    w = exp(square(square(square(q @ k.T * 1000))))
+    return softmax(w - w) @ v
+}
+
+model start {""",
+    )
+    .replace("repeat 2 {\n            sdpa\n        }", "sdpa\n        burst")
+    .replace("tanh]", "tanh, exp, square, sub]")
+    .replace("1..10", "1..16")
+)
+
+
+def test_a_program_that_overflows_fails(go: Callable[..., RunView], home: Path) -> None:
+    view = go(tiny(home / "corpus.txt", evaluations=6, final_seeds=()), OVERFLOWS)
+    assert view.evaluations[0].status == "failed"
+    assert "loss is nan" in str(view.evaluations[0].reason)
+    assert view.spent == 6
+    for evaluation in view.evaluations:
+        text = view.candidates[evaluation.candidate].program
+        if "burst" not in text[text.index("layers") :]:
+            assert evaluation.status == "done"
+    lines = [line for line in log_lines(view.folder) if "a path failed" in line]
+    assert lines
+
+
+def test_where_all_fail_there_is_no_winner(
+    go: Callable[..., RunView], home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, ValueError("no"))
+    view = go(tiny(home / "corpus.txt", evaluations=5), NARROW)
+    assert view.spent == 5
+    assert view.is_over
+    assert {e.status for e in view.evaluations} == {"failed"}
+    assert (view.winner, view.best, view.fits) == (None, None, ())
+    assert not (view.folder / "best.azg").exists()
+
+
+def test_weights_that_are_no_numbers_never_reach_the_supernet(
+    go: Callable[..., RunView], home: Path
+) -> None:
+    # The first step's loss is fine, what it makes of the weights is not.
+    options = tiny(home / "corpus.txt", warm_up=1, evaluations=2, learning_rate=1e38)
+    view = go(options)
+    assert any("a path failed" in line for line in log_lines(view.folder))
+    (snapshot,) = (view.folder / "supernet").iterdir()
+    shared = supernet_module.Supernet.read(snapshot)
+    assert all(t.isfinite().all() for t in shared.tensors.values())
+
+
+# Refused before anything is written
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"data": "/nothing/there.txt"}, "D001"),
+        ({"device": "cuda:99"}, "R041"),
+        ({"device": "nonsense"}, "R041"),
+        ({"device": "meta"}, "R041"),
+        ({"tokenizer": "/nothing/there"}, "D011"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_had_is_refused_first(
+    go: Callable[..., RunView],
+    home: Path,
+    tmp_path: Path,
+    changes: dict[str, str],
+    code: str,
+) -> None:
+    with pytest.raises(RunError) as caught:
+        go(tiny(**{"data": home / "corpus.txt", **changes}))
+    assert caught.value.code == code
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "code"), [("", "D002"), ("one\n\ntwo", "D020"), ("a\n\nb\n\nc\n", None)]
+)
+def test_little_text_is_enough_or_refused(
+    go: Callable[..., RunView], tmp_path: Path, text: str, code: str | None
+) -> None:
+    data = tmp_path / "data.txt"
+    data.write_text(text, encoding="utf-8")
+    options = tiny(data, evaluations=2, final_seeds=())
+    if code is None:
+        assert go(options).spent == 2
+        return
+    with pytest.raises(RunError) as caught:
+        go(options)
+    assert caught.value.code == code
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(
+    go: Callable[..., RunView], home: Path, tmp_path: Path
+) -> None:
+    from azc.data.corpus import load_corpus
+    from azc.data.tokenizer import load_tokenizer
+
+    corpus = load_corpus(str(home / "corpus.txt"))
+    load_tokenizer(corpus, vocab_size=96).save_pretrained(tmp_path / "tokenizer")
+    options = tiny(home / "corpus.txt", tokenizer=str(tmp_path / "tokenizer"))
+    text = PROGRAM.replace("vocab = 96", "vocab = 64")
+    with pytest.raises(RunError, match=r"the tokenizer has \d+ tokens, the model 64"):
+        go(options, text)
+    assert not (tmp_path / "run").exists()
+
+
+def test_sequences_longer_than_the_model_are_refused(
+    go: Callable[..., RunView], home: Path, tmp_path: Path
+) -> None:
+    text = PROGRAM.replace("positions = none", "positions = learned")
+    with pytest.raises(UsageError, match="17 tokens are too long") as caught:
+        go(tiny(home / "corpus.txt", length=17), text)
+    assert caught.value.code == "U023"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"evaluations": 0},
+        {"evaluations": 2.0},
+        {"evaluations": True},
+        {"seed": -1},
+        {"round_size": 1},
+        {"parents": 0},
+        {"alpha": -1.0},
+        {"alpha": float("nan")},
+        {"inter_rate": 1.5},
+        {"learning_rate": 0.0},
+        {"learning_rate": float("inf")},
+        {"length": 7},
+        {"blocks": 0},
+        {"final_seeds": (1, 1)},
+        {"final_seeds": (-1,)},
+        {"data": None},
+        {"tokenizer": 3},
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError) as caught:
+        EvolveOptions(**change)
+    assert caught.value.code == "U020"
+    assert next(iter(change)) in caught.value.message
+
+
+def test_options_are_the_same_after_json() -> None:
+    options = EvolveOptions(seed=3, final_seeds=(4, 5), blocks=2, device="cpu")
+    assert EvolveOptions.from_json(options.as_json()) == options
