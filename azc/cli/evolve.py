@@ -280,6 +280,9 @@ def _show(
     """Does the work with a display of it, then reports. Raises `RunError` where every
     candidate failed.
     """
+    # Before torch is there. Its threads otherwise spin while they wait for each other:
+    # with anything else at work on the machine, a step then takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from rich.console import Console
 
     from azc.cli.progress import progress_for
