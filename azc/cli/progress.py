@@ -77,11 +77,12 @@ def _line(event: Event) -> str | None:
         case Comparing():
             return "training winner and start alone"
         case Fitted():
-            found = (
-                f"{event.reason}" if event.loss is None else f"{event.loss:.3f} nats"
-            )
-            done = f"{event.done}/{event.total}"
-            return f"  {done}  {event.role}, seed {event.seed}: {found}"
+            return f"  {event.done}/{event.total}  {_fitted(event)}"
+
+
+def _fitted(event: Fitted) -> str:
+    found = f"{event.reason}" if event.loss is None else f"{event.loss:.3f} nats"
+    return f"{event.role}, seed {event.seed}: {found}"
 
 
 def _found(event: Scored) -> str:
@@ -101,6 +102,7 @@ class LiveProgress:
         self.best: Scored | None = None
         self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
+        self.fits: tuple[Fitted, ...] = ()
         self.priorities: dict[str, float] = {}
         self.began = time.monotonic()
         self.first = 0
@@ -141,6 +143,8 @@ class LiveProgress:
                 self.best = event
         elif isinstance(event, Comparing | Fitted):
             self._stage("training winner and start alone", event.done, event.total)
+            if isinstance(event, Fitted):
+                self.fits = (*self.fits, event)
         self.live.refresh()
 
     def _stage(self, stage: str, done: int, total: int) -> None:
@@ -167,7 +171,10 @@ class LiveProgress:
             parts.append(
                 Text(best + f"candidate {self.best.candidate:04}", style="green")
             )
-        if self.recent:
+        if self.failed:
+            parts.append(Text(f"{count(self.failed, 'candidate')} failed", style="red"))
+        parts += [Text(_fitted(fit)) for fit in self.fits]
+        if self.priorities:
             parts.append(self._body())
         return Group(*parts)
 
@@ -177,15 +184,15 @@ class LiveProgress:
         if new <= 0:
             return ""
         rate = new / max(time.monotonic() - self.began, 1e-3)
-        return (
-            f"{rate * 60:.3g} a minute, {_clock((self.total - self.done) / rate)} left"
-        )
+        left = _clock((self.total - self.done) / rate)
+        return f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute, {left} left"
 
     def _body(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
         recent = Table(box=None, padding=(0, 1), header_style="dim", expand=True)
+        recent.add_column("round", justify="right", no_wrap=True)
         recent.add_column("candidate", justify="right", no_wrap=True)
         recent.add_column("nats", justify="right", no_wrap=True)
         recent.add_column("mutation", overflow="ellipsis", no_wrap=True, ratio=1)
@@ -194,7 +201,8 @@ class LiveProgress:
             if event.score is not None:
                 score = Text(f"{event.score:.3f}")
             said = event.mutation if event.score is not None else str(event.reason)
-            recent.add_row(f"{event.candidate:04}", score, Text(said))
+            number = f"{event.round + 1}"
+            recent.add_row(number, f"{event.candidate:04}", score, Text(said))
         chances = Table(box=None, padding=(0, 1), header_style="dim")
         chances.add_column("operation", no_wrap=True)
         chances.add_column("chance", justify="right", no_wrap=True)

@@ -54,7 +54,7 @@ def report(view: RunView, output: Output) -> None:
 def _best(view: RunView, output: Output) -> None:
     from rich.table import Table
 
-    table = Table(title="the best programs of the last round", title_justify="left")
+    table = Table()
     for name in ("program", "nats", "params", "FLOPs/token", "layers"):
         right = name not in ("program", "layers")
         table.add_column(name, justify="right" if right else "left")
@@ -73,6 +73,7 @@ def _best(view: RunView, output: Output) -> None:
             _layers(spec),
         )
     output.line()
+    output.line("the best programs of the last round")
     if not output.as_json:
         output.console().print(table)
     output.line(
@@ -105,10 +106,7 @@ def _alone(view: RunView, output: Output) -> None:
         return
     seeds = sorted({fit.seed for fit in view.fits})
     steps = view.options.final_steps
-    table = Table(
-        title=f"each trained alone for {steps} steps; loss on documents never used, nats",
-        title_justify="left",
-    )
+    table = Table()
     table.add_column("")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
@@ -117,6 +115,7 @@ def _alone(view: RunView, output: Output) -> None:
     for row in _rows(view):
         table.add_row(*row)
     output.line()
+    output.line(f"each trained alone for {steps} steps; loss on text never used, nats")
     if not output.as_json:
         output.console().print(table)
     output.line(_verdict(view))

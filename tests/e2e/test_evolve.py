@@ -1,0 +1,301 @@
+"""`azc evolve`, `resume` and `log` on the command line: what they say, and refuse."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner, Result
+
+from azc.cli.main import app
+from azc.cli.progress import LiveProgress
+from azc.search.events import Closed, Comparing, Event, Fitted, Opened, Scored, Warming
+from tests.runs import NARROW, PROGRAM, arguments, scored, start, tiny, write_corpus
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("evolve")
+    (folder / "tiny.azg").write_text(PROGRAM, encoding="utf-8")
+    (folder / "narrow.azg").write_text(NARROW, encoding="utf-8")
+    write_corpus(folder / "corpus.txt")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def words(home: Path) -> list[str | Path]:
+    """`evolve` with everything but the folder of the run."""
+    options = tiny(home / "corpus.txt", evaluations=6, round_size=3)
+    return ["evolve", home / "tiny.azg", *arguments(options)]
+
+
+@pytest.fixture(scope="module")
+def told(home: Path, words: list[str | Path]) -> tuple[str, str]:
+    """What a run in a process of its own says, with an empty cache and no terminal."""
+    process = start(*words, "-o", home / "run", cache=home / "new" / "cache")
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return output, errors
+
+
+def here(*words: str | Path, home: Path) -> Result:
+    """`azc` in this process."""
+    environment = {"AZC_CACHE": str(home / "cache"), "COLUMNS": "200"}
+    return CliRunner().invoke(app, [*map(str, words)], env=environment)
+
+
+def answer_of(result: Result) -> dict[str, Any]:
+    answer = json.loads(result.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+# What is said
+
+_LINES = r"""
+warm-up \d+/20 steps
+round \d: 3 candidates
+  \d/6  \d{4}  \d\.\d{3}  .+
+round \d is over: best \d{4}, \d\.\d{3} nats
+training winner and start alone
+  \d/\d  (start|winner), seed [12]: \d\.\d{3} nats
+""".strip("\n").split("\n")
+
+
+def test_nobody_else_says_anything(told: tuple[str, str]) -> None:
+    """No warnings, no progress bars of others, no escape codes."""
+    output, errors = told
+    for line in errors.splitlines():
+        assert any(re.fullmatch(known, line) for known in _LINES), line
+    assert len(errors.splitlines()) >= 2 + 2 * 5 + 1 + 2
+    assert "\x1b" not in output + errors
+    assert "\r" not in output + errors
+
+
+def test_the_report_has_it_all(told: tuple[str, str], home: Path) -> None:
+    output, _ = told
+    lines = output.splitlines()
+    assert lines[1] == f"6 evaluations in 2 rounds; run in {home / 'run'}"
+    assert "the best programs of the last round" in output
+    assert len(re.findall(r"│ \d{4}\.azg", output)) == 3
+    assert "each trained alone for 3 steps" in output
+    assert re.search(r"│ start +│ +\d\.\d{3} ", output)
+    assert lines[-1].startswith("the winner ")
+    assert all(len(line) <= 200 for line in lines)
+
+
+def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
+    result = here("resume", home / "run", "--json", home=home)
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    answer = answer_of(result)
+    assert list(answer) == [
+        *("azc", "command", "ok", "folder", "space", "model", "evaluations", "rounds"),
+        *("start", "winner", "ranking", "comparison"),
+    ]
+    assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
+    assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)
+    assert answer["evaluations"] == {"spent": 6, "budget": 6, "failed": 0}
+    for role in ("start", "winner"):
+        assert list(answer[role]) == ["id", "program", "parameters", "flops_per_token"]
+        assert answer[role]["parameters"] > 1000
+        assert answer[role]["flops_per_token"] > 1000
+    best = (home / "run" / "best.azg").read_text(encoding="utf-8")
+    assert answer["winner"]["program"] == best
+    scores = [row["score"] for row in answer["ranking"]]
+    assert scores == sorted(scores)
+    assert answer["ranking"][0]["id"] == answer["winner"]["id"]
+    comparison = answer["comparison"]
+    assert list(comparison) == ["steps", "seeds", "losses", "gain", "better"]
+    assert (comparison["steps"], comparison["seeds"]) == (3, [1, 2])
+    assert len(comparison["losses"]["start"]) == 2
+
+
+def test_evolve_as_json(words: list[str | Path], home: Path, tmp_path: Path) -> None:
+    result = here(
+        *words, "--evaluations", "2", "--json", "-o", tmp_path / "run", home=home
+    )
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    answer = answer_of(result)
+    assert answer["command"] == "evolve"
+    assert answer["evaluations"]["spent"] == 2
+
+
+def test_the_log_is_the_line_of_the_best(told: tuple[str, str], home: Path) -> None:
+    result = here("log", home / "run", "--json", home=home)
+    answer = answer_of(result)
+    assert list(answer) == ["azc", "command", "ok", "folder", "over", "steps"]
+    assert answer["over"] is True
+    steps = answer["steps"]
+    assert steps[0]["id"] == 1
+    for old, new in pairwise(steps):
+        assert new["parent"] == old["id"]
+        assert f"+++ candidates/{new['id']:04}.azg" in new["diff"]
+    for step in steps:
+        assert list(step) == ["id", "parent", "round", "mutation", "scores", "diff"]
+        assert step["round"] >= 1
+        for score in step["scores"]:
+            assert list(score) == ["round", "status", "score", "reason"]
+    said = here("log", home / "run", home=home).stdout
+    for step in steps:
+        assert f"{step['id']:04}  {step['mutation']}" in said
+        assert step["diff"] in said
+
+
+def test_the_log_of_all(told: tuple[str, str], home: Path) -> None:
+    answer = answer_of(here("log", home / "run", "--all", "--json", home=home))
+    numbers = [candidate["id"] for candidate in answer["candidates"]]
+    assert numbers == list(range(1, len(numbers) + 1))
+    scores = [s for c in answer["candidates"] for s in c["scores"]]
+    assert len(scores) == 6
+    assert {s["round"] for s in scores} == {1, 2}
+
+
+# What fails
+
+
+def test_where_every_candidate_fails_so_does_the_run(
+    words: list[str | Path], home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    # Weights this large are infinite after one step.
+    changes = ["--learning-rate", "1e38", "--evaluations", "3"]
+    result = here(*words, *changes, "--json", "-o", run, home=home)
+    assert result.exit_code == 1
+    error = answer_of(result)["error"]
+    assert error["code"] == "R039"
+    assert error["message"].startswith("every evaluation of 3 failed: the loss ")
+    assert error["help"] == f"azc log --all {run} shows the candidates"
+    assert len(scored(run)) == 3
+    log = here("log", "--all", run, home=home)
+    assert log.exit_code == 0
+    assert log.stdout.count("failed: the loss ") == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code"),
+    [
+        (["--data", "/nothing/there.txt"], 1, "D001"),
+        (["--data", "EMPTY"], 1, "D002"),
+        (["--tokenizer", "/nothing/there"], 1, "D011"),
+        (["--device", "cuda:77"], 1, "R041"),
+        (["--learning-rate", "0"], 2, "U020"),
+        (["--space", "nothing"], 2, "U101"),
+        (["--final-seeds", "0", "--output", "FILE"], 2, "U021"),
+        (["--output", "FILE/below"], 1, "R042"),
+        (["--output", "/proc/nothing"], 1, "R042"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else str(value),
+)
+def test_faults_have_a_code_and_write_nothing(
+    words: list[str | Path],
+    home: Path,
+    tmp_path: Path,
+    changes: list[str],
+    status: int,
+    code: str,
+) -> None:
+    (tmp_path / "empty.txt").touch()
+    places = {
+        "EMPTY": "empty.txt",
+        "FILE": "empty.txt",
+        "FILE/below": "empty.txt/below",
+    }
+    changes = [str(tmp_path / places[w]) if w in places else w for w in changes]
+    result = here(*words, "-o", tmp_path / "run", *changes, "--json", home=home)
+    assert (result.exit_code, answer_of(result)["error"]["code"]) == (status, code)
+    assert result.stderr == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+
+
+@pytest.mark.parametrize("command", ["resume", "log"])
+def test_what_is_no_run_is_refused(home: Path, tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    for name, said in [
+        ("file", "is not the folder of a run"),
+        ("empty", "is not the folder of a run"),
+        ("nothing", "there is no folder"),
+    ]:
+        result = here(command, tmp_path / name, home=home)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert result.stderr.startswith("error[R035]: ")
+        assert said in result.stderr
+    assert not list((tmp_path / "empty").iterdir())
+
+
+def test_a_folder_that_is_taken_is_refused(
+    told: tuple[str, str], words: list[str | Path], home: Path
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
+    result = here(*words, "-o", home / "run", home=home)
+    assert result.exit_code == 2
+    assert f"azc resume {home / 'run'} goes on with the run in it" in result.stderr
+    after = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
+    assert after == before
+
+
+# The live display
+
+_EVENTS: list[Event] = [
+    Warming(0, 400),
+    Warming(200, 400),
+    Opened(0, 4, 0, 8, {"softmax": 0.5, "add": 0.25, "conv 3": 0.25}),
+    Scored(0, 1, None, "the start", 5.4321, None, 0.1, 1, 8),
+    Scored(0, 2, 1, "a change " * 30, 4.321, None, 0.1, 2, 8),
+    Scored(0, 3, 1, "another", None, "the loss is nan", 0.1, 3, 8),
+    Closed(0, 2, 4.321),
+    Comparing(0, 4),
+    Fitted("winner", 1, 4.0, None, 1, 4),
+]
+
+
+@pytest.mark.parametrize("width", [30, 80, 120])
+def test_the_display_fits_the_terminal(width: int) -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=width, height=30)
+    seen = []
+    with LiveProgress(console) as progress:
+        for event in _EVENTS:
+            progress(event)
+            drawn = Console(file=io.StringIO(), width=width, height=30, record=True)
+            drawn.print(progress._draw())
+            seen.append(drawn.export_text())
+    assert all(len(line) <= width for text in seen for line in text.splitlines())
+    if width < 80:
+        return
+    assert "warming the shared weights" in seen[0]
+    assert "left" not in seen[0]  # nothing is known yet
+    assert "200/400" in seen[1]
+    assert "left" in seen[1]
+    assert "softmax" in seen[2]
+    assert "50.0%" in seen[2]
+    assert "best of round 1: 5.432 nats, candidate 0001" in seen[3]
+    assert "best of round 1: 4.321 nats, candidate 0002" in seen[5]
+    assert "the loss is nan" in seen[5]
+    assert "1 candidate failed" in seen[5]
+    assert "training winner and start alone" in seen[7]
+    assert "1/4" in seen[8]
+    assert "winner, seed 1: 4.000 nats" in seen[8]
+
+
+def test_without_a_terminal_nothing_is_drawn(told: tuple[str, str]) -> None:
+    assert "best of round" not in "".join(told)
