@@ -89,12 +89,15 @@ def test_the_installed_command_checks_compiles_and_evolves(
     assert (tmp_path / "model" / "model.safetensors").is_file()
 
     text = "\n\n".join(
-        f"Document {i} tells of attention, of {i} heads and of kernels." for i in range(60)
+        f"Document {i} tells of attention, of {i} heads and of kernels."
+        for i in range(60)
     )
     (tmp_path / "text.txt").write_text(text)
     small = "--evaluations 4 --round 4 --warm-up 4 --steps 2 --length 16 --batch 4"
     last = "--final-steps 2 --final-seeds 2 --data text.txt -o run --json"
-    out = _run([str(azc), "evolve", "tiny.azg", *small.split(), *last.split()], tmp_path)
+    out = _run(
+        [str(azc), "evolve", "tiny.azg", *small.split(), *last.split()], tmp_path
+    )
     result = json.loads(out)
     assert result["evaluations"] == {"spent": 4, "budget": 4, "failed": 0}
     assert len(result["comparison"]["losses"]["start"]) == 2
