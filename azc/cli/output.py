@@ -194,6 +194,9 @@ def _answered(output: Output) -> Iterator[None]:
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         output.note("interrupted")
+        # CPython notes an interrupt that leaves the exec of a text (a dataclass in the
+        # making, say), and would end by the signal though it was caught; this resets it.
+        exec("")
         raise typer.Exit(130) from None
     except (typer.Exit, typer.Abort):
         raise

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -87,7 +87,13 @@ def test_interrupted(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(3)  # it waits for its input
+    # Until it waits for its input: a read (system call 0) of file 0.
+    system_call = Path(f"/proc/{process.pid}/syscall")
+    if platform.machine() != "x86_64" or not system_call.exists():
+        process.kill()
+        pytest.skip("can't see what a process waits for here")
+    while not system_call.read_text().startswith("0 0x0 "):
+        assert process.poll() is None
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -228,3 +234,23 @@ def test_without_a_command_comes_the_help(azc: Azc) -> None:
     assert "Attention programs: written, checked, compiled and evolved." in (
         found.out + found.err
     )
+
+
+def test_interrupted_while_a_text_is_executed() -> None:
+    """As where a class is being made: CPython would end by the signal all the same."""
+    program = """
+import typer
+from azc.cli.output import Command
+
+app = typer.Typer()
+
+@app.command(cls=Command)
+def command() -> None:
+    exec("raise KeyboardInterrupt")
+
+app()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
