@@ -125,6 +125,9 @@ def compile_attention(
     """
     from azc.lower.attention import compile_graph
 
+    for size in (heads, head_dim):
+        if size is not None and size < 1:
+            raise UsageError("U012", f"heads and head_dim are at least 1, not {size}")
     _, spec = choose_attention(_program(program), name)
     return compile_graph(program_graph(spec), heads, head_dim)
 
@@ -156,6 +159,8 @@ def compile(
     """
     from azc.model import build_model
 
+    if num_labels < 1:
+        raise UsageError("U012", f"num_labels is at least 1, not {num_labels}")
     checked = _program(program)
     found, _ = choose_model(checked, name)
     return build_model(checked, found, task, num_labels)

@@ -34,7 +34,7 @@ def names() -> st.SearchStrategy[str]:
 @cache
 def numbers() -> st.SearchStrategy[ast.Number]:
     """Numbers in every form they may be written in."""
-    odd = ["1.", ".5", "0.5", "1e-5", "2.5E+3", "1_000", "007", "1_", "30522"]
+    odd = ["1.", ".5", "0.5", "1e-5", "2.5E+3", "1_000", "007", "1_0e1_0", "30522"]
     return (st.sampled_from(odd) | st.integers(0, 10**9).map(str)).map(ast.Number)
 
 

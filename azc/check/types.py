@@ -23,7 +23,7 @@ MAX_NUMBER = 2.0**128 - 2.0**104  # the largest float32
 # Compiled programs take these arguments, and are Python functions.
 RESERVED = frozenset(
     "mask head heads weights self torch operator math inf nan device slice getattr"
-    " azc".split()
+    " azc __debug__".split()
 ) | frozenset(keyword.kwlist)
 
 

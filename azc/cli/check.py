@@ -52,8 +52,8 @@ def check(
 ) -> None:
     """Check programs: names, types, models and search spaces.
 
-    Everything that is wrong is told at once, each with the line it is in and, where
-    there is a likely one, a mend. The exit code is 1 if there is an error.
+    Everything that is wrong is told at once, the syntax first, each with the line it is
+    in and, where there is a likely one, a mend. The exit code is 1 if there is an error.
 
     Example: azc check -v examples/01_attention.azg
     """

@@ -53,7 +53,10 @@ def compile(
         ),
     ] = 2,
     seed: Annotated[
-        int, typer.Option("--seed", metavar="N", help="Seed of the fresh weights.")
+        int,
+        typer.Option(
+            "--seed", metavar="S", min=0, max=2**63 - 1, help="Of the fresh weights."
+        ),
     ] = 0,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a model that is there already.")

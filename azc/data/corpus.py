@@ -66,6 +66,8 @@ def load_corpus(spec: str, *, cache: Path | None = None) -> Corpus:
             )
         if path.suffix.lower() in TABLE_SUFFIXES:
             return _corpus(spec, hub.load_table(path))
+        if not path.is_file():
+            raise RunError("D003", f"{spec} is no file and no folder")
         return _corpus(spec, _split(_read(path)))
     except OSError as error:
         raise RunError("D003", f"{spec} cannot be read: {error.strerror}") from error

@@ -120,7 +120,9 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
     """With paths that mean the same in every working directory."""
 
     def settled(name: str) -> str:
-        return str(Path(name).resolve()) if Path(name).exists() else name
+        # An empty name is no name: a path it would be this folder's.
+        exists = name.strip() and Path(name).exists()
+        return str(Path(name).resolve()) if exists else name
 
     data, tokenizer = options.data, options.tokenizer
     if data.startswith("hf:"):

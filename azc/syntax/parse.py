@@ -183,7 +183,8 @@ def _parse(parser: _Parser, source: Source) -> ast.File:
         except TooDeep as error:
             span = source.span(error.start, error.end)
             message = f"nested more than {MAX_DEPTH} levels deep"
-            help_ = "bind the inner part to a name first"
+            brace = source.text[error.start] == "{"
+            help_ = None if brace else "bind the inner part to a name first"
             errors.append(Diagnostic("AZG502", message, span, help_))
             break
         except UnexpectedInput as error:
@@ -219,7 +220,9 @@ def read_source(path: Path, name: str | None = None) -> Source:
     """
     shown = name or str(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            # No more than can be a program: a device may have no end.
+            data = file.read(4 * MAX_TEXT + 4)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"can't read {shown}: {reason}"
@@ -227,6 +230,9 @@ def read_source(path: Path, name: str | None = None) -> Source:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if len(data) > 4 * MAX_TEXT:
+            text = data.decode("utf-8-sig", errors="ignore")
+            return Source(shown, text)  # too long, which `parse` tells
         message = f"{shown} is not UTF-8 text (byte {error.start})"
         raise DiagnosticError([Diagnostic("AZG004", message, None)]) from error
     return Source(shown, text)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from azc.diagnostics import RunError, UsageError
+from azc import api
+from azc.diagnostics import AzcError, RunError, UsageError
 from azc.search import loop as loop_module
 from azc.search import score as score_module
 from azc.search.options import EvolveOptions
@@ -288,3 +289,15 @@ def test_options_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
 def test_options_are_the_same_after_json() -> None:
     options = EvolveOptions(seed=3, final_seeds=(4, 5), blocks=2, device="cpu")
     assert EvolveOptions.from_json(options.as_json()) == options
+
+
+@pytest.mark.parametrize("data", ["", " ", "hf:"])
+def test_data_without_a_name_is_not_the_working_folder(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stray.txt").write_text("not asked for\n\n" * 50)
+    monkeypatch.chdir(tmp_path)
+    program = api.load("std.spaces")
+    with pytest.raises(AzcError):
+        api.evolve(program, "trial", out=tmp_path / "run", cache=tmp_path, data=data)
+    assert not (tmp_path / "run").exists()

@@ -279,3 +279,15 @@ def test_reading_a_file(tmp_path: Path) -> None:
 def test_names() -> None:
     assert all(map(is_name, ["q", "_", "a1", "gelu_tanh", "kernel"]))
     assert not any(map(is_name, ["", "1a", "A", "é", "a-b", "return", "ª", "a b"]))
+
+
+@pytest.mark.parametrize("text", ["1_000", "1e1_0", ".5_0", "0.25", "5.", "12"])
+def test_numbers_are_pythons(text: str) -> None:
+    file = parse(Source("n", f"model m {{\n    x = {text}\n}}\n"))
+    assert file.declarations[0].items[0].value.value == float(text)
+
+
+@pytest.mark.parametrize("text", ["1_", "1__0", "1_.5", "0x10"])
+def test_what_is_no_number_in_python_is_none_here(text: str) -> None:
+    with pytest.raises(DiagnosticError):
+        parse(Source("n", f"model m {{\n    x = {text}\n}}\n"))
