@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["IGNORED", "Batch", "MaskedLMData", "Split", "split_documents"]
 
 Split = Literal["train", "validation", "test"]
-SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 IGNORED = -100  # the label of a position that is not asked for
 _HELD_OUT = 0.05  # of the documents, for validation and again for the test
 _MASKED = 0.15
@@ -80,8 +79,7 @@ def split_documents(
 class MaskedLMData:
     """A corpus as blocks of `length` tokens, masked for training and for measuring.
 
-    Each block is `[CLS] … [SEP]`; documents follow one another with a `[SEP]` between,
-    Each block is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between,
+    Each block is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between.
     The masks of validation and test depend on the seed alone.
     """
 

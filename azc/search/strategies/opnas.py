@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 
 from azc.check.program import SpaceSpec
-from azc.search.genome import Genome
+from azc.search.genome import Genome, space_features
 from azc.search.mutate import Rates, mutate
 from azc.search.priorities import Priorities
 from azc.search.strategies.base import Ask, Child, Scored
@@ -40,7 +40,7 @@ class OpNas:
         # The start is the first candidate of every run.
         self.parents: list[tuple[int, Genome]] = [(1, start)]
         self.known = {start.key}
-        self.priorities = Priorities.start(_features(space), alpha)
+        self.priorities = Priorities.start(space_features(space), alpha)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes the parents from a round, and what its programs say of operations."""
@@ -82,8 +82,3 @@ class OpNas:
             if made is not None and made.genome.key not in seen:
                 return Child(number, made)
         return None
-
-
-def _features(space: SpaceSpec) -> list[str]:
-    ops = sorted(space.ops or ())
-    return [*ops, *(f"conv {kernel}" for kernel in space.kernels)]
