@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.check.choose import choose_attention, choose_model
-from azc.check.program import AttentionSpec, ModelSpec, Program
+from azc.check.program import ModelSpec, Program
 from azc.check.resolve import check_file, check_source
+from azc.compare.models import ModelDiff, compare_models
+from azc.compare.summary import ModelSummary, summarise
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 from azc.ir.build import build_graph
-from azc.ir.compare import ModelDiff, compare_models
-from azc.ir.graph import Graph
 from azc.ir.run import Interpreter
-from azc.ir.summary import ModelSummary, summarise
-from azc.passes.pipeline import optimise
+from azc.passes.pipeline import program_graph
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax.format import format_text
@@ -101,11 +100,6 @@ def _program(program: ProgramLike) -> Program:
 
 
 # Attention programs
-
-
-def program_graph(program: AttentionSpec) -> Graph:
-    """The graph that is compiled: built, and after all passes."""
-    return optimise(build_graph(program))
 
 
 def compile_attention(
@@ -201,7 +195,7 @@ def summary(
 ) -> ModelSummary:
     """The layers of a model, its parameters and its floating point operations."""
     _, model = choose_model(_program(program), name)
-    return summarise(model, tokens or default_tokens(model), program_graph)
+    return summarise(model, tokens or default_tokens(model))
 
 
 def diff(
@@ -215,7 +209,7 @@ def diff(
     _, before = choose_model(_program(old), old_name)
     _, after = choose_model(_program(new), new_name)
     tokens = tokens or default_tokens(before, after)
-    return compare_models(before, after, tokens, program_graph)
+    return compare_models(before, after, tokens)
 
 
 # Evolution

@@ -24,8 +24,8 @@ from azc.check.program import AttentionSpec, Program
 from azc.cli.diff_text import print_model, print_program
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, fields, flag_json, out
-from azc.diagnostics import UsageError
-from azc.ir.compare import (
+from azc.compare.match import ProgramDiff
+from azc.compare.models import (
     Amount,
     Change,
     LayerDiff,
@@ -33,7 +33,7 @@ from azc.ir.compare import (
     compare_models,
     compare_programs,
 )
-from azc.ir.match import ProgramDiff
+from azc.diagnostics import UsageError
 from azc.syntax import ast
 from azc.syntax.diff import text_diff
 from azc.syntax.format import format_file
@@ -152,9 +152,7 @@ def _models(
     quiet: bool,
 ) -> None:
     specs = old.program.models[old.name], new.program.models[new.name]
-    found = compare_models(
-        *specs, tokens or api.default_tokens(*specs), api.program_graph
-    )
+    found = compare_models(*specs, tokens or api.default_tokens(*specs))
     output.result(**answer, **_model_json(found))
     if not quiet and not output.as_json:
         print_model(found, old.label, new.label, output.console())
@@ -163,7 +161,7 @@ def _models(
 def _programs(
     old: _Side, new: _Side, answer: dict[str, Any], output: Output, quiet: bool
 ) -> None:
-    found = compare_programs(old.attention, new.attention, api.program_graph)
+    found = compare_programs(old.attention, new.attention)
     output.result(**answer, same=found.same, program=_program_json(found))
     if not quiet and not output.as_json:
         print_program(found, old.label, new.label, output.console())

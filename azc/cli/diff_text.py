@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from azc.cli.numbers import change, ranges, setting
-from azc.ir.compare import Amount, Change, LayerDiff, ModelDiff
-from azc.ir.match import ProgramDiff
+from azc.compare.match import ProgramDiff
+from azc.compare.models import Amount, Change, LayerDiff, ModelDiff
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -11,7 +11,7 @@ from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.cli.numbers import amount
 from azc.cli.output import Output, count
-from azc.ir.summary import mixing_text, summarise
+from azc.compare.summary import mixing_text, summarise
 from azc.search.view import RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff

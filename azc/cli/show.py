@@ -27,9 +27,9 @@ from azc.check.types import count_operations
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, count, fields, flag_json, out
 from azc.cli.show_text import print_file, print_model
+from azc.compare.expression import express
+from azc.compare.summary import ModelSummary, summarise
 from azc.diagnostics import UsageError
-from azc.ir.expression import express
-from azc.ir.summary import ModelSummary, summarise
 from azc.ir.text import format_graph
 
 __all__ = ["show"]
@@ -119,7 +119,7 @@ def _show_model(
     output: Output,
 ) -> None:
     name, model = choose_model(program, name)
-    summary = summarise(model, tokens or api.default_tokens(model), api.program_graph)
+    summary = summarise(model, tokens or api.default_tokens(model))
     extra: dict[str, Any] = {}
     if ir:
         used = [x.mixing for x in model.layers if isinstance(x.mixing, AttentionUse)]
@@ -222,7 +222,7 @@ def _show_file(
     file: str, program: Program, tokens: int | None, detail: bool, output: Output
 ) -> None:
     models = [
-        (name, summarise(spec, tokens or api.default_tokens(spec), api.program_graph))
+        (name, summarise(spec, tokens or api.default_tokens(spec)))
         for name, spec in program.models.items()
         if name in program.declared
     ]

@@ -9,8 +9,8 @@ from azc import api
 from azc.check.program import AttentionSpec, AttentionUse, ModelSpec
 from azc.cli.numbers import amount, setting
 from azc.cli.output import count
-from azc.ir.expression import express
-from azc.ir.summary import LayerSummary, ModelSummary
+from azc.compare.expression import express
+from azc.compare.summary import LayerSummary, ModelSummary
 
 if TYPE_CHECKING:
     from rich.console import Console

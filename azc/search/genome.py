@@ -20,9 +20,8 @@ from azc.check.program import (
 )
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
-from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
-from azc.passes.pipeline import optimise
+from azc.passes.pipeline import program_graph
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.format import format_file
@@ -139,7 +138,7 @@ def program_key(program: AttentionSpec) -> str:
     are the same class of functions. Names, statements, the order of the operands of a
     sum, and what the passes of the compiler take out play no part either.
     """
-    graph = optimise(build_graph(program))
+    graph = program_graph(program)
     twins = _twins(graph)
     return min(_graph_key(graph, twins, named) for named in _namings(graph, twins))
 

@@ -13,9 +13,9 @@ from azc.check.params import head_parameters, layer_parameters, model_parameters
 from azc.check.program import AttentionUse, ModelSpec, Program
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
+from azc.compare.cost import model_flops
 from azc.diagnostics import Diagnostic, DiagnosticError, render
 from azc.ir.build import build_graph
-from azc.ir.cost import model_flops
 from azc.shapes import N, Shape
 from azc.source import Source
 from azc.syntax import ast

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 
 from azc.check.resolve import check_source
+from azc.compare.cost import layer_flops, model_flops
+from azc.compare.models import compare_models
+from azc.compare.summary import summarise
 from azc.ir.build import build_graph
-from azc.ir.cost import graph_flops, layer_flops, model_flops
+from azc.ir.cost import graph_flops
 from azc.passes.pipeline import optimise
 from azc.source import Source
 from tests.programs import programs
@@ -33,6 +36,21 @@ def test_programs(n: int, d: int) -> None:
     assert flops("q @ (k.T @ v)", n, d) == 4 * n * d * d
     assert flops("conv(q, kernel = 9)", n, d) == 18 * n * d
     assert flops("window(q @ k.T, radius = 2) @ v", n, d) == 2 * product
+
+
+def test_costs_are_those_of_what_is_compiled() -> None:
+    plain = "softmax(scale(q @ k.T)) @ v"
+    twice = "softmax(scale((-(-q)) @ k.T.T.T)) @ (-(-v))"
+    models = []
+    for body in (plain, twice):
+        text = f"attention a(q, k, v) {{ return {body} }}\nmodel m {{ layers {{ a }} }}"
+        models.append(check_source(Source("test.azg", text)).models["m"])
+    one, two = (summarise(model, 128) for model in models)
+    assert one.flops == two.flops
+    assert one.layers[0].expression == two.layers[0].expression
+    difference = compare_models(*models, 128)
+    assert difference.flops.change == 0
+    assert all(layer.status == "same" for layer in difference.layers)
 
 
 def test_equal_parts_count_once() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-from azc.ir.expression import Expression, express, number_text
+from azc.compare.expression import Expression, express, number_text
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 
 __all__ = ["AttributeChange", "Interner", "ProgramDiff", "match_graphs", "operations"]

@@ -14,10 +14,10 @@ from azc.check.program import (
     LayerSpec,
     ModelSpec,
 )
-from azc.ir.build import build_graph
+from azc.compare.match import Interner, ProgramDiff, match_graphs, operations
+from azc.compare.summary import ModelSummary, mixing_text, summarise
 from azc.ir.graph import Graph
-from azc.ir.match import Interner, ProgramDiff, match_graphs, operations
-from azc.ir.summary import ModelSummary, mixing_text, summarise
+from azc.passes.pipeline import program_graph
 
 __all__ = [
     "Amount",
@@ -28,7 +28,6 @@ __all__ = [
     "compare_programs",
 ]
 
-Build = Callable[[AttentionSpec], Graph]
 _Number = TypeVar("_Number", int, float)
 
 
@@ -100,22 +99,18 @@ class ModelDiff:
         return Amount(self.old.flops, self.new.flops)
 
 
-def compare_programs(
-    old: AttentionSpec, new: AttentionSpec, build: Build = build_graph
-) -> ProgramDiff:
-    """What changed from one attention program to another; `build` makes the graphs."""
-    return match_graphs(build(old), build(new))
+def compare_programs(old: AttentionSpec, new: AttentionSpec) -> ProgramDiff:
+    """What changed from one attention program to another, as they are compiled."""
+    return match_graphs(program_graph(old), program_graph(new))
 
 
-def compare_models(
-    old: ModelSpec, new: ModelSpec, tokens: int, build: Build = build_graph
-) -> ModelDiff:
+def compare_models(old: ModelSpec, new: ModelSpec, tokens: int) -> ModelDiff:
     """What changed from one model to another, and in the costs for `tokens` tokens.
 
     Layers are lined up so that as little as possible is added, removed and changed.
     """
-    before, after = summarise(old, tokens, build), summarise(new, tokens, build)
-    compare = _Layers(old, new, build)
+    before, after = summarise(old, tokens), summarise(new, tokens)
+    compare = _Layers(old, new)
     layers = tuple(
         _layer_diff(compare, before, after, i, j)
         for i, j in _line_up(len(old.layers), len(new.layers), compare.cost)
@@ -171,8 +166,8 @@ class _Layers:
 
     ALONE = 20  # what it costs to add or remove a layer
 
-    def __init__(self, old: ModelSpec, new: ModelSpec, build: Build) -> None:
-        self.old, self.new, self.build = old, new, build
+    def __init__(self, old: ModelSpec, new: ModelSpec) -> None:
+        self.old, self.new = old, new
         self.intern = Interner()
         self.graphs: dict[int, tuple[Graph, tuple[object, ...]]] = {}
         self.costs: dict[tuple[int, int], int] = {}
@@ -180,7 +175,7 @@ class _Layers:
     def graph(self, program: AttentionSpec) -> tuple[Graph, tuple[object, ...]]:
         """The graph of a program, and what it has in common with equal ones."""
         if id(program) not in self.graphs:
-            graph = self.build(program)
+            graph = program_graph(program)
             self.graphs[id(program)] = graph, self.intern.key(graph)
         return self.graphs[id(program)]
 

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 
 from azc.check.resolve import check_source
+from azc.compare.expression import express, number_text
+from azc.compare.match import Interner
 from azc.ir.build import build_graph
-from azc.ir.expression import express, number_text
 from azc.ir.graph import Graph
-from azc.ir.match import Interner
 from azc.passes.pipeline import optimise
 from azc.source import Source
 from tests.programs import programs

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from azc.check.params import (
@@ -12,20 +11,16 @@ from azc.check.params import (
     model_parameters,
 )
 from azc.check.program import (
-    AttentionSpec,
     AttentionUse,
     ConvUse,
     LayerSpec,
     ModelSpec,
 )
-from azc.ir.build import build_graph
-from azc.ir.cost import layer_flops
-from azc.ir.expression import Expression, express
-from azc.ir.graph import Graph
+from azc.compare.cost import layer_flops
+from azc.compare.expression import Expression, express
+from azc.passes.pipeline import program_graph
 
 __all__ = ["LayerSummary", "ModelSummary", "mixing_text", "summarise"]
-
-Build = Callable[[AttentionSpec], Graph]
 
 
 @dataclass(frozen=True)
@@ -67,15 +62,13 @@ def mixing_text(layer: LayerSpec) -> str:
     return f"conv(kernel = {mixing.kernel}{kind})"
 
 
-def summarise(
-    model: ModelSpec, tokens: int, build: Build = build_graph
-) -> ModelSummary:
-    """The layers of a model and their costs; `build` makes the graphs shown."""
+def summarise(model: ModelSpec, tokens: int) -> ModelSummary:
+    """The layers of a model and their costs, as they are compiled."""
     done: dict[int, LayerSummary] = {}
     layers = []
     for layer in model.layers:
         if id(layer) not in done:
-            done[id(layer)] = _layer(model, layer, tokens, build)
+            done[id(layer)] = _layer(model, layer, tokens)
         layers.append(done[id(layer)])
     total = model_parameters(model)
     embeddings = embedding_parameters(model)
@@ -91,12 +84,10 @@ def summarise(
     )
 
 
-def _layer(
-    model: ModelSpec, layer: LayerSpec, tokens: int, build: Build
-) -> LayerSummary:
+def _layer(model: ModelSpec, layer: LayerSpec, tokens: int) -> LayerSummary:
     expression = None
     if not isinstance(layer.mixing, ConvUse):
-        expression = express(build(layer.mixing.program))
+        expression = express(program_graph(layer.mixing.program))
     return LayerSummary(
         layer=layer,
         mixing=mixing_text(layer),

@@ -1,0 +1,1 @@
+"""What programs and models are made of, and how two of them differ."""

@@ -1,0 +1,34 @@
+"""Floating point operations of layers and models, as they are compiled."""
+
+from __future__ import annotations
+
+from azc.check.params import gated
+from azc.check.program import AttentionUse, LayerSpec, ModelSpec
+from azc.ir.cost import graph_flops
+from azc.passes.pipeline import program_graph
+
+__all__ = ["layer_flops", "model_flops"]
+
+
+def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
+    """Floating point operations of one layer on one sequence of n tokens, forward; a
+    multiply-add counts two. Norms, residuals and biases are not counted.
+    """
+    hidden, mixing = model.hidden, layer.mixing
+    if isinstance(mixing, AttentionUse):
+        projections = 2 * n * hidden * hidden * (len(mixing.program.params) + 1)
+        graph = program_graph(mixing.program)
+        total = projections + layer.heads * graph_flops(graph, n, hidden // layer.heads)
+    else:
+        total = 2 * n * hidden * (3 * hidden + mixing.kernel) + 4 * n * hidden
+        if mixing.kind == "dynamic":
+            total += 2 * n * hidden * layer.heads * mixing.kernel
+    matrices = 3 if gated(layer.activation) else 2
+    return total + sum(2 * n * hidden * width * matrices for width in layer.ffn)
+
+
+def model_flops(model: ModelSpec, n: int) -> int:
+    """Floating point operations of all layers on one sequence of n tokens, forward;
+    embeddings and heads are not counted.
+    """
+    return sum(layer_flops(model, layer, n) for layer in model.layers)
