@@ -48,20 +48,28 @@ class Interpreter:
         values: dict[Node, Value] = {}
         with np.errstate(all="ignore"):
             for node in self.graph.nodes:
+                args = tuple(values[arg] for arg in node.args)
                 if node.op == INPUT:
                     data = arrays[node.name]
-                    values[node] = Value(data, np.ones((n, d), bool))
+                    value = Value(data, np.ones((n, d), bool))
                 elif node.op == NUMBER:
                     data = np.full((1, 1), node.number)
-                    values[node] = Value(data, np.ones((1, 1), bool))
+                    value = Value(data, np.ones((1, 1), bool))
                 else:
                     own = self._weights(node, weights or {}, head, heads, d)
                     frame = Frame(np, n, d, head, heads, own)
-                    args = [values[arg] for arg in node.args]
                     reference = load_ops()[node.op].reference
-                    values[node] = reference(frame, *args, **node.attrs)
+                    value = reference(frame, *args, **node.attrs)
+                values[node] = self.observe(node, args, value)
         result = values[self.graph.output]
         return np.where(result.present, result.data, 0.0)
+
+    def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
+        """Called with every value in turn; what it gives back is what is gone on with.
+
+        For subclasses that look at the values of a program, or change them.
+        """
+        return value
 
     def _inputs(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import fx, nn
 
+from azc.facts.precision import wide_values
+from azc.facts.presence import presence
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
 from azc.lower.runtime import real_tokens
-from azc.ops.contract import Operand, State, Weight
+from azc.ops.contract import Attrs, Op, Operand, Place, State, Weight
 from azc.ops.table import load_ops
 
-__all__ = ["OperationWeight", "compile_graph", "lower_graph"]
+__all__ = ["OperationWeight", "compile_graph", "lower_graph", "lower_operation"]
+
+_ROWS: frozenset[Place] = frozenset(("rows",))
 
 
 class OperationWeight(nn.Module):
@@ -48,56 +52,72 @@ def lower_graph(
     `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight
     by its name in the graph. The result is 0 in padding.
     """
+    # What stands in padding may be anything, also in the gradient: cleared at once.
+    cleared: frozenset[Place] = frozenset() if builder.padding.finite else _ROWS
+    states = presence(graph, cleared)
+    wide = wide_values(graph)
     done: dict[Node, Operand] = {}
     for node in graph.nodes:
-        done[node] = _lower_node(node, graph, builder, inputs, weight, done)
+        if node.op == INPUT:
+            made = inputs[node.name]
+            if cleared:
+                made = builder.clear(made)
+        elif node.op == NUMBER:
+            made = _number(node.number, node in wide, builder)
+        else:
+            op = load_ops()[node.op]
+            builder.weight_of = lambda name, node=node: weight(  # type: ignore[misc]
+                f"{node.op}_{node.ordinal}_{name}"
+            )
+            operands = [done[arg] for arg in node.args]
+            made = lower_operation(builder, op, operands, node.attrs, states[node])
+        done[node] = Operand(made, states[node], node in wide)
         name = graph.names.get(node)
-        made = done[node].node
         if name and isinstance(made, fx.Node) and made.op != "placeholder":
             made._rename(name)
-    return builder.clear(done[graph.output].node)
+    result = done[graph.output]
+    return builder.clear(builder.narrow(result.node) if result.wide else result.node)
 
 
-def _lower_node(
-    node: Node,
-    graph: Graph,
+def lower_operation(
     builder: FxBuilder,
-    inputs: Mapping[str, fx.Node],
-    weight: Callable[[str], fx.Node],
-    done: Mapping[Node, Operand],
-) -> Operand:
-    if node.op == INPUT:
-        state = State(node.shape, None, frozenset())
-        made = Operand(inputs[node.name], state)
-        if builder.padding.finite:
-            return made
-        # What stands in padding may be anything, also in the gradient: cleared at once.
-        state = State(node.shape, None, frozenset(("rows",)))
-        return Operand(builder.clear(made.node), state)
-    if node.op == NUMBER:
-        like = builder.sample
-        # In float32 first: float16 refuses what it can't hold instead of rounding it.
-        dtype = builder.wide_type(like)
-        number = builder.method(
-            "new_full", like, (1, 1, 1, 1), node.number, dtype=dtype
-        )
-        number = builder.method("to", number, like)
-        return Operand(number, State(node.shape, None, frozenset()))
-    op = load_ops()[node.op]
-    operands = []
-    for arg, fill in zip(node.args, op.absence.fill, strict=True):
-        operand = done[arg]
-        if fill is not None:
-            operand = Operand(builder.fill(operand, fill), operand.state)
-        operands.append(operand)
-    builder.weight_of = lambda name: weight(f"{node.op}_{node.ordinal}_{name}")
-    made_node = op.lower(builder, *operands, attrs=node.attrs)
-    states = tuple(done[arg].state for arg in node.args)
-    return Operand(made_node, op.absence.after(states, node.shape, node.attrs))
+    op: Op,
+    operands: Sequence[Operand],
+    attrs: Attrs,
+    result: State,
+) -> fx.Node:
+    """Writes one operation: its operands filled where entries are absent, in the type
+    that it computes in, and the result's node.
+    """
+    states = tuple(operand.state for operand in operands)
+    taken = []
+    for operand, fill in zip(operands, op.absence.fill(states, result), strict=True):
+        node = operand.node if fill is None else builder.fill(operand, fill)
+        if op.precision == "narrow" and operand.wide:
+            node = builder.narrow(node)
+        elif op.precision in ("wide", "inside") and not operand.wide:
+            node = builder.wide(node)
+        taken.append(Operand(node, operand.state, operand.wide))
+    made: fx.Node = op.lower(builder, *taken, attrs=attrs)
+    if op.precision == "inside" and not any(operand.wide for operand in operands):
+        made = builder.narrow(made)
+    return made
+
+
+def _number(value: float, wide: bool, builder: FxBuilder) -> fx.Node:
+    # In float32 first: float16 refuses what it can't hold instead of rounding it.
+    made = builder.method(
+        "new_full", builder.sample, (1, 1, 1, 1), value, dtype=builder.wide_type()
+    )
+    return made if wide else builder.narrow(made)
 
 
 def compile_graph(
-    graph: Graph, heads: int | None = None, width: int | None = None
+    graph: Graph,
+    heads: int | None = None,
+    width: int | None = None,
+    packed: bool = False,
+    finite: bool = False,
 ) -> fx.GraphModule:
     """The program as a function of tensors.
 
@@ -105,7 +125,8 @@ def compile_graph(
     bool [B, N], True = real (all real where it is left out), and gives [B, H, N, D], 0
     in padding. Padding may be anywhere and hold anything. `heads` and `width` are
     needed only to give the learned weights of operations a value for each head and
-    feature; without them one kernel serves all.
+    feature; without them one kernel serves all. `packed` and `finite` promise what
+    `Padding` says of a batch.
     """
     root = nn.Module()
     fx_graph = fx.Graph()
@@ -115,7 +136,7 @@ def compile_graph(
     real = fx_graph.call_function(real_tokens, (mask, sample))
     builder = FxBuilder(
         fx_graph,
-        Padding(real, packed=False, finite=False),
+        Padding(real, packed, finite),
         sample,
         heads,
         width,

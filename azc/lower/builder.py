@@ -90,7 +90,7 @@ class FxBuilder:
     def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
         """A call of a function by dotted name; Python numbers are folded at once."""
         function = _function(target)
-        if target.startswith("operator.") and not _has_node(args):
+        if target.startswith(("operator.", "azc.")) and not _has_node(args):
             return function(*args, **kwargs)
         key = (target, _key(args), _key(kwargs))
         if key not in self._made:
@@ -127,6 +127,28 @@ class FxBuilder:
         """The length of the padded sequences."""
         return self._size(2)
 
+    # Types
+
+    def narrow_type(self) -> fx.Node:
+        """The type of the program's inputs."""
+        node: fx.Node = self.call("getattr", self.sample, "dtype")
+        return node
+
+    def wide_type(self) -> fx.Node:
+        """The type of the program's inputs, but at least float32."""
+        node: fx.Node = self.call(
+            "torch.promote_types", self.narrow_type(), torch.float32
+        )
+        return node
+
+    def wide(self, node: fx.Node) -> fx.Node:
+        """The node in at least float32."""
+        return self.method("to", node, self.wide_type())
+
+    def narrow(self, node: fx.Node) -> fx.Node:
+        """The node in the type of the program's inputs."""
+        return self.method("to", node, self.narrow_type())
+
     # Where tokens stand
 
     def _index(self) -> fx.Node:
@@ -153,21 +175,11 @@ class FxBuilder:
         row: fx.Node = self.call("operator.getitem", node, key)
         return row
 
-    def wide_type(self, like: fx.Node) -> fx.Node:
-        """The type of `like`, but at least float32."""
-        dtype = self.call("getattr", like, "dtype")
-        node: fx.Node = self.call("torch.promote_types", dtype, torch.float32)
-        return node
-
-    def wide(self, node: fx.Node) -> fx.Node:
-        """The node in at least float32."""
-        return self.method("to", node, self.wide_type(node))
-
     def positions(self, like: fx.Node) -> fx.Node:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
-        of `like` but at least float32: bfloat16 can't count past 256.
+        of the inputs but at least float32: bfloat16 can't count past 256.
         """
-        return self.method("to", self._as_column(self._index()), self.wide_type(like))
+        return self.wide(self._as_column(self._index()))
 
     def distance(self, like: fx.Node) -> fx.Node:
         """|i − j| for every two tokens, [B or 1, 1, N, N]."""
@@ -249,15 +261,17 @@ class FxBuilder:
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
         """The operand's node with the number asked for in its absent entries."""
-        state = operand.state
-        places = state.places & fill.places
+        places = fill.places
         if fill.value == 0.0:
-            places -= state.zero
+            known = operand.state.zero
+            # Of a wider band less is known.
+            same = fill.radius == operand.state.radius
+            places -= known if same else known - {"band"}
         node: fx.Node = operand.node
         if places:
             # A softmax or a maximum over nothing would not be finite.
             spare = fill.value == -math.inf
-            gone = self._gone(places, state.radius, node, spare)
+            gone = self._gone(places, fill.radius, node, spare)
             node = self.call("torch.masked_fill", node, gone, fill.value)
         return node
 

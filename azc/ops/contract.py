@@ -4,9 +4,17 @@ A definition is data and small functions. Nothing here imports torch or NumPy: t
 reference semantics gets NumPy handed in, the lowering names torch's functions.
 
 Absence. A value's entry can be absent: a padding token, or outside a `window`. Each
-operation says what it needs to stand in its operands' absent entries before it runs
-(`Absence.fill`) and what is known of its result's (`Absence.after`). The compiler puts
-the masks in from that, and leaves out those that change nothing.
+operation says what is known of its result's absent entries (`Absence.after`), and what
+it needs to stand in its operands' entries before it runs (`Absence.fill`). The compiler
+puts the masks in from that, and leaves out those that change nothing.
+
+An absent entry holds a finite number, and nothing more is known of it unless it is 0.
+So an operation whose value or slope could be infinite there has its operands filled
+wherever its *result* is absent: an infinite slope times a gradient of 0 is NaN, and a
+broadcast operand would carry it to entries that are present.
+
+Precision. In float16 and bfloat16, what torch computes in float32 under autocast is
+computed in float32 here too (`Op.precision`).
 """
 
 from __future__ import annotations
@@ -28,6 +36,8 @@ __all__ = [
     "Frame",
     "Op",
     "Operand",
+    "Place",
+    "Precision",
     "Sample",
     "Sizes",
     "State",
@@ -38,7 +48,7 @@ __all__ = [
 
 Attrs = Mapping[str, int]
 Place = Literal["rows", "cols", "band"]
-ALL_PLACES: frozenset[Place] = frozenset(("rows", "cols", "band"))
+Precision = Literal["same", "wide", "inside", "narrow"]
 
 
 class TypeFault(Exception):
@@ -147,23 +157,29 @@ class State:
 
 @dataclass(frozen=True)
 class Fill:
-    """The number an operation needs in an operand's absent entries at `places`."""
+    """The number an operation needs in an operand's entries at `places`; `radius` is
+    that of the band.
+    """
 
     value: float
     places: frozenset[Place]
+    radius: int | None
 
 
 @dataclass(frozen=True)
 class Absence:
     """How an operation treats absent entries.
 
-    `fill`: one for each operand, None where anything may stand there. `after`: from the
-    operands' states (before the fill), the result's type and the attributes, the state
-    of the result.
+    `after`: from the operands' states (before the fill), the result's type and the
+    attributes, the state of the result. `fill`: from the operands' states and the
+    result's, what each operand is filled with, None where anything may stand. `local`:
+    an entry of the result depends on no entry of an [n, n] operand but the one at its
+    own place (or, of a transpose, at the mirrored place).
     """
 
-    fill: tuple[Fill | None, ...]
+    fill: Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
     after: Callable[[tuple[State, ...], Shape, Attrs], State]
+    local: bool
 
 
 # Lowering
@@ -173,10 +189,13 @@ class Absence:
 class Operand:
     """An operand on its way to torch: the fx node (tensor [B, H, r, c], absent entries
     already filled as the operation asked) and the state it had before the fill.
+
+    `wide`: it is in float32 where the program's inputs are in a narrower type.
     """
 
     node: Any
     state: State
+    wide: bool
 
     @property
     def shape(self) -> Shape:
@@ -205,12 +224,9 @@ class Builder(Protocol):
     def tokens(self) -> Any:
         """The length N of the padded sequence, a node."""
 
-    def wide(self, node: Any) -> Any:
-        """The node in float32 if its own type is narrower."""
-
     def positions(self, like: Any) -> Any:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
-        of `like` but at least float32.
+        of the inputs but at least float32.
         """
 
     def distance(self, like: Any) -> Any:
@@ -274,7 +290,13 @@ class ErrorSample:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. No field has a default: what is missing fails on loading."""
+    """One operation. No field has a default: what is missing fails on loading.
+
+    `precision`, where the program's inputs are narrower than float32: "same" computes
+    in the operands' type; "wide" in float32, where the result stays (it may be out of
+    the narrow type's range); "inside" in float32, and back in the operands' type;
+    "narrow" in the type of the inputs.
+    """
 
     name: str
     doc: str
@@ -285,6 +307,7 @@ class Op:
     weights: Callable[[Attrs], tuple[Weight, ...]]
     reference: Callable[..., Value]
     lower: Callable[..., Any]
+    precision: Precision
     flops: Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]
     absence: Absence
     samples: tuple[Sample, ...]

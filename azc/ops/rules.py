@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from azc.ops.contract import (
-    ALL_PLACES,
     Attrs,
     Fill,
     Frame,
@@ -17,15 +16,17 @@ from azc.ops.contract import (
     Value,
     Weight,
 )
-from azc.shapes import ONE, Shape
+from azc.shapes import ONE, N, Shape
 
 __all__ = [
-    "EVERYWHERE",
-    "IN_ROW",
+    "Fills",
     "cleared",
     "dirty",
     "each",
-    "fill_row",
+    "expressed",
+    "fill_in_row",
+    "fill_nothing",
+    "fill_result",
     "keep",
     "meet",
     "no_weights",
@@ -37,10 +38,7 @@ __all__ = [
     "same",
 ]
 
-EVERYWHERE: frozenset[Place] = ALL_PLACES
-IN_ROW: frozenset[Place] = frozenset(
-    ("cols", "band")
-)  # the absent entries within one row
+Fills = Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
 
 
 def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
@@ -93,17 +91,19 @@ def dirty(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
 
 
 def cleared(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """As `keep`, where 0 in an operand makes the result 0, and the first operand was
-    filled with 0 in all its absent entries.
+    """As `keep`, where 0 in an operand makes the result 0, and the operands are filled
+    so that one of them is 0 in all of the result's absent entries.
+
+    Known to be 0 is only what is absent in every operand: 0 times what is present may
+    be 0 times infinity.
     """
-    radius = keep(states, result, attrs).radius
-    first, *others = states
-    filled = State(first.shape, first.radius, first.places)
-    zero: frozenset[Place] = frozenset()
-    for state in (filled, *others):
-        known = state.zero & state.places
-        zero |= known if state.radius == radius else known - {"band"}
-    return State(result, radius, zero)
+    found = State(result, keep(states, result, attrs).radius, frozenset())
+    zero = found.places
+    for state in states:
+        zero &= (
+            state.places if state.radius == found.radius else state.places - {"band"}
+        )
+    return State(result, found.radius, zero)
 
 
 def row_reduce(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
@@ -162,6 +162,40 @@ def per_operand_entry(
     return flops
 
 
-def fill_row(value: float) -> Fill:
+# Fills
+
+
+def expressed(state: State, result: State) -> frozenset[Place]:
+    """The places of the result's absent entries that an operand has entries for."""
+    own = State(state.shape, result.radius, frozenset()).places
+    if state.shape.rows is not N or state.shape.cols is not N:
+        own -= {"band"}
+    return result.places & own
+
+
+def fill_nothing(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+    """Anything may stand in absent entries."""
+    return (None,) * len(states)
+
+
+def fill_result(value: float) -> Fills:
+    """`value` wherever the result is absent."""
+
+    def fill(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+        return tuple(
+            Fill(value, expressed(state, result), result.radius) for state in states
+        )
+
+    return fill
+
+
+def fill_in_row(value: float) -> Fills:
     """`value` in the absent entries of each row."""
-    return Fill(value, IN_ROW)
+    places: frozenset[Place] = frozenset(("cols", "band"))
+
+    def fill(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+        return tuple(
+            Fill(value, state.places & places, state.radius) for state in states
+        )
+
+    return fill

@@ -26,8 +26,6 @@ def load_ops() -> Mapping[str, Op]:
                 raise InternalError(f"two operations are called {op.name}")
             if not op.samples:
                 raise InternalError(f"the operation {op.name} has no samples")
-            if len(op.absence.fill) != len(op.operands):
-                raise InternalError(f"{op.name}: a fill is missing for an operand")
             found[op.name] = op
     return MappingProxyType(found)
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from azc.lower.attention import lower_operation
 from azc.lower.builder import FxBuilder, Padding
 from azc.ops.contract import Frame, Op, Operand, Place, Sample, State, Value
 from azc.ops.table import load_ops
@@ -109,7 +110,9 @@ class Lowered:
         out = self.module(like, real, *operands, *weights)
         rows, cols = self.after.shape.sizes(tokens, WIDTH)
         assert out.shape[-2:] == (rows, cols), "not the shape that is declared"
-        assert out.dtype == operands[0].dtype
+        wide = torch.promote_types(operands[0].dtype, torch.float32)
+        stays = self.op.precision == "wide"
+        assert out.dtype == (wide if stays else operands[0].dtype)
         return out.expand(batch, HEADS, rows, cols)
 
 
@@ -128,17 +131,17 @@ def lower(
     like, real = graph.placeholder("like"), graph.placeholder("real")
     sizes = (HEADS, WIDTH) if sized else (None, None)
     builder = FxBuilder(graph, Padding(real, packed, True), like, *sizes)
-    operands = []
-    for i, (state, fill) in enumerate(zip(known, op.absence.fill, strict=True)):
-        operand = Operand(graph.placeholder(f"x{i}"), state)
-        if fill is not None:
-            operand = Operand(builder.fill(operand, fill), state)
-        operands.append(operand)
+    operands = [
+        Operand(graph.placeholder(f"x{i}"), state, wide=False)
+        for i, state in enumerate(known)
+    ]
     specs = op.weights(sample.attrs)
     weights = {spec.name: graph.placeholder(spec.name) for spec in specs}
     builder.weight_of = weights.__getitem__
-    graph.output(op.lower(builder, *operands, attrs=sample.attrs))
-    return Lowered(op, sample, known, fx.GraphModule(nn.Module(), graph))
+    made = Lowered(op, sample, known, fx.GraphModule(nn.Module(), fx.Graph()))
+    graph.output(lower_operation(builder, op, operands, sample.attrs, made.after))
+    made.module = fx.GraphModule(nn.Module(), graph)
+    return made
 
 
 def reference(
@@ -169,10 +172,14 @@ def reference(
 
 
 def draw(
-    made: Lowered, real: torch.Tensor, garbage: Sequence[float], positive: bool = False
+    made: Lowered,
+    real: torch.Tensor,
+    garbage: Sequence[float],
+    positive: bool = False,
+    size: float = 1.0,
 ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """Random operands [B, H, r, c] and weights in float64; in absent entries 0 where
-    that is known, else one of `garbage`."""
+    """Random operands [B, H, r, c] and weights in float64, of about the size given; in
+    absent entries 0 where that is known, else one of `garbage`."""
     random = torch.Generator().manual_seed(0)
     batch, tokens = real.shape
     operands = []
@@ -181,6 +188,7 @@ def draw(
         data = torch.randn(shape, generator=random, dtype=torch.float64)
         if positive:
             data = data.abs() + 0.1
+        data *= size
         chosen = torch.randint(len(garbage), shape, generator=random)
         junk = torch.tensor(garbage, dtype=torch.float64)[chosen]
         for b in range(batch):

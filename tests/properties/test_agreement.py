@@ -18,16 +18,13 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import fx, nn
 
 from azc.check.resolve import check_source
 from azc.ir.build import build_graph
-from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.ir.graph import Graph, Node
 from azc.ir.run import Interpreter
-from azc.lower.attention import OperationWeight, compile_graph, lower_graph
-from azc.lower.builder import FxBuilder, Padding
-from azc.ops.contract import Frame, Value
-from azc.ops.table import load_ops
+from azc.lower.attention import compile_graph
+from azc.ops.contract import Value
 from azc.passes.pipeline import optimise
 from azc.source import Source
 from tests.programs import Batch, batches, programs
@@ -55,20 +52,26 @@ def in_model(batch: Batch) -> Batch:
     return Batch(inputs, mask, "finite")
 
 
-def compile_for_model(graph: Graph, heads: int, width: int) -> fx.GraphModule:
-    """As `compile_graph`, with what a model knows of its padding."""
-    root, made = nn.Module(), fx.Graph()
-    inputs = {name: made.placeholder(name) for name in graph.inputs}
-    real = made.placeholder("mask")
-    sample = next(iter(inputs.values()))
-    padding = Padding(real, packed=True, finite=True)
-    builder = FxBuilder(made, padding, sample, heads, width)
-    nodes = {}
-    for name, weight in graph.weights:
-        root.add_module(name, OperationWeight(weight, heads, width))
-        nodes[name] = made.call_module(name)
-    made.output(lower_graph(graph, builder, inputs, nodes.__getitem__))
-    return fx.GraphModule(root, made)
+class Shaken(Interpreter):
+    """The reference with every value off by a relative `noise` or less; `narrow` also
+    rounds them to float32."""
+
+    def __init__(
+        self, graph: Graph, noise: float, narrow: bool, random: np.random.Generator
+    ) -> None:
+        super().__init__(graph)
+        self.noise, self.narrow, self.random = noise, narrow, random
+
+    def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
+        size = np.abs(value.data)
+        if node.op == "gelu":
+            # x (1 + erf x) of torch: below 0 what is left of 1 is rounded.
+            size = np.maximum(size, np.abs(args[0].data))
+        noise = self.noise * size * self.random.uniform(-1, 1, size.shape)
+        data = value.data + noise
+        if self.narrow:
+            data = data.astype(np.float32).astype(np.float64)
+        return Value(data, value.present)
 
 
 class Case:
@@ -80,7 +83,9 @@ class Case:
         shape = next(iter(batch.inputs.values())).shape
         self.heads, self.width = shape[1], shape[3]
         if how == "model":
-            self.module = compile_for_model(optimise(graph), self.heads, self.width)
+            self.module = compile_graph(
+                optimise(graph), self.heads, self.width, packed=True, finite=True
+            )
         else:
             sizes = (self.heads, self.width) if how == "sized" else (None, None)
             self.module = compile_graph(graph, *sizes)
@@ -108,8 +113,11 @@ class Case:
 
     def wanted(self, b: int, head: int) -> Array:
         """The reference on it."""
-        run = Interpreter(self.graph)
-        return run(
+        return self.run(Interpreter(self.graph), b, head)
+
+    def run(self, reference: Interpreter, b: int, head: int) -> Array:
+        """What an interpreter makes of one head of one sequence."""
+        return reference(
             head=head, heads=self.heads, weights=self.weights, **self.sequence(b, head)
         )
 
@@ -122,40 +130,10 @@ class Case:
         # noise of about its size.
         for seed, size in product(range(6), (noise, noise / 8)):
             random = np.random.default_rng(seed)
-            shaken = self._shaken(b, head, size, narrow, random)
+            shaken = self.run(Shaken(self.graph, size, narrow, random), b, head)
             with np.errstate(all="ignore"):
                 far = max(far, distance(shaken, wanted))
         return far
-
-    def _shaken(
-        self, b: int, head: int, noise: float, narrow: bool, random: np.random.Generator
-    ) -> Array:
-        inputs = self.sequence(b, head)
-        n = int(self.batch.mask[b].sum())
-        values: dict[Node, Value] = {}
-        with np.errstate(all="ignore"):
-            for node in self.graph.nodes:
-                if node.op == INPUT:
-                    value = Value(inputs[node.name], np.ones((n, self.width), bool))
-                elif node.op == NUMBER:
-                    value = Value(np.full((1, 1), node.number), np.ones((1, 1), bool))
-                else:
-                    own = {}
-                    for spec in node.weights:
-                        array = self.weights[self.graph.weight_name(node, spec)]
-                        own[spec.name] = array[head if len(array) > 1 else 0]
-                    frame = Frame(np, n, self.width, head, self.heads, own)
-                    args = [values[arg] for arg in node.args]
-                    value = load_ops()[node.op].reference(frame, *args, **node.attrs)
-                size = np.abs(value.data)
-                if node.op == "gelu":
-                    # x (1 + erf x) of torch: below 0 what is left of 1 is rounded.
-                    size = np.maximum(size, np.abs(values[node.args[0]].data))
-                data = value.data + noise * size * random.uniform(-1, 1, size.shape)
-                if narrow:
-                    data = data.astype(np.float32).astype(np.float64)
-                values[node] = Value(data, value.present)
-        return values[self.graph.output].data
 
 
 def distance(found: Array, wanted: Array, least: float = 0.0) -> float:

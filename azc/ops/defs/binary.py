@@ -14,12 +14,14 @@ from azc.ops.contract import (
     Op,
     Operand,
     Sample,
+    State,
 )
 from azc.ops.rules import (
-    EVERYWHERE,
     cleared,
     dirty,
     each,
+    expressed,
+    fill_nothing,
     keep,
     meet,
     no_weights,
@@ -54,6 +56,7 @@ def _binary(
         weights=no_weights,
         reference=each(function),
         lower=lower,
+        precision="same",
         flops=per_entry(1),
         absence=absence,
         samples=_SAMPLES,
@@ -64,17 +67,35 @@ def _binary(
     )
 
 
-_ANY = Absence(fill=(None, None), after=keep)
-# Products of what stands in absent entries could overflow, one by 0 can't.
-_FACTOR = Absence(fill=(Fill(0.0, EVERYWHERE), None), after=cleared)
-# A divisor of 1 in absent entries keeps values and gradients there finite.
-_DIVISOR = Absence(fill=(None, Fill(1.0, EVERYWHERE)), after=dirty)
+def _fill_factors(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+    """One factor is 0 wherever the product is absent: it could overflow otherwise."""
+    first, second = (expressed(state, result) for state in states)
+    return (
+        Fill(0.0, first, result.radius),
+        Fill(0.0, second - first, result.radius),
+    )
+
+
+def _fill_quotient(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+    """The divisor is 1 wherever the quotient is absent, or else the dividend is 0: a
+    dividend over the square of a divisor, the slope, could overflow otherwise.
+    """
+    dividend, divisor = (expressed(state, result) for state in states)
+    return (
+        Fill(0.0, dividend - divisor, result.radius),
+        Fill(1.0, divisor, result.radius),
+    )
+
+
+_ANY = Absence(fill=fill_nothing, after=keep, local=True)
+_PRODUCT = Absence(fill=_fill_factors, after=cleared, local=True)
+_QUOTIENT = Absence(fill=_fill_quotient, after=dirty, local=True)
 
 OPS = (
     _binary("add", "x + y", "torch.add", lambda np, x, y: x + y, _ANY),
     _binary("sub", "x − y", "torch.sub", lambda np, x, y: x - y, _ANY),
-    _binary("mul", "x · y", "torch.mul", lambda np, x, y: x * y, _FACTOR),
-    _binary("div", "x / y", "torch.div", lambda np, x, y: x / y, _DIVISOR),
+    _binary("mul", "x · y", "torch.mul", lambda np, x, y: x * y, _PRODUCT),
+    _binary("div", "x / y", "torch.div", lambda np, x, y: x / y, _QUOTIENT),
     _binary(
         "maximum",
         "the larger of x and y",

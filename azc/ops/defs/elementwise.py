@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from azc.ops.contract import Absence, Attrs, Builder, Fill, Op, Operand, Sample
+from azc.ops.contract import Absence, Attrs, Builder, Op, Operand, Precision, Sample
 from azc.ops.rules import (
-    EVERYWHERE,
+    Fills,
     cleared,
     dirty,
     each,
+    fill_nothing,
+    fill_result,
     keep,
     no_weights,
     per_entry,
@@ -53,19 +55,20 @@ def _unary(
     flops: int,
     at_zero: str,
     steep: bool = False,
+    precision: Precision = "same",
 ) -> Op:
     """A row of the table.
 
     `at_zero` says what 0 in an absent entry does: "zero" stays 0, "other" becomes
     another finite number, "singular" is not finite, so that 1 is put there instead.
     `steep` marks what can overflow where its operand is far from doing so: absent
-    entries are set to 0 first, because an infinite slope times a gradient of 0 is NaN.
+    entries are set to 0 first.
     """
-    fill = None
+    fill: Fills = fill_nothing
     if at_zero == "singular":
-        fill = Fill(1.0, EVERYWHERE)
+        fill = fill_result(1.0)
     elif steep:
-        fill = Fill(0.0, EVERYWHERE)
+        fill = fill_result(0.0)
     after = dirty
     if at_zero == "zero":
         after = cleared if steep else keep
@@ -83,8 +86,9 @@ def _unary(
         weights=no_weights,
         reference=each(function),
         lower=lower,
+        precision=precision,
         flops=per_entry(flops),
-        absence=Absence(fill=(fill,), after=after),
+        absence=Absence(fill=fill, after=after, local=True),
         samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
         errors=(),
     )
@@ -95,14 +99,44 @@ F = "torch.nn.functional"
 OPS = (
     _unary("neg", "−x", "torch.neg", lambda np, x: -x, 1, "zero"),
     _unary("abs", "|x|", "torch.abs", lambda np, x: np.abs(x), 1, "zero"),
-    _unary("exp", "eˣ", "torch.exp", lambda np, x: np.exp(x), 4, "other", True),
     _unary(
-        "log", "natural logarithm", "torch.log", lambda np, x: np.log(x), 4, "singular"
+        "exp",
+        "eˣ",
+        "torch.exp",
+        lambda np, x: np.exp(x),
+        4,
+        "other",
+        steep=True,
+        precision="wide",
+    ),
+    _unary(
+        "log",
+        "natural logarithm",
+        "torch.log",
+        lambda np, x: np.log(x),
+        4,
+        "singular",
+        precision="wide",
     ),
     _unary("sqrt", "√x", "torch.sqrt", lambda np, x: np.sqrt(x), 4, "singular"),
-    _unary("square", "x²", "torch.square", lambda np, x: x * x, 1, "zero", True),
     _unary(
-        "reciprocal", "1 / x", "torch.reciprocal", lambda np, x: 1.0 / x, 1, "singular"
+        "square",
+        "x²",
+        "torch.square",
+        lambda np, x: x * x,
+        1,
+        "zero",
+        steep=True,
+        precision="wide",
+    ),
+    _unary(
+        "reciprocal",
+        "1 / x",
+        "torch.reciprocal",
+        lambda np, x: 1.0 / x,
+        1,
+        "singular",
+        precision="wide",
     ),
     _unary("tanh", "tanh x", "torch.tanh", lambda np, x: np.tanh(x), 6, "zero"),
     _unary("sigmoid", "1 / (1 + e⁻ˣ)", "torch.sigmoid", _sigmoid, 6, "other"),

@@ -10,7 +10,6 @@ from azc.ops.contract import (
     Attrs,
     Builder,
     ErrorSample,
-    Fill,
     Frame,
     Op,
     Operand,
@@ -21,7 +20,14 @@ from azc.ops.contract import (
     Value,
     Weight,
 )
-from azc.ops.rules import dirty, keep, no_weights, per_entry
+from azc.ops.rules import (
+    dirty,
+    fill_nothing,
+    fill_result,
+    keep,
+    no_weights,
+    per_entry,
+)
 from azc.shapes import TOKENS, D, N, Shape
 
 __all__ = ["MAX_KERNEL", "MAX_RADIUS", "OPS", "ROPE_BASE"]
@@ -97,8 +103,9 @@ ROPE = Op(
     weights=no_weights,
     reference=_rope_reference,
     lower=_rope_lower,
+    precision="same",
     flops=per_entry(3),
-    absence=Absence(fill=(None,), after=keep),
+    absence=Absence(fill=fill_nothing, after=keep, local=True),
     samples=(Sample((TOKENS,), {}),),
     errors=(
         ErrorSample((_SCORES,), "takes [n, d]"),
@@ -115,8 +122,17 @@ def _distance(frame: Frame) -> Any:
     return frame.np.abs(index[:, None] - index[None, :])
 
 
+def power_of_two(heads: int) -> int:
+    """The largest power of two that is at most `heads`."""
+    return int(2 ** (heads.bit_length() - 1))
+
+
 def _alibi_reference(frame: Frame, x: Value) -> Value:
-    slope = 2.0 ** (-8.0 * (frame.head + 1) / frame.heads)
+    # As the released code has it: the series of the nearest power of two, and then every
+    # other one of the series of the next.
+    head, power = frame.head + 1, power_of_two(frame.heads)
+    place = head if head <= power else head - power - 0.5
+    slope = 2.0 ** (-8.0 * place / power)
     return Value(x.data - slope * _distance(frame), x.present)
 
 
@@ -126,7 +142,13 @@ def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     last = b.call("operator.add", heads, 1)
     head = b.call("torch.arange", 1, last, device=b.call("getattr", x.node, "device"))
     head = b.method("to", head, distance)  # before the division: float64 stays exact
-    exponent = b.call("torch.mul", head, b.call("operator.truediv", -8.0, heads))
+    power = b.call("azc.ops.defs.places.power_of_two", heads)
+    exponent = b.call("torch.mul", head, b.call("operator.truediv", -8.0, power))
+    if heads != power:
+        beyond = b.call("torch.sub", head, b.call("operator.add", power, 0.5))
+        other = b.call("torch.mul", beyond, b.call("operator.truediv", -8.0, power))
+        first = b.call("torch.le", head, power)
+        exponent = b.call("torch.where", first, exponent, other)
     slope = b.call("torch.exp2", exponent)
     slope = b.method("reshape", slope, -1, 1, 1)
     bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
@@ -135,16 +157,18 @@ def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 ALIBI = Op(
     name="alibi",
-    doc="adds −m·|i−j| to scores, m = 2^(−8h/H) for head h = 1…H",
-    source="Press et al. 2022",
+    doc="adds −m·|i−j| to scores, m = 2^(−8h/H) for head h = 1…H; where H is no power "
+    "of two, its slopes are those of the largest one below and every other of the next",
+    source="Press et al. 2022, and its released code",
     operands=("s",),
     attrs=(),
     typing=_scores_only,
     weights=no_weights,
     reference=_alibi_reference,
     lower=_alibi_lower,
+    precision="same",
     flops=per_entry(2),
-    absence=Absence(fill=(None,), after=dirty),
+    absence=Absence(fill=fill_nothing, after=dirty, local=True),
     samples=(Sample((_SCORES,), {}),),
     errors=(ErrorSample((TOKENS,), "takes [n, n]"),),
 )
@@ -186,8 +210,9 @@ WINDOW = Op(
     weights=no_weights,
     reference=_window_reference,
     lower=_window_lower,
+    precision="same",
     flops=per_entry(0),
-    absence=Absence(fill=(None,), after=_after_window),
+    absence=Absence(fill=fill_nothing, after=_after_window, local=True),
     samples=(
         Sample((_SCORES,), {"radius": 0}),
         Sample((_SCORES,), {"radius": 2}),
@@ -268,8 +293,9 @@ CONV = Op(
     weights=_conv_weights,
     reference=_conv_reference,
     lower=_conv_lower,
+    precision="narrow",
     flops=_conv_flops,
-    absence=Absence(fill=(Fill(0.0, frozenset(("rows",))),), after=dirty),
+    absence=Absence(fill=fill_result(0.0), after=dirty, local=False),
     samples=(
         Sample((TOKENS,), {"kernel": 1}),
         Sample((TOKENS,), {"kernel": 3}),

@@ -14,6 +14,7 @@ from azc.ops.contract import (
     Op,
     Operand,
     Place,
+    Precision,
     Sample,
     Sizes,
     State,
@@ -21,7 +22,8 @@ from azc.ops.contract import (
     Value,
 )
 from azc.ops.rules import (
-    fill_row,
+    fill_in_row,
+    fill_nothing,
     keep,
     no_weights,
     per_entry,
@@ -62,8 +64,9 @@ TRANSPOSE = Op(
     weights=no_weights,
     reference=_transpose_reference,
     lower=_transpose_lower,
+    precision="same",
     flops=lambda sizes, shapes, result, attrs: 0,
-    absence=Absence(fill=(None,), after=_after_transpose),
+    absence=Absence(fill=fill_nothing, after=_after_transpose, local=True),
     samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
     errors=(),
 )
@@ -91,8 +94,9 @@ SCALE = Op(
     weights=no_weights,
     reference=_scale_reference,
     lower=_scale_lower,
+    precision="same",
     flops=per_entry(1),
-    absence=Absence(fill=(None,), after=keep),
+    absence=Absence(fill=fill_nothing, after=keep, local=True),
     samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
     errors=(),
 )
@@ -122,6 +126,15 @@ def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     return b.call("torch.matmul", x.node, y.node)
 
 
+def _fill_product(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
+    """0 in absent entries of the axis that is summed over."""
+    left, right = states
+    return (
+        Fill(0.0, left.places - {"rows"}, left.radius),
+        Fill(0.0, right.places - {"cols"}, right.radius),
+    )
+
+
 def _product_flops(
     sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
 ) -> int:
@@ -140,10 +153,9 @@ MATMUL = Op(
     weights=no_weights,
     reference=_matmul_reference,
     lower=_matmul_lower,
+    precision="narrow",
     flops=_product_flops,
-    absence=Absence(
-        fill=(fill_row(0.0), Fill(0.0, frozenset(("rows", "band")))), after=row_reduce
-    ),
+    absence=Absence(fill=_fill_product, after=row_reduce, local=False),
     samples=tuple(
         Sample((Shape(a, b), Shape(b, c)), {}) for a in Dim for b in Dim for c in Dim
     ),
@@ -235,14 +247,19 @@ def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     if not _windowed(x, y):
         # Without the shortcut through a product, which loses small distances.
         mode = "donot_use_mm_for_euclid_dist"
-        left, right = b.wide(x.node), b.wide(y.node)
-        far = b.call("torch.cdist", left, right, p=2.0, compute_mode=mode)
-        return b.method("to", far, x.node)
+        return b.call("torch.cdist", x.node, y.node, p=2.0, compute_mode=mode)
     left, right = _lower_pairs(b, x, y)
     return _norm(b, b.call("torch.sub", left, right))
 
 
-def _pair_op(name: str, doc: str, source: str, reference: Any, lower: Any) -> Op:
+def _pair_op(
+    name: str,
+    doc: str,
+    source: str,
+    reference: Any,
+    lower: Any,
+    precision: Precision,
+) -> Op:
     return Op(
         name=name,
         doc=doc,
@@ -253,10 +270,11 @@ def _pair_op(name: str, doc: str, source: str, reference: Any, lower: Any) -> Op
         weights=no_weights,
         reference=reference,
         lower=lower,
+        precision=precision,
         flops=lambda sizes, shapes, result, attrs: (
             _product_flops(sizes, shapes, result, attrs) * 3 // 2
         ),
-        absence=Absence(fill=(fill_row(0.0), fill_row(0.0)), after=row_reduce),
+        absence=Absence(fill=fill_in_row(0.0), after=row_reduce, local=False),
         samples=tuple(
             Sample((Shape(a, f), Shape(b, f)), {})
             for a in Dim
@@ -280,6 +298,7 @@ OPS = (
         "Gao et al. 2022, table 1; torch.nn.functional.cosine_similarity",
         _cosine_reference,
         _cosine_lower,
+        "inside",
     ),
     _pair_op(
         "euclidean",
@@ -287,5 +306,6 @@ OPS = (
         "Gao et al. 2022, table 1; torch.cdist",
         _euclidean_reference,
         _euclidean_lower,
+        "wide",
     ),
 )

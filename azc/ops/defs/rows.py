@@ -12,12 +12,13 @@ from azc.ops.contract import (
     Frame,
     Op,
     Operand,
+    Precision,
     Sample,
     State,
     Value,
 )
 from azc.ops.rules import (
-    fill_row,
+    fill_in_row,
     no_weights,
     one_column,
     per_operand_entry,
@@ -154,6 +155,7 @@ def _row_op(
     flops: int,
     fill: float,
     after: Callable[[tuple[State, ...], Shape, Attrs], State],
+    precision: Precision,
     source: str,
 ) -> Op:
     return Op(
@@ -166,8 +168,9 @@ def _row_op(
         weights=no_weights,
         reference=reference,
         lower=lower,
+        precision=precision,
         flops=per_operand_entry(flops),
-        absence=Absence(fill=(fill_row(fill),), after=after),
+        absence=Absence(fill=fill_in_row(fill), after=after, local=False),
         samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
         errors=(),
     )
@@ -184,6 +187,7 @@ OPS = (
         8,
         -_INF,
         _after_softmax,
+        "same",
         "torch.nn.functional.softmax(x, -1)",
     ),
     _row_op(
@@ -194,6 +198,7 @@ OPS = (
         3,
         0.0,
         rows_only,
+        "inside",
         "torch.nn.functional.normalize(x, dim=-1)",
     ),
     _row_op(
@@ -204,6 +209,7 @@ OPS = (
         8,
         0.0,
         rows_only,
+        "inside",
         "Ba et al. 2016; torch.nn.functional.layer_norm over the last axis",
     ),
     _row_op(
@@ -214,6 +220,7 @@ OPS = (
         4,
         0.0,
         rows_only,
+        "inside",
         "Zhang and Sennrich 2019; torch.nn.functional.rms_norm over the last axis",
     ),
     _row_op(
@@ -224,6 +231,7 @@ OPS = (
         1,
         0.0,
         row_reduce,
+        "wide",
         "torch.sum(x, -1, keepdim=True)",
     ),
     _row_op(
@@ -234,6 +242,7 @@ OPS = (
         1,
         0.0,
         row_reduce,
+        "inside",
         "torch.mean(x, -1, keepdim=True)",
     ),
     _row_op(
@@ -244,6 +253,7 @@ OPS = (
         1,
         -_INF,
         row_reduce,
+        "same",
         "torch.amax(x, -1, keepdim=True)",
     ),
 )

@@ -1,0 +1,74 @@
+"""Which entries of every value can be absent, and what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.ops.contract import Place, State
+from azc.ops.table import load_ops
+from azc.shapes import N, Shape
+
+__all__ = ["presence"]
+
+_SCORES = Shape(N, N)
+
+
+def presence(graph: Graph, inputs: frozenset[Place]) -> Mapping[Node, State]:
+    """The state of every value.
+
+    `inputs`: the places of the inputs whose absent entries hold 0. A value [n, n] of
+    which all that follows sees a band alone is a band itself: in
+    `window(exp(s), radius = 0)` the exponential is only of what the window keeps, so
+    that what it leaves out can't overflow.
+    """
+    return _forward(graph, inputs, _seen(graph, _forward(graph, inputs, {})))
+
+
+def _forward(
+    graph: Graph, inputs: frozenset[Place], seen: Mapping[Node, int | None]
+) -> dict[Node, State]:
+    """From the inputs on; no value is wider than what is `seen` of it."""
+    states: dict[Node, State] = {}
+    for node in graph.nodes:
+        if node.op == INPUT:
+            state = State(node.shape, None, inputs)
+        elif node.op == NUMBER:
+            state = State(node.shape, None, frozenset())
+        else:
+            absence = load_ops()[node.op].absence
+            operands = tuple(states[arg] for arg in node.args)
+            state = absence.after(operands, node.shape, node.attrs)
+        radius = _narrower(state.radius, seen.get(node))
+        if radius != state.radius:
+            state = replace(state, radius=radius, zero=state.zero - {"band"})
+        states[node] = state
+    return states
+
+
+def _seen(graph: Graph, states: Mapping[Node, State]) -> Mapping[Node, int | None]:
+    """For values [n, n] the radius of the band that what follows sees; from the output
+    back. None: all of it.
+    """
+    seen: dict[Node, int | None] = {}
+    for node in reversed(graph.nodes):
+        if node.op in (INPUT, NUMBER):
+            continue
+        local = load_ops()[node.op].absence.local and node.shape == _SCORES
+        for arg in node.args:
+            if arg.shape != _SCORES:
+                continue
+            radius = states[arg].radius
+            if local:
+                radius = _narrower(radius, states[node].radius, seen.get(node))
+            seen[arg] = radius if arg not in seen else _wider(radius, seen[arg])
+    return seen
+
+
+def _narrower(*radii: int | None) -> int | None:
+    return min((radius for radius in radii if radius is not None), default=None)
+
+
+def _wider(a: int | None, b: int | None) -> int | None:
+    return None if a is None or b is None else max(a, b)
