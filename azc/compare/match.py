@@ -29,8 +29,6 @@ class ProgramDiff:
     `rewired`: operations that are in both, on other operands.
     """
 
-    old_name: str
-    new_name: str
     old: Expression
     new: Expression
     inputs_removed: tuple[str, ...]
@@ -84,8 +82,6 @@ def match_graphs(old: Graph, new: Graph) -> ProgramDiff:
     intern = Interner()
     before, after = operations(old), operations(new)
     return ProgramDiff(
-        old_name=old.name,
-        new_name=new.name,
         old=express(old),
         new=express(new),
         inputs_removed=tuple(n for n in old.inputs if n not in new.inputs),

@@ -260,13 +260,10 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """For one head and one sequence: floating point operations, learned parameters, and
-    bytes read and written in float32.
-    """
+    """For one head and one sequence: floating point operations, learned parameters."""
 
     flops: int
     params: int
-    bytes: int
 
 
 # The operation
@@ -320,8 +317,6 @@ class Op:
     def cost(self, sizes: Sizes, shapes: tuple[Shape, ...], attrs: Attrs) -> Cost:
         """The cost for one head of one sequence."""
         result = self.result(shapes)
-        moved = sum(r * c for r, c in (s.sizes(sizes.n, sizes.d) for s in shapes))
-        rows, cols = result.sizes(sizes.n, sizes.d)
         params = 0
         for weight in self.weights(attrs):
             size = 1
@@ -331,5 +326,4 @@ class Op:
         return Cost(
             flops=self.flops(sizes, shapes, result, attrs),
             params=params,
-            bytes=4 * (moved + rows * cols + params),
         )

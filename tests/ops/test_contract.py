@@ -276,11 +276,11 @@ def test_text_and_cost(op: Op, sample: Sample) -> None:
 
 def _cost_is_positive_and_grows(op: Op, sample: Sample) -> None:
     costs = [op.cost(Sizes(n, 8), sample.shapes, sample.attrs) for n in (4, 16, 64)]
-    assert all(cost.flops >= 0 and cost.bytes > 0 for cost in costs)
+    assert all(cost.flops >= 0 for cost in costs)
     assert costs[0].params == costs[2].params
     every = {axis for shape in sample.shapes for axis in (shape.rows, shape.cols)}
-    totals = [cost.flops + cost.bytes for cost in costs]
-    if N in every:
+    totals = [cost.flops for cost in costs]
+    if N in every and totals[0]:
         assert totals[0] < totals[1] < totals[2]
     else:
         assert totals[0] == totals[2]
