@@ -13,6 +13,8 @@ from functools import cache
 import numpy as np
 from hypothesis import strategies as st
 
+from azc.check.program import AttentionSpec
+from azc.check.resolve import check_source
 from azc.check.types import RESERVED
 from azc.ops.table import load_ops, signatures
 from azc.shapes import SCALAR, TOKENS, D, N, Shape
@@ -20,7 +22,7 @@ from azc.source import Source
 from azc.syntax.format import format_text
 from azc.syntax.parse import is_name
 
-__all__ = ["Batch", "batches", "programs"]
+__all__ = ["Batch", "attention", "batches", "programs", "spec_of"]
 
 MAX_SIZE = 16  # operations of one program
 NUMBERS = ["0", "1", "2", "0.5", "0.1", "3.25", "1e-3", "10"]
@@ -30,6 +32,17 @@ _SIGNATURES = {
     shape: sorted(rows, key=lambda row: len(row[1]))
     for shape, rows in signatures().items()
 }
+
+
+def attention(body: str, params: str = "q, k, v") -> AttentionSpec:
+    """The attention program of these statements, checked."""
+    return spec_of(f"attention a({params}) {{\n{body}\n}}\n")
+
+
+def spec_of(text: str) -> AttentionSpec:
+    """The one attention program of a text, checked."""
+    (spec,) = check_source(Source("test.azg", text)).attentions.values()
+    return spec
 
 
 @cache

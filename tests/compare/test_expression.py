@@ -3,19 +3,16 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 
-from azc.check.resolve import check_source
 from azc.compare.expression import express, number_text
 from azc.compare.match import Interner
 from azc.ir.build import build_graph
 from azc.ir.graph import Graph
 from azc.passes.pipeline import optimise
-from azc.source import Source
-from tests.programs import programs
+from tests.programs import programs, spec_of
 
 
 def graph(text: str) -> Graph:
-    (spec,) = check_source(Source("program", text)).attentions.values()
-    return build_graph(spec)
+    return build_graph(spec_of(text))
 
 
 def lines(body: str, params: str = "q, k, v") -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azc.check.program import AttentionSpec, ModelSpec
+from azc.check.program import ModelSpec
 from azc.check.resolve import check_file, check_source
 from azc.compare.cost import model_flops
 from azc.compare.match import ProgramDiff, match_graphs, operations
@@ -15,18 +15,13 @@ from azc.ir.build import build_graph
 from azc.ir.graph import Graph
 from azc.resources import stdlib_folder
 from azc.source import Source
-from tests.programs import programs
+from tests.programs import attention, programs, spec_of
 
 SDPA = "return softmax(scale(q @ k.T)) @ v"
 
 
-def program(body: str, params: str = "q, k, v") -> AttentionSpec:
-    text = f"attention a({params}) {{\n{body}\n}}\n"
-    return check_source(Source("text", text)).attentions["a"]
-
-
 def difference(old: str, new: str, params: str = "q, k, v") -> ProgramDiff:
-    return compare_programs(program(old, params), program(new, params))
+    return compare_programs(attention(old, params), attention(new, params))
 
 
 def nothing(found: ProgramDiff) -> bool:
@@ -90,11 +85,11 @@ def test_other_operands() -> None:
 
 
 def test_a_parameter_more() -> None:
-    old, new = program("return q", "q"), program("return q * g", "q, g")
+    old, new = attention("return q", "q"), attention("return q * g", "q, g")
     found = compare_programs(old, new)
     assert (found.inputs_removed, found.inputs_added) == ((), ("g",))
     assert found.added == (("mul", 1),)
-    unused = compare_programs(old, program("return q", "q, g"))
+    unused = compare_programs(old, attention("return q", "q, g"))
     assert not unused.same  # it has one more projection
 
 
@@ -120,13 +115,12 @@ def test_one_learned_operation_is_not_two() -> None:
 
 
 def test_what_compiles_to_the_same_is_the_same() -> None:
-    old, new = program("return q.T.T", "q"), program("return q", "q")
+    old, new = attention("return q.T.T", "q"), attention("return q", "q")
     assert compare_programs(old, new).same
 
 
 def graph_of(text: str) -> Graph:
-    (spec,) = check_source(Source("text", text)).attentions.values()
-    return build_graph(spec)
+    return build_graph(spec_of(text))
 
 
 @given(programs(), programs())

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from azc.check.resolve import check_source
 from azc.facts.precision import wide_values
 from azc.facts.presence import presence
 from azc.ir.build import build_graph
 from azc.ir.graph import Graph
-from azc.source import Source
+from tests.programs import attention
 
 
 def graph_of(*lines: str) -> Graph:
-    body = "\n".join(lines)
-    text = f"attention a(q, k, v) {{\n{body}\n}}\n"
-    (spec,) = check_source(Source("test.azg", text)).attentions.values()
-    return build_graph(spec)
+    return build_graph(attention("\n".join(lines)))
 
 
 def radii(graph: Graph) -> dict[str, int | None]:

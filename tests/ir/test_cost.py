@@ -13,15 +13,13 @@ from azc.ir.build import build_graph
 from azc.ir.cost import graph_flops
 from azc.passes.pipeline import optimise
 from azc.source import Source
-from tests.programs import programs
+from tests.programs import attention, programs, spec_of
 
 SDPA = "attention sdpa(q, k, v) { return softmax(scale(q @ k.T)) @ v }\n"
 
 
 def flops(body: str, n: int, d: int) -> int:
-    text = f"attention a(q, k, v) {{ return {body} }}"
-    (spec,) = check_source(Source("test.azg", text)).attentions.values()
-    return graph_flops(build_graph(spec), n, d)
+    return graph_flops(build_graph(attention(f"return {body}")), n, d)
 
 
 @pytest.mark.parametrize(("n", "d"), [(7, 5), (128, 64)])
@@ -59,8 +57,7 @@ def test_equal_parts_count_once() -> None:
 
 @given(programs())
 def test_it_grows(text: str) -> None:
-    (spec,) = check_source(Source("test.azg", text)).attentions.values()
-    graph = build_graph(spec)
+    graph = build_graph(spec_of(text))
     counts = [graph_flops(graph, n, 8) for n in (1, 8, 64)]
     assert 0 <= counts[0] <= counts[1] <= counts[2]
     assert graph_flops(optimise(graph), 8, 8) <= counts[1]

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azc.check.params import attention_weights
-from azc.check.program import AttentionSpec
-from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
 from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder
@@ -19,18 +17,12 @@ from azc.ir.run import Interpreter
 from azc.ir.text import format_graph, parse_graph
 from azc.passes.pipeline import optimise
 from azc.passes.simplify import Simplify
-from azc.source import Source
 from tests.golden_files import compare, golden_inputs
-from tests.programs import programs
-
-
-def spec_of(text: str) -> AttentionSpec:
-    (spec,) = check_source(Source("test.azg", text)).attentions.values()
-    return spec
+from tests.programs import attention, programs, spec_of
 
 
 def graph_of(body: str, params: str = "q, k, v") -> Graph:
-    return build_graph(spec_of(f"attention a({params}) {{\n{body}\n}}"))
+    return build_graph(attention(body, params))
 
 
 def run(graph: Graph, seed: int = 0, n: int = 4, d: int = 3) -> np.ndarray:

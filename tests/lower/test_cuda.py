@@ -13,7 +13,7 @@ from azc.ir.build import build_graph
 from azc.lower.attention import compile_graph
 from azc.model import AzcForMaskedLM, build_model
 from azc.source import Source
-from tests.programs import Batch, batches, programs
+from tests.programs import Batch, batches, programs, spec_of
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 
@@ -54,8 +54,7 @@ def test_standard_programs_agree(
 @settings(max_examples=300)
 @given(text=programs(), data=st.data())
 def test_random_programs_agree(text: str, data: st.DataObject) -> None:
-    (spec,) = check_source(Source("p", text)).attentions.values()
-    graph = build_graph(spec)
+    graph = build_graph(spec_of(text))
     batch: Batch = data.draw(batches(graph.inputs))
     module = compile_graph(graph).double()
     inputs = {n: torch.from_numpy(x) for n, x in batch.inputs.items()}

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from azc.check.program import AttentionSpec
-from azc.check.resolve import check_source
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
 from azc.ir.text import format_graph, parse_graph
@@ -40,6 +38,7 @@ from tests.ops.lowered import (
     reference,
     states,
 )
+from tests.programs import spec_of
 
 NAN, INF = math.nan, math.inf
 ANYTHING = (NAN, INF, -INF, 1e30, -7.0, 0.0)
@@ -249,19 +248,14 @@ def program_around(op: Op, sample: Sample) -> str:
     return f"attention a(q, k, v) {{\n    {call}\n    return {result}\n}}\n"
 
 
-def checked(text: str) -> AttentionSpec:
-    (spec,) = check_source(Source("test.azg", text)).attentions.values()
-    return spec
-
-
 @every_case
 def test_text_and_cost(op: Op, sample: Sample) -> None:
     _cost_is_positive_and_grows(op, sample)
     source = Source("test.azg", program_around(op, sample))
-    spec = checked(source.text)
+    spec = spec_of(source.text)
     assert dict(spec.bindings)["x"] == op.result(sample.shapes)
     canonical = format_text(source)
-    again = checked(canonical)
+    again = spec_of(canonical)
     assert again == spec
     assert format_text(Source("test.azg", canonical)) == canonical
     bind = spec.body[0]
@@ -292,7 +286,7 @@ def _cost_is_positive_and_grows(op: Op, sample: Sample) -> None:
 
 @every_case
 def test_a_program_around_it_agrees(op: Op, sample: Sample) -> None:
-    graph = build_graph(checked(program_around(op, sample)))
+    graph = build_graph(spec_of(program_around(op, sample)))
     module = compile_graph(graph, heads=HEADS, width=WIDTH)
     random = torch.Generator().manual_seed(1)
     shape = (len(ANYWHERE), HEADS, ANYWHERE.shape[1], WIDTH)

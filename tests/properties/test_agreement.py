@@ -19,15 +19,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from azc.check.resolve import check_source
 from azc.ir.build import build_graph
 from azc.ir.graph import Graph, Node
 from azc.ir.run import Interpreter
 from azc.lower.attention import compile_graph
 from azc.ops.contract import Value
 from azc.passes.pipeline import optimise
-from azc.source import Source
-from tests.programs import Batch, batches, programs
+from tests.programs import Batch, batches, programs, spec_of
 
 Array = np.ndarray[Any, Any]
 PROGRAMS = 2000 if os.environ.get("CI") else 500
@@ -36,8 +34,7 @@ torch.set_num_threads(1)
 
 
 def graph_of(text: str) -> Graph:
-    (spec,) = check_source(Source("program.azg", text)).attentions.values()
-    return build_graph(spec)
+    return build_graph(spec_of(text))
 
 
 def in_model(batch: Batch) -> Batch:
