@@ -12,7 +12,8 @@ from azc.facts.precision import wide_values
 from azc.facts.presence import presence
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
-from azc.lower.runtime import real_tokens
+from azc.lower.compiled import CompiledModule, Tracer
+from azc.lower.runtime import order_of, positions_of, real_tokens
 from azc.ops.contract import Attrs, Op, Operand, Place, State, Weight
 from azc.ops.table import load_ops
 
@@ -116,7 +117,7 @@ def compile_graph(
     graph: Graph,
     heads: int | None = None,
     width: int | None = None,
-    packed: bool = False,
+    inhabited: bool = False,
     finite: bool = False,
 ) -> fx.GraphModule:
     """The program as a function of tensors.
@@ -125,29 +126,26 @@ def compile_graph(
     bool [B, N], True = real (all real where it is left out), and gives [B, H, N, D], 0
     in padding. Padding may be anywhere and hold anything. `heads` and `width` are
     needed only to give the learned weights of operations a value for each head and
-    feature; without them one kernel serves all. `packed` and `finite` promise what
+    feature; without them one kernel serves all. `inhabited` and `finite` promise what
     `Padding` says of a batch.
     """
     root = nn.Module()
-    fx_graph = fx.Graph()
+    fx_graph = fx.Graph(tracer_cls=Tracer)
     inputs = {name: fx_graph.placeholder(name) for name in graph.inputs}
     mask = fx_graph.placeholder("mask", default_value=None)
     sample = next(iter(inputs.values()))
-    real = fx_graph.call_function(real_tokens, (mask, sample))
-    builder = FxBuilder(
-        fx_graph,
-        Padding(real, packed, finite),
-        sample,
-        heads,
-        width,
-    )
+    real = fx_graph.call_function(real_tokens, (mask, inputs))
+    positions = fx_graph.call_function(positions_of, (mask, real))
+    order = fx_graph.call_function(order_of, (mask, positions))
+    padding = Padding(real, positions, order, inhabited, finite)
+    builder = FxBuilder(fx_graph, padding, sample, heads, width)
     nodes: dict[str, fx.Node] = {}
     for name, weight in graph.weights:
         root.add_module(name, OperationWeight(weight, heads or 1, width or 1))
         nodes[name] = fx_graph.call_module(name)
     output = lower_graph(graph, builder, inputs, nodes.__getitem__)
     fx_graph.output(output)
-    module = fx.GraphModule(root, fx_graph, "Attention")
+    module = CompiledModule(root, fx_graph, "Attention")
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()

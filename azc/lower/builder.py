@@ -24,13 +24,17 @@ Dimension = int | fx.Node
 class Padding:
     """What is known of the padding of a batch.
 
-    `real`: node, bool [B, N], True where a token is real. `packed`: the real tokens
-    come first, in order, and every sequence has one. `finite`: what stands in padding
-    is finite.
+    `real`: node, bool [B, N], True where a token is real. `positions`: node, int64
+    [B or 1, N], every token's index among the real ones; padding may have any, but no
+    two tokens of a sequence the same. `order`: node, int64 [B, N], where the token of
+    every position stands, or None as the graph runs: side by side. `inhabited`: every
+    sequence has a real token. `finite`: what stands in padding is finite.
     """
 
     real: fx.Node
-    packed: bool
+    positions: fx.Node
+    order: fx.Node
+    inhabited: bool
     finite: bool
 
 
@@ -151,18 +155,6 @@ class FxBuilder:
 
     # Where tokens stand
 
-    def _index(self) -> fx.Node:
-        """Every token's index among the real ones, int64 [B or 1, N]."""
-        node: fx.Node
-        if self.padding.packed:
-            device = self.call("getattr", self.sample, "device")
-            row = self.call("torch.arange", self.tokens(), device=device)
-            node = self.method("unsqueeze", row, 0)
-        else:
-            count = self.call("torch.cumsum", self.padding.real, -1)
-            node = self.call("torch.clamp", self.call("torch.sub", count, 1), min=0)
-        return node
-
     def _as_column(self, node: fx.Node) -> fx.Node:
         """[B, N] as [B, 1, N, 1]."""
         key = (slice(None), None, slice(None), None)
@@ -179,7 +171,7 @@ class FxBuilder:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
         of the inputs but at least float32: bfloat16 can't count past 256.
         """
-        return self.wide(self._as_column(self._index()))
+        return self.wide(self._as_column(self.padding.positions))
 
     def distance(self, like: fx.Node) -> fx.Node:
         """|i − j| for every two tokens, [B or 1, 1, N, N]."""
@@ -189,23 +181,14 @@ class FxBuilder:
         return node
 
     def packed(self, node: fx.Node) -> fx.Node:
-        """Real tokens first, in order."""
-        return node if self.padding.packed else self._reorder(node, self._order())
+        """Neighbours side by side; the node is 0 in padding."""
+        made: fx.Node = self.call("azc.lower.runtime.pack", node, self.padding.order)
+        return made
 
     def unpacked(self, node: fx.Node) -> fx.Node:
         """Undoes `packed`."""
-        if self.padding.packed:
-            return node
-        return self._reorder(node, self.call("torch.argsort", self._order(), -1))
-
-    def _order(self) -> fx.Node:
-        gone = self.method("to", self._padding(), torch.int8)
-        node: fx.Node = self.call("torch.argsort", gone, dim=-1, stable=True)
-        return node
-
-    def _reorder(self, node: fx.Node, order: fx.Node) -> fx.Node:
-        index = self.method("expand_as", self._as_column(order), node)
-        made: fx.Node = self.call("torch.gather", node, 2, index)
+        places = self.padding.positions, self.padding.order
+        made: fx.Node = self.call("azc.lower.runtime.unpack", node, *places)
         return made
 
     # Absence
@@ -219,7 +202,7 @@ class FxBuilder:
         """bool [B, N]: padding, but nothing in a sequence that is padding alone, so
         that no softmax is over nothing.
         """
-        if self.padding.packed:
+        if self.padding.inhabited:
             return self._padding()
         some = self.call("torch.any", self.padding.real, -1, keepdim=True)
         node: fx.Node = self.call("torch.logical_and", self._padding(), some)

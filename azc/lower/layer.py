@@ -8,58 +8,44 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
-from torch.fx.graph_module import reduce_graph_module
 
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.ir.build import build_graph
 from azc.lower.attention import OperationWeight, lower_graph
 from azc.lower.builder import FxBuilder, Padding
+from azc.lower.compiled import CompiledModule, Tracer
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
+from azc.lower.runtime import pack, unpack
 from azc.passes.pipeline import optimise
 
-__all__ = ["Layer", "compile_encoder", "compile_layer"]
+__all__ = ["Encoder", "Layer", "compile_encoder", "compile_layer"]
+
+LAYER_INPUTS = ("hidden", "mask", "positions", "order")
 
 
-class Layer(fx.GraphModule):
-    """One compiled layer: `forward(hidden [B, N, hidden], mask bool [B, N])`.
+class Layer(CompiledModule):
+    """One compiled layer: `forward(hidden [B, N, hidden], mask, positions, order)`.
 
-    `mask` is True at real tokens, which come first, at least one a sequence.
+    `mask`: bool [B, N], True at real tokens, which may be anywhere, at least one a
+    sequence; what stands in padding is finite. `positions`: int64 [B or 1, N], the index
+    of every token among the real ones. `order`: int64 [B, N], where the token of every
+    position stands, or None: neighbours stand side by side. (`positions_of` and
+    `order_of` of `azc.lower.runtime` give both.)
     """
 
-    # Set by `gradient_checkpointing_enable` of transformers' models.
-    gradient_checkpointing = False
-    _gradient_checkpointing_func: Callable[..., torch.Tensor] | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """The output; computed again on the way back under gradient checkpointing."""
-        again = self._gradient_checkpointing_func
-        if self.gradient_checkpointing and self.training and again is not None:
-            return again(super().__call__, *args, **kwargs)
-        return super().__call__(*args, **kwargs)
+class Encoder(CompiledModule):
+    """All layers of a model: called as one layer is, it gives the hidden states before
+    the first layer and after every one, a tuple of layers + 1 tensors [B, N, hidden].
+    """
 
-    # fx copies and pickles a graph module as its code and submodules alone.
+    layers: nn.ModuleList
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy, checkpointed where this layer is."""
-        return _checkpointed_as(self.__dict__, super().__deepcopy__(memo))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """As fx does it, and a layer again in the end."""
-        _, made_of = super().__reduce__()
-        return _unpickle, made_of
-
-
-def _checkpointed_as(other: Mapping[str, Any], layer: Any) -> Any:
-    for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
-        if name in other:
-            setattr(layer, name, other[name])
-    return layer
-
-
-def _unpickle(body: dict[str, Any], imports: str) -> Any:
-    found: Any = reduce_graph_module(body, imports)
-    return _checkpointed_as(body, Layer(found, found.graph, "Layer"))
+    def restore(self, own: Mapping[str, Any]) -> None:
+        """As any compiled module; fx keeps layers, but not the list that they are in."""
+        super().restore(own)
+        self.layers = nn.ModuleList(self.layers.children())
 
 
 class _LayerWriter:
@@ -69,9 +55,10 @@ class _LayerWriter:
         self.model = model
         self.layer = layer
         self.root = nn.Module()
-        self.graph = fx.Graph()
-        self.hidden = self.graph.placeholder("hidden")
-        self.mask = self.graph.placeholder("mask")
+        self.graph = fx.Graph(tracer_cls=Tracer)
+        self.hidden, self.mask, self.positions, self.order = (
+            self.graph.placeholder(name) for name in LAYER_INPUTS
+        )
 
     def module(self, name: str, module: nn.Module, *args: fx.Node) -> fx.Node:
         """Adds a module under a dotted name, and a call of it."""
@@ -115,11 +102,10 @@ class _LayerWriter:
         model, heads = self.model, self.layer.heads
         width = model.hidden // heads
         program = optimise(build_graph(use.program))
-        tokens = self.graph.call_method("size", (x, 1))
         inputs: dict[str, fx.Node] = {}
         for name in use.program.params:
             flat = self.linear(f"attention.{name}_proj", model.hidden, model.hidden, x)
-            split = self.graph.call_method("view", (flat, -1, tokens, heads, width))
+            split = self.graph.call_method("unflatten", (flat, -1, (heads, width)))
             inputs[name] = self.graph.call_method("transpose", (split, 1, 2))
         nodes = {
             name: self.module(
@@ -127,14 +113,16 @@ class _LayerWriter:
             )
             for name, weight in program.weights
         }
-        padding = Padding(self.mask, packed=True, finite=True)
+        padding = Padding(
+            self.mask, self.positions, self.order, inhabited=True, finite=True
+        )
         sample = next(iter(inputs.values()))
         builder = FxBuilder(
             self.graph, padding, sample, heads, width, self._attention_dropout()
         )
         mixed = lower_graph(program, builder, inputs, nodes.__getitem__)
         joined = self.graph.call_method("transpose", (mixed, 1, 2))
-        joined = self.graph.call_method("reshape", (joined, -1, tokens, model.hidden))
+        joined = self.graph.call_method("flatten", (joined, -2))
         return self.linear("attention.output", model.hidden, model.hidden, joined)
 
     def _attention_dropout(self) -> Callable[[fx.Node], fx.Node] | None:
@@ -154,6 +142,7 @@ class _LayerWriter:
         gone = self.graph.call_function(torch.logical_not, (self.mask,))
         gone = self.graph.call_method("unsqueeze", (gone, -1))
         clear = self.graph.call_function(torch.masked_fill, (gate, gone, 0.0))
+        packed = self.graph.call_function(pack, (clear, self.order))
         made: nn.Module
         if use.kind == "light":
             made = LightConv(heads, use.kernel)
@@ -161,7 +150,10 @@ class _LayerWriter:
             made = DynamicConv(hidden, heads, use.kernel, self.model.bias)
         else:
             made = DepthwiseConv(hidden, use.kernel)
-        mixed = self.module("conv.mix", made, clear)
+        mixed = self.module("conv.mix", made, packed)
+        mixed = self.graph.call_function(unpack, (mixed, self.positions, self.order))
+        # As attention is, so that padding is the same with an order and without.
+        mixed = self.graph.call_function(torch.masked_fill, (mixed, gone, 0.0))
         return self.linear("conv.output", hidden, hidden, mixed)
 
     def feed_forward(self, name: str, width: int, x: fx.Node) -> fx.Node:
@@ -174,7 +166,7 @@ class _LayerWriter:
             inner = self.graph.call_function(torch.mul, (inner, gate))
         return self.linear(f"{name}down", width, hidden, inner)
 
-    def write(self) -> Layer:
+    def write(self, kind: type[Layer]) -> Layer:
         """The whole layer."""
         mixing = self.layer.mixing
         if isinstance(mixing, AttentionUse):
@@ -189,37 +181,36 @@ class _LayerWriter:
                 lambda x, name=name, width=width: self.feed_forward(name, width, x),  # type: ignore[misc]
             )
         self.graph.output(x)
-        module = Layer(self.root, self.graph, "Layer")
+        module = kind(self.root, self.graph, "Layer")
         module.graph.eliminate_dead_code()
         module.graph.lint()
         module.recompile()
         return module
 
 
-def compile_layer(model: ModelSpec, layer: LayerSpec) -> Layer:
-    """One layer of a model, with fresh weights.
+def compile_layer(
+    model: ModelSpec, layer: LayerSpec, kind: type[Layer] = Layer
+) -> Layer:
+    """One layer of a model, with fresh weights; `kind` is the class to make it of.
 
     State-dict names: `attention.<parameter>_proj`, `attention.output`, learned weights
     of operations as `attention.conv_0_kernel`; or `conv.input`, `conv.mix`,
     `conv.output`; `norm`; `ffn.<i>.up`, `.gate`, `.down`, `.norm`.
     """
-    return _LayerWriter(model, layer).write()
+    return _LayerWriter(model, layer).write(kind)
 
 
-def compile_encoder(model: ModelSpec) -> fx.GraphModule:
-    """All layers: `forward(hidden [B, N, hidden], mask bool [B, N])` gives the hidden
-    states before the first layer and after every one, a tuple of layers + 1 tensors.
-    """
+def compile_encoder(model: ModelSpec, kind: type[Layer] = Layer) -> Encoder:
+    """All layers of a model, with fresh weights; `kind` is the class to make them of."""
     root = nn.Module()
-    layers = nn.ModuleList(compile_layer(model, layer) for layer in model.layers)
+    layers = nn.ModuleList(compile_layer(model, layer, kind) for layer in model.layers)
     root.add_module("layers", layers)
-    graph = fx.Graph()
-    hidden = graph.placeholder("hidden")
-    mask = graph.placeholder("mask")
+    graph = fx.Graph(tracer_cls=Tracer)
+    hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)
     states = [hidden]
     for i in range(len(model.layers)):
-        states.append(graph.call_module(f"layers.{i}", (states[-1], mask)))
+        states.append(graph.call_module(f"layers.{i}", (states[-1], *places)))
     graph.output(tuple(states))
-    module = fx.GraphModule(root, graph, "Encoder")
-    module.layers = layers  # fx keeps the layers, but not the list that they are in
+    module = Encoder(root, graph, "Encoder")
+    module.restore({})
     return module

@@ -29,6 +29,17 @@ def _band(kernel: torch.Tensor, tokens: int) -> torch.Tensor:
     return rows.gather(-1, offset).masked_fill(~inside, 0.0)
 
 
+def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
+    """[B, N, C] as [B, H, N, C / H]."""
+    split: torch.Tensor = x.unflatten(-1, (heads, x.shape[-1] // heads))
+    return split.transpose(1, 2)
+
+
+def _joined(x: torch.Tensor) -> torch.Tensor:
+    """Undoes `_split`."""
+    return x.transpose(1, 2).flatten(-2)
+
+
 class LightConv(nn.Module):
     """Lightweight convolution over the tokens (Wu et al. 2019, equation 6): one kernel
     a head, softmax-normalised over its width.
@@ -47,15 +58,17 @@ class LightConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] to [B, N, C]; padding holds 0."""
-        batch, tokens, channels = x.shape
+        _, tokens, channels = x.shape
         weight = self.kernel.softmax(-1)
         width = weight.shape[1]
         # A band matrix beats a convolution about as wide as the sequence. An exported
         # program must do for all lengths.
         if not torch.compiler.is_exporting() and tokens <= 4 * width:
-            split = x.view(batch, tokens, self.heads, -1).transpose(1, 2)
+            split = x.unflatten(-1, (self.heads, channels // self.heads)).transpose(
+                1, 2
+            )
             mixed = _band(weight[:, None, :], tokens) @ split
-            return mixed.transpose(1, 2).reshape(batch, tokens, channels)
+            return _joined(mixed)
         taps = weight.repeat_interleave(channels // self.heads, 0)[:, None, :]
         return _depthwise(x, taps)
 
@@ -81,12 +94,10 @@ class DynamicConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] to [B, N, C]; padding holds 0."""
-        batch, tokens, channels = x.shape
-        weight = self.predict(x).view(batch, tokens, self.heads, self.width)
+        tokens = x.shape[1]
+        weight = self.predict(x).unflatten(-1, (self.heads, self.width))
         weight = weight.softmax(-1).transpose(1, 2)  # [B, H, N, K]
-        split = x.view(batch, tokens, self.heads, -1).transpose(1, 2)
-        mixed = _band(weight, tokens) @ split
-        return mixed.transpose(1, 2).reshape(batch, tokens, channels)
+        return _joined(_band(weight, tokens) @ _split(x, self.heads))
 
 
 class DepthwiseConv(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -15,15 +16,42 @@ from azc.source import Source
 
 __all__ = ["AzcConfig", "spec_of"]
 
-# transformers makes an empty configuration to tell what differs from the defaults.
-_DERIVED = (
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "max_position_embeddings",
-    "type_vocab_size",
-)
+
+def _settled(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
+    """What transformers calls the sizes of a model: their values, and the settings of
+    the program that they are.
+    """
+    return {
+        "hidden_size": (spec.hidden, "hidden"),
+        "num_hidden_layers": (len(spec.layers), "layers"),
+        "num_attention_heads": (spec.heads, "heads"),
+        "intermediate_size": (spec.ffn[0], "ffn"),
+        "max_position_embeddings": (spec.max_length, "max_length"),
+        "type_vocab_size": (spec.token_types, "token_types"),
+    }
+
+
+def _settled_unnamed(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
+    """As `_settled`, of what BERT's configuration has beside sizes."""
+    return {
+        "hidden_act": (spec.activation, "activation"),
+        "hidden_dropout_prob": (spec.dropout, "dropout"),
+        "attention_probs_dropout_prob": (spec.attention_dropout, "attention_dropout"),
+        "layer_norm_eps": (spec.norm_eps, "norm_eps"),
+    }
+
+
+def _refuse_others(spec: ModelSpec, given: Mapping[str, Any]) -> None:
+    """Raises `UsageError` for what the program settles otherwise."""
+    settled = _settled(spec) | _settled_unnamed(spec)
+    for name, (value, setting) in settled.items():
+        if given.get(name, value) != value:
+            raise UsageError(
+                "U013",
+                f"{name} is {given[name]} in the configuration, and the program's"
+                f" `{setting}` makes it {value}",
+                f"change `{setting}` in the program: its sizes are the model's",
+            )
 
 
 class AzcConfig(PretrainedConfig):
@@ -33,7 +61,7 @@ class AzcConfig(PretrainedConfig):
     sizes are read from the program; `vocab_size` alone may be overridden, by
     `resize_token_embeddings`. `initializer_range` is the standard deviation of fresh
     weights, 0.02·√(768 / hidden) if it is not given. Raises `DiagnosticError` for a
-    text that does not check.
+    text that does not check, and `UsageError` for a size that is not the program's.
     """
 
     model_type = "azc"
@@ -50,18 +78,14 @@ class AzcConfig(PretrainedConfig):
         self.model = model
         self.initializer_range = initializer_range or 0.02
         self.vocab_size = vocab_size
-        for name in _DERIVED:
-            kwargs.pop(name, None)
         if program:
             spec = _read(program, model)
+            _refuse_others(spec, kwargs)
+            for name in _settled_unnamed(spec):
+                kwargs.pop(name, None)
             self.vocab_size = vocab_size or spec.vocab
             self.initializer_range = initializer_range or _deviation(spec.hidden)
-            self.hidden_size = spec.hidden
-            self.num_hidden_layers = len(spec.layers)
-            self.num_attention_heads = spec.heads
-            self.intermediate_size = spec.ffn[0]
-            self.max_position_embeddings = spec.max_length
-            self.type_vocab_size = spec.token_types
+            kwargs |= {name: value for name, (value, _) in _settled(spec).items()}
             kwargs.setdefault("tie_word_embeddings", spec.tie_embeddings)
         kwargs.setdefault("pad_token_id", 0)
         super().__init__(**kwargs)
@@ -85,7 +109,10 @@ def _read(program: str, model: str) -> ModelSpec:
 
 
 def spec_of(config: AzcConfig) -> ModelSpec:
-    """The checked model that a configuration stands for."""
+    """The checked model that a configuration stands for. Raises as `AzcConfig` does: an
+    attribute of it may have been set since.
+    """
     spec = _read(config.program, config.model)
+    _refuse_others(spec, vars(config))
     vocab = config.vocab_size or spec.vocab
     return spec if vocab == spec.vocab else replace(spec, vocab=vocab)

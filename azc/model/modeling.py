@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal
 
 import torch
@@ -29,6 +28,14 @@ from azc.lower.attention import OperationWeight
 from azc.lower.layer import compile_encoder
 from azc.lower.modules import DepthwiseConv, LightConv, norm
 from azc.model.config import AzcConfig, spec_of
+from azc.model.embeddings import Embeddings, Places
+from azc.model.inputs import (
+    check_classes,
+    check_inputs,
+    check_token_labels,
+    refuse_unserved,
+)
+from azc.model.layers import CheckpointedLayer
 
 __all__ = [
     "AzcForMaskedLM",
@@ -43,106 +50,13 @@ __all__ = [
 Task = Literal["base", "masked-lm", "sequence-classification"]
 
 
-class Packing:
-    """Real tokens first: the order that compiled layers see a batch in.
-
-    Positions then count real tokens alone, so that a sequence padded on the left, on
-    the right or in holes gives what it gives without its padding.
-    """
-
-    def __init__(self, mask: torch.Tensor) -> None:
-        """`mask`: [B, N], nonzero = real."""
-        real = mask.bool()
-        self.first = real.flatten().to(torch.int8).argmax(-1, keepdim=True)
-        self.order = torch.argsort((~real).to(torch.int8), dim=-1, stable=True)
-        self.inverse = torch.argsort(self.order, dim=-1)
-        self.real = real.gather(1, self.order)
-
-    def pack(self, x: torch.Tensor, spare: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] with the real tokens first, and the batch's first real token in all
-        of the padding: what is finite at every real token, and has a finite gradient
-        there, is so in padding. `spare` [C] stands in for it if no token is real.
-        """
-        first = x.flatten(0, 1).index_select(0, self.first)
-        filler = torch.where(self.real.any(), first, spare).detach()
-        packed = x.gather(1, self.order[:, :, None].expand_as(x))
-        return torch.where(self.real[:, :, None], packed, filler)
-
-    def unpack(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] with every token where it was."""
-        return x.gather(1, self.inverse[:, :, None].expand_as(x))
-
-
-def _sinusoids(tokens: int, hidden: int, like: torch.Tensor) -> torch.Tensor:
-    """[N, hidden], sines in the even features, cosines in the odd ones (Vaswani et al.
-    2017, section 3.5).
-    """
-    position = torch.arange(tokens, device=like.device, dtype=torch.float32)
-    half = torch.arange((hidden + 1) // 2, device=like.device, dtype=torch.float32)
-    rate = torch.exp(half * (-2.0 * math.log(10000.0) / hidden))
-    angle = position[:, None] * rate
-    both = torch.stack((angle.sin(), angle.cos()), -1).flatten(1)
-    return both[:, :hidden].to(like.dtype)
-
-
-class Embeddings(nn.Module):
-    """Token, token type and position embeddings, summed; normed in post-norm models."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.spec = spec
-        self.tokens = nn.Embedding(spec.vocab, spec.hidden)
-        if spec.positions == "learned":
-            self.positions = nn.Embedding(spec.max_length, spec.hidden)
-        if spec.token_types:
-            self.token_types = nn.Embedding(spec.token_types, spec.hidden)
-        if spec.residual == "post":
-            self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, spec.bias)
-        self.dropout = nn.Dropout(spec.dropout)
-
-    def forward(
-        self,
-        embeds: torch.Tensor,
-        token_type_ids: torch.Tensor | None,
-        packing: Packing | None,
-    ) -> torch.Tensor:
-        """From the tokens' own embeddings [B, N, hidden] to the encoder's input, real
-        tokens first.
-        """
-        spec, tokens = self.spec, embeds.shape[1]
-        if spec.token_types:
-            if token_type_ids is None:
-                embeds = embeds + self.token_types.weight[0]
-            else:
-                embeds = embeds + self.token_types(token_type_ids)
-        if packing is not None:
-            embeds = packing.pack(embeds, self.tokens.weight[0])
-        if spec.positions == "learned":
-            embeds = embeds + self.positions.weight[:tokens]
-        elif spec.positions == "sinusoidal":
-            embeds = embeds + _sinusoids(tokens, spec.hidden, embeds)
-        if spec.residual == "post":
-            embeds = self.norm(embeds)
-        dropped: torch.Tensor = self.dropout(embeds)
-        return dropped
-
-
-def _refuse(given: dict[str, Any]) -> None:
-    """Raises ValueError for what BERT takes and would be silently wrong here."""
-    if given.get("position_ids") is not None:
-        raise ValueError("position_ids can't be given: positions count the real tokens")
-    if given.get("output_attentions"):
-        raise ValueError("output_attentions: a program need not have attention weights")
-
-
 class AzcPreTrainedModel(PreTrainedModel):
     """What all compiled models share."""
 
     config_class = AzcConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
-    # Keywords that are not known are ignored, `num_items_in_batch` too: Trainer is to
-    # divide the loss over accumulated batches itself.
+    # Trainer is to divide the loss over accumulated batches itself.
     accepts_loss_kwargs = False
     _no_split_modules = ["Layer"]  # noqa: RUF012  (as transformers declares it)
 
@@ -158,9 +72,10 @@ class AzcModel(AzcPreTrainedModel):
 
     def __init__(self, config: AzcConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
+        refuse_unserved(config, {})
         spec = spec_of(config)
         self.embeddings = Embeddings(spec)
-        self.encoder = compile_encoder(spec)
+        self.encoder = compile_encoder(spec, CheckpointedLayer)
         if spec.residual == "pre":
             self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, spec.bias)
         self.pooler = nn.Linear(spec.hidden, spec.hidden) if add_pooling_layer else None
@@ -176,22 +91,6 @@ class AzcModel(AzcPreTrainedModel):
         """Replaces the token embeddings."""
         self.embeddings.tokens = value  # type: ignore[assignment]
 
-    def _embeds(
-        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None
-    ) -> torch.Tensor:
-        if (input_ids is None) == (inputs_embeds is None):
-            raise ValueError("give either input_ids or inputs_embeds")
-        if inputs_embeds is None:
-            embeds: torch.Tensor = self.embeddings.tokens(input_ids)
-        else:
-            embeds = inputs_embeds
-        if self.max_length is not None and embeds.shape[1] > self.max_length:
-            raise ValueError(
-                f"{embeds.shape[1]} tokens; the model was made for max_length ="
-                f" {self.max_length}"
-            )
-        return embeds
-
     @can_return_tuple
     def forward(
         self,
@@ -205,39 +104,37 @@ class AzcModel(AzcPreTrainedModel):
         """Hidden states of a batch.
 
         `input_ids` int [B, N] or `inputs_embeds` [B, N, hidden]; `attention_mask`
-        [B, N], nonzero at real tokens, which may be anywhere; `token_type_ids` int
-        [B, N]. Gives `last_hidden_state` [B, N, hidden], `pooler_output` [B, hidden] of
-        the first real token, and on request `hidden_states`, layers + 1 of them. Raises
-        ValueError for inputs of other shapes.
+        [B, N], bool or 0 and 1, true at real tokens, which may be anywhere;
+        `token_type_ids` int [B, N]. Gives `last_hidden_state` [B, N, hidden],
+        `pooler_output` [B, hidden] of the first real token, and on request
+        `hidden_states`, layers + 1 of them. Raises ValueError for inputs of other
+        shapes or types, for ids that have no embedding (told on the CPU alone), and for
+        what the model does not serve.
         """
-        _refuse(kwargs)
-        embeds = self._embeds(input_ids, inputs_embeds)
-        batch, tokens, _ = embeds.shape
-        packing = None
-        seen = torch.ones((batch, tokens), dtype=torch.bool, device=embeds.device)
-        if attention_mask is not None:
-            if attention_mask.shape != (batch, tokens):
-                raise ValueError(
-                    f"attention_mask is [B, N] = [{batch}, {tokens}]; got"
-                    f" {list(attention_mask.shape)}"
-                )
-            packing = Packing(attention_mask)
-            # A sequence of padding alone is computed as if it were real: no softmax is
-            # ever over nothing.
-            seen = packing.real | ~packing.real.any(-1, keepdim=True)
-        hidden = self.embeddings(embeds, token_type_ids, packing)
-        states = self.encoder(hidden, seen)
+        refuse_unserved(self.config, kwargs)
+        check_inputs(
+            input_ids,
+            inputs_embeds,
+            attention_mask,
+            token_type_ids,
+            hidden=self.config.hidden_size,
+            vocab=getattr(self.embeddings.tokens, "num_embeddings", None),
+            token_types=self.config.type_vocab_size,
+            max_length=self.max_length,
+        )
+        embeds = inputs_embeds
+        if embeds is None:
+            embeds = self.embeddings.tokens(input_ids)
+        places = Places.of(attention_mask, embeds)
+        hidden = self.embeddings(embeds, token_type_ids, places)
+        states = self.encoder(hidden, places.mask, places.positions, places.order)
         if self.pre_norm:
             states = (*states[:-1], self.norm(states[-1]))
         pooled = None
         if self.pooler is not None:
-            pooled = torch.tanh(self.pooler(states[-1][:, 0]))
+            pooled = torch.tanh(self.pooler(places.first(states[-1])))
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        if not output_hidden_states:
-            states = states[-1:]
-        if packing is not None:
-            states = tuple(packing.unpack(state) for state in states)
         return BaseModelOutputWithPooling(
             last_hidden_state=states[-1],
             pooler_output=pooled,
@@ -290,16 +187,15 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
-        labelled_only: bool = False,
+        targets_only: bool = False,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """As the base model, and `logits` [B, N, vocab].
 
         `labels` int [B, N], −100 where there is none, gives `loss`, the mean
-        cross-entropy in nats over the labelled tokens. `labelled_only` computes the
+        cross-entropy in nats over the labelled tokens. `targets_only` computes the
         head there alone: `logits` are then [labelled, vocab], in row-major order.
         """
-        _refuse(kwargs)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -307,16 +203,20 @@ class AzcForMaskedLM(AzcPreTrainedModel):
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
             return_dict=True,
+            **kwargs,
         )
         hidden = outputs.last_hidden_state
-        if labelled_only and labels is not None:
+        if labels is not None:
+            batch, tokens, _ = hidden.shape
+            check_token_labels(labels, batch, tokens, self.config.vocab_size)
+        if targets_only and labels is not None:
             chosen = labels != -100
             hidden, labels = hidden[chosen], labels[chosen]
         logits = self.head(hidden)
         loss = None
         if labels is not None:
             flat = logits.flatten(0, -2).float()
-            loss = F.cross_entropy(flat, labels.flatten(), ignore_index=-100)
+            loss = F.cross_entropy(flat, labels.flatten().long(), ignore_index=-100)
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states
         )
@@ -348,7 +248,6 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
         the kind that `config.problem_type` says or that their type suggests.
         """
-        _refuse(kwargs)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -356,10 +255,13 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
             return_dict=True,
+            **kwargs,
         )
         logits = self.classifier(self.dropout(outputs.pooler_output))
         loss = None
         if labels is not None:
+            problem = self.config.problem_type
+            check_classes(labels, len(logits), self.num_labels, problem)
             loss = self.loss_function(
                 labels=labels, pooled_logits=logits, config=self.config
             )

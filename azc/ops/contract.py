@@ -238,7 +238,7 @@ class Builder(Protocol):
         """
 
     def packed(self, node: Any) -> Any:
-        """[B, H, N, d] with the real tokens of each sequence first, in order."""
+        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by side."""
 
     def unpacked(self, node: Any) -> Any:
         """Undoes `packed`."""

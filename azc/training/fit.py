@@ -189,7 +189,7 @@ def _resolved(device: torch.device | str | None) -> torch.device:
 def _extras(module: Any) -> dict[str, Any]:
     """What a model can be told beyond the batch: not to compute logits unasked for."""
     accepted = inspect.signature(module.forward).parameters
-    return {"labelled_only": True} if "labelled_only" in accepted else {}
+    return {"targets_only": True} if "targets_only" in accepted else {}
 
 
 def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:

@@ -156,7 +156,8 @@ def test_generated_code_of_a_large_model() -> None:
     assert list(pairs)[:3] == ["encoder", "layers 1, 3, 5, 7, 9, 11", "layer 2"]
     assert "layers 6, 8" in pairs
     assert all(
-        text.startswith("def forward(self, hidden, mask)") for text in pairs.values()
+        text.startswith("def forward(self, hidden, mask, positions, order)")
+        for text in pairs.values()
     )
 
 

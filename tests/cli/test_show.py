@@ -101,8 +101,10 @@ def test_a_model_of_the_library(azc: Azc, args: list[str]) -> None:
 def test_code_and_ir(azc: Azc, good: str) -> None:
     found = azc("show", good, "--code", "--ir").out
     assert "\ngraph sdpa(q, k, v) {\n" in found
-    assert "\n# encoder\ndef forward(self, hidden, mask):\n" in found
-    assert "\n# layers 2, 3\ndef forward(self, hidden, mask):\n" in found
+    assert "\n# encoder\ndef forward(self, hidden, mask, positions, order):\n" in found
+    assert (
+        "\n# layers 2, 3\ndef forward(self, hidden, mask, positions, order):\n" in found
+    )
 
 
 def test_an_attention_program(azc: Azc, good: str) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import fx
 
 from azc.lower.layer import Layer, compile_encoder, compile_layer
-from tests.model.models import check, masks, shake
+from tests.model.models import check, masks, places, shake
 
 B, N, HIDDEN = 2, 7, 16
 MASK = masks([7, 4], N, "right")
@@ -106,7 +106,7 @@ def test_attention_layers(kind: str, residual: str) -> None:
         )
         assert any(name.endswith("bias") for name in weights) is bias
         x = tokens()
-        found = layer(x, MASK)
+        found = layer(x, *places(MASK))
         steps: list[tuple[str, Any]] = [
             ("norm", lambda y, w=weights, h=heads: self_attention(y, w, h))
         ]
@@ -149,7 +149,7 @@ def test_convolution_layers(kind: str, kernel: int) -> None:
     wanted = normed(
         x + feed_forward(x, weights, 0, "gelu"), weights, "ffn.0.norm", "layer_norm"
     )
-    same_at_real_tokens(layer(tokens(), MASK), wanted)
+    same_at_real_tokens(layer(tokens(), *places(MASK)), wanted)
 
 
 def test_an_encoder_is_its_layers() -> None:
@@ -157,12 +157,12 @@ def test_an_encoder_is_its_layers() -> None:
     encoder = compile_encoder(spec).eval()
     assert isinstance(encoder, fx.GraphModule)
     x = tokens().float()
-    states = encoder(x, MASK)
+    states = encoder(x, *places(MASK))
     assert len(states) == 4
     assert states[0] is x
     for i, layer in enumerate(encoder.get_submodule("layers").children()):
         assert isinstance(layer, Layer)
-        x = layer(x, MASK)
+        x = layer(x, *places(MASK))
         assert torch.equal(states[i + 1], x)
 
 
@@ -195,7 +195,8 @@ def test_convolutions_inside_attention_start_as_the_identity() -> None:
     known = plain.state_dict()
     plain.load_state_dict({n: t for n, t in primer.state_dict().items() if n in known})
     x = tokens().float()
-    torch.testing.assert_close(primer(x, MASK), plain(x, MASK), rtol=0, atol=1e-5)
+    found, wanted = primer(x, *places(MASK)), plain(x, *places(MASK))
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5)
 
 
 def test_heads_are_blocks_of_features() -> None:
@@ -204,11 +205,11 @@ def test_heads_are_blocks_of_features() -> None:
     assert weights["attention.q_proj.weight"].shape == (HIDDEN, HIDDEN)
     assert weights["attention.q_proj.weight"].std() > bound / 3
     x = tokens()
-    before = layer(x, MASK)
+    before = layer(x, *places(MASK))
     with torch.no_grad():
         layer.get_submodule("attention.output").weight[:, HIDDEN // 2 :] = 0.0
-        changed = layer(x, MASK)
+        changed = layer(x, *places(MASK))
         layer.get_submodule("attention.v_proj").weight[HIDDEN // 2 :] += 1.0
         # The second head reaches the output through its own features alone.
-        assert torch.equal(layer(x, MASK), changed)
+        assert torch.equal(layer(x, *places(MASK)), changed)
         assert not torch.equal(before, changed)

@@ -8,6 +8,7 @@ import torch
 
 from azc.check.program import ModelSpec, Program
 from azc.check.resolve import check_source
+from azc.lower.runtime import order_of, positions_of
 from azc.model.modeling import AzcPreTrainedModel, Task, build_model
 from azc.source import Source
 
@@ -71,12 +72,16 @@ def check(layers: str = "sdpa", **settings: Any) -> tuple[Program, ModelSpec]:
 
 
 def build(
-    layers: str = "sdpa", task: Task = "masked-lm", shaken: bool = True, **settings: Any
+    layers: str = "sdpa",
+    task: Task = "masked-lm",
+    shaken: bool = True,
+    num_labels: int = 3,
+    **settings: Any,
 ) -> Any:
     """A model in evaluation mode; shaken: nothing is zero or one any more."""
     program, _ = check(layers, **settings)
     torch.manual_seed(0)
-    model = build_model(program, "m", task=task, num_labels=3).eval()
+    model = build_model(program, "m", task=task, num_labels=num_labels).eval()
     return shake(model) if shaken else model
 
 
@@ -102,6 +107,14 @@ def masks(lengths: list[int], tokens: int, layout: str) -> torch.Tensor:
         else:
             row[torch.randperm(tokens, generator=generator)[:length]] = True
     return mask
+
+
+def places(
+    mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """What a layer is called with beside its input: mask, positions, order."""
+    positions = positions_of(mask, mask)
+    return mask, positions, order_of(mask, positions)
 
 
 LAYOUTS = ("right", "left", "holes")

@@ -64,7 +64,7 @@ def ids_in(
 def test_a_padded_sequence_is_what_it_is_alone(model: Any, layout: str) -> None:
     mask = masks(LENGTHS, TOKENS, layout)
     ids = ids_in(mask)
-    types = torch.randint(0, 2, mask.shape)
+    types = torch.randint(0, max(model.config.type_vocab_size, 1), mask.shape)
     for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 3e-4)):
         model.to(dtype)
         with torch.no_grad():
@@ -116,7 +116,7 @@ def test_nothing_of_the_padding_tokens_comes_through(model: Any, layout: str) ->
     first = gradients(model, mask, input_ids=ids, token_type_ids=types)
     for padding in (7, None):
         ids = ids_in(mask, padding=padding)
-        types = torch.where(mask, 0, 1)
+        types = torch.where(mask, 0, max(model.config.type_vocab_size - 1, 0))
         assert_same(gradients(model, mask, input_ids=ids, token_type_ids=types), first)
 
 

@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from azc.lower.attention import lower_operation
 from azc.lower.builder import FxBuilder, Padding
+from azc.lower.runtime import order_of, positions_of
 from azc.ops.contract import Frame, Op, Operand, Place, Sample, State, Value
 from azc.ops.table import load_ops
 from azc.shapes import D, N, Shape
@@ -130,7 +131,10 @@ def lower(
     graph = fx.Graph()
     like, real = graph.placeholder("like"), graph.placeholder("real")
     sizes = (HEADS, WIDTH) if sized else (None, None)
-    builder = FxBuilder(graph, Padding(real, packed, True), like, *sizes)
+    positions = graph.call_function(positions_of, (real, real))
+    order = graph.call_function(order_of, (real, positions))
+    padding = Padding(real, positions, order, inhabited=packed, finite=True)
+    builder = FxBuilder(graph, padding, like, *sizes)
     operands = [
         Operand(graph.placeholder(f"x{i}"), state, wide=False)
         for i, state in enumerate(known)

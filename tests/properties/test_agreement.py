@@ -38,15 +38,12 @@ def graph_of(text: str) -> Graph:
 
 
 def in_model(batch: Batch) -> Batch:
-    """The batch as a model has it: real tokens first, and padding is finite."""
-    order = np.argsort(~batch.mask, axis=1, kind="stable")
-    mask = np.take_along_axis(batch.mask, order, 1)
+    """The batch as a model has it: padding is finite."""
     inputs = {}
     for name, x in batch.inputs.items():
-        moved = np.take_along_axis(x, order[:, None, :, None], 2)
         junk = np.random.default_rng(0).normal(0.0, 10.0, x.shape)
-        inputs[name] = np.where(mask[:, None, :, None], moved, junk)
-    return Batch(inputs, mask, "finite")
+        inputs[name] = np.where(batch.mask[:, None, :, None], x, junk)
+    return Batch(inputs, batch.mask, "finite")
 
 
 class Shaken(Interpreter):
@@ -81,7 +78,7 @@ class Case:
         self.heads, self.width = shape[1], shape[3]
         if how == "model":
             self.module = compile_graph(
-                optimise(graph), self.heads, self.width, packed=True, finite=True
+                optimise(graph), self.heads, self.width, inhabited=True, finite=True
             )
         else:
             sizes = (self.heads, self.width) if how == "sized" else (None, None)

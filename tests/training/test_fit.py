@@ -233,8 +233,8 @@ def test_a_model_is_asked_for_no_more_than_is_used(data: MaskedLMData) -> None:
     forward = model.forward
     seen: list[set[str]] = []
 
-    def frugal(*, labelled_only: bool = False, **inputs: Any) -> Any:
-        assert labelled_only
+    def frugal(*, targets_only: bool = False, **inputs: Any) -> Any:
+        assert targets_only
         seen.append(set(inputs))
         return forward(**inputs)
 

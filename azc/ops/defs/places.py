@@ -256,13 +256,13 @@ def _conv_reference(frame: Frame, x: Value, kernel: int) -> Value:
 
 def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     kernel = attrs["kernel"]
-    heads, width, tokens = b.heads(), b.width(), b.tokens()
+    heads, width = b.heads(), b.width()
     channels = b.call("operator.mul", heads, width)
     weight = b.method("to", b.weight("kernel"), x.node)
     weight = b.method("expand", weight, heads, width, kernel)
     weight = b.method("reshape", weight, channels, 1, kernel)
     rows = b.method("transpose", b.packed(x.node), -1, -2)  # [B, H, d, N]
-    rows = b.method("reshape", rows, -1, channels, tokens)
+    rows = b.method("flatten", rows, 1, 2)
     mixed = b.call(
         "torch.nn.functional.conv1d",
         rows,
@@ -270,7 +270,7 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
         padding=kernel // 2,
         groups=channels,
     )
-    mixed = b.method("reshape", mixed, -1, heads, width, tokens)
+    mixed = b.method("unflatten", mixed, 1, (heads, width))
     return b.unpacked(b.method("transpose", mixed, -1, -2))
 
 

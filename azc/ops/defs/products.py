@@ -245,9 +245,7 @@ def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     if not _windowed(x, y):
-        # Without the shortcut through a product, which loses small distances.
-        mode = "donot_use_mm_for_euclid_dist"
-        return b.call("torch.cdist", x.node, y.node, p=2.0, compute_mode=mode)
+        return b.call("azc.lower.runtime.pair_distances", x.node, y.node)
     left, right = _lower_pairs(b, x, y)
     return _norm(b, b.call("torch.sub", left, right))
 

@@ -1,0 +1,114 @@
+"""From ids to the encoder's input, and where the real tokens of a batch stand."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from azc.check.program import ModelSpec
+from azc.lower.modules import norm
+from azc.lower.runtime import order_of, positions_of, taken
+
+__all__ = ["Embeddings", "Places"]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the tokens of a batch stand. Its fields are what a compiled layer is told.
+
+    `mask`: bool [B, N], True at real tokens; a sequence of padding alone counts as real,
+    so that no softmax is over nothing. `positions`: int64 [B or 1, N]. `order`: int64
+    [B, N], None where neighbours stand side by side. `real`: bool [B, N], the mask that
+    the caller gave, None where there is none.
+    """
+
+    mask: torch.Tensor
+    positions: torch.Tensor
+    order: torch.Tensor | None
+    real: torch.Tensor | None
+
+    @classmethod
+    def of(cls, attention_mask: torch.Tensor | None, like: torch.Tensor) -> Places:
+        """The places that a mask [B, N] tells; `like` is [B, N, …]."""
+        if attention_mask is None or attention_mask.numel() == 0:
+            mask = torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
+            return cls(mask, positions_of(None, mask), None, None)
+        real = attention_mask.bool()
+        mask = real | ~real.any(-1, keepdim=True)
+        positions = positions_of(real, real)
+        return cls(mask, positions, order_of(real, positions), real)
+
+    def first(self, x: torch.Tensor) -> torch.Tensor:
+        """The first real token of every sequence, [B, C] of [B, N, C]."""
+        if self.real is None:
+            return x[:, 0]
+        at = (self.positions == 0).to(torch.int8).argmax(-1, keepdim=True)
+        return taken(x, at)[:, 0]
+
+    def fill(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, N, C] with the batch's first real token in all of the padding: what is
+        finite at every real token, and has a finite gradient there, is so in padding.
+        """
+        if self.real is None:
+            return x
+        at = self.real.flatten().to(torch.int8).argmax(-1, keepdim=True)
+        first = x.flatten(0, 1).index_select(0, at)
+        # Where no token is real, any numbers do that differ: norms divide by how much.
+        spare = torch.linspace(-1.0, 1.0, x.shape[2], dtype=x.dtype, device=x.device)
+        filler = torch.where(self.real.any(), first, spare).detach()
+        return torch.where(self.real[:, :, None], x, filler)
+
+
+def _sinusoids(
+    positions: torch.Tensor, hidden: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """[B or 1, N, hidden], sines in the even features, cosines in the odd ones (Vaswani
+    et al. 2017, section 3.5).
+    """
+    half = torch.arange((hidden + 1) // 2, device=positions.device, dtype=torch.float32)
+    rate = torch.exp(half * (-2.0 * math.log(10000.0) / hidden))
+    angle = positions[:, :, None] * rate
+    both = torch.stack((angle.sin(), angle.cos()), -1).flatten(2)
+    return both[:, :, :hidden].to(dtype)
+
+
+class Embeddings(nn.Module):
+    """Token, token type and position embeddings, summed; normed in post-norm models."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.tokens = nn.Embedding(spec.vocab, spec.hidden)
+        if spec.positions == "learned":
+            self.positions = nn.Embedding(spec.max_length, spec.hidden)
+        if spec.token_types:
+            self.token_types = nn.Embedding(spec.token_types, spec.hidden)
+        if spec.residual == "post":
+            self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, spec.bias)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def forward(
+        self,
+        embeds: torch.Tensor,
+        token_type_ids: torch.Tensor | None,
+        places: Places,
+    ) -> torch.Tensor:
+        """From the tokens' own embeddings [B, N, hidden] to the encoder's input."""
+        spec, positions = self.spec, places.positions
+        # Each table is called, not read: what stands in for one may be no table.
+        if spec.token_types:
+            if token_type_ids is None:
+                token_type_ids = torch.zeros_like(positions)
+            embeds = embeds + self.token_types(token_type_ids)
+        if spec.positions == "learned":
+            embeds = embeds + self.positions(positions)
+        elif spec.positions == "sinusoidal":
+            embeds = embeds + _sinusoids(positions, spec.hidden, embeds.dtype)
+        embeds = places.fill(embeds)
+        if spec.residual == "post":
+            embeds = self.norm(embeds)
+        dropped: torch.Tensor = self.dropout(embeds)
+        return dropped

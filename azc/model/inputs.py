@@ -1,0 +1,178 @@
+"""What a model is called with: looked at before torch is, and refused in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+from azc.lower.runtime import holds, mask_fault
+
+__all__ = ["check_classes", "check_inputs", "check_token_labels", "refuse_unserved"]
+
+_NO_CACHE = "the model is an encoder, which keeps no cache"
+_ONE_SEQUENCE = "the model has no second sequence to attend to"
+# What transformers' BERT takes, by argument or in its configuration, and this model
+# would be silently wrong about.
+_UNSERVED = {
+    "position_ids": "positions count the real tokens of attention_mask",
+    "output_attentions": "a program need not have attention weights",
+    "head_mask": "a program's heads can't be masked",
+    "encoder_hidden_states": _ONE_SEQUENCE,
+    "encoder_attention_mask": _ONE_SEQUENCE,
+    "past_key_values": _NO_CACHE,
+    "use_cache": _NO_CACHE,
+    "cache_position": _NO_CACHE,
+    "is_causal": "the model is an encoder: every token sees every other",
+    "num_items_in_batch": "the loss is the mean over the labels of the batch at hand",
+}
+_UNSERVED_SETTINGS = {
+    "output_attentions": _UNSERVED["output_attentions"],
+    "use_cache": _NO_CACHE,
+    "is_decoder": _UNSERVED["is_causal"],
+    "is_encoder_decoder": _ONE_SEQUENCE,
+    "add_cross_attention": _ONE_SEQUENCE,
+    "chunk_size_feed_forward": "feed-forward networks see all tokens at once",
+    "pruned_heads": "a program's heads can't be pruned",
+}
+
+
+def refuse_unserved(config: PretrainedConfig, given: Mapping[str, Any]) -> None:
+    """Raises ValueError for what the model does not serve: by argument (`given`, those
+    that it has no name for) or in its configuration. None and False ask for nothing.
+    """
+    for name, value in given.items():
+        if value is not None and value is not False:
+            reason = _UNSERVED.get(name, "the model has no such argument")
+            raise ValueError(f"{name} can't be given: {reason}")
+    for name, reason in _UNSERVED_SETTINGS.items():
+        if getattr(config, name, None):
+            raise ValueError(f"config.{name} can't be set: {reason}")
+
+
+def _check_ids(
+    name: str, ids: torch.Tensor, limit: int | None, what: str, ignored: int = 0
+) -> None:
+    """Raises ValueError for what is no id below `limit` and is not `ignored` either."""
+    if ids.dtype not in (torch.int64, torch.int32):
+        raise ValueError(f"{name} are int64 or int32; got {_type(ids)}")
+    # Not on a GPU, where it would wait for all that is not yet computed: an index out
+    # of range is a device-side assertion of torch's there.
+    if limit is None or ids.device.type != "cpu":
+        return
+
+    def known(ids: torch.Tensor) -> torch.Tensor:
+        return ((ids >= 0) & (ids < limit)) | (ids == ignored)
+
+    if not holds(ids, lambda ids: known(ids).all()):
+        wrong = int(ids[~known(ids)][0])
+        other = f" or {ignored}" if ignored else ""
+        raise ValueError(
+            f"{name} are from 0 to {limit - 1}{other}, {what}; got {wrong}"
+        )
+
+
+def _type(tensor: torch.Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def check_inputs(
+    input_ids: torch.Tensor | None,
+    inputs_embeds: torch.Tensor | None,
+    attention_mask: torch.Tensor | None,
+    token_type_ids: torch.Tensor | None,
+    *,
+    hidden: int,
+    vocab: int | None,
+    token_types: int,
+    max_length: int | None,
+) -> None:
+    """Raises ValueError, in one sentence, for what a model can't be called with.
+
+    `vocab`: how many token embeddings there are, None if that is not known;
+    `max_length`: None where there is no limit. Ids are compared with their limits on the
+    CPU alone, and no number is read where none can be, as under `torch.compile`.
+    """
+    if input_ids is not None and inputs_embeds is None:
+        name, given, wanted = "input_ids", input_ids, "[B, N]"
+        right = given.dim() == 2
+    elif inputs_embeds is not None and input_ids is None:
+        name, given, wanted = "inputs_embeds", inputs_embeds, f"[B, N, {hidden}]"
+        right = given.dim() == 3 and given.shape[2] == hidden
+    else:
+        raise ValueError("give either input_ids or inputs_embeds")
+    if not right:
+        raise ValueError(f"{name} is {wanted}; got {list(given.shape)}")
+    batch, tokens = given.shape[:2]
+    if tokens == 0:
+        raise ValueError(
+            f"a sequence has 1 token or more; {name} is {list(given.shape)}"
+        )
+    if max_length is not None and tokens > max_length:
+        raise ValueError(
+            f"{tokens} tokens; the model was made for max_length = {max_length}"
+        )
+    if input_ids is not None:
+        _check_ids("input_ids", input_ids, vocab, "the model's vocabulary")
+    elif not given.is_floating_point():
+        raise ValueError(f"inputs_embeds are floating point; got {_type(given)}")
+    if attention_mask is not None:
+        fault = mask_fault("attention_mask", attention_mask, batch, tokens)
+        if fault is not None:
+            raise ValueError(f"{fault[0]} ({fault[1]})")
+    if token_type_ids is not None:
+        _check_shape("token_type_ids", token_type_ids, batch, tokens)
+        # A model without types takes what tokenizers say of a single sequence: 0.
+        limit = max(token_types, 1)
+        what = f"the model has token_types = {token_types}"
+        _check_ids("token_type_ids", token_type_ids, limit, what)
+
+
+def _check_shape(name: str, tensor: torch.Tensor, batch: int, tokens: int) -> None:
+    if tuple(tensor.shape) != (batch, tokens):
+        raise ValueError(
+            f"{name} is [B, N] = [{batch}, {tokens}]; got {list(tensor.shape)}"
+        )
+
+
+def check_token_labels(
+    labels: torch.Tensor, batch: int, tokens: int, vocab: int
+) -> None:
+    """Raises ValueError for labels of a masked-language model that are not ids [B, N] of
+    its vocabulary or −100.
+    """
+    _check_shape("labels", labels, batch, tokens)
+    _check_ids("labels", labels, vocab, "the model's vocabulary", ignored=-100)
+
+
+def check_classes(
+    labels: torch.Tensor, batch: int, classes: int, problem: str | None
+) -> None:
+    """Raises ValueError for labels of a classifier that don't fit its loss: class numbers
+    [B], or floating point [B, classes] ([B] too where there is one class alone).
+
+    `problem`: transformers' `problem_type`; None is told from the classes and the type.
+    """
+    floating = labels.is_floating_point()
+    if problem is None and classes > 1:
+        problem = "multi_label" if floating else "single_label_classification"
+    if problem == "single_label_classification":
+        wanted, right = (
+            f"[B] = [{batch}]",
+            tuple(labels.shape) in ((batch,), (batch, 1)),
+        )
+    else:
+        wanted = f"[B, {classes}] = [{batch}, {classes}]"
+        right = tuple(labels.shape) == (batch, classes)
+        right |= classes == 1 and tuple(labels.shape) == (batch,)
+    if not right:
+        raise ValueError(f"labels is {wanted}; got {list(labels.shape)}")
+    if problem == "single_label_classification":
+        what = f"the model has {classes} classes"
+        _check_ids("labels", labels, classes, what, ignored=-100)
+    elif not floating:
+        raise ValueError(
+            f"labels are floating point for this problem type; got {_type(labels)}"
+        )
