@@ -3,6 +3,7 @@
 # make check   the whole gate: lint, format, types, layers, tests
 # make format  write the canonical form of the Python files
 # make clean   remove the environment and the caches; runs/ stays
+# make test-transformers    transformers' own tests of models, for ours (needs a network)
 #
 # VENV=DIR is the environment to use, PYTHON=python3.12 the Python it is made from,
 # PYTEST_ARGS="tests/ops -k softmax" narrows the tests.
@@ -19,11 +20,11 @@ DEV := $(VENV)/.azc-dev
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test check lint format-check types layers tests format clean
+.PHONY: help demo test test-transformers check lint format-check types layers tests format clean
 .DELETE_ON_ERROR:
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 8
+	@sed -n 's/^# \{0,1\}//p' Makefile | head -n 9
 
 # A run never overwrites another: runs/demo, runs/demo-2, runs/demo-3, ...
 demo: $(RUNTIME)
@@ -35,6 +36,14 @@ demo: $(RUNTIME)
 
 test: $(DEV)
 	@$(MAKE) --no-print-directory check
+
+# Its tests need a package of their own, and marks that are not ours: hence no addopts.
+test-transformers: $(DEV)
+	@echo "==> transformers' tests of models"
+	@folder=$$($(BIN)/python tests/harness/fetch.py .cache) && \
+	AZC_TRANSFORMERS_TESTS="$$folder/tests" PYTHONPATH="$$folder/packages" \
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -o addopts= --import-mode=importlib \
+		-q -rfE -W ignore --show-capture=no tests/harness/models.py $(PYTEST_ARGS)
 
 # All of them, even after one has failed; pytest comes last and has the last word.
 check:
@@ -65,7 +74,7 @@ format: $(DEV)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf .venv .cache build dist .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find azc tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
