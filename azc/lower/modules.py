@@ -64,11 +64,7 @@ class LightConv(nn.Module):
         # A band matrix beats a convolution about as wide as the sequence. An exported
         # program must do for all lengths.
         if not torch.compiler.is_exporting() and tokens <= 4 * width:
-            split = x.unflatten(-1, (self.heads, channels // self.heads)).transpose(
-                1, 2
-            )
-            mixed = _band(weight[:, None, :], tokens) @ split
-            return _joined(mixed)
+            return _joined(_band(weight[:, None, :], tokens) @ _split(x, self.heads))
         taps = weight.repeat_interleave(channels // self.heads, 0)[:, None, :]
         return _depthwise(x, taps)
 
