@@ -62,7 +62,8 @@ def write_folder(
     fill: Callable[[Path], object],
     owned: Callable[[Path], list[Path]] | None = None,
 ) -> None:
-    """Writes a folder of files, whole or not at all; `fill` is given an empty one.
+    """Writes a folder of files, whole or not at all; `fill` is given an empty one. Its
+    files get the permissions that new files have.
 
     `path` may be absent or an empty folder. To replace a folder with files in it,
     `owned` is given the old one once it has left its place, and gives the files that
@@ -76,7 +77,9 @@ def write_folder(
         beside.mkdir()
         try:
             fill(beside)
+            usual = stat.S_IMODE(beside.stat().st_mode) & 0o666
             for file in beside.iterdir():
+                file.chmod(usual)
                 _sync(file)
             _sync_folder(beside)
             old = _put(beside, target, owned)
