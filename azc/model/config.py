@@ -209,7 +209,7 @@ def _deviation(hidden: int) -> float:
 
 @lru_cache(maxsize=256)
 def _read(program: str, model: str) -> ModelSpec:
-    found = check_source(Source("config.json: program", program)).models
+    found = check_source(Source("config.json: program", program, own=True)).models
     if model not in found:
         known = ", ".join(found) or "none"
         message = f"the program of the configuration has no model `{model}`"
