@@ -12,6 +12,7 @@ from azc.facts.precision import wide_values
 from azc.facts.presence import presence
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
+from azc.lower.compiled import CompiledModule
 from azc.lower.runtime import real_tokens
 from azc.ops.contract import Attrs, Op, Operand, Place, State, Weight
 from azc.ops.table import load_ops
@@ -147,7 +148,7 @@ def compile_graph(
         nodes[name] = fx_graph.call_module(name)
     output = lower_graph(graph, builder, inputs, nodes.__getitem__)
     fx_graph.output(output)
-    module = fx.GraphModule(root, fx_graph, "Attention")
+    module = CompiledModule(root, fx_graph, "Attention")
     module.graph.eliminate_dead_code()
     module.graph.lint()
     module.recompile()

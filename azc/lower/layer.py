@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
-from torch.fx.graph_module import reduce_graph_module
 
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.ir.build import build_graph
 from azc.lower.attention import OperationWeight, lower_graph
 from azc.lower.builder import FxBuilder, Padding
+from azc.lower.compiled import CompiledModule
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.passes.pipeline import optimise
 
 __all__ = ["Layer", "compile_encoder", "compile_layer"]
 
 
-class Layer(fx.GraphModule):
+class Layer(CompiledModule):
     """One compiled layer: `forward(hidden [B, N, hidden], mask bool [B, N])`.
 
     `mask` is True at real tokens, which come first, at least one a sequence.
@@ -37,29 +37,6 @@ class Layer(fx.GraphModule):
         if self.gradient_checkpointing and self.training and again is not None:
             return again(super().__call__, *args, **kwargs)
         return super().__call__(*args, **kwargs)
-
-    # fx copies and pickles a graph module as its code and submodules alone.
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        """A copy, checkpointed where this layer is."""
-        return _checkpointed_as(self.__dict__, super().__deepcopy__(memo))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """As fx does it, and a layer again in the end."""
-        _, made_of = super().__reduce__()
-        return _unpickle, made_of
-
-
-def _checkpointed_as(other: Mapping[str, Any], layer: Any) -> Any:
-    for name in ("gradient_checkpointing", "_gradient_checkpointing_func"):
-        if name in other:
-            setattr(layer, name, other[name])
-    return layer
-
-
-def _unpickle(body: dict[str, Any], imports: str) -> Any:
-    found: Any = reduce_graph_module(body, imports)
-    return _checkpointed_as(body, Layer(found, found.graph, "Layer"))
 
 
 class _LayerWriter:
@@ -220,6 +197,6 @@ def compile_encoder(model: ModelSpec) -> fx.GraphModule:
     for i in range(len(model.layers)):
         states.append(graph.call_module(f"layers.{i}", (states[-1], mask)))
     graph.output(tuple(states))
-    module = fx.GraphModule(root, graph, "Encoder")
+    module = CompiledModule(root, graph, "Encoder")
     module.layers = layers  # fx keeps the layers, but not the list that they are in
     return module
