@@ -65,11 +65,11 @@ class _Gather:
         self.taken.add(name)
 
     def fresh(self, name: str) -> str:
-        """The name, or if it is taken the name with a number."""
+        """The name, or if it is taken the name with a number, and no longer for it."""
         found, number = name, 1
         while found in self.taken:
             number += 1
-            found = f"{name}_{number}"
+            found = f"{name[:90]}_{number}"
         self.taken.add(found)
         return found
 

@@ -21,12 +21,21 @@ from azc.syntax.build import MAX_DEPTH, Build, TooDeep
 from azc.syntax.comments import attach
 from azc.syntax.faults import bad_words, is_name, unexpected
 
-__all__ = ["MAX_DEPTH", "MAX_TEXT", "is_name", "parse", "read_source"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_IMPORTED",
+    "MAX_TEXT",
+    "is_name",
+    "parse",
+    "read_source",
+]
 
 MAX_TEXT = 1_000_000  # characters of one file
+MAX_IMPORTED = MAX_TEXT  # characters of a file with all that it imports
 # Characters, white space apart, of what azc makes of such files. The canonical form has
-# no more than a third more: a comma after `exp(q)` in a call that is broken.
-MAX_OWN = 2 * MAX_TEXT
+# no more than a third more (a comma after the operand of `exp(q)`, where a call is
+# broken), and names that clash get a number.
+MAX_OWN = 4 * MAX_IMPORTED // 3 + 10_000
 MAX_ERRORS = 20  # syntax errors reported in one run
 MAX_REREAD = 500_000  # characters read once more, in all, to find further errors
 

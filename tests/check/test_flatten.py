@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import azc.check.resolve as resolve_module
 import azc.syntax.parse as parse_module
 from azc.check.flatten import self_contained
 from azc.check.models import MAX_LAYERS
@@ -220,6 +221,18 @@ def test_a_program_called_like_the_model_gets_a_number(tmp_path: Path) -> None:
     assert nameless(found.models["mix"]) == nameless(program.models["mix"])
 
 
+def test_a_long_name_gets_no_longer_by_its_number(tmp_path: Path) -> None:
+    name = "a" * 100
+    (tmp_path / "mixers.azg").write_text(MIXERS.replace("gated", name))
+    (tmp_path / "bodies.azg").write_text(
+        BODIES.replace("gated as mix", name).replace("mix(", f"{name}(")
+    )
+    program = check_in(tmp_path, f"from .bodies import small as {name}\n")
+    found = again(self_contained(program, name))
+    assert set(found.attentions) == {"a" * 90 + "_2", "plain"}
+    assert nameless(found.models[name]) == nameless(program.models[name])
+
+
 SPACE = """\
 from .bodies import other, small as begin
 
@@ -347,12 +360,19 @@ def written(units: list[str], layers: str, limit: int) -> str:
 
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> int:
-    """Limits as they are to each other, of small texts."""
+    """Small limits; what azc makes of texts at them may be longer as it is with large
+    ones, but for the names that clash.
+    """
     limit = 4000
-    own = limit * parse_module.MAX_OWN // parse_module.MAX_TEXT
-    monkeypatch.setattr(parse_module, "MAX_OWN", own)
+    monkeypatch.setattr(parse_module, "MAX_OWN", 4 * limit // 3)
     monkeypatch.setattr(parse_module, "MAX_TEXT", limit)
+    monkeypatch.setattr(resolve_module, "MAX_IMPORTED", limit)
     return limit
+
+
+def test_the_limits_are_to_each_other_as_in_these_tests() -> None:
+    assert parse_module.MAX_OWN >= 4 * resolve_module.MAX_IMPORTED // 3 + 10_000
+    assert resolve_module.MAX_IMPORTED >= parse_module.MAX_TEXT
 
 
 @given(
@@ -398,8 +418,26 @@ def test_names_that_grow_and_programs_with_many_names(
     assert nameless(found) == nameless(program.models["m"])
 
 
+def test_files_that_are_long_together(small_limits: int, tmp_path: Path) -> None:
+    part = small_limits // 4
+    calls = UNITS["calls"](0)
+    names = [f"f{i}" for i in range(4)]
+    main = "".join(f"from .{name} import a0 as {name}\n" for name in names)
+    main += f"model m {{\nlayers {{\n{chr(10).join(names)}\n}}\n}}\n"
+    for i, name in enumerate(names):
+        text = calls.replace("exp(q", f"exp(q*{i}")
+        (tmp_path / f"{name}.azg").write_text(text + "#" * (part - len(text)))
+    with pytest.raises(DiagnosticError, match="characters in a file and its imports"):
+        check_in(tmp_path, main)
+    last = tmp_path / "f3.azg"
+    last.write_text(last.read_text()[: part - len(main)])
+    program = check_in(tmp_path, main)
+    found = check_source(Source("own", self_contained(program, "m"), own=True))
+    assert nameless(found.models["m"]) == nameless(program.models["m"])
+
+
 def test_a_text_of_azc_has_a_limit_too(small_limits: int) -> None:
-    text = "#" * (2 * small_limits)
+    text = "#" * (4 * small_limits // 3)
     assert check_source(Source("own", text, own=True)).warnings == ()
     assert check_source(Source("own", text + "\n    " * 999, own=True)).models == {}
     with pytest.raises(DiagnosticError, match="AZG501"):
