@@ -106,8 +106,9 @@ $(BIN)/python:
 		exit 1; \
 	fi; \
 	echo "==> creating $(VENV) with $$($$found --version)"; \
+	made=; if [ ! -e "$(VENV)" ]; then made="$(VENV)"; fi; \
 	"$$found" -m venv "$(VENV)" || { \
-		rm -rf "$(VENV)"; \
+		if [ -n "$$made" ]; then rm -rf "$$made"; fi; \
 		echo "$$found could not make a virtual environment; where Python comes in" \
 			"several packages, install the one with venv (python3-venv)" >&2; \
 		exit 1; \

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         RunError,
         UsageError,
     )
-    from azc.model.bert import load_bert_weights
+    from azc.model.weights import load_weights
 
 __all__ = [
     "AzcError",
@@ -54,7 +54,7 @@ __all__ = [
     "format",
     "interpret_attention",
     "load",
-    "load_bert_weights",
+    "load_weights",
     "loads",
     "resume",
     "summary",
@@ -66,7 +66,7 @@ _ERRORS = (
 _WHERE = {
     **dict.fromkeys(_ERRORS, "azc.diagnostics"),
     "Program": "azc.check.program",
-    "load_bert_weights": "azc.model",
+    "load_weights": "azc.model",
 }
 
 

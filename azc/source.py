@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 __all__ = ["Source", "Span"]
@@ -11,10 +11,14 @@ __all__ = ["Source", "Span"]
 
 @dataclass(frozen=True)
 class Source:
-    """A named piece of azg text: `name` is what diagnostics show (usually a path)."""
+    """A named piece of azg text: `name` is what diagnostics show (usually a path).
+
+    `own`: azc put it together from what people wrote, within the limits for that.
+    """
 
     name: str
     text: str
+    own: bool = field(default=False, compare=False)
 
     @cached_property
     def _line_starts(self) -> tuple[int, ...]:

@@ -119,7 +119,7 @@ def encoders(name: str, device: torch.device, dtype: torch.dtype) -> dict[str, A
         theirs = BertModel(own)
         assert theirs.config._attn_implementation == way
         if state is None:
-            azc.load_bert_weights(ours, theirs)
+            azc.load_weights(ours, theirs)
             state = theirs.state_dict()
         theirs.load_state_dict(state)
         made[way] = theirs

@@ -21,17 +21,18 @@ _Named = ast.Attention | ast.Model | ast.Space
 def self_contained(program: Program, model_name: str, space: str | None = None) -> str:
     """The canonical text of one model with all that it uses, and no import.
 
-    Attention programs come under the names that the model knows them by; what it does
-    not use is left out. Comments and the order of declarations are the author's. With
-    `space`, the declaration of that space is there too, and the model it starts from.
-    Raises `UsageError` where the file has no such model or space.
+    Attention programs come once each, under the shortest name that a model there knows
+    them by; what it does not use is left out. Comments and the order of declarations
+    are the author's. With `space`, the declaration of that space is there too, and the
+    model it starts from. Raises `UsageError` where the file has no such model or space.
     """
     _, spec = choose_model(program, model_name)
-    gather = _Gather(program)
-    gather.reserve(model_name)
     found: SpaceSpec | None = None
     if space is not None:
         _, found = choose_space(program, space)
+    gather = _Gather(program, spec, found.start if found else spec)
+    gather.reserve(model_name)
+    if space is not None:
         gather.reserve(space)
     gather.model(spec, model_name)
     if space is not None and found is not None:
@@ -44,11 +45,18 @@ def self_contained(program: Program, model_name: str, space: str | None = None) 
 class _Gather:
     """The declarations of the text, each under a name of its own."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, *models: ModelSpec) -> None:
         self.declared = program.file.declarations
+        self.places = {id(each): place for place, each in enumerate(self.declared)}
         self.closing = program.file.comments.closing
         self.taken: set[str] = set()
-        self.programs: dict[tuple[str, int], str] = {}
+        self.known_as: dict[int, str] = {}  # by program, as in all below
+        for use in (layer.mixing for model in models for layer in model.layers):
+            if isinstance(use, AttentionUse):
+                before = self.known_as.setdefault(id(use.program.node), use.name)
+                shortest = min(before, use.name, key=len)
+                self.known_as[id(use.program.node)] = shortest
+        self.programs: dict[int, str] = {}
         self.foreign: list[_Named] = []
         self.own: dict[int, _Named] = {}  # by place in the file
 
@@ -57,20 +65,20 @@ class _Gather:
         self.taken.add(name)
 
     def fresh(self, name: str) -> str:
-        """The name, or if it is taken the name with a number."""
+        """The name, or if it is taken the name with a number, and no longer for it."""
         found, number = name, 1
         while found in self.taken:
             number += 1
-            found = f"{name}_{number}"
+            found = f"{name[:90]}_{number}"
         self.taken.add(found)
         return found
 
     def put(self, original: ast.Declaration, node: _Named) -> None:
         """Adds a declaration, in its place if it is of the file itself."""
-        for place, each in enumerate(self.declared):
-            if each is original:
-                self.own[place] = node
-                return
+        place = self.places.get(id(original))
+        if place is not None:
+            self.own[place] = node
+            return
         comments = replace(node.comments, before=_block(node.comments.before))
         self.foreign.append(replace(node, comments=comments))
 
@@ -86,17 +94,12 @@ class _Gather:
         self.put(spec.node, node)
 
     def attention(self, use: AttentionUse) -> str:
-        """Adds a program once for each name that it goes by; the name it gets."""
+        """Adds a program, once; the name it gets."""
         original = use.program.node
-        key = (use.name, id(original))
+        key = id(original)
         if key not in self.programs:
-            self.programs[key] = name = self.fresh(use.name)
-            node = original if original.name == name else replace(original, name=name)
-            place = [i for i, each in enumerate(self.declared) if each is original]
-            if place and place[0] in self.own:  # a second name for it
-                self.foreign.append(replace(node, comments=ast.NO_COMMENTS))
-            else:
-                self.put(original, node)
+            self.programs[key] = name = self.fresh(self.known_as[key])
+            self.put(original, replace(original, name=name))
         return self.programs[key]
 
     def space(
@@ -190,7 +193,7 @@ def _nameless(layer: LayerSpec) -> LayerSpec:
 def _verify(text: str, spec: ModelSpec, name: str) -> None:
     """Raises `InternalError` if the text has another model, names apart."""
     try:
-        again = check_source(Source(f"{name}.azg", text)).models[name]
+        again = check_source(Source(f"{name}.azg", text, own=True)).models[name]
     except DiagnosticError as error:
         message = f"`{name}` in one text does not check: {error}"
         raise InternalError(message) from error

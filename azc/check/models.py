@@ -35,7 +35,9 @@ __all__ = [
     "CONV_KINDS",
     "LAYER_ARGUMENTS",
     "MAX_LAYERS",
+    "MAX_PARAMETERS",
     "SETTINGS",
+    "VOCAB",
     "check_model",
 ]
 
@@ -46,11 +48,12 @@ MAX_PARAMETERS = 10**11
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "geglu", "swiglu")
 CONV_KINDS = ("light", "dynamic", "depthwise")
 
+VOCAB = Whole(1, 100_000_000)
 _FFN = OneOrMore(Whole(1, MAX_WIDTH))
 _HEADS = Whole(1, 65536)
 
 SETTINGS: Mapping[str, tuple[Kind, Any]] = {
-    "vocab": (Whole(1, 100_000_000), 30522),
+    "vocab": (VOCAB, 30522),
     "hidden": (Whole(1, MAX_WIDTH), 768),
     "heads": (_HEADS, 12),
     "ffn": (_FFN, None),  # 4 · hidden

@@ -17,7 +17,7 @@ from azc.diagnostics import Diagnostic, DiagnosticError, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.parse import parse, read_source
+from azc.syntax.parse import MAX_IMPORTED, parse, read_source
 
 __all__ = ["check_file", "check_source"]
 
@@ -49,6 +49,7 @@ class _Session:
         self.units: dict[Path, _Unit] = {}
         self.order: list[_Unit] = []
         self.open: list[Path] = []  # being checked: an import of one is a cycle
+        self.characters = 0  # of all files
 
 
 def check_file(path: Path, name: str | None = None) -> Program:
@@ -72,6 +73,7 @@ def check_source(source: Source, path: Path | None = None) -> Program:
         session.units[resolved] = unit
         session.open.append(resolved)
     session.order.append(unit)
+    session.characters += len(source.text)
     file = parse(source)
     _check_unit(unit, file, session)
     errors = [d for each in session.order for d in each.findings.errors]
@@ -251,6 +253,12 @@ def _load(
         source = read_source(path, _shown(path, root, unit))
         other = _Unit(source, path, root)
         session.units[path] = other
+        session.characters += len(source.text)
+        if session.characters > MAX_IMPORTED:
+            message = f"more than {MAX_IMPORTED:,} characters in a file and its imports"
+            unit.findings.error("AZG506", message, node.span)
+            other.broken = True
+            return None
         file = parse(source)
     except DiagnosticError as error:
         other = _Unit(Source(str(path), ""), path, root, broken=True)

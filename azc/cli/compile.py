@@ -5,9 +5,7 @@ JSON: `folder`, `model`, `task`, `parameters`.
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +16,8 @@ from azc.check.choose import choose_model
 from azc.cli.files import load, split_name
 from azc.cli.output import flag_json, out
 from azc.diagnostics import RunError, UsageError
+from azc.files import write_folder
+from azc.saved import owned_files
 
 if TYPE_CHECKING:
     from azc.model import AzcPreTrainedModel
@@ -59,14 +59,18 @@ def compile(
         ),
     ] = 0,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a model that is there already.")
+        bool,
+        typer.Option(
+            "--force",
+            help="Replace a model of azc that is there, if there is nothing else.",
+        ),
     ] = False,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Compile a model into a folder for transformers, with fresh weights.
 
-    With azc imported, AutoModelForMaskedLM.from_pretrained(DIR) loads it. The folder is
-    written whole or not at all.
+    AutoModelForMaskedLM.from_pretrained(DIR, trust_remote_code=True) loads it where azc
+    is installed. The folder is written whole or not at all.
 
     Example: azc compile std.models --model bert_tiny -o bert_tiny
     """
@@ -82,7 +86,8 @@ def compile(
 
     torch.manual_seed(seed)
     compiled = api.compile(program, name, task, labels)
-    _write(compiled, folder)
+    owned = partial(owned_files, shown=folder) if force else None
+    write_folder(folder, partial(_save, compiled), owned)
     parameters = compiled.num_parameters()
     output.result(folder=str(folder), model=name, task=task, parameters=parameters)
     output.line(f"{folder}: {name} for {task}, {parameters:,} parameters")
@@ -90,65 +95,32 @@ def compile(
 
 def _may_write(folder: Path, force: bool) -> None:
     """Raises `UsageError` if something is there that must stay."""
-    if not folder.exists() and not folder.is_symlink():
+    if folder.is_symlink():
+        message = f"{folder} is a link, which is not written through"
+        raise UsageError("U106", message, "name the folder that it points to")
+    if not folder.exists():
         return
     if not folder.is_dir():
-        raise UsageError("U106", f"{folder} is no folder")
+        raise UsageError("U106", f"{folder} is not a directory")
+    here = Path.cwd()
+    if folder.resolve() in (here, *here.parents):
+        message = f"{folder} is the working directory or around it"
+        raise UsageError("U106", message, "name a folder in it")
     if not any(folder.iterdir()):
         return
     if not force:
         message = f"{folder} is not empty"
         raise UsageError("U107", message, "--force replaces a model that is there")
-    if not (folder / "config.json").is_file():
-        message = f"{folder} holds no model, and --force replaces only models"
-        raise UsageError("U108", message, "choose another folder, or empty this one")
-
-
-def _write(model: AzcPreTrainedModel, folder: Path) -> None:
-    """Writes the model beside the folder, then puts it there."""
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
-        _save(model, beside)
-        _replace(folder, beside)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+    owned_files(folder, folder)
 
 
 def _save(model: AzcPreTrainedModel, folder: Path) -> None:
-    """Writes the model with the permissions that new files have.
-
-    Raises `RunError` if the disk is full, say.
-    """
+    """Writes the model. Raises `RunError` if the disk is full, say."""
     from safetensors import SafetensorError
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     try:
         model.save_pretrained(folder)
     except SafetensorError as error:
         raise RunError("R102", f"can't write the weights: {error}") from error
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~mask)
-    folder.chmod(0o777 & ~mask)
-
-
-def _replace(folder: Path, beside: Path) -> None:
-    """Puts the new folder in the place of the old one."""
-    if not folder.exists():
-        beside.rename(folder)
-        return
-    target = folder.resolve()
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
-    old = aside / target.name
-    target.rename(old)
-    try:
-        beside.rename(target)
-    except OSError:
-        old.rename(target)
-        raise
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
-import tempfile
 from pathlib import Path
 
 from azc import api
@@ -15,7 +12,7 @@ from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.source import Source
 from azc.syntax.parse import is_name, read_source
 
-__all__ = ["load", "open_source", "split_name", "write_beside"]
+__all__ = ["load", "open_source", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str | None]:
@@ -48,25 +45,3 @@ def load(file: str) -> Program:
     Raises `DiagnosticError` with all that is wrong with it.
     """
     return check_source(*open_source(file))
-
-
-def write_beside(path: Path, text: str) -> None:
-    """Puts a text in the place of a file's, whole or not at all; its mode stays.
-
-    Raises `OSError`.
-    """
-    target = path.resolve()
-    if not os.access(target, os.W_OK):
-        raise PermissionError(13, "it is write-protected", str(path))
-    mode = stat.S_IMODE(target.stat().st_mode)
-    handle, beside = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, mode)
-        os.replace(beside, target)
-    except BaseException:
-        os.unlink(beside)
-        raise

@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import typer
 
-from azc.cli.files import open_source, write_beside
+from azc.cli.files import open_source
 from azc.cli.output import Output, count, flag_json, out
 from azc.diagnostics import Diagnostic, DiagnosticError
+from azc.files import write_text
 from azc.source import Source
 from azc.syntax.diff import text_diff
 from azc.syntax.format import format_text
@@ -90,7 +91,7 @@ def _one(file: str, check: bool, diff: bool, output: Output) -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_beside(path, text)
+        write_text(path, text)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"can't write {path}: {reason}"

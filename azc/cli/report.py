@@ -23,7 +23,9 @@ _SHOWN = 8  # programs in the table
 
 def _spec(view: RunView, candidate: int) -> ModelSpec:
     text = view.candidates[candidate].program
-    return check_source(Source(f"{candidate:04}.azg", text)).models[view.model]
+    return check_source(Source(f"{candidate:04}.azg", text, own=True)).models[
+        view.model
+    ]
 
 
 def _layers(spec: ModelSpec) -> str:

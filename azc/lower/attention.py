@@ -12,7 +12,7 @@ from azc.facts.precision import wide_values
 from azc.facts.presence import presence
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
-from azc.lower.compiled import CompiledModule, Tracer
+from azc.lower.compiled import CompiledModule
 from azc.lower.runtime import order_of, positions_of, real_tokens
 from azc.ops.contract import Attrs, Op, Operand, Place, State, Weight
 from azc.ops.table import load_ops
@@ -130,7 +130,7 @@ def compile_graph(
     `Padding` says of a batch.
     """
     root = nn.Module()
-    fx_graph = fx.Graph(tracer_cls=Tracer)
+    fx_graph = fx.Graph()
     inputs = {name: fx_graph.placeholder(name) for name in graph.inputs}
     mask = fx_graph.placeholder("mask", default_value=None)
     sample = next(iter(inputs.values()))

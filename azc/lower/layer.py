@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +10,12 @@ from torch import fx, nn
 
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
-from azc.ir.build import build_graph
 from azc.lower.attention import OperationWeight, lower_graph
 from azc.lower.builder import FxBuilder, Padding
-from azc.lower.compiled import CompiledModule, Tracer
+from azc.lower.compiled import CompiledModule
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.runtime import pack, unpack
-from azc.passes.pipeline import optimise
+from azc.passes.pipeline import program_graph
 
 __all__ = ["Encoder", "Layer", "compile_encoder", "compile_layer"]
 
@@ -42,11 +40,6 @@ class Encoder(CompiledModule):
 
     layers: nn.ModuleList
 
-    def restore(self, own: Mapping[str, Any]) -> None:
-        """As any compiled module; fx keeps layers, but not the list that they are in."""
-        super().restore(own)
-        self.layers = nn.ModuleList(self.layers.children())
-
 
 class _LayerWriter:
     """Writes one layer into an fx graph; modules are named as in the state dict."""
@@ -55,7 +48,7 @@ class _LayerWriter:
         self.model = model
         self.layer = layer
         self.root = nn.Module()
-        self.graph = fx.Graph(tracer_cls=Tracer)
+        self.graph = fx.Graph()
         self.hidden, self.mask, self.positions, self.order = (
             self.graph.placeholder(name) for name in LAYER_INPUTS
         )
@@ -101,7 +94,7 @@ class _LayerWriter:
         """Projections, the program, the output projection."""
         model, heads = self.model, self.layer.heads
         width = model.hidden // heads
-        program = optimise(build_graph(use.program))
+        program = program_graph(use.program)
         inputs: dict[str, fx.Node] = {}
         for name in use.program.params:
             flat = self.linear(f"attention.{name}_proj", model.hidden, model.hidden, x)
@@ -205,12 +198,12 @@ def compile_encoder(model: ModelSpec, kind: type[Layer] = Layer) -> Encoder:
     root = nn.Module()
     layers = nn.ModuleList(compile_layer(model, layer, kind) for layer in model.layers)
     root.add_module("layers", layers)
-    graph = fx.Graph(tracer_cls=Tracer)
+    graph = fx.Graph()
     hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)
     states = [hidden]
     for i in range(len(model.layers)):
         states.append(graph.call_module(f"layers.{i}", (states[-1], *places)))
     graph.output(tuple(states))
     module = Encoder(root, graph, "Encoder")
-    module.restore({})
+    module.layers = layers  # fx keeps the layers, but not the list that they are in
     return module

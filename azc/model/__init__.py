@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from azc.model.bert import load_bert_weights
 from azc.model.config import AzcConfig
 from azc.model.modeling import (
     AzcForMaskedLM,
@@ -12,6 +11,7 @@ from azc.model.modeling import (
     build_model,
     register,
 )
+from azc.model.weights import load_weights
 
 __all__ = [
     "AzcConfig",
@@ -20,6 +20,6 @@ __all__ = [
     "AzcModel",
     "AzcPreTrainedModel",
     "build_model",
-    "load_bert_weights",
+    "load_weights",
     "register",
 ]

@@ -1,23 +1,23 @@
-"""Weights of a real BERT in a compiled model."""
+"""BERT's weights under the names of a compiled model (Devlin et al. 2019)."""
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from transformers import PretrainedConfig
 
-from azc.check.program import ModelSpec
-from azc.diagnostics import InternalError, RunError
-from azc.model.config import AzcConfig, spec_of
-from azc.model.modeling import AzcPreTrainedModel
+from azc.check.program import AttentionUse, ModelSpec
+from azc.check.resolve import check_source
+from azc.compare.match import Interner
+from azc.diagnostics import RunError
+from azc.ir.build import build_graph
+from azc.passes.pipeline import optimise
+from azc.source import Source
 
-__all__ = ["load_bert_weights"]
+__all__ = ["convert_bert"]
 
 # transformers' names of BERT's parameters, and ours; layers keep their number.
 _NAMES = (
@@ -45,14 +45,62 @@ _NAMES = (
 # transformers' names of activations, and ours.
 _ACTIVATIONS = {
     "gelu": "gelu",
+    "gelu_python": "gelu",
     "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "relu": "relu",
     "relu2": "relu2",
     "silu": "silu",
     "swish": "silu",
 }
-_IGNORED = re.compile(r"position_ids$|^cls\.seq_relationship\.|token_type_ids$")
+# Buffers, and heads for what compiled models do not do.
+_IGNORED = re.compile(
+    r"position_ids$|token_type_ids$|^cls\.seq_relationship\.|^qa_outputs\."
+)
+# What a configuration need not say.
+_DEFAULTS = {
+    "num_attention_heads": 12,
+    "hidden_act": "gelu",
+    "layer_norm_eps": 1e-12,
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "architectures": [],
+}
+_ATTENTION = "attention bert(q, k, v) { return softmax(scale(q @ k.T)) @ v }"
+
+
+def convert_bert(
+    tensors: Mapping[str, torch.Tensor],
+    settings: Mapping[str, Any],
+    spec: ModelSpec,
+    own: Collection[str],
+) -> dict[str, torch.Tensor]:
+    """A BERT's weights under our names, those of the base model without prefix.
+
+    `own`: the names of all parameters of the model. Raises `RunError` R024 where it
+    computes something else with these weights than the BERT of this configuration.
+    """
+    found = {
+        _ours(name): tensor
+        for name, tensor in tensors.items()
+        if not _IGNORED.search(name)
+    }
+    given = _DEFAULTS | {n: each for n, each in settings.items() if each is not None}
+    if given["architectures"] not in ([], ["BertForSequenceClassification"]):
+        found = {
+            n: each for n, each in found.items() if not n.startswith("classifier.")
+        }
+    head = "head.dense.weight"
+    unlike = list(_unlike(spec, given, head=head in found and head in own))
+    if unlike:
+        raise RunError("R024", f"not the same architecture: {'; '.join(unlike)}")
+    embedding = found.get("embeddings.tokens.weight")
+    if head in found and embedding is not None:
+        found.setdefault("head.decoder.weight", embedding)  # tied, it is not saved
+    _warn_of_other_programs(spec)
+    return found
 
 
 def _ours(name: str) -> str:
@@ -62,91 +110,38 @@ def _ours(name: str) -> str:
     return name
 
 
-def _read(source: str | Path | torch.nn.Module) -> dict[str, torch.Tensor]:
-    if isinstance(source, torch.nn.Module):
-        return dict(source.state_dict())
-    path = Path(source)
-    file = path / "model.safetensors" if path.is_dir() else path
-    try:
-        return load_file(file)
-    except Exception as error:
-        message = f"can't read BERT weights from {file}: {error}"
-        raise RunError("R020", message) from error
-
-
-def _settings(source: str | Path | torch.nn.Module) -> dict[str, Any]:
-    """BERT's own configuration; empty where there is none beside the weights."""
-    if isinstance(source, torch.nn.Module):
-        config = getattr(source, "config", None)
-        return dict(config.to_dict()) if isinstance(config, PretrainedConfig) else {}
-    file = Path(source) / "config.json"
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _unlike(spec: ModelSpec, settings: dict[str, Any]) -> list[str]:
-    """What no shape of a weight tells, and makes another function of the same weights."""
-    heads = sorted({layer.heads for layer in spec.layers})
-    kinds = sorted({layer.activation for layer in spec.layers})
-    pairs: dict[str, tuple[Any, list[Any]]] = {
-        "heads": (settings.get("num_attention_heads"), heads),
-        "activation": (_ACTIVATIONS.get(str(settings.get("hidden_act"))), kinds),
-        "norm_eps": (settings.get("layer_norm_eps"), [spec.norm_eps]),
-    }
-    return [
-        f"{name} {', '.join(map(str, ours))} in the model, {theirs} in BERT"
-        for name, (theirs, ours) in pairs.items()
-        if theirs is not None and ours != [theirs]
-    ]
-
-
-Model = TypeVar("Model", bound=AzcPreTrainedModel)
-
-
-def load_bert_weights(model: Model, source: str | Path | torch.nn.Module) -> Model:
-    """Puts the weights of a BERT into a compiled model of the same architecture.
-
-    `model`: any compiled model whose layers are attention programs of parameters
-    `q, k, v`. `source`: a folder with `model.safetensors`, such a file, or one of
-    transformers' BERT modules. The model's own head keeps its weights where BERT has
-    none. Gives the model back. Warns where BERT's configuration is at hand and has other
-    heads, another activation or `norm_eps`: the weights fit, and compute something else.
-    Raises `RunError` where an encoder weight is missing, unknown or of another shape:
-    nothing is changed then.
+def _unlike(spec: ModelSpec, given: Mapping[str, Any], head: bool) -> Iterator[str]:
+    """What no shape of a weight tells, and makes another function of the same weights;
+    `head`: whether that of the masked-lm is to be loaded.
     """
-    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    theirs = {
-        _ours(name): tensor
-        for name, tensor in _read(source).items()
-        if not _IGNORED.search(name)
-    }
-    own = dict(model.named_parameters(remove_duplicate=False))
-    loaded: dict[str, torch.Tensor] = {}
-    for name, tensor in theirs.items():
-        target = name if name.startswith(("head.", "classifier.")) else prefix + name
-        optional = name.startswith(("head.", "classifier.", "pooler."))
-        if target not in own:
-            if optional:
-                continue
-            raise RunError("R021", f"the model has no place for BERT's {name}")
-        if own[target].shape != tensor.shape:
-            message = f"{name} is {list(tensor.shape)} in BERT"
-            raise RunError("R022", f"{message}, {list(own[target].shape)} in the model")
-        loaded[target] = tensor
-    heads = ("head.", f"{prefix}pooler.", "classifier.")
-    missing = [n for n in own if n not in loaded and not n.startswith(heads)]
-    if missing:
-        raise RunError("R023", f"BERT has no weights for {', '.join(missing[:4])}")
-    config = model.config
-    if not isinstance(config, AzcConfig):
-        raise InternalError("a compiled model has another configuration than its own")
-    spec = spec_of(config)
-    with torch.no_grad():
-        for name, tensor in loaded.items():
-            own[name].copy_(tensor)
-    for difference in _unlike(spec, _settings(source)):
-        warnings.warn(f"not the same architecture: {difference}", stacklevel=2)
-    return model
+    act = given["hidden_act"]
+    activation = _ACTIVATIONS.get(str(act), act)
+    pairs = (
+        ("heads", given["num_attention_heads"], {each.heads for each in spec.layers}),
+        ("activation", activation, {each.activation for each in spec.layers}),
+        ("norm_eps", given["layer_norm_eps"], {spec.norm_eps}),
+        ("norm", "layer_norm", {spec.norm}),
+        ("residual", "post", {spec.residual}),
+    )
+    for name, theirs, ours in pairs:
+        if list(ours) != [theirs]:
+            told = ", ".join(map(str, sorted(ours)))
+            yield f"{name} {told} in the model, {theirs} in the BERT"
+    if head and activation != "gelu":
+        yield f"the masked-lm's head has gelu in the model, {act} in the BERT"
+    if given["is_decoder"] or given["add_cross_attention"]:
+        yield "the BERT is a decoder"
+    if given["position_embedding_type"] != "absolute":
+        yield f"the BERT has positions of type {given['position_embedding_type']}"
+
+
+def _warn_of_other_programs(spec: ModelSpec) -> None:
+    bert = check_source(Source("bert", _ATTENTION)).attentions["bert"]
+    interner = Interner()
+    key = interner.key(optimise(build_graph(bert)))
+    mixing = (each.mixing for each in spec.layers)
+    uses = {id(use.program): use for use in mixing if isinstance(use, AttentionUse)}
+    for use in uses.values():
+        if interner.key(optimise(build_graph(use.program))) != key:
+            message = f"`{use.name}` is another attention than BERT's"
+            warnings.warn(message, stacklevel=4)

@@ -2,19 +2,113 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from numbers import Integral, Real
+from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
+import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import PretrainedConfig
 
+from azc.check.models import MAX_PARAMETERS, VOCAB
+from azc.check.params import model_parameters
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
+from azc.saved import AUTO_MAP, write_card, write_loader
 from azc.source import Source
 
 __all__ = ["AzcConfig", "spec_of"]
+
+MAX_LABELS = 1_000_000  # transformers keeps a name for each
+
+_Test = Callable[[Any], bool]
+
+
+def _kind(kind: type | tuple[type, ...]) -> _Test:
+    return lambda value: isinstance(value, kind)
+
+
+def _whole(low: int, high: int) -> tuple[_Test, str]:
+    def is_one(value: Any) -> bool:
+        found = isinstance(value, Integral) and not isinstance(value, bool)
+        return found and low <= int(value) <= high
+
+    return is_one, f"a whole number from {low:,} to {high:,}"
+
+
+def _is_size(value: Any) -> bool:
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value >= 0
+
+
+def _is_dtype(value: Any) -> bool:
+    found = getattr(torch, value, None) if isinstance(value, str) else value
+    return isinstance(found, torch.dtype) and found.is_floating_point
+
+
+def _is_labels(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return len(value) > 0 and all(str(key).isdigit() for key in value)
+
+
+def _is_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+_DTYPE = (_is_dtype, "a type of floating point numbers")
+_PROBLEMS = (
+    "regression",
+    "single_label_classification",
+    "multi_label_classification",
+)
+# What azc reads, and what transformers takes and fails with later, or in no words.
+_WANTED: Mapping[str, tuple[_Test, str]] = {
+    "program": (_kind(str), "the text of a program"),
+    "model": (_kind(str), "the name of a model"),
+    "vocab_size": _whole(VOCAB.low, VOCAB.high),
+    "initializer_range": (_is_size, "a number from 0"),
+    "num_labels": _whole(1, MAX_LABELS),
+    "id2label": (_is_labels, "a map from numbers to labels"),
+    "label2id": (_kind(Mapping), "a map from labels to numbers"),
+    "problem_type": (
+        lambda value: value in _PROBLEMS,
+        f"one of {', '.join(_PROBLEMS)}",
+    ),
+    "pad_token_id": _whole(-1, VOCAB.high),
+    "tie_word_embeddings": (_kind(bool), "true or false"),
+    "architectures": (_is_names, "a list of names"),
+    "dtype": _DTYPE,
+    "torch_dtype": _DTYPE,
+    "auto_map": (_kind(Mapping), "a map from Auto classes to classes"),
+    "quantization_config": (
+        lambda value: isinstance(value, Mapping) or hasattr(value, "to_dict"),
+        "a map of settings",
+    ),
+}
+_NEEDED = ("program", "model", "num_labels", "tie_word_embeddings")
+
+
+def _check(name: str, value: object) -> None:
+    """Raises `UsageError` for a value that nothing can be made of."""
+    if callable(getattr(PretrainedConfig, name, None)):
+        raise _fault(f"{name} can't be set")
+    if name not in _WANTED or (value is None and name not in _NEEDED):
+        return
+    is_fine, wanted = _WANTED[name]
+    if not is_fine(value):
+        raise _fault(f"{name} must be {wanted}; got {shortened(value)}")
+
+
+def _fault(message: str) -> UsageError:
+    return UsageError("U014", f"the configuration can't be used: {message}")
 
 
 def _settled(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
@@ -61,7 +155,7 @@ class AzcConfig(PretrainedConfig):
     sizes are read from the program; `vocab_size` alone may be overridden, by
     `resize_token_embeddings`. `initializer_range` is the standard deviation of fresh
     weights, 0.02·√(768 / hidden) if it is not given. Raises `DiagnosticError` for a
-    text that does not check, and `UsageError` for a size that is not the program's.
+    text that does not check, and `UsageError` for any other value that is wrong.
     """
 
     model_type = "azc"
@@ -74,21 +168,60 @@ class AzcConfig(PretrainedConfig):
         initializer_range: float | None = None,
         **kwargs: Any,
     ) -> None:
+        for name, value in kwargs.items():
+            _check(name, value)
         self.program = program
         self.model = model
-        self.initializer_range = initializer_range or 0.02
+        self.initializer_range = (
+            0.02 if initializer_range is None else initializer_range
+        )
         self.vocab_size = vocab_size
-        if program:
-            spec = _read(program, model)
+        if program != "":
+            spec = spec_of(self)
             _refuse_others(spec, kwargs)
             for name in _settled_unnamed(spec):
                 kwargs.pop(name, None)
-            self.vocab_size = vocab_size or spec.vocab
-            self.initializer_range = initializer_range or _deviation(spec.hidden)
+            self.vocab_size = spec.vocab
+            if initializer_range is None:
+                self.initializer_range = _deviation(spec.hidden)
             kwargs |= {name: value for name, (value, _) in _settled(spec).items()}
             kwargs.setdefault("tie_word_embeddings", spec.tie_embeddings)
         kwargs.setdefault("pad_token_id", 0)
-        super().__init__(**kwargs)
+        kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
+        try:
+            super().__init__(**kwargs)
+        except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
+            # transformers' own checks are of many kinds.
+            raise _fault(" ".join(str(error).split())) from error
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Writes `config.json`, the module that it names for those who do not import
+        azc, and, with a model, a model card where there is none of somebody else's.
+        """
+        super().save_pretrained(save_directory, *args, **kwargs)
+        folder = Path(save_directory)
+        write_loader(folder)
+        if self.program and self.architectures:
+            write_card(folder, self.model, self.program, self.architectures[0])
+
+    @classmethod
+    def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
+        """As transformers does it, which copies the module of such a class into what is
+        saved; azc's own come with azc.
+        """
+        if not cls.__module__.startswith("azc."):
+            super().register_for_auto_class(auto_class)  # type: ignore[no-untyped-call]
+
+
+def _auto_map(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The classes that load a folder, each by an Auto class: azc's, through the module
+    that is saved with them, and those that a subclass has added.
+    """
+    # What transformers has read from a repository has its name before it.
+    own = {n for n, each in AUTO_MAP.items() if str(given.get(n)).endswith(each)}
+    return {**AUTO_MAP, **{n: each for n, each in given.items() if n not in own}}
 
 
 def _deviation(hidden: int) -> float:
@@ -100,7 +233,7 @@ def _deviation(hidden: int) -> float:
 
 @lru_cache(maxsize=256)
 def _read(program: str, model: str) -> ModelSpec:
-    found = check_source(Source("config.json: program", program)).models
+    found = check_source(Source("config.json: program", program, own=True)).models
     if model not in found:
         known = ", ".join(found) or "none"
         message = f"the program of the configuration has no model `{model}`"
@@ -109,10 +242,22 @@ def _read(program: str, model: str) -> ModelSpec:
 
 
 def spec_of(config: AzcConfig) -> ModelSpec:
-    """The checked model that a configuration stands for. Raises as `AzcConfig` does: an
-    attribute of it may have been set since.
+    """The checked model that a configuration stands for.
+
+    Raises as `AzcConfig`: what a configuration holds may be set after it is made.
     """
+    for name in ("program", "model", "vocab_size", "initializer_range"):
+        _check(name, getattr(config, name))
+    if not config.program:
+        raise _fault("it has no program")
     spec = _read(config.program, config.model)
     _refuse_others(spec, vars(config))
-    vocab = config.vocab_size or spec.vocab
-    return spec if vocab == spec.vocab else replace(spec, vocab=vocab)
+    vocab = spec.vocab if config.vocab_size is None else int(config.vocab_size)
+    if vocab == spec.vocab:
+        return spec
+    spec = replace(spec, vocab=vocab)
+    total = model_parameters(spec)
+    if total > MAX_PARAMETERS:
+        message = f"with a vocab_size of {vocab:,} the model has {total:,} parameters"
+        raise _fault(f"{message}; the limit is {MAX_PARAMETERS:,}")
+    return spec

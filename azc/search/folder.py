@@ -150,7 +150,9 @@ class RunFolder:
 
     def program(self, config: Mapping[str, Any]) -> Program:
         """The program that the run was begun with."""
-        return check_source(Source(f"{self.config_file}: program", config["program"]))
+        return check_source(
+            Source(f"{self.config_file}: program", config["program"], own=True)
+        )
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
         """The options that the run was begun with. Raises `RunError` R035."""

@@ -46,7 +46,7 @@ class Genome:
         Raises `DiagnosticError` where it does not check, and `UsageError` where it has
         no such model.
         """
-        program = check_source(Source(f"{model}.azg", text))
+        program = check_source(Source(f"{model}.azg", text, own=True))
         if model not in program.models:
             raise UsageError("U101", f"{program.source.name} has no model `{model}`")
         return cls(program, model)

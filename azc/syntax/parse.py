@@ -21,9 +21,21 @@ from azc.syntax.build import MAX_DEPTH, Build, TooDeep
 from azc.syntax.comments import attach
 from azc.syntax.faults import bad_words, is_name, unexpected
 
-__all__ = ["MAX_DEPTH", "MAX_TEXT", "is_name", "parse", "read_source"]
+__all__ = [
+    "MAX_DEPTH",
+    "MAX_IMPORTED",
+    "MAX_TEXT",
+    "is_name",
+    "parse",
+    "read_source",
+]
 
 MAX_TEXT = 1_000_000  # characters of one file
+MAX_IMPORTED = MAX_TEXT  # characters of a file with all that it imports
+# Characters, white space apart, of what azc makes of such files. The canonical form has
+# no more than a third more (a comma after the operand of `exp(q)`, where a call is
+# broken), and names that clash get a number.
+MAX_OWN = 4 * MAX_IMPORTED // 3 + 10_000
 MAX_ERRORS = 20  # syntax errors reported in one run
 MAX_REREAD = 500_000  # characters read once more, in all, to find further errors
 
@@ -165,8 +177,11 @@ def parse(source: Source) -> ast.File:
     line (or, if braces are at stake, of its declaration) is skipped. A long text isn't
     read over and over, so some of its errors may show only once others are mended.
     """
-    if len(source.text) > MAX_TEXT:
-        text = f"the file has {len(source.text):,} characters; at most {MAX_TEXT:,} do"
+    size, limit = len(source.text), MAX_TEXT
+    if source.own:
+        size, limit = sum(map(len, source.text.split())), MAX_OWN
+    if size > limit:
+        text = f"the file has {size:,} characters; at most {limit:,} do"
         raise DiagnosticError([Diagnostic("AZG501", text, source.span(0, 1))])
     parser = _parser()
     with parser.lock:

@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+import azc.check.resolve as resolve_module
+import azc.syntax.parse as parse_module
 from azc.check.flatten import self_contained
+from azc.check.models import MAX_LAYERS
 from azc.check.program import AttentionUse, LayerSpec, ModelSpec, Program
 from azc.check.resolve import check_file, check_source
-from azc.diagnostics import UsageError
+from azc.diagnostics import DiagnosticError, UsageError
+from azc.model.config import AzcConfig, spec_of
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
@@ -65,6 +73,10 @@ model other {
 def folder_with(folder: Path, main: str) -> Program:
     (folder / "mixers.azg").write_text(MIXERS)
     (folder / "bodies.azg").write_text(BODIES)
+    return check_in(folder, main)
+
+
+def check_in(folder: Path, main: str) -> Program:
     (folder / "main.azg").write_text(main)
     return check_file(folder / "main.azg")
 
@@ -189,14 +201,14 @@ def test_a_header_stays_on_top_though_what_it_stood_on_goes() -> None:
     assert "Gone" not in found
 
 
-def test_a_program_under_two_names_comes_twice(tmp_path: Path) -> None:
+def test_a_program_under_two_names_comes_once(tmp_path: Path) -> None:
     program = folder_with(
         tmp_path,
-        "from .mixers import plain as one, plain as two\n\n"
-        "model m {\n    layers {\n        one\n        two\n    }\n}\n",
+        "from .mixers import plain as first, plain as one, plain as two\n\n"
+        "model m {\n    layers {\n        first\n        one\n        two\n    }\n}\n",
     )
     found = again(self_contained(program, "m"))
-    assert set(found.attentions) == {"one", "two"}
+    assert set(found.attentions) == {"one"}
     assert nameless(found.models["m"]) == nameless(program.models["m"])
 
 
@@ -207,6 +219,18 @@ def test_a_program_called_like_the_model_gets_a_number(tmp_path: Path) -> None:
     assert set(found.attentions) == {"mix_2", "plain"}
     assert "            mix_2(heads = 2)" in text
     assert nameless(found.models["mix"]) == nameless(program.models["mix"])
+
+
+def test_a_long_name_gets_no_longer_by_its_number(tmp_path: Path) -> None:
+    name = "a" * 100
+    (tmp_path / "mixers.azg").write_text(MIXERS.replace("gated", name))
+    (tmp_path / "bodies.azg").write_text(
+        BODIES.replace("gated as mix", name).replace("mix(", f"{name}(")
+    )
+    program = check_in(tmp_path, f"from .bodies import small as {name}\n")
+    found = again(self_contained(program, name))
+    assert set(found.attentions) == {"a" * 90 + "_2", "plain"}
+    assert nameless(found.models[name]) == nameless(program.models[name])
 
 
 SPACE = """\
@@ -287,3 +311,134 @@ def test_unknown_names() -> None:
     assert model.value.help == "did you mean `bert_base`?"
     with pytest.raises(UsageError, match="no space `trail`"):
         self_contained(program, "bert_base", space="trail")
+
+
+# What checks compiles: the limits of what people write are none for what azc makes of it
+
+# Programs whose canonical form is longer: one declaration each, by number.
+UNITS: dict[str, Callable[[int], str]] = {
+    "calls": lambda i: f"attention a{i}(q){{return {'exp(' * 60}q{')' * 60}}}\n",
+    "called operators": lambda i: (
+        f"attention a{i}(q){{return {'add(q,' * 40}q{')' * 40}}}\n"
+    ),
+    "a chain": lambda i: f"attention a{i}(q){{return {'+'.join('q' * 60)}}}\n",
+    "parentheses": lambda i: f"attention a{i}(q){{return {'(-q+' * 60}q{')' * 60}}}\n",
+    "small ones": lambda i: f"attention a{i}(q){{return q}}\n",
+    "statements": lambda i: (
+        f"attention a{i}(q){{a=q\n"
+        + "".join(f"b{k}=a\n" for k in range(9))
+        + "return a}\n"
+    ),
+    "parameters": lambda i: (
+        f"attention a{i}({','.join(f'p{k}' for k in range(40))}){{return p0}}\n"
+    ),
+    "comments": lambda i: f"attention a{i}(q){{#{'c' * i}\n#\nreturn q #\n#\n}}#\n",
+    "attributes": lambda i: (
+        f"attention a{i}(q){{return {'conv(' * 20}q{',kernel=3)' * 20}}}\n"
+    ),
+}
+LAYERS: dict[str, Callable[[int], str]] = {
+    "names": lambda i: f"a{i}\n",
+    "arguments": lambda i: f"a{i}(ffn=[1,2],heads=1)\n",
+    "repeats": lambda i: f"{'repeat 1{' * 50}a{i}\n{'}' * 50}\n",
+}
+
+
+def written(units: list[str], layers: str, limit: int) -> str:
+    """A file of just the limit: all units in turn, as often as there is room for."""
+    head, tail = "model m{hidden=8\nheads=2\nlayers{\n", "}}\n"
+    text, body = "", ""
+    for number, unit in enumerate(itertools.cycle(units)):
+        more, layer = UNITS[unit](number), LAYERS[layers](number)
+        size = sum(map(len, (text, more, head, body, layer, tail)))
+        if number == MAX_LAYERS or size > limit:
+            break
+        text, body = text + more, body + layer
+    text += head + body + tail
+    return text + "#" * (limit - len(text))
+
+
+@pytest.fixture
+def small_limits(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Small limits; what azc makes of texts at them may be longer as it is with large
+    ones, but for the names that clash.
+    """
+    limit = 4000
+    monkeypatch.setattr(parse_module, "MAX_OWN", 4 * limit // 3)
+    monkeypatch.setattr(parse_module, "MAX_TEXT", limit)
+    monkeypatch.setattr(resolve_module, "MAX_IMPORTED", limit)
+    return limit
+
+
+def test_the_limits_are_to_each_other_as_in_these_tests() -> None:
+    assert parse_module.MAX_OWN >= 4 * resolve_module.MAX_IMPORTED // 3 + 10_000
+    assert resolve_module.MAX_IMPORTED >= parse_module.MAX_TEXT
+
+
+@given(
+    units=st.lists(st.sampled_from(sorted(UNITS)), min_size=1, max_size=3),
+    layers=st.sampled_from(sorted(LAYERS)),
+)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_file_at_the_limit_compiles(
+    small_limits: int, units: list[str], layers: str
+) -> None:
+    text = written(units, layers, small_limits)
+    source = Source("written", text)
+    program = check_source(source)
+    with pytest.raises(DiagnosticError, match="AZG501"):
+        check_source(Source("longer", text + "#"))
+    made = self_contained(program, "m")
+    config = AzcConfig(program=made, model="m")  # as config.json is read
+    again = AzcConfig.from_dict(config.to_dict())
+    assert nameless(spec_of(again)) == nameless(program.models["m"])
+
+
+def test_longer_than_the_limit_and_compiled(small_limits: int) -> None:
+    program = check_source(Source("written", written(["calls"], "names", small_limits)))
+    assert len(self_contained(program, "m")) > 3 * small_limits
+
+
+def test_names_that_grow_and_programs_with_many_names(
+    small_limits: int, tmp_path: Path
+) -> None:
+    (tmp_path / "one.azg").write_text(UNITS["a chain"](0).replace("a0", "a"))
+    (tmp_path / "two.azg").write_text("attention a(q) {\n    return -q\n}\n")
+    names = [f"n{i}" for i in range(150)]
+    aliases = ", ".join(f"a as {name}" for name in names)
+    program = check_in(
+        tmp_path,
+        f"from .one import {aliases}\n"
+        f"from .two import a as {'long' * 50}\n"
+        f"model m {{\nlayers {{\n{'long' * 50}\n" + "\n".join(names) + "\n}\n}\n",
+    )
+    text = self_contained(program, "m")
+    assert len(text) < small_limits
+    found = check_source(Source("again", text)).models["m"]
+    assert nameless(found) == nameless(program.models["m"])
+
+
+def test_files_that_are_long_together(small_limits: int, tmp_path: Path) -> None:
+    part = small_limits // 4
+    calls = UNITS["calls"](0)
+    names = [f"f{i}" for i in range(4)]
+    main = "".join(f"from .{name} import a0 as {name}\n" for name in names)
+    main += f"model m {{\nlayers {{\n{chr(10).join(names)}\n}}\n}}\n"
+    for i, name in enumerate(names):
+        text = calls.replace("exp(q", f"exp(q*{i}")
+        (tmp_path / f"{name}.azg").write_text(text + "#" * (part - len(text)))
+    with pytest.raises(DiagnosticError, match="characters in a file and its imports"):
+        check_in(tmp_path, main)
+    last = tmp_path / "f3.azg"
+    last.write_text(last.read_text()[: part - len(main)])
+    program = check_in(tmp_path, main)
+    found = check_source(Source("own", self_contained(program, "m"), own=True))
+    assert nameless(found.models["m"]) == nameless(program.models["m"])
+
+
+def test_a_text_of_azc_has_a_limit_too(small_limits: int) -> None:
+    text = "#" * (4 * small_limits // 3)
+    assert check_source(Source("own", text, own=True)).warnings == ()
+    assert check_source(Source("own", text + "\n    " * 999, own=True)).models == {}
+    with pytest.raises(DiagnosticError, match="AZG501"):
+        check_source(Source("own", text + "#", own=True))

@@ -61,21 +61,93 @@ def test_what_is_there_stays(azc: Azc, good: str, tmp_path: Path) -> None:
     assert found.code == 2
     assert "error[U107]: out is not empty\n = help: --force" in found.err
     assert (folder / "model.safetensors").read_bytes() == before
-    (folder / "notes.txt").write_text("of the old model")
     assert azc("compile", good, "-o", "out", "--seed", "1", "--force").code == 0
     assert (folder / "model.safetensors").read_bytes() != before
-    assert "notes.txt" not in names(folder)
     assert names(tmp_path) == ["good.azg", "out"]
 
 
-def test_force_replaces_models_only(azc: Azc, good: str, tmp_path: Path) -> None:
+def contents(folder: Path) -> dict[str, object]:
+    """All that is in a folder, deep down, hidden or not."""
+    found: dict[str, object] = {}
+    for path in sorted(folder.rglob("*")):
+        what = path.read_bytes() if path.is_file() else "folder"
+        found[str(path.relative_to(folder))] = (path.is_symlink(), what)
+    return found
+
+
+@pytest.mark.parametrize(
+    "mine",
+    [
+        "README.md",  # the card that azc wrote, with a word more
+        "modeling_azc.py",
+        "notes.txt",
+        ".git/config",
+        "model-1.safetensors",
+        "tokenizer.json",
+        ".hidden",
+    ],
+)
+def test_force_never_takes_what_azc_did_not_write(
+    azc: Azc, good: str, tmp_path: Path, mine: str
+) -> None:
+    folder = tmp_path / "out"
+    assert azc("compile", good, "-o", "out").code == 0
+    (folder / mine).parent.mkdir(exist_ok=True)
+    with (folder / mine).open("a") as file:
+        file.write("mine")
+    before = contents(tmp_path)
+    found = azc("compile", good, "-o", "out", "--force", "--seed", "1")
+    assert found.code == 2
+    name = mine.split("/")[0]
+    assert f"error[U110]: out holds what azc did not write: {name}\n" in found.err
+    assert contents(tmp_path) == before
+
+
+def test_force_follows_no_link(azc: Azc, good: str, tmp_path: Path) -> None:
+    assert azc("compile", good, "-o", "out").code == 0
+    (tmp_path / "link").symlink_to("out")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    weights = tmp_path / "weights"
+    (tmp_path / "out" / "model.safetensors").rename(weights)
+    (tmp_path / "out" / "model.safetensors").symlink_to(weights)
+    before = contents(tmp_path)
+    for name, words in (
+        ("link", "link is a link"),
+        ("dangling", "dangling is a link"),
+        ("out", "did not write: model.safetensors"),
+    ):
+        found = azc("compile", good, "-o", name, "--force")
+        assert (found.code, words in found.err) == (2, True), found.err
+    assert contents(tmp_path) == before
+
+
+def test_a_model_in_shards_is_replaced_too(azc: Azc, good: str, tmp_path: Path) -> None:
+    assert azc("compile", good, "-o", "out").code == 0
+    model = AutoModelForMaskedLM.from_pretrained(tmp_path / "out")
+    (tmp_path / "out" / "model.safetensors").unlink()
+    model.save_pretrained(tmp_path / "out", max_shard_size="8KB")
+    assert len(names(tmp_path / "out")) > 6
+    assert azc("compile", good, "-o", "out", "--force").code == 0
+    assert len(names(tmp_path / "out")) == 4
+
+
+def test_force_replaces_models_of_azc_only(azc: Azc, good: str, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.png").write_text("cat")
-    found = azc("compile", good, "-o", "photos", "--force")
-    assert found.code == 2
-    assert "error[U108]: photos holds no model" in found.err
-    assert names(tmp_path / "photos") == ["cat.png"]
-    assert azc("compile", good, "-o", good).code == 2
+    (tmp_path / "bert").mkdir()
+    (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "bert" / "model.safetensors").write_text("weights")
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "config.json").write_text("[" * 100_000)
+    before = contents(tmp_path)
+    for folder in ("photos", "bert", "odd"):
+        found = azc("compile", good, "-o", folder, "--force")
+        assert found.code == 2
+        assert f"error[U108]: {folder} holds no model of azc" in found.err
+    for path in (good, ".", ".."):
+        found = azc("compile", good, "-o", path, "--force")
+        assert (found.code, "error[U106]" in found.err) == (2, True)
+    assert contents(tmp_path) == before
 
 
 def _full(*args: Any, **kwargs: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     AutoConfig,
@@ -23,6 +25,7 @@ from transformers import (
 from azc.diagnostics import DiagnosticError, UsageError
 from azc.model.config import AzcConfig
 from azc.model.modeling import AzcForMaskedLM, AzcModel, register
+from azc.saved import AUTO_MAP
 from tests.model.models import build, masks
 
 MIXED = (
@@ -35,6 +38,7 @@ MASK = masks([9, 4, 1], 9, "left")
 SCRIPT = """
 import json, sys
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 import azc
 import transformers
@@ -123,8 +127,10 @@ def test_a_new_process_gives_identical_outputs(
 
 def test_what_is_in_the_folder(outputs: Any, folder: Path) -> None:
     assert {p.name for p in (folder / "masked").iterdir()} == {
+        "README.md",
         "config.json",
         "model.safetensors",
+        "modeling_azc.py",
     }
     names = set(load_file(folder / "masked" / "model.safetensors"))
     assert "model.encoder.layers.1.attention.conv_0_kernel.weight" in names
@@ -233,10 +239,8 @@ def test_saving_twice_is_the_same(outputs: Any, folder: Path, tmp_path: Path) ->
     register()
     again = AutoModelForMaskedLM.from_pretrained(folder / "resized")
     again.save_pretrained(tmp_path)
-    for name in ("config.json", "model.safetensors"):
-        assert (tmp_path / name).read_bytes() == (
-            folder / "resized" / name
-        ).read_bytes()
+    for path in (folder / "resized").iterdir():
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -271,3 +275,148 @@ def test_sizes_in_the_file_are_the_program_s(outputs: Any, folder: Path) -> None
     assert untied.tie_word_embeddings is False
     labels = AutoConfig.from_pretrained(folder / "classifier")
     assert labels.num_labels == 3
+
+
+# Without azc imported, and without azc
+
+TRUSTING = """
+import json, sys
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+import transformers
+torch.set_num_threads(1)
+assert "azc" not in sys.modules
+todo = json.loads(sys.argv[1])
+inputs = load_file(sys.argv[2])
+outputs = {}
+for name, kind, folder in todo:
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=True)
+    assert type(config).__name__ == "AzcConfig"
+    config.save_pretrained(folder + ".config")
+    auto = getattr(transformers, kind)
+    model = auto.from_pretrained(folder, trust_remote_code=True).eval()
+    assert type(model).__module__ == "azc.model.modeling"
+    with torch.no_grad():
+        outputs[name] = model(inputs["ids"], attention_mask=inputs["mask"])[0].clone()
+    model.save_pretrained(folder + ".again")
+save_file(outputs, sys.argv[3])
+"""
+
+# No package of that name is found, wherever azc is installed.
+ALONE = """
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "azc":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Nowhere())
+import json
+import transformers
+for auto, folder in json.loads(sys.argv[1]):
+    try:
+        getattr(transformers, auto).from_pretrained(folder, trust_remote_code=True)
+    except ImportError as error:
+        print(error)
+"""
+
+
+def process(script: str, *arguments: str, home: Path) -> str:
+    """What a new process printed, with a cache of its own for code of models."""
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+        "HF_MODULES_CACHE": str(home / "modules"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_new_process_that_does_not_import_azc(
+    outputs: tuple[dict[str, Any], dict[str, torch.Tensor]],
+    folder: Path,
+    tmp_path: Path,
+    root: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    models, found = outputs
+    todo = []
+    for name in ("masked", "base", "classifier"):
+        shutil.copytree(folder / name, tmp_path / name)
+        todo.append((name, models[name][0], str(tmp_path / name)))
+    save_file({"ids": IDS, "mask": MASK}, tmp_path / "inputs")
+    monkeypatch.setenv("PYTHONPATH", str(root))
+    files = (str(tmp_path / "inputs"), str(tmp_path / "outputs"))
+    process(TRUSTING, json.dumps(todo), *files, home=tmp_path)
+    again = load_file(tmp_path / "outputs")
+    for name, _, _ in todo:
+        assert torch.equal(again[name], found[name])
+        for path in (folder / name).iterdir():
+            saved = tmp_path / f"{name}.again" / path.name
+            assert saved.read_bytes() == path.read_bytes(), path
+        # Nothing of azc is copied along.
+        assert {path.name for path in (tmp_path / f"{name}.config").iterdir()} == {
+            "README.md",
+            "config.json",
+            "modeling_azc.py",
+        }
+
+
+def test_a_new_process_without_azc_is_told_what_to_install(
+    outputs: Any, folder: Path, tmp_path: Path
+) -> None:
+    models, _ = outputs
+    todo = [
+        (auto, str(folder / name))
+        for name in ("masked", "base", "classifier")
+        for auto in ("AutoConfig", models[name][0])
+    ]
+    told = process(ALONE, json.dumps(todo), home=tmp_path)
+    assert told == len(todo) * "this model needs azc-lang: pip install azc-lang\n"
+
+
+def test_the_classes_that_a_folder_names_are_those_registered() -> None:
+    register()
+    modules = {auto: name.split(".") for auto, name in AUTO_MAP.items()}
+    assert {module for module, _ in modules.values()} == {"modeling_azc"}
+    for auto, (_, name) in modules.items():
+        if auto == "AutoConfig":
+            assert name == AzcConfig.__name__
+        else:
+            mapping = getattr(transformers, auto)._model_mapping
+            assert mapping[AzcConfig].__name__ == name
+
+
+def test_somebody_else_s_card_stays(tmp_path: Path) -> None:
+    card = tmp_path / "README.md"
+    build("sdpa").save_pretrained(tmp_path)
+    assert "attention sdpa(q, k, v) {" in card.read_text()
+    assert "import AutoModelForMaskedLM\n" in card.read_text()
+    build("primer", task="base").save_pretrained(tmp_path)  # azc's own is renewed
+    assert "attention primer(q, k, v) {" in card.read_text()
+    assert "import AutoModel\n" in card.read_text()
+    edited = card.read_text().replace("# m\n", "# My model\n")
+    for text in (edited, "mine", "", "\ufeff\r\n"):
+        card.write_bytes(text.encode())
+        build("sdpa").save_pretrained(tmp_path)
+        assert card.read_bytes() == text.encode()
+    card.write_bytes(b"\xff")
+    build("sdpa").save_pretrained(tmp_path)
+    assert card.read_bytes() == b"\xff"
+
+
+def test_a_configuration_from_a_repository_names_what_is_beside_it() -> None:
+    config = build("sdpa").config.to_dict()
+    config["auto_map"] = {n: f"some/repo--{each}" for n, each in AUTO_MAP.items()}
+    config["auto_map"]["AutoModelForTokenClassification"] = "mine.Tagger"
+    found = AzcConfig(**config).auto_map
+    assert found == {**AUTO_MAP, "AutoModelForTokenClassification": "mine.Tagger"}

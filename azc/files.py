@@ -1,0 +1,181 @@
+"""The one atomic write: beside the place, flushed to the disk, renamed into it.
+
+Whoever reads sees what was there or what is new, never a part, and so does whoever
+comes after a kill. A kill may leave a hidden `.NAME.….part` beside.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["write_bytes", "write_folder", "write_text", "write_with"]
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a text in UTF-8, its line ends as they are; see `write_with`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes this content; see `write_with`."""
+    write_with(path, lambda beside: beside.write_bytes(content))
+
+
+def write_with(path: Path, write: Callable[[Path], object]) -> None:
+    """Writes a file, whole or not at all; `write` is given the path to write it to.
+
+    A file that was there hands its permissions on. Where `path` is a link, what it
+    points to is replaced. Raises `OSError`, which names `path`, also for what is
+    write-protected and for what is not a regular file.
+    """
+    target = Path(os.path.realpath(path))
+    beside = _beside(target)
+    try:
+        mode = _mode(target)
+        # What a new file may be read by; whatever `write` makes of it, so it will be.
+        new = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        usual = stat.S_IMODE(os.fstat(new).st_mode)
+        os.close(new)
+        try:
+            write(beside)
+            beside.chmod(usual if mode is None else mode)
+            _sync(beside)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def write_folder(
+    path: Path,
+    fill: Callable[[Path], object],
+    owned: Callable[[Path], list[Path]] | None = None,
+) -> None:
+    """Writes a folder of files, whole or not at all; `fill` is given an empty one. Its
+    files get the permissions that new files have.
+
+    `path` may be absent or an empty folder. To replace a folder with files in it,
+    `owned` is given the old one once it has left its place, and gives the files that
+    may go: all of them, or it raises, and the old folder is back. Where `path` is a
+    link, what it points to is replaced. Raises `OSError`, which names `path`.
+    """
+    target = Path(os.path.realpath(path))
+    beside = _beside(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        beside.mkdir()
+        try:
+            fill(beside)
+            usual = stat.S_IMODE(beside.stat().st_mode) & 0o666
+            for file in beside.iterdir():
+                file.chmod(usual)
+                _sync(file)
+            _sync_folder(beside)
+            old = _put(beside, target, owned)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        _sync_folder(target.parent)
+        if old is not None:
+            for file in old:
+                file.unlink()
+            beside.rmdir()
+    except OSError as error:
+        raise _named(error, path) from error
+
+
+def _put(
+    beside: Path, path: Path, owned: Callable[[Path], list[Path]] | None
+) -> list[Path] | None:
+    """Puts a folder in its place; the files of the old one, now beside, if it had any."""
+    if owned is None or not path.is_dir() or not any(path.iterdir()):
+        beside.rename(path)  # the system refuses a folder with something in it
+        return None
+    _exchange(beside, path)
+    try:
+        return owned(beside)
+    except BaseException:
+        _exchange(beside, path)
+        raise
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Two folders in each other's place, at once where the system can."""
+    if _exchange_at_once(one, other):
+        return
+    spare = _beside(other)
+    other.rename(spare)
+    try:
+        one.rename(other)
+    except BaseException:
+        spare.rename(other)
+        raise
+    spare.rename(one)
+
+
+def _exchange_at_once(one: Path, other: Path) -> bool:
+    """Whether the system did it: Linux and macOS, on most file systems."""
+    library = ctypes.CDLL(None, use_errno=True)
+    paths = os.fsencode(one), os.fsencode(other)
+    here, swap = -100, 2  # AT_FDCWD; RENAME_EXCHANGE and RENAME_SWAP
+    try:
+        if sys.platform == "darwin":
+            failed = library.renamex_np(*paths, swap)
+        else:
+            failed = library.renameat2(here, paths[0], here, paths[1], swap)
+    except AttributeError:
+        return False
+    number = ctypes.get_errno()
+    if failed and number not in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):
+        raise OSError(number, os.strerror(number), str(other))
+    return not failed
+
+
+def _beside(path: Path) -> Path:
+    # A name has at most 255 bytes, a letter up to four.
+    return path.with_name(f".{path.name[:50]}.{uuid4().hex[:12]}.part")
+
+
+def _mode(target: Path) -> int | None:
+    """The permissions of a file that may be replaced, None where there is none."""
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        return None
+    if stat.S_ISDIR(mode):
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file")
+    if not os.access(target, os.W_OK):
+        raise OSError(errno.EACCES, "it is write-protected")
+    return stat.S_IMODE(mode)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(path: Path) -> None:
+    # The files are whole without it; some file systems can't.
+    with suppress(OSError):
+        _sync(path)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    number = error.errno or errno.EIO
+    return OSError(number, error.strerror or str(error), str(path))

@@ -1,0 +1,207 @@
+"""Weights that were trained as another library's model, in a compiled one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors.torch import load_file
+from transformers import PretrainedConfig
+
+from azc.check.program import ModelSpec
+from azc.diagnostics import InternalError, RunError
+from azc.model.bert import convert_bert
+from azc.model.config import AzcConfig, spec_of
+from azc.model.modeling import AzcPreTrainedModel
+
+__all__ = ["load_weights"]
+
+Tensors = Mapping[str, torch.Tensor]
+Settings = Mapping[str, Any]
+Source = str | Path | torch.nn.Module | Tensors
+Model = TypeVar("Model", bound=AzcPreTrainedModel)
+
+# From weights, their configuration, the model and the names of its parameters to weights
+# under our names, those of the base model without prefix. Raises `RunError` for what the
+# model computes otherwise.
+Convert = Callable[[Tensors, Settings, ModelSpec, Collection[str]], Tensors]
+_CONVERTERS: Mapping[str, Convert] = {"bert": convert_bert}  # by `model_type`
+_HEADS = ("head.", "classifier.", "pooler.")
+_WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+def load_weights(
+    model: Model, source: Source, config: PretrainedConfig | Settings | None = None
+) -> Model:
+    """Puts the weights of another model into a compiled one that computes the same.
+
+    `source`: a folder of transformers (safetensors, in shards or not), a `.safetensors`
+    file, a module of transformers, or a state dict. What kind of model it is says its
+    configuration: that of the module, `config.json` in the folder or beside the file,
+    or `config`, which a state dict needs. Its `model_type` must be `bert`; `model` has
+    layers of attention programs with parameters `q, k, v`. A head keeps its own weights
+    where the source has none for it. Gives the model back.
+
+    Raises `RunError`, with the model as it was, for another `model_type`, for a
+    configuration that computes something else with the same weights (heads, activation,
+    decoders, …), and for weights that are missing, unknown or of another shape. Warns
+    where a layer's program is not the source's attention.
+    """
+    tensors = _tensors(source)
+    settings = _settings(source) if config is None else _as_map(config)
+    if settings is None:
+        message = "weights alone do not tell of what model they are"
+        raise RunError("R025", message, "give its configuration: config=…")
+    kind = settings.get("model_type")
+    if not isinstance(kind, str) or kind not in _CONVERTERS:
+        message = f"weights of a model of type {kind!r} can't be converted"
+        help_ = f"known: {', '.join(_CONVERTERS)}"
+        if kind == AzcConfig.model_type:
+            help_ = "from_pretrained loads a model of azc"
+        raise RunError("R025", message, help_)
+    if not isinstance(model.config, AzcConfig):
+        raise InternalError("a compiled model has another configuration than its own")
+    own = dict(model.named_parameters(remove_duplicate=False))
+    found = _CONVERTERS[kind](tensors, settings, spec_of(model.config), own)
+    prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    _put(own, prefix, found, kind)
+    return model
+
+
+def _put(
+    own: Mapping[str, torch.nn.Parameter], prefix: str, found: Tensors, kind: str
+) -> None:
+    """Copies weights into a model: all that it needs, or none. `prefix`: that of the
+    names of the base model.
+    """
+    loaded: dict[int, tuple[str, torch.nn.Parameter, torch.Tensor]] = {}
+    for name, tensor in found.items():
+        outside = name.startswith(("head.", "classifier."))
+        target = own.get(name if outside else prefix + name)
+        if target is None:
+            if name.startswith(_HEADS):
+                continue
+            raise RunError("R021", f"the model has no place for {name} of the {kind}")
+        if target.shape != tensor.shape:
+            message = f"{name} is {list(tensor.shape)} in the {kind}"
+            raise RunError("R022", f"{message}, {list(target.shape)} in the model")
+        if not tensor.is_floating_point() or tensor.is_meta:
+            what = "has no data" if tensor.is_meta else f"is of type {tensor.dtype}"
+            raise RunError("R022", f"{name} of the {kind} {what}")
+        other = loaded.setdefault(id(target), (name, target, tensor))
+        if other[2] is not tensor and not torch.equal(other[2], tensor):
+            message = f"{other[0]} and {name} are one in the model, and two in the"
+            help_ = "tie_embeddings = false makes them two in the model"
+            raise RunError("R024", f"{message} {kind}", help_)
+    heads = ("head.", "classifier.", f"{prefix}pooler.")
+    missing = [
+        name
+        for name, parameter in own.items()
+        if id(parameter) not in loaded and not name.startswith(heads)
+    ]
+    if missing:
+        message = f"the {kind} has no weights for {', '.join(missing[:4])}"
+        raise RunError("R023", message)
+    with torch.no_grad():
+        for _, target, tensor in loaded.values():
+            target.copy_(tensor)
+
+
+# Reading
+
+
+def _tensors(source: Source) -> Tensors:
+    if isinstance(source, torch.nn.Module):
+        return dict(source.state_dict())
+    if isinstance(source, Mapping):
+        if not all(isinstance(each, torch.Tensor) for each in source.values()):
+            raise RunError("R020", "a state dict maps names to tensors")
+        return source
+    path = Path(source)
+    if path.is_dir():
+        return _folder(path)
+    if path.name == _INDEX:
+        return _shards(path)
+    if path.suffix in _PICKLES:
+        raise _pickled(path)
+    return _file(path)
+
+
+def _folder(path: Path) -> Tensors:
+    if (path / _WEIGHTS).exists():
+        return _file(path / _WEIGHTS)
+    if (path / _INDEX).exists():
+        return _shards(path / _INDEX)
+    others = [each for each in sorted(path.iterdir()) if each.suffix in _PICKLES]
+    if others:
+        raise _pickled(others[0])
+    raise RunError("R020", f"{path} has neither {_WEIGHTS} nor {_INDEX}")
+
+
+def _pickled(path: Path) -> RunError:
+    message = f"{path} is a pickle, which may run code when it is read"
+    help_ = "load it with transformers, and save_pretrained writes safetensors"
+    return RunError("R020", message, help_)
+
+
+def _file(path: Path) -> Tensors:
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors raises errors of many kinds
+        message = f"can't read weights from {path}: {error}"
+        help_ = None if path.exists() else "a model of a hub is downloaded first"
+        raise RunError("R020", message, help_) from error
+
+
+def _shards(index: Path) -> Tensors:
+    """The weights that an index names, each in the file that it names."""
+    named = (_json(index) or {}).get("weight_map")
+    if not isinstance(named, dict) or not all(
+        isinstance(each, str) and Path(each).name == each for each in named.values()
+    ):
+        raise RunError("R020", f"{index} does not map weights to files beside it")
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(set(named.values())):
+        shard = _file(index.with_name(file))
+        wanted = {name for name, each in named.items() if each == file}
+        absent = wanted - shard.keys()
+        if absent:
+            message = f"{index.with_name(file)} lacks {min(absent)}"
+            raise RunError("R020", f"{message}, which the index says is there")
+        found.update((name, shard[name]) for name in wanted)
+    return found
+
+
+def _settings(source: Source) -> Settings | None:
+    """The configuration of a source; None where there is none."""
+    if isinstance(source, torch.nn.Module):
+        config = getattr(source, "config", None)
+        if not isinstance(config, PretrainedConfig):
+            return None
+        return {**_as_map(config), "architectures": [type(source).__name__]}
+    if isinstance(source, Mapping):
+        return None
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    return _json(folder / "config.json")
+
+
+def _as_map(config: PretrainedConfig | Settings) -> Settings:
+    return config.to_dict() if isinstance(config, PretrainedConfig) else config
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    """The object in a file; None where there is no file. Raises `RunError`."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunError("R020", f"can't read {path}: {error}") from error
+    if not isinstance(found, dict):
+        raise RunError("R020", f"{path} is not a JSON object")
+    return found

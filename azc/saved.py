@@ -1,0 +1,153 @@
+"""What a folder of a saved model holds beside its weights, and whether azc wrote it.
+
+`config.json` names `modeling_azc.py`, through which transformers finds azc by itself
+where the caller trusts the folder's code, and says what to install where azc is not.
+The model card is the author's as soon as a word of it is changed: its last line has a
+digest of the rest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from azc.diagnostics import UsageError
+from azc.files import write_text
+
+__all__ = ["AUTO_MAP", "owned_files", "write_card", "write_loader"]
+
+CONFIG, LOADER, CARD = "config.json", "modeling_azc.py", "README.md"
+_WEIGHTS = re.compile(
+    r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
+)
+
+# transformers' Auto classes and ours.
+_CLASSES = {
+    "AutoConfig": "AzcConfig",
+    "AutoModel": "AzcModel",
+    "AutoModelForMaskedLM": "AzcForMaskedLM",
+    "AutoModelForSequenceClassification": "AzcForSequenceClassification",
+}
+AUTO_MAP: Mapping[str, str] = {
+    auto: f"{LOADER.removesuffix('.py')}.{own}" for auto, own in _CLASSES.items()
+}
+
+# Within `try`, for transformers looks for the packages of all other imports itself, and
+# would ask for one that is called azc.
+_LOADER_TEXT = f'''\
+"""The classes of this model come with azc-lang: pip install azc-lang"""
+
+try:
+    from azc.model import {", ".join(sorted(_CLASSES.values()))}
+except ModuleNotFoundError as error:
+    if error.name != "azc":
+        raise
+    raise ImportError("this model needs azc-lang: pip install azc-lang") from None
+'''
+
+_CARD_TEXT = """\
+---
+library_name: transformers
+tags:
+- azc
+---
+
+# {model}
+
+A model compiled by azc-lang from the program below.
+
+```sh
+pip install azc-lang
+```
+
+```python
+from transformers import {auto}
+
+model = {auto}.from_pretrained("this folder", trust_remote_code=True)
+```
+
+With `import azc` before it, `trust_remote_code` is not needed.
+
+```azg
+{program}```
+"""
+_SIGNATURE = "\n<!-- written by azc-lang, {} -->\n"
+
+
+def write_loader(folder: Path) -> None:
+    """Writes the module that `AUTO_MAP` names. Raises `OSError`."""
+    path = folder / LOADER
+    if not _is_text(path, _LOADER_TEXT):
+        write_text(path, _LOADER_TEXT)
+
+
+def write_card(folder: Path, model: str, program: str, architecture: str) -> None:
+    """Writes the model card, unless somebody else wrote the one that is there.
+
+    `architecture`: the class that was saved. Raises `OSError`.
+    """
+    path = folder / CARD
+    if path.exists() and not _is_signed(path):
+        return
+    auto = {own: auto for auto, own in _CLASSES.items()}.get(architecture, "AutoModel")
+    text = _CARD_TEXT.format(model=model, auto=auto, program=program)
+    write_text(path, text + _SIGNATURE.format(_digest(text)))
+
+
+def owned_files(folder: Path, shown: Path) -> list[Path]:
+    """The files of a folder that azc wrote and nobody changed but by training.
+
+    `shown` is what messages call the folder. Raises `UsageError` where it is not the
+    folder of a model of azc, and for anything else in it, by name.
+    """
+    if not _is_config(folder / CONFIG):
+        message = f"{shown} holds no model of azc, and --force replaces nothing else"
+        raise UsageError("U108", message, "choose another folder, or empty this one")
+    files = sorted(folder.iterdir())
+    others = [file.name for file in files if not _is_own(file)]
+    if others:
+        more = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        message = f"{shown} holds what azc did not write: {', '.join(others[:8])}{more}"
+        raise UsageError("U110", message, "move it away, or choose another folder")
+    return files
+
+
+def _is_own(path: Path) -> bool:
+    if path.is_symlink() or not path.is_file():
+        return False
+    if path.name == LOADER:
+        return _is_text(path, _LOADER_TEXT)
+    if path.name == CARD:
+        return _is_signed(path)
+    return path.name == CONFIG or bool(_WEIGHTS.fullmatch(path.name))
+
+
+def _is_config(path: Path) -> bool:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and found.get("model_type") == "azc"
+
+
+def _is_text(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
+
+
+def _is_signed(path: Path) -> bool:
+    try:
+        text = path.read_bytes().decode()
+    except (OSError, ValueError):
+        return False
+    start = text.rfind(_SIGNATURE.partition("{")[0])
+    return start >= 0 and text[start:] == _SIGNATURE.format(_digest(text[:start]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
