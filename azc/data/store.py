@@ -28,7 +28,7 @@ def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
         if found is not None:
             return found
         _log.warning("%s is damaged: it is made again", path)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
         _log.warning("%s can't be read (%s): it is made again", path, error.strerror)
