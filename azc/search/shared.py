@@ -93,12 +93,20 @@ class SharedWeights:
             attempt()
         except Exception as error:
             reason, suspect = blamed(error)
-            if suspect and path is self.start:
+            if suspect and (path is self.start or self._start_fails()):
                 raise machine_at_fault(
                     "the start could not be trained", reason
                 ) from error
             return reason
         return None
+
+    def _start_fails(self) -> bool:
+        """Whether the machine can't train the start either, from which nothing is kept."""
+        try:
+            self._train_path(Supernet(), self.start, 1, 0)
+        except Exception as error:
+            return blamed(error)[1]
+        return False
 
     def _train_path(
         self, supernet: Supernet, path: Genome, steps: int, seed: int

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from azc.search.options import EvolveOptions
 from azc.search.view import RunView
@@ -15,11 +14,8 @@ from tests.runs import PROGRAM, run_here, tiny, write_corpus
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _one_thread(one_thread: None) -> None:
+    """In every module here."""
 
 
 @pytest.fixture(scope="module")

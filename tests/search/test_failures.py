@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from azc.search.options import EvolveOptions
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.supernet import supernet as supernet_module
+from azc.training import fit as fit_module
 from tests.runs import (
     NARROW,
     PROGRAM,
     log_lines,
+    result,
+    run_here,
     scored,
     tiny,
 )
@@ -101,6 +105,60 @@ def test_a_full_disk_is_no_failure_of_a_candidate(
     )
     assert [row for row in scored(tmp_path / "run") if row[3] == "failed"] == []
     assert resume(tmp_path / "run", cache=home / "cache").is_over
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_no_memory_for_the_start_stops_the_run(
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+) -> None:
+    """At once, or once it has been trained: the warm-up does not go on without it."""
+    original = fit_module.fit
+    calls = count(1)
+
+    def full(*args: Any, **more: Any) -> None:
+        if next(calls) >= first:
+            raise MemoryError
+        original(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "fit", full)
+        with pytest.raises(RunError, match="the start could not be trained") as caught:
+            go(options)
+    assert caught.value.code == "R043"
+    assert scored(tmp_path / "run") == []
+    view = resume(tmp_path / "run", cache=home / "cache")
+    assert (view.is_over, view.spent) == (True, 8)
+
+
+def test_no_memory_for_the_control_marks_nothing_as_failed(
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = score_module.build_candidate
+    built = count(1)
+
+    def full(*args: Any) -> Any:
+        if next(built) > 2:
+            raise MemoryError
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_module, "build_candidate", full)
+        with pytest.raises(RunError, match="neither could the start") as caught:
+            go(options)
+    assert caught.value.code == "R043"
+    assert [row[3] for row in scored(tmp_path / "run")] == ["done", "done"]
+    resume(tmp_path / "run", cache=home / "cache")
+    run_here(options, tmp_path / "whole", home / "cache")
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
 
 
 OVERFLOWS = (
