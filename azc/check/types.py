@@ -14,7 +14,7 @@ from azc.shapes import SCALAR, TOKENS, Shape
 from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.format import format_expr
-from azc.syntax.operators import UNARY, operator
+from azc.syntax.operators import UNARY
 
 __all__ = ["MAX_OPERATIONS", "check_attention", "count_operations"]
 
@@ -122,6 +122,11 @@ class _Checker:
         self.findings.error("AZG202", message, statement.value.span, help_)
 
     def expr(self, expr: ast.Expr) -> Shape | None:
+        """The type of an expression, of its operands first."""
+        return ast.fold(expr, self.part)
+
+    def part(self, expr: ast.Expr, shapes: list[Shape | None]) -> Shape | None:
+        """The type of an expression whose operands have these types."""
         if isinstance(expr, ast.Number):
             return self.number(expr)
         if isinstance(expr, ast.Name):
@@ -130,7 +135,6 @@ class _Checker:
                 self.findings.unknown("AZG101", "name", expr.id, known, expr.span)
                 return None
             return self.types[expr.id]
-        shapes = [self.expr(arg) for arg in expr.args]
         op = load_ops().get(expr.op)
         if op is None:
             known = sorted(load_ops())
@@ -255,7 +259,7 @@ def _mend(help_: str, args: tuple[ast.Expr, ...]) -> str:
     def operand(match: re.Match[str], beside: bool) -> str:
         expr = args[int(match[1])]
         expr = _transposed(expr) if match[2] else expr
-        found = operator(expr)
+        found = ast.operator(expr)
         # Beside a product only what binds as tight needs no parentheses.
         bare = not beside or found is None or found.precedence >= UNARY
         return _text(expr) if bare else f"({_text(expr)})"

@@ -55,13 +55,15 @@ _TOKENS = {
 }
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH", "AT", "TRANSPOSE"})
 _EXPRESSION = frozenset({"NAME", "NUMBER", "LPAR", "MINUS"})
-_VALUE = frozenset({"NAME", "NUMBER", "LSQB", "TRUE", "FALSE"})
+_VALUE = frozenset({"NAME", "NUMBER", "MINUS", "LSQB", "TRUE", "FALSE"})
+_NUMBER = frozenset({"NUMBER", "MINUS"})
 _DECLARATION = frozenset({"FROM", "ATTENTION", "MODEL", "SPACE"})
 # What may begin something, as one phrase instead of its tokens.
 _PHRASES = (
     (_DECLARATION, "`from`, `attention`, `model` or `space`"),
     (_EXPRESSION, "an expression"),
     (_VALUE, "a value"),
+    (_NUMBER, "a number"),
 )
 
 # A line that must be a declaration, whatever is open; `attention {` is a block.

@@ -39,7 +39,7 @@ def sites(node: ast.Attention) -> list[Site]:
     found: list[Site] = []
     for index, statement in enumerate(node.body):
         here: list[Site] = []
-        shape = _walk(statement.value, index, (), dict(scope), here)
+        shape = _walk(statement.value, index, dict(scope), here)
         if id(statement) in live:
             found.extend(here)
         if isinstance(statement, ast.Bind):
@@ -48,25 +48,31 @@ def sites(node: ast.Attention) -> list[Site]:
 
 
 def _walk(
-    expr: ast.Expr,
-    statement: int,
-    path: tuple[int, ...],
-    scope: Mapping[str, Shape],
-    found: list[Site],
+    root: ast.Expr, statement: int, scope: Mapping[str, Shape], found: list[Site]
 ) -> Shape:
-    operands: tuple[Shape, ...] = ()
-    if isinstance(expr, ast.Name):
-        shape = scope[expr.id]
-    elif isinstance(expr, ast.Number):
-        shape = SCALAR
-    else:
-        operands = tuple(
-            _walk(arg, statement, (*path, place), scope, found)
-            for place, arg in enumerate(expr.args)
-        )
-        shape = load_ops()[expr.op].result(operands)
-    found.append(Site(statement, path, expr, shape, operands, scope))
-    return shape
+    """The type of an expression; its sites are added to `found`, operands first."""
+    shapes: list[Shape] = []
+    todo: list[tuple[ast.Expr, tuple[int, ...], bool]] = [(root, (), False)]
+    while todo:
+        expr, path, ready = todo.pop()
+        operands: tuple[Shape, ...] = ()
+        if isinstance(expr, ast.Name):
+            shape = scope[expr.id]
+        elif isinstance(expr, ast.Number):
+            shape = SCALAR
+        elif not ready:
+            todo.append((expr, path, True))
+            inner = [(arg, (*path, i), False) for i, arg in enumerate(expr.args)]
+            todo.extend(reversed(inner))
+            continue
+        else:
+            count = len(expr.args)
+            operands = tuple(shapes[len(shapes) - count :])
+            del shapes[len(shapes) - count :]
+            shape = load_ops()[expr.op].result(operands)
+        shapes.append(shape)
+        found.append(Site(statement, path, expr, shape, operands, scope))
+    return shapes[0]
 
 
 def names_of(node: ast.Attention) -> frozenset[str]:
@@ -87,13 +93,16 @@ def replaced(node: ast.Attention, site: Site, new: ast.Expr) -> ast.Attention:
 
 
 def _put(expr: ast.Expr, path: Sequence[int], new: ast.Expr) -> ast.Expr:
-    if not path:
-        return _commented(expr, new)
-    assert isinstance(expr, ast.Apply)
-    place, *rest = path
-    args = list(expr.args)
-    args[place] = _put(args[place], rest, new)
-    return replace(expr, args=tuple(args))
+    way: list[ast.Apply] = []
+    for place in path:
+        assert isinstance(expr, ast.Apply)
+        way.append(expr)
+        expr = expr.args[place]
+    new = _commented(expr, new)
+    for above, place in zip(reversed(way), reversed(path), strict=True):
+        args = (*above.args[:place], new, *above.args[place + 1 :])
+        new = replace(above, args=args)
+    return new
 
 
 def _commented(old: ast.Expr, new: ast.Expr) -> ast.Expr:
