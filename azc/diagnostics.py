@@ -19,6 +19,7 @@ __all__ = [
     "AzcError",
     "Diagnostic",
     "DiagnosticError",
+    "Fix",
     "InternalError",
     "RunError",
     "UsageError",
@@ -30,11 +31,26 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
+class Fix:
+    """A mend that can be made without asking: `text` in the place of `span`."""
+
+    span: Span
+    text: str
+
+    def applied(self) -> str:
+        """The whole text of the source with the mend made."""
+        old = self.span.source.text
+        return old[: self.span.start] + self.text + old[self.span.end :]
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One refusal or warning: a stable code, a plain sentence, a place, and perhaps a mend.
 
     `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
     4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
+    `fix` is the mend that `help` offers, where that is sure: with it made, the
+    diagnostic is gone and nothing else is wrong in its place.
     """
 
     code: str
@@ -42,26 +58,34 @@ class Diagnostic:
     span: Span | None
     help: str | None = None
     severity: Severity = "error"
+    fix: Fix | None = None
 
     def as_json(self) -> dict[str, object]:
-        """A JSON object: code, severity, message, help, file, line, column, end positions."""
+        """A JSON object: code, severity, message, help, file, line, column, end positions,
+        and fix: the text to put from one position to another, or null.
+        """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
-            end_line, end_column = self.span.source.position(self.span.end)
-            place = {
-                "file": self.span.source.name,
-                "line": self.span.line,
-                "column": self.span.column,
-                "end_line": end_line,
-                "end_column": end_column,
-            }
+            place = {"file": self.span.source.name, **_positions(self.span)}
+        fix = self.fix
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
             "help": self.help,
             **place,
+            "fix": fix and {"text": fix.text, **_positions(fix.span)},
         }
+
+
+def _positions(span: Span) -> dict[str, int]:
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
 
 
 class AzcError(Exception):

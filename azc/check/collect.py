@@ -23,17 +23,24 @@ class Findings:
         self.count = 0
         self._kept = {"error": 0, "warning": 0}
 
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Adds what is made elsewhere."""
+        self.count += diagnostic.severity == "error"
+        if self._kept[diagnostic.severity] < self.LIMIT:
+            self._kept[diagnostic.severity] += 1
+            self.found.append(diagnostic)
+
     def error(
         self, code: str, message: str, span: Span | None, help: str | None = None
     ) -> None:
         """Adds an error."""
-        self._add(Diagnostic(code, message, span, help))
+        self.add(Diagnostic(code, message, span, help))
 
     def warn(
         self, code: str, message: str, span: Span | None, help: str | None = None
     ) -> None:
         """Adds a warning."""
-        self._add(Diagnostic(code, message, span, help, "warning"))
+        self.add(Diagnostic(code, message, span, help, "warning"))
 
     def unknown(
         self,
@@ -54,12 +61,6 @@ class Findings:
             help_ = None
         place = f" {where}" if where else ""
         self.error(code, f"unknown {what} `{name}`{place}", span, help_)
-
-    def _add(self, diagnostic: Diagnostic) -> None:
-        self.count += diagnostic.severity == "error"
-        if self._kept[diagnostic.severity] < self.LIMIT:
-            self._kept[diagnostic.severity] += 1
-            self.found.append(diagnostic)
 
     @property
     def errors(self) -> list[Diagnostic]:

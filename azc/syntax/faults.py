@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from azc.diagnostics import Diagnostic
+from azc.diagnostics import Diagnostic, Fix
 from azc.source import Source, Span
 
 __all__ = ["KEYWORDS", "bad_words", "is_name", "unexpected"]
@@ -181,13 +181,16 @@ def unexpected(
     return Diagnostic("AZG001", message, span, _help(source, token, kinds))
 
 
-def _bad_name(source: Source, token: Token) -> Diagnostic:
+def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
     if str(token) in KEYWORDS:
         text = f"`{token}` is a word of the language and can't be a name"
         return Diagnostic("AZG003", text, span, f"write `{token}_`, say")
     text = f"names are lower case: `{token}`"
-    return Diagnostic("AZG003", text, span, f"write `{str(token).lower()}`")
+    lower = str(token).lower()
+    # Where both are written, `Q` and `q` may be meant as two names.
+    fix = Fix(span, lower) if lower not in names else None
+    return Diagnostic("AZG003", text, span, f"write `{lower}`", fix=fix)
 
 
 def _bad_number(source: Source, token: Token) -> Diagnostic | None:
@@ -204,8 +207,9 @@ def bad_words(
     source: Source, names: Sequence[Token], numbers: Iterable[Token]
 ) -> list[Diagnostic]:
     """What parses, but is not a name or a number of the language."""
+    fine = frozenset(str(token) for token in names if is_name(str(token)))
     found = [
-        _bad_name(source, token)
+        _bad_name(source, token, fine)
         for token in names
         if token.type == "NAME" and not is_name(str(token))
     ]

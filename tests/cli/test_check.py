@@ -107,6 +107,7 @@ def test_json(azc: Azc, good: str, write: Write) -> None:
         "column": 12,
         "end_line": 2,
         "end_column": 13,
+        "fix": None,
     }
 
 
