@@ -23,6 +23,7 @@ __all__ = [
     "InternalError",
     "RunError",
     "UsageError",
+    "nearby",
     "nearest",
     "render",
 ]
@@ -127,8 +128,34 @@ class InternalError(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is most likely a slip of, or None."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    return next(iter(nearby(name, known)), None)
+
+
+def nearby(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that `name` may be a slip of, the nearest first; at most three.
+
+    A slip changes, adds, leaves out or swaps few letters: one of a short name, at most
+    three of a long one. Another word for the same thing is none.
+    """
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    most = 1 if len(name) <= 4 else 2 if len(name) <= 8 else 3
+    return [match for match in matches if _distance(name, match, most) <= most]
+
+
+def _distance(a: str, b: str, most: int) -> int:
+    """Letters changed, added, left out or swapped from one to the other, if so few."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    above: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, mine in enumerate(a, 1):
+        before, above, row = above, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (mine != other))
+            if i > 1 and j > 1 and (mine, a[i - 2]) == (b[j - 2], other):
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 _MAX_LINE = 160  # characters of a source line shown, around the span

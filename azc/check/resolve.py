@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -13,11 +14,11 @@ from azc.check.models import check_model
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
 from azc.check.spaces import check_space
 from azc.check.types import check_attention
-from azc.diagnostics import Diagnostic, DiagnosticError, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, Fix, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.parse import MAX_IMPORTED, Reading, read_source, read_text
+from azc.syntax.parse import MAX_IMPORTED, Reading, parse, read_source, read_text
 
 __all__ = ["check_file", "check_source"]
 
@@ -115,19 +116,26 @@ def _check_unit(unit: _Unit, reading: Reading, session: _Session) -> None:
     for node in sound:
         if isinstance(node, ast.Import):
             _import(node, unit, session)
+    programs = {n for n, kind in unit.kinds.items() if kind == "attention"}
+    programs.update(node.name for node in sound if isinstance(node, ast.Attention))
     for node in sound:
         if isinstance(node, ast.Attention):
+            spec = check_attention(node, findings, programs)
             if _declare(node, "attention", unit):
-                unit.names[node.name] = check_attention(node, findings)
-            else:
-                check_attention(node, findings)
+                unit.names[node.name] = spec
     _unknown(reading.broken, unit)
     attentions = _known(unit, AttentionSpec, "attention")
+
+    def library(name: str) -> Fix | None:
+        declared = {getattr(d, "name", None) for d in file.declarations}
+        free = name not in declared and name not in unit.names
+        return _importing(name, file) if free else None
+
     for node in sound:
         if isinstance(node, ast.Model):
-            spec = check_model(node, attentions, findings)
+            model = check_model(node, attentions, findings, library)
             if _declare(node, "model", unit):
-                unit.names[node.name] = spec
+                unit.names[node.name] = model
     models = _known(unit, ModelSpec, "model")
     for node in sound:
         if isinstance(node, ast.Space):
@@ -147,9 +155,13 @@ def _known(unit: _Unit, kind: type[_Spec], word: str) -> dict[str, _Spec | None]
     return found
 
 
+_KINDS = {ast.Attention: "attention", ast.Model: "model", ast.Space: "space"}
+
+
 def _unknown(broken: tuple[ast.Declaration, ...], unit: _Unit) -> None:
     """Declarations with syntax errors: uses of their names are not errors too."""
     for node in broken:
+        kind = _KINDS.get(type(node), "unknown")
         if isinstance(node, ast.Import):
             names = [imported.local for imported in node.names]
         else:
@@ -157,7 +169,7 @@ def _unknown(broken: tuple[ast.Declaration, ...], unit: _Unit) -> None:
             unit.declared.add(node.name)
         for name in names:
             if name not in unit.names:
-                unit.names[name], unit.kinds[name] = None, "unknown"
+                unit.names[name], unit.kinds[name] = None, kind
 
 
 def _declare(
@@ -180,6 +192,31 @@ def _declare(
 # Imports
 
 
+@cache
+def _library() -> frozenset[str]:
+    """The attention programs of std.attention."""
+    file = parse(read_source(stdlib_folder() / "attention.azg"))
+    return frozenset(d.name for d in file.declarations if isinstance(d, ast.Attention))
+
+
+def _importing(name: str, file: ast.File) -> Fix | None:
+    """How a file imports a program of std.attention that it names, if there is one."""
+    if name not in _library():
+        return None
+    imports = [d for d in file.declarations if isinstance(d, ast.Import)]
+    for node in imports:
+        if node.module == "std.attention":
+            end = node.names[-1].span.end
+            return Fix(replace(node.span, start=end, end=end), f", {name}")
+    line = f"from std.attention import {name}"
+    if imports:
+        end = imports[-1].span.end
+        return Fix(replace(imports[-1].span, start=end, end=end), f"\n{line}")
+    start = file.declarations[0].span.start
+    place = replace(file.declarations[0].span, start=start, end=start)
+    return Fix(place, f"{line}\n\n")
+
+
 def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
     target = _locate(node, unit)
     other = _load(node, target, unit, session) if target else None
@@ -195,13 +232,7 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
-            known = sorted(other.declared)
-            near = nearest(imported.name, known)
-            help_: str | None = f"did you mean `{near}`?" if near else None
-            if not near and known:
-                help_ = f"it declares: {', '.join(known[:12])}"
-            message = f"{node.module} declares no `{imported.name}`"
-            unit.findings.error("AZG122", message, imported.span, help_)
+            _undeclared(node, imported, sorted(other.declared), unit)
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif local == "conv" and other.kinds[imported.name] == "attention":
@@ -210,6 +241,21 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
         else:
             unit.names[local] = other.names[imported.name]
             unit.kinds[local] = other.kinds[imported.name]
+
+
+def _undeclared(
+    node: ast.Import, imported: ast.ImportName, known: list[str], unit: _Unit
+) -> None:
+    near = nearest(imported.name, known)
+    place = imported.span
+    fix: Fix | None = None
+    help_ = f"it declares: {', '.join(known[:12])}" if known else None
+    if near:
+        end = place.start + len(imported.name)
+        fix = Fix(replace(place, end=end), near)
+        help_ = f"did you mean `{near}`?"
+    message = f"{node.module} declares no `{imported.name}`"
+    unit.findings.add(Diagnostic("AZG122", message, place, help_, fix=fix))
 
 
 def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
@@ -246,13 +292,20 @@ def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
         findings.error("AZG124", message, node.span, mend)
         return None
     if not there:
-        known = sorted(p.stem for p in path.parent.glob("*.azg"))
+        known = sorted(p.stem for p in path.parent.glob("*.azg") if p != unit.path)
         near = nearest(parts[-1], known)
-        help_ = f"did you mean `{near}`?" if near else None
-        if not relative and not near and known:
+        fix: Fix | None = None
+        help_ = None
+        if near:
+            end = node.span.text.index("import")
+            at = node.span.start + node.span.text.rindex(parts[-1], 0, end)
+            fix = Fix(replace(node.span, start=at, end=at + len(parts[-1])), near)
+            help_ = f"did you mean `{near}`?"
+        elif not relative and known:
             help_ = f"the standard library has: {', '.join(known)}"
         shown = "/".join(parts) + ".azg" if relative else node.module
-        findings.error("AZG123", f"there is no {shown}", node.span, help_)
+        message = f"there is no {shown}"
+        findings.add(Diagnostic("AZG123", message, node.span, help_, fix=fix))
         return None
     return resolved, root
 

@@ -17,7 +17,7 @@ A sum of many terms is a tree as deep as it is long, so nothing here recurses.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypeVar
 
@@ -55,12 +55,15 @@ __all__ = [
     "Space",
     "Statement",
     "Value",
+    "at",
     "expressions",
     "fold",
     "operator",
     "parts",
     "precedence",
+    "put",
     "rebuilt",
+    "swapped",
 ]
 
 NO_SPAN = Source("<generated>", "").span(0, 0)
@@ -421,6 +424,27 @@ def fold(expr: Expr, visit: Callable[[Expr, list[_Result]], _Result]) -> _Result
     return done[0]
 
 
+def at(expr: Expr, path: Sequence[int]) -> Expr:
+    """The part of an expression that a way through the operands leads to."""
+    for place in path:
+        assert isinstance(expr, Apply)
+        expr = expr.args[place]
+    return expr
+
+
+def put(expr: Expr, path: Sequence[int], new: Expr) -> Expr:
+    """The expression with another part at the end of such a way."""
+    way: list[Apply] = []
+    for place in path:
+        assert isinstance(expr, Apply)
+        way.append(expr)
+        expr = expr.args[place]
+    for above, place in zip(reversed(way), reversed(path), strict=True):
+        args = (*above.args[:place], new, *above.args[place + 1 :])
+        new = replace(above, args=args)
+    return new
+
+
 _FIELDS: dict[type[Any], tuple[str, ...]] = {}
 _NO_PARTS = frozenset({"span", "name_span", "comments", "depth", "_hash"})
 
@@ -480,3 +504,18 @@ def rebuilt(
         done.append(replace(old, **changes) if changes else old)
     found: _AnyNode = done[0]
     return found
+
+
+def swapped(root: _AnyNode, old: Node, new: Node) -> _AnyNode:
+    """The tree with another node in the place of one of its own."""
+
+    def change(node: Node, above: Node | None) -> dict[str, Any]:
+        for name in _fields(node):
+            value = getattr(node, name)
+            if value is old:
+                return {name: new}
+            if isinstance(value, tuple) and any(part is old for part in value):
+                return {name: tuple(new if part is old else part for part in value)}
+        return {}
+
+    return rebuilt(root, change)

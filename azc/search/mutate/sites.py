@@ -88,21 +88,9 @@ def replaced(node: ast.Attention, site: Site, new: ast.Expr) -> ast.Attention:
     """With another expression at a site; comments there stay there."""
     body = list(node.body)
     old = body[site.statement]
-    body[site.statement] = replace(old, value=_put(old.value, site.path, new))
+    new = _commented(site.expr, new)
+    body[site.statement] = replace(old, value=ast.put(old.value, site.path, new))
     return replace(node, body=tuple(body))
-
-
-def _put(expr: ast.Expr, path: Sequence[int], new: ast.Expr) -> ast.Expr:
-    way: list[ast.Apply] = []
-    for place in path:
-        assert isinstance(expr, ast.Apply)
-        way.append(expr)
-        expr = expr.args[place]
-    new = _commented(expr, new)
-    for above, place in zip(reversed(way), reversed(path), strict=True):
-        args = (*above.args[:place], new, *above.args[place + 1 :])
-        new = replace(above, args=args)
-    return new
 
 
 def _commented(old: ast.Expr, new: ast.Expr) -> ast.Expr:
