@@ -408,10 +408,27 @@ def _fix(root: ast.Expr, new: ast.Expr, path: tuple[int, ...]) -> Fix | None:
         depth += 1
     if "#" in root.span.text:
         return None
+    if _renamed(root, new):
+        assert isinstance(root, ast.Apply)
+        assert isinstance(new, ast.Apply)
+        start = root.span.start
+        return Fix(replace(root.span, end=start + len(root.op)), new.op)
     text = format_expr(new)
     if above is not None and ast.precedence(new) < _least(above, root):
         text = f"({text})"
     return Fix(root.span, text)
+
+
+def _renamed(old: ast.Expr, new: ast.Expr) -> bool:
+    """Whether a call differs in the name of its operation alone."""
+    return (
+        isinstance(old, ast.Apply)
+        and isinstance(new, ast.Apply)
+        and ast.operator(new) is None
+        and old.args is new.args
+        and old.attrs is new.attrs
+        and old.span.text.startswith(old.op)
+    )
 
 
 def _least(above: ast.Apply, part: ast.Expr) -> int:

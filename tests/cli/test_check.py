@@ -72,7 +72,7 @@ def test_warnings_are_no_errors(azc: Azc, write: Write) -> None:
 
 
 def test_json(azc: Azc, good: str, write: Write) -> None:
-    bad = write("bad.azg", "attention a(q) {\n    return x\n}\n")
+    bad = write("bad.azg", "attention a(q) {\n    return z\n}\n")
     found = azc("check", "--json", good, bad).json
     assert found["command"] == "check"
     assert (found["errors"], found["warnings"]) == (1, 0)
@@ -100,7 +100,7 @@ def test_json(azc: Azc, good: str, write: Write) -> None:
     assert second["diagnostics"][0] == {
         "code": "AZG101",
         "severity": "error",
-        "message": "unknown name `x`",
+        "message": "unknown name `z`",
         "help": "known: q",
         "file": "bad.azg",
         "line": 2,
@@ -109,6 +109,15 @@ def test_json(azc: Azc, good: str, write: Write) -> None:
         "end_column": 13,
         "fix": None,
     }
+
+
+def test_a_fix_in_json(azc: Azc, write: Write) -> None:
+    text = "attention a(q, k, v) {\n    return softmax(q @ k) @ v\n}\n"
+    (file,) = azc("check", "--json", write("bad.azg", text)).json["files"]
+    (found,) = file["diagnostics"]
+    assert found["help"] == "did you mean `q @ k.T`?"
+    place = {"line": 2, "column": 20, "end_line": 2, "end_column": 25}
+    assert found["fix"] == {"text": "q @ k.T", **place}
 
 
 def test_standard_input(azc: Azc) -> None:
@@ -167,7 +176,7 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
     ("text", "code", "words"),
     [
         bad("operation", "attention a(q) { return fold(q) }", "AZG103", "fold"),
-        bad("types", "attention a(q, k) { return q @ k }", "AZG201", "q @ k.T"),
+        bad("types", "attention a(q, k) { return q @ k }", "AZG201", "gives [n, n]"),
         bad("out", "from .up.x import y", "AZG123", "up/x.azg"),
         bad("import", "from .nowhere import x", "AZG123", "nowhere.azg"),
         bad("library", "from std.nowhere import x", "AZG123", "std.nowhere"),

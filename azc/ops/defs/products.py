@@ -108,7 +108,12 @@ SCALE = Op(
 def _matmul_type(a: Shape, b: Shape) -> Shape:
     if a.cols is not b.rows:
         message = f"{a} @ {b}: {a.cols} columns on the left, {b.rows} rows on the right"
-        raise TypeFault(message)
+        turned = []
+        if a.cols is b.cols:
+            turned.append(f"on the right gives {Shape(a.rows, b.rows)}")
+        if a.rows is b.rows:
+            turned.append(f"on the left gives {Shape(a.cols, b.cols)}")
+        raise TypeFault(message, f"`.T` {', '.join(turned)}" if turned else None)
     return Shape(a.rows, b.cols)
 
 
