@@ -16,10 +16,10 @@ from azc.check.program import AttentionUse, ModelSpec, Program
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.check.types import MAX_OPERATIONS
-from azc.diagnostics import Diagnostic, DiagnosticError, render
-from azc.ir.build import build_graph
 from azc.compare.cost import model_flops
 from azc.compare.expression import express
+from azc.diagnostics import Diagnostic, DiagnosticError, render
+from azc.ir.build import build_graph
 from azc.search.mutate.draft import bare
 from azc.search.mutate.sites import sites
 from azc.shapes import N, Shape
