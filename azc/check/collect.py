@@ -37,7 +37,7 @@ class Findings:
 
     LIMIT = 100
     TRIES = 6  # mends tried for one error
-    TRIED = 200_000  # characters checked again in all to try mends
+    TRIED = 100_000  # characters checked again in all to try mends
 
     def __init__(self, trial: bool = False) -> None:
         self.found: list[Diagnostic] = []
@@ -107,10 +107,11 @@ class Findings:
         length = node.span.end - node.span.start
         for place, offers in pending:
             told = self.found[place]
+            self._room -= length
+            if self._room < 0:
+                break
             for offer in islice(offers(), self.TRIES):
                 self._room -= length
-                if self._room < 0:
-                    break
                 trial = Findings(trial=True)
                 check(offer.node, trial)
                 if _mends(told, offer.fix, before, trial.found):

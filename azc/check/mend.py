@@ -22,6 +22,7 @@ from azc.syntax.operators import ATOM
 __all__ = ["Fault", "Scene", "mends", "transposed"]
 
 _STEPS = 150  # expressions looked at in one search
+_WORK = 10_000  # their parts in all, about
 _DEAREST = 2.5  # the sum of edits that may still be what was meant
 _WIDE = 40  # parts of a faulty expression that are edited in turn
 _ELSEWHERE = 2.0  # what a fault that appears in a later statement costs
@@ -30,6 +31,7 @@ _REDUCE = frozenset({"sum", "mean", "amax"})
 
 _Path = tuple[int, ...]
 _Edit = tuple[float, ast.Expr]
+_Tree = tuple[ast.Expr, _Path, ast.Expr]  # with another part at the end of a way
 
 
 @dataclass(frozen=True)
@@ -155,24 +157,30 @@ def _applied(
 def mends(scene: Scene, root: ast.Expr) -> Iterator[ast.Expr]:
     """Expressions without a fault that may have been meant, the likeliest first."""
     order = count()
-    todo: list[tuple[float, int, ast.Expr, bool]] = [(0.0, next(order), root, False)]
-    seen = {root}
-    for _ in range(_STEPS):
+    todo: list[tuple[float, int, _Tree]] = [(0.0, next(order), (root, (), root))]
+    sound: list[tuple[float, int, ast.Expr]] = []
+    seen: set[ast.Expr] = set()
+    size = sum(1 for _ in ast.expressions(root))
+    for _ in range(min(_STEPS, 10 + _WORK // size)):
         if not todo:
-            return
-        cost, _, tree, done = heappop(todo)
-        if done:
-            yield tree
+            break
+        cost, _, (tree, path, part) = heappop(todo)
+        while sound and sound[0][0] <= cost:
+            yield heappop(sound)[2]
+        tree = ast.put(tree, path, part)
+        if tree in seen:
             continue
+        seen.add(tree)
         fault = scene.fault(tree)
         if fault is None:
             more = _ELSEWHERE if scene.upsets() else 0.0
-            heappush(todo, (cost + more, next(order), tree, True))
+            heappush(sound, (cost + more, next(order), tree))
             continue
-        for price, new in _edits(fault, tree, scene):
-            if cost + price <= _DEAREST and new not in seen:
-                seen.add(new)
-                heappush(todo, (cost + price, next(order), new, False))
+        for price, way, new in _edits(fault, tree, scene):
+            if cost + price <= _DEAREST:
+                heappush(todo, (cost + price, next(order), (tree, way, new)))
+    while sound:
+        yield heappop(sound)[2]
 
 
 # Edits
@@ -195,19 +203,22 @@ def _factors(expr: ast.Expr) -> tuple[ast.Expr, ast.Expr] | None:
     return expr.args[0], expr.args[1]
 
 
-def _edits(fault: Fault, tree: ast.Expr, scene: Scene) -> Iterator[_Edit]:
-    """The tree with each edit that may mend a fault, and its cost."""
+def _edits(
+    fault: Fault, tree: ast.Expr, scene: Scene
+) -> Iterator[tuple[float, _Path, ast.Expr]]:
+    """Each edit that may mend a fault: its cost, and a new part for a place."""
     if fault.result:
         first = tree is scene.statement.value
-        yield from _result_edits(tree, fault.shapes[0], scene, first)
+        for price, new in _result_edits(tree, fault.shapes[0], scene, first):
+            yield price, (), new
     else:
         assert isinstance(fault.expr, ast.Apply)
         for price, new in _own_edits(fault.expr, fault.shapes):
-            yield price, ast.put(tree, fault.path, new)
+            yield price, fault.path, new
     for path, part in _parts(fault.expr):
         if path or fault.result:
             for price, new in _inner_edits(part, scene, path, fault.expr):
-                yield price, ast.put(tree, (*fault.path, *path), new)
+                yield price, (*fault.path, *path), new
 
 
 def _own_edits(expr: ast.Apply, shapes: tuple[Shape, ...]) -> Iterator[_Edit]:
