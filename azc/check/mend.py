@@ -112,9 +112,10 @@ def _first_fault(
 ) -> Fault | Shape | None:
     """The first fault, or the type; None is any type. `known` holds what was typed."""
     shapes: list[Shape | None] = []
-    todo: list[tuple[ast.Expr, _Path, bool]] = [(root, (), False)]
+    # What is ready in the stack is what stands above; each with its place there.
+    todo: list[tuple[ast.Expr, int, bool]] = [(root, 0, False)]
     while todo:
-        expr, path, ready = todo.pop()
+        expr, place, ready = todo.pop()
         shape: Shape | None
         if id(expr) in known:
             shape = known[id(expr)][1]
@@ -123,8 +124,8 @@ def _first_fault(
         elif isinstance(expr, ast.Number):
             shape = SCALAR
         elif not ready:
-            todo.append((expr, path, True))
-            inner = [(arg, (*path, i), False) for i, arg in enumerate(expr.args)]
+            todo.append((expr, place, True))
+            inner = [(arg, i, False) for i, arg in enumerate(expr.args)]
             todo.extend(reversed(inner))
             continue
         else:
@@ -133,7 +134,8 @@ def _first_fault(
             del shapes[first:]
             found = _applied(expr, operands)
             if isinstance(found, tuple):
-                return Fault(path, expr, found)
+                way = [above for _, above, waits in todo if waits]
+                return Fault((*way, place)[1:], expr, found)
             shape = found
         known[id(expr)] = expr, shape
         shapes.append(shape)
@@ -161,7 +163,7 @@ def mends(scene: Scene, root: ast.Expr) -> Iterator[ast.Expr]:
     sound: list[tuple[float, int, ast.Expr]] = []
     seen: set[ast.Expr] = set()
     size = sum(1 for _ in ast.expressions(root))
-    for _ in range(min(_STEPS, 10 + _WORK // size)):
+    for _ in range(min(_STEPS, 4 + _WORK // size)):
         if not todo:
             break
         cost, _, (tree, path, part) = heappop(todo)
