@@ -19,9 +19,11 @@ __all__ = [
     "AzcError",
     "Diagnostic",
     "DiagnosticError",
+    "Fix",
     "InternalError",
     "RunError",
     "UsageError",
+    "nearby",
     "nearest",
     "render",
 ]
@@ -30,11 +32,26 @@ Severity = Literal["error", "warning"]
 
 
 @dataclass(frozen=True)
+class Fix:
+    """A mend that can be made without asking: `text` in the place of `span`."""
+
+    span: Span
+    text: str
+
+    def applied(self) -> str:
+        """The whole text of the source with the mend made."""
+        old = self.span.source.text
+        return old[: self.span.start] + self.text + old[self.span.end :]
+
+
+@dataclass(frozen=True)
 class Diagnostic:
     """One refusal or warning: a stable code, a plain sentence, a place, and perhaps a mend.
 
     `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
     4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
+    `fix` is the mend that `help` offers, where that is sure: with it made, the
+    diagnostic is gone and nothing else is wrong in its place.
     """
 
     code: str
@@ -42,26 +59,34 @@ class Diagnostic:
     span: Span | None
     help: str | None = None
     severity: Severity = "error"
+    fix: Fix | None = None
 
     def as_json(self) -> dict[str, object]:
-        """A JSON object: code, severity, message, help, file, line, column, end positions."""
+        """A JSON object: code, severity, message, help, file, line, column, end positions,
+        and fix: the text to put from one position to another, or null.
+        """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
-            end_line, end_column = self.span.source.position(self.span.end)
-            place = {
-                "file": self.span.source.name,
-                "line": self.span.line,
-                "column": self.span.column,
-                "end_line": end_line,
-                "end_column": end_column,
-            }
+            place = {"file": self.span.source.name, **_positions(self.span)}
+        fix = self.fix
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
             "help": self.help,
             **place,
+            "fix": fix and {"text": fix.text, **_positions(fix.span)},
         }
+
+
+def _positions(span: Span) -> dict[str, int]:
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
 
 
 class AzcError(Exception):
@@ -103,8 +128,34 @@ class InternalError(Exception):
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is most likely a slip of, or None."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    return next(iter(nearby(name, known)), None)
+
+
+def nearby(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that `name` may be a slip of, the nearest first; at most three.
+
+    A slip changes, adds, leaves out or swaps few letters: one of a short name, at most
+    three of a long one. Another word for the same thing is none.
+    """
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    most = 1 if len(name) <= 4 else 2 if len(name) <= 8 else 3
+    return [match for match in matches if _distance(name, match, most) <= most]
+
+
+def _distance(a: str, b: str, most: int) -> int:
+    """Letters changed, added, left out or swapped from one to the other, if so few."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    above: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, mine in enumerate(a, 1):
+        before, above, row = above, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (mine != other))
+            if i > 1 and j > 1 and (mine, a[i - 2]) == (b[j - 2], other):
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 _MAX_LINE = 160  # characters of a source line shown, around the span

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
-from azc.diagnostics import Diagnostic, nearest
-from azc.source import Span
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
 
-__all__ = ["Findings"]
+from azc.diagnostics import Diagnostic, Fix, nearby
+from azc.source import Span
+from azc.syntax import ast
+
+__all__ = ["Findings", "Offer", "Offers", "renames"]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A mend that may be offered: the declaration and the text with it, in words."""
+
+    node: ast.Declaration
+    fix: Fix
+    help: str
+
+
+Offers = Callable[[], Iterable[Offer]]
 
 
 class Findings:
@@ -13,55 +31,140 @@ class Findings:
     are kept.
 
     `count` is the number of errors found, kept or not: where it has not grown, a piece
-    of the program is sound.
+    of the program is sound. A `trial` is the check of a declaration with a mend made,
+    which offers no mends of its own.
     """
 
     LIMIT = 100
+    TRIES = 6  # mends tried for one error
+    TRIED = 100_000  # characters checked again in all to try mends
 
-    def __init__(self) -> None:
+    def __init__(self, trial: bool = False) -> None:
         self.found: list[Diagnostic] = []
         self.count = 0
+        self.trial = trial
         self._kept = {"error": 0, "warning": 0}
+        self._offers: list[tuple[int, Offers]] = []
+        self._settled = 0
+        self._room = self.TRIED
+
+    def add(self, diagnostic: Diagnostic, offers: Offers | None = None) -> None:
+        """Adds a diagnostic, and what may be offered in its help line."""
+        self.count += diagnostic.severity == "error"
+        if self._kept[diagnostic.severity] < self.LIMIT:
+            self._kept[diagnostic.severity] += 1
+            if offers is not None and not self.trial:
+                self._offers.append((len(self.found), offers))
+            self.found.append(diagnostic)
 
     def error(
-        self, code: str, message: str, span: Span | None, help: str | None = None
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        help: str | None = None,
+        offers: Offers | None = None,
     ) -> None:
-        """Adds an error."""
-        self._add(Diagnostic(code, message, span, help))
+        """Adds an error; of what is offered the first that mends it becomes the help."""
+        self.add(Diagnostic(code, message, span, help), offers)
 
     def warn(
         self, code: str, message: str, span: Span | None, help: str | None = None
     ) -> None:
         """Adds a warning."""
-        self._add(Diagnostic(code, message, span, help, "warning"))
+        self.add(Diagnostic(code, message, span, help, "warning"))
 
     def unknown(
         self,
         code: str,
         what: str,
         name: str,
-        known: list[str],
+        known: Iterable[str],
         span: Span,
         where: str = "",
+        help: str | None = None,
+        offers: Offers | None = None,
     ) -> None:
-        """Adds an error for a name that is none of `known`, with the nearest one."""
-        near = nearest(name, known)
-        if near:
-            help_: str | None = f"did you mean `{near}`?"
-        elif known and len(known) <= 12:
-            help_ = f"known: {', '.join(known)}"
-        else:
-            help_ = None
+        """Adds an error for a name that is none of `known`; by default these are told."""
+        listed = list(known)
+        if help is None and listed and len(listed) <= 50:
+            help = f"known: {', '.join(listed)}"
         place = f" {where}" if where else ""
-        self.error(code, f"unknown {what} `{name}`{place}", span, help_)
+        self.error(code, f"unknown {what} `{name}`{place}", span, help, offers)
 
-    def _add(self, diagnostic: Diagnostic) -> None:
-        self.count += diagnostic.severity == "error"
-        if self._kept[diagnostic.severity] < self.LIMIT:
-            self._kept[diagnostic.severity] += 1
-            self.found.append(diagnostic)
+    def settle(
+        self,
+        node: ast.Declaration,
+        check: Callable[[ast.Declaration, Findings], object],
+    ) -> None:
+        """Tries the mends for what was found since the last call, all in `node`.
+
+        A mend is offered where the declaration with it has one error less in those
+        lines, and no new one.
+        """
+        pending, self._offers = self._offers, []
+        before = self.found[self._settled :]
+        length = node.span.end - node.span.start
+        for place, offers in pending:
+            told = self.found[place]
+            self._room -= length
+            if self._room < 0:
+                break
+            for offer in islice(offers(), self.TRIES):
+                self._room -= length
+                trial = Findings(trial=True)
+                check(offer.node, trial)
+                if _mends(told, offer.fix, before, trial.found):
+                    mended = replace(told, help=offer.help, fix=offer.fix)
+                    self.found[place] = mended
+                    break
+        self._settled = len(self.found)
 
     @property
     def errors(self) -> list[Diagnostic]:
         """The errors alone."""
         return [d for d in self.found if d.severity == "error"]
+
+
+def _mends(
+    told: Diagnostic, fix: Fix, before: list[Diagnostic], after: list[Diagnostic]
+) -> bool:
+    assert told.span is not None
+    first = min(told.span.line, fix.span.line)
+    source = fix.span.source
+    last = max(source.position(s.end)[0] for s in (told.span, fix.span))
+
+    def here(found: list[Diagnostic]) -> Counter[tuple[str, str]]:
+        return Counter(
+            (each.code, each.message)
+            for each in found
+            if each.severity == "error" and (
+                each.span is None
+                or each.span.source is not source  # what the mend has put there
+                or first <= each.span.line <= last
+            )
+        )  # fmt: skip
+
+    left = here(before)
+    left[told.code, told.message] -= 1
+    return here(after) <= left
+
+
+def renames(
+    name: str,
+    known: Iterable[str],
+    span: Span,
+    renamed: Callable[[str], ast.Declaration],
+    words: Mapping[str, str],
+) -> Offers:
+    """Offers for a name at the start of a span: what it is called here, and slips."""
+
+    def offers() -> Iterable[Offer]:
+        place = span.source.span(span.start, span.start + len(name))
+        listed = list(known)
+        here = words.get(name)
+        for near in [here] if here in listed else nearby(name, listed):
+            if near is not None:
+                yield Offer(renamed(near), Fix(place, near), f"did you mean `{near}`?")
+
+    return offers

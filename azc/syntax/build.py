@@ -115,7 +115,7 @@ class Build(Transformer_NonRecursive[Token, Any]):
         return ast.Name(str(items[0]), span=self.span(meta))
 
     def number(self, meta: Any, items: list[Any]) -> ast.Number:
-        return ast.Number(str(items[0]), span=self.span(meta))
+        return ast.Number("".join(map(str, items)), span=self.span(meta))
 
     name_value = name
     number_value = number
