@@ -273,7 +273,8 @@ def unexpected(
         return Diagnostic("AZG002", "this `}` closes nothing", span)
     kinds = frozenset(error.accepts or error.expected) - {"COMMENT"}
     found = _words(token.type) if token.type in ("_NL", "$END") else f"`{token}`"
-    if token.type in ("STAR", "SLASH") and source.text[span.start - 1] == str(token):
+    doubled = source.text[: span.start].endswith(str(token))
+    if token.type in ("STAR", "SLASH") and doubled:
         span = source.span(span.start - 1, span.end)
         return Diagnostic(
             "AZG001", f"there is no `{span.text}`", span, _help(source, token, kinds)
