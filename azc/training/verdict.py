@@ -1,0 +1,77 @@
+"""What may be said of two programs trained alone from the same seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Literal
+
+from azc.diagnostics import UsageError
+
+__all__ = ["LEVEL", "Verdict", "verdict", "verdicts"]
+
+LEVEL = 0.05  # how often at most chance alone gives any "better" or "worse" of a table
+
+Word = Literal["better", "not shown to be better", "worse"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one program's losses compare with another's, seed by seed.
+
+    `gain`: how much lower its mean loss is, in nats; `low` and `high`, the interval that
+    covers it with a probability of 1 − `LEVEL`, corrected for the number of comparisons
+    (None for a single seed). `p`: how often chance alone gives a difference as large,
+    corrected likewise (two-sided; None for a single seed).
+    """
+
+    gain: float
+    low: float | None
+    high: float | None
+    p: float | None
+    word: Word
+
+
+def verdict(
+    losses: Sequence[float], others: Sequence[float], table: int = 1
+) -> Verdict:
+    """The verdict on `losses` beside `others`, from the same seeds in the same order.
+
+    A paired t-test (Student 1908), with the correction of Bonferroni for `table`
+    comparisons. Raises UsageError T004 for lists of unlike lengths, or empty ones.
+    """
+    if not losses or len(losses) != len(others):
+        raise UsageError(
+            "T004",
+            f"{len(losses)} losses beside {len(others)}: a paired comparison takes the"
+            " same seeds for both",
+        )
+    gains = [other - loss for loss, other in zip(losses, others, strict=True)]
+    gain = fmean(gains)
+    if len(gains) == 1 or not all(map(math.isfinite, gains)):
+        return Verdict(gain, None, None, None, "not shown to be better")
+    if len(set(gains)) == 1:
+        # Without any spread no test is needed; two like programs are like ones.
+        word: Word = "better" if gain > 0 else "worse"
+        same = Verdict(gain, gain, gain, 1.0, "not shown to be better")
+        return same if gain == 0 else Verdict(gain, gain, gain, 0.0, word)
+    from scipy import stats
+
+    found = stats.ttest_rel(others, losses)
+    interval = found.confidence_interval(1 - LEVEL / table)
+    low, high = float(interval.low), float(interval.high)
+    p = min(1.0, float(found.pvalue) * table)
+    word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better"
+    return Verdict(gain, low, high, p, word)
+
+
+def verdicts(
+    losses: Sequence[float], others: Mapping[str, Sequence[float]]
+) -> dict[str, Verdict]:
+    """The verdict beside each of several, corrected for how many they are."""
+    return {
+        name: verdict(losses, other, max(1, len(others)))
+        for name, other in others.items()
+    }
