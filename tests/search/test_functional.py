@@ -1,0 +1,93 @@
+"""Programs told by what they compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from azc.ir.build import build_graph
+from azc.ir.run import Interpreter
+from azc.search.functional import program_function
+from tests.programs import attention, programs, spec_of
+
+SDPA = "return softmax(scale(q @ k.T)) @ v"
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [
+        (SDPA, "return softmax(scale(k @ v.T)) @ q"),
+        (SDPA, "return (v.T @ softmax(scale(q @ k.T)).T).T"),
+        (SDPA, "s = scale(q @ k.T)\nreturn softmax(s - amax(s)) @ v"),
+        (SDPA, "e = exp(scale(q @ k.T))\nreturn e @ v / sum(e)"),
+        ("return (q @ k.T) @ v", "return q @ (k.T @ v)"),
+        ("return q + q", "return 2 * q"),
+        ("return q * k - k * q + v", "return v"),
+        ("return softplus(q)", "return -logsigmoid(-q)"),
+        ("return sqrt(square(q))", "return abs(q)"),
+        ("return conv(q, kernel = 3) + k", "return k + conv(q, kernel = 3)"),
+        ("return window(q @ k.T, radius = 100) @ v", "return (q @ k.T) @ v"),
+    ],
+)
+def test_one_function(one: str, two: str) -> None:
+    first, second = program_function(attention(one)), program_function(attention(two))
+    assert first.key == second.key
+    assert first.fault is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "return softmax(q @ k.T) @ v",
+        "return softmax(scale(q @ k.T)) @ k",
+        "return softmax(scale(q @ q.T)) @ v",
+        "return softmax(alibi(scale(q @ k.T))) @ v",
+        "return softmax(window(scale(q @ k.T), radius = 2)) @ v",
+        "return softmax(scale(rope(q) @ rope(k).T)) @ v",
+        "return softmax(scale(q @ k.T)) @ v * 1.001",
+        "return softmax(scale(q @ k.T)) @ v + mean(sum(v.T).T * 0.001)",
+        # Only how it depends on the length tells it.
+        "return softmax(scale(q @ k.T)) @ v * (mean(1 + 0 * sum(v).T) * 1.0001)",
+    ],
+)
+def test_other_functions(other: str) -> None:
+    assert (
+        program_function(attention(other)).key != program_function(attention(SDPA)).key
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("return log(q)", "NaN"),
+        ("return q / (k - k)", "NaN"),
+        ("return exp(exp(exp(9 * abs(q)) + 9))", "infinite"),
+        ("return 0 * q", "whatever"),
+        ("return softmax(sum(q)) + 0 * q", "whatever"),
+        ("return (q - q) @ (k.T @ v)", "whatever"),
+        ("return q", None),
+        (SDPA, None),
+    ],
+)
+def test_faults(body: str, fault: str | None) -> None:
+    found = program_function(attention(body)).fault
+    assert found is None if fault is None else fault in str(found)
+
+
+@settings(max_examples=150)
+@given(programs(), programs())
+def test_equal_keys_are_equal_functions(one: str, two: str) -> None:
+    """Also on inputs that the key has not seen, in some order of the parameters."""
+    first, second = spec_of(one), spec_of(two)
+    found, other = program_function(first), program_function(second)
+    if found.key != other.key or found.fault or len(first.params) != 1:
+        return
+    if len(second.params) != 1:
+        return
+    x = np.random.default_rng(99).normal(size=(5, 4))
+    results = [
+        Interpreter(build_graph(spec))(**{spec.params[0]: x})
+        for spec in (first, second)
+    ]
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-6, atol=1e-6)
