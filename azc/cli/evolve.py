@@ -221,10 +221,10 @@ def evolve(
             "--contenders",
             metavar="N",
             min=1,
-            help="Candidates trained alone, half of them longer and longer.",
+            help="Candidates trained alone, the better half for twice as long.",
             rich_help_panel=_FINAL,
         ),
-    ] = 8,
+    ] = 6,
     baselines: Annotated[
         bool,
         typer.Option(

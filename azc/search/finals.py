@@ -1,9 +1,9 @@
 """The end of a run: who is the winner, and what it is worth beside what else there is.
 
 Shared weights rank many candidates in little time, but not well enough to choose one.
-So the best of them are trained alone, the better half of these twice as long, and so on
-(successive halving, Jamieson and Talwalkar 2016), measured on validation text. The last
-one is the winner, and is then trained from seeds not used before, beside the start, the
+So the best of them are trained alone, the better half of these twice as long (successive
+halving, Jamieson and Talwalkar 2016), measured on validation text. The best one is the
+winner, and is then trained from seeds not used before, beside the start, the
 best of random sampling that has trained for as many steps, and what a person would try
 first; measured on text never used.
 """
@@ -45,13 +45,11 @@ _TRIES = 20  # for a sample that is not known
 def rungs(size: int, steps: int) -> list[tuple[int, int]]:
     """How many are trained alone for how many steps, stage by stage; `steps` in the last.
 
-    Half of them go on, each time for twice as long, until one or two are left.
+    Two stages at most: a quarter of the steps ranks next to nothing.
     """
-    sizes = [size]
-    while sizes[-1] > 2:
-        sizes.append(-(-sizes[-1] // 2))
-    last = len(sizes) - 1
-    return [(n, max(1, steps >> (last - i))) for i, n in enumerate(sizes)]
+    if size <= 2:
+        return [(size, steps)]
+    return [(size, max(1, steps // 2)), (-(-size // 2), steps)]
 
 
 def contenders(

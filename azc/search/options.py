@@ -39,8 +39,8 @@ class EvolveOptions:
     `parents` best of the round before have the children, and at most a third of a round
     are parents scored again. `warm_up` steps train the supernet first; `steps` train a
     candidate before it is scored on `blocks` validation blocks (None: all). The best
-    `contenders` are then trained alone, the better half of them twice as long, and so on
-    up to `final_steps`: the last one is the winner. It is trained alone again from each
+    `contenders` are then trained alone for half of `final_steps`, the better half of them
+    for all: the best one is the winner. It is trained alone again from each
     of `final_seeds`, beside the start and, with `baselines`, beside the best of random
     sampling that has trained for as many steps, and what a person would try first; no
     final seeds, none of all this. `workers` processes score at a time and share the
@@ -66,7 +66,7 @@ class EvolveOptions:
     length: int = 64
     learning_rate: float = 3e-3
     blocks: int | None = None
-    contenders: int = 8
+    contenders: int = 6
     final_steps: int = 400
     final_seeds: tuple[int, ...] = (1, 2, 3)
     baselines: bool = True

@@ -22,12 +22,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_rungs() -> None:
-    assert rungs(8, 400) == [(8, 100), (4, 200), (2, 400)]
-    assert rungs(7, 400) == [(7, 100), (4, 200), (2, 400)]
+    assert rungs(8, 400) == [(8, 200), (4, 400)]
+    assert rungs(7, 401) == [(7, 200), (4, 401)]
     assert rungs(3, 400) == [(3, 200), (2, 400)]
     assert rungs(2, 400) == [(2, 400)]
     assert rungs(1, 400) == [(1, 400)]
-    assert rungs(16, 3) == [(16, 1), (8, 1), (4, 1), (2, 3)]
+    assert rungs(16, 1) == [(16, 1), (8, 1)]
 
 
 def done(round: int, candidate: int, score: float) -> Evaluation:
