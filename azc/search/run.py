@@ -128,7 +128,8 @@ def resume(
             f"a budget of {evaluations:,} is too small: {view.spent:,} evaluations of"
             f" {folder} are spent",
         )
-    if view.is_over and evaluations in (None, view.options.evaluations):
+    same_budget = evaluations in (None, view.options.evaluations)
+    if view.is_over and same_budget and _best_is_written(run, view):
         return view
     if strategy is None:
         own = config.get("strategy")
@@ -147,6 +148,16 @@ def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
     _, space = choose_space(program, name)
     model = local_name(program, space)
     return Genome.from_text(self_contained(program, model), model), space
+
+
+def _best_is_written(run: RunFolder, view: RunView) -> bool:
+    """Whether `best.azg` is the winner: a kill may have come between the last score and
+    that.
+    """
+    best = view.best
+    with suppress(FileNotFoundError):
+        return best is None or run.best_file.read_bytes() == best.program.encode()
+    return False
 
 
 def _check_own(strategy: str, kept: str | None) -> None:
