@@ -139,7 +139,7 @@ class Priorities:
             MappingProxyType({name: row[1] for name, row in features.items()}),
             value["candidates"],
             value["ranks"],
-            value["temperature"],
+            value.get("temperature", 1.0),  # a run from before there was one
         )
 
 
