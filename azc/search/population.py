@@ -147,14 +147,15 @@ class Variation:
 
     def _walk(self, genome: Genome, depth: int, rng: random.Random) -> Mutation | None:
         """So many mutations, one after the other."""
-        made = [self.mutate(genome, rng)]
-        while len(made) < depth and (last := made[-1]) is not None:
-            made.append(self.mutate(last.genome, rng))
-        steps = [step for step in made if step is not None]
-        if len(steps) < depth:
-            return None
+        steps: list[Mutation] = []
+        for _ in range(depth):
+            made = self.mutate(genome, rng)
+            if made is None:
+                return None
+            steps.append(made)
+            genome = made.genome
         return Mutation(
-            genome=steps[-1].genome,
+            genome=genome,
             description="; ".join(step.description for step in steps),
             kinds=tuple(kind for step in steps for kind in step.kinds),
         )
