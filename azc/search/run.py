@@ -165,7 +165,7 @@ def _check_own(strategy: str, kept: str | None) -> None:
     what the run was begun with. A run goes on without it.
     """
     own = own_file(strategy)
-    if own is not None and own[0].exists() and read_own(own[0]) != kept:
+    if own is not None and own[0].is_file() and read_own(own[0]) != kept:
         raise RunError(
             "R031",
             f"{own[0]} is not as the run was begun with: its contents have changed",

@@ -13,7 +13,7 @@ from azc.cli.main import app
 from azc.diagnostics import RunError, UsageError
 from azc.search.options import EvolveOptions
 from azc.search.run import resume
-from azc.search.strategies.choose import choose_strategy
+from azc.search.strategies.choose import choose_strategy, strategy_text
 from azc.search.view import RunView
 from tests.runs import (
     PROGRAM,
@@ -190,6 +190,33 @@ def test_a_file_that_is_no_text(home: Path, tmp_path: Path) -> None:
     (tmp_path / "folder.py").mkdir()
     error = refused(home, f"{tmp_path / 'folder.py'}:Mine", tmp_path)
     assert error.message == f"can't read {tmp_path / 'folder.py'}: is a directory"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("strategy", None),
+        ("strategy", 3),
+        ("mutations", 0),
+        ("mutations", 1.5),
+        ("population", 0),
+        ("population", None),
+        ("tournament", 0),
+        ("temperature", 0.0),
+        ("temperature", float("nan")),
+    ],
+)
+def test_options_that_make_no_sense(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=f"{name} is .*, it must be") as caught:
+        tiny("python", **{name: value})
+    assert caught.value.code == "U020"
+
+
+def test_a_byte_order_mark_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "my.py"
+    file.write_bytes(b"\xef\xbb\xbf" + EXAMPLE.encode())
+    name = f"{file}:Mine"
+    assert callable(choose_strategy(name, strategy_text(name)))
 
 
 def test_its_dataclasses_work(own: Callable[[str], Path]) -> None:

@@ -41,7 +41,7 @@ def own_file(name: str) -> tuple[Path, str] | None:
 def read_own(file: Path) -> str:
     """The text of a file. Raises `UsageError` U024."""
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise UsageError("U024", f"there is no file {file}") from error
     except OSError as error:
