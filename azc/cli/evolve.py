@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,6 +80,25 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="`op-nas`, `regularized`, `random`, `local`, or a class of your own, "
+            "`my.py:Mine`.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "op-nas",
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            "--preset",
+            metavar="NAME",
+            help="`paper`: the constants of Gao et al. 2022, but for what is given.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     seed: Annotated[
         int,
         typer.Option(
@@ -125,20 +145,59 @@ def evolve(
             "--parents",
             metavar="K",
             min=1,
-            help="The best of a round, which have the children of the next.",
+            help="The best of a round, scored again in the next; op-nas's parents.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
+    mutations: Annotated[
+        int | None,
+        typer.Option(
+            "--mutations",
+            metavar="N",
+            min=1,
+            help="A child is 1 to N mutations from its parent: 1, and 8 for random.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     alpha: Annotated[
         float,
         typer.Option(
             "--alpha",
             metavar="A",
             min=0,
-            help="How much hardly tried operations are favoured.",
+            help="How much op-nas favours hardly tried operations.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0.5,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            "--temperature",
+            metavar="T",
+            help="Of op-nas's priorities: the lower, the more they matter.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1.0,
+    population: Annotated[
+        int,
+        typer.Option(
+            "--population",
+            metavar="N",
+            min=1,
+            help="How many live in regularized.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 24,
+    tournament: Annotated[
+        int,
+        typer.Option(
+            "--tournament",
+            metavar="N",
+            min=1,
+            help="How many are drawn for a parent in regularized.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 6,
     warm_up: Annotated[
         int,
         typer.Option(
@@ -242,7 +301,7 @@ def evolve(
 ) -> None:
     """Search a space for a better model than the one it starts from.
 
-    OP-NAS mutates the programs and shared weights score each in seconds. The run is a
+    A strategy mutates the programs and shared weights score each in seconds. The run is a
     folder: a kill loses nothing that was scored, and `azc resume RUN` goes on. At the
     end the winner and the start are trained alone and compared on text never used.
 
@@ -260,9 +319,14 @@ def evolve(
         tokenizer=tokenizer,
         evaluations=evaluations,
         seed=seed,
+        strategy=strategy,
         round_size=round_size,
         parents=parents,
+        mutations=mutations,
         alpha=alpha,
+        temperature=temperature,
+        population=population,
+        tournament=tournament,
         warm_up=warm_up,
         steps=steps,
         batch_size=batch_size,
@@ -277,6 +341,7 @@ def evolve(
         time_limit=time_limit,
         device=device,
     )
+    options = replace(options, **_preset(context, preset))
 
     from azc.search.run import evolve as begin
 
@@ -287,6 +352,25 @@ def evolve(
         ),
         folder,
     )
+
+
+def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
+    """The values of a preset, without those given on the command line. Raises
+    `UsageError` U020 for a name that is none.
+    """
+    from azc.search.options import PRESETS
+
+    if name is None:
+        return {}
+    if name not in PRESETS:
+        known = ", ".join(PRESETS)
+        raise UsageError("U020", f"there is no preset {name!r}", f"it is {known}")
+
+    def given(option: str) -> bool:
+        source = context.get_parameter_source(option)
+        return source is not None and source.name != "DEFAULT"
+
+    return {k: value for k, value in PRESETS[name].items() if not given(k)}
 
 
 def resume(

@@ -29,17 +29,13 @@ from azc.search.journal import (
     last_ranking,
     ranked,
 )
-from azc.search.mutate import Rates, mutate
 from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
-from azc.search.priorities import Priorities
+from azc.search.population import DEEP, Member, Variation, evenly
 from azc.search.score import Job
 from azc.search.trials import Trials
 
 __all__ = ["Finals", "contenders", "rungs"]
-
-_DEEPEST = 8  # mutations between the start and a random sample
-_TRIES = 20  # for a sample that is not known
 
 
 def rungs(size: int, steps: int) -> list[tuple[int, int]]:
@@ -150,23 +146,15 @@ class Finals:
         size, steps = stages[0]
         taken = options.warm_up + self.journal.spent() * options.steps
         rng = random.Random(derived(options.seed, "random"))
-        found: dict[str, NewEntrant] = {self.start.key: self._candidate(START)}
-        for number in range(1, size + taken // steps + 1):
-            for _ in range(_TRIES):
-                genome = self._mutant(rng)
-                if genome.key not in found:
-                    name = f"random sample {number}"
-                    found[genome.key] = NewEntrant(name, genome.text, None)
-                    break
-        return list(found.values())[1:]
-
-    def _mutant(self, rng: random.Random) -> Genome:
-        genome = self.start
-        priorities, rates = Priorities.start((), self.options.alpha), Rates()
-        for _ in range(rng.randint(1, _DEEPEST)):
-            made = mutate(genome, self.space, rng, priorities, rates)
-            genome = made.genome if made else genome
-        return genome
+        start = Member(START, self.start)
+        sampling = Variation(evenly(self.space, options), DEEP)
+        known = {self.start.key: START}
+        count = size + taken // steps
+        made = sampling.children(count, lambda _: start, rng, known)
+        return [
+            NewEntrant(f"random sample {number}", child.genome.text, None)
+            for number, child in enumerate(made, 1)
+        ]
 
     def _by_hand(self) -> list[NewEntrant]:
         made = neighbours(self.start, self.space)

@@ -6,17 +6,40 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from types import MappingProxyType
 from typing import Any
 
 from azc.diagnostics import UsageError
 
-__all__ = ["EvolveOptions", "derived"]
+__all__ = ["PRESETS", "EvolveOptions", "derived"]
+
+# The constants of Gao et al. 2022: parents and the size of the population, which is a
+# round here; a child has both an inter-layer and an intra-layer mutation; and a plain
+# softmax. Their alpha is not known, and the proxy's size is not part of it.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "paper": MappingProxyType(
+            {
+                "strategy": "op-nas",
+                "round_size": 100,
+                "parents": 5,
+                "mutations": 1,
+                "temperature": 1.0,
+                "inter_rate": 1.0,
+                "intra_rate": 1.0,
+            }
+        )
+    }
+)
 
 _LEAST = {
     "evaluations": 1,
     "seed": 0,
     "round_size": 2,
     "parents": 1,
+    "mutations": 1,
+    "population": 1,
+    "tournament": 1,
     "warm_up": 0,
     "steps": 1,
     "batch_size": 1,
@@ -26,6 +49,7 @@ _LEAST = {
     "contenders": 1,
     "workers": 1,
 }
+_OPTIONAL = {"mutations", "blocks", "tokenizer", "device"}
 _MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
 _SEEDS = 2**32  # NumPy takes no larger ones
 
@@ -34,10 +58,15 @@ _SEEDS = 2**32  # NumPy takes no larger ones
 class EvolveOptions:
     """How to search.
 
-    `evaluations`: the budget; a failed candidate and a parent scored again count one
-    each. `round_size` candidates are scored from one snapshot of the supernet; the
-    `parents` best of the round before have the children, and at most a third of a round
-    are parents scored again. `warm_up` steps train the supernet first; `steps` train a
+    `evaluations`: the budget; a failed candidate and one scored again count one each.
+    `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a
+    class in a file. `round_size` candidates are scored from one snapshot of the supernet;
+    the `parents` best give their weights back to it, and are scored again in the next
+    round, where there are no more than a third of it. A child is 1 to `mutations`
+    mutations from its parent, each number as likely (None: as the strategy has it).
+    `alpha` and `temperature` are of op-nas's priorities, `population` and `tournament` of
+    regularized; `inter_rate` and `intra_rate` are how often a mutation has each kind.
+    `warm_up` steps train the supernet first; `steps` train a
     candidate before it is scored on `blocks` validation blocks (None: all). The best
     `contenders` are then trained alone for half of `final_steps`, the better half of them
     for all: the best one is the winner. It is trained alone again from each
@@ -55,9 +84,14 @@ class EvolveOptions:
     tokenizer: str | None = None
     evaluations: int = 60
     seed: int = 0
+    strategy: str = "op-nas"
     round_size: int = 12
     parents: int = 3
     alpha: float = 0.5
+    temperature: float = 1.0
+    mutations: int | None = None
+    population: int = 24
+    tournament: int = 6
     inter_rate: float = 0.7
     intra_rate: float = 0.7
     warm_up: int = 400
@@ -77,22 +111,23 @@ class EvolveOptions:
     def __post_init__(self) -> None:
         for name, least in _LEAST.items():
             value = getattr(self, name)
-            if not (_is_whole(value, least) or (name == "blocks" and value is None)):
+            if not (_is_whole(value, least) or (name in _OPTIONAL and value is None)):
                 raise _wrong(name, value, f"a whole number, at least {least}")
         for name, most in _MOST.items():
             value = getattr(self, name)
             if not (_is_real(value) and 0 <= value <= most):
                 wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
                 raise _wrong(name, value, f"a number, {wanted}")
-        for name in ("learning_rate", "time_limit"):
+        for name in ("learning_rate", "time_limit", "temperature"):
             value = getattr(self, name)
             if not (_is_real(value) and value > 0):
                 raise _wrong(name, value, "a number above 0")
         if not isinstance(self.baselines, bool):
             raise _wrong("baselines", self.baselines, "true or false")
-        for name in ("data", "tokenizer", "device"):
+        for name in ("data", "strategy", "tokenizer", "device"):
             value = getattr(self, name)
-            if not isinstance(value, str) and (value is not None or name == "data"):
+            left_out = name in _OPTIONAL and value is None
+            if not (isinstance(value, str) or left_out):
                 raise _wrong(name, value, "a text")
         seeds = self.final_seeds
         if not all(_is_whole(seed, 0) and seed < _SEEDS for seed in seeds):

@@ -51,14 +51,17 @@ class Priorities:
     total: Mapping[str, float]
     candidates: int
     ranks: float
+    temperature: float = 1.0
 
     @classmethod
-    def start(cls, features: Iterable[str], alpha: float) -> Priorities:
+    def start(
+        cls, features: Iterable[str], alpha: float, temperature: float = 1.0
+    ) -> Priorities:
         """The features of a space, none of them tried."""
         names = sorted(set(features))
         seen = MappingProxyType(dict.fromkeys(names, 0))
         total = MappingProxyType(dict.fromkeys(names, 0.0))
-        return cls(alpha, seen, total, 0, 0.0)
+        return cls(alpha, seen, total, 0, 0.0, temperature)
 
     def tell(self, results: Iterable[tuple[frozenset[str], float]]) -> Priorities:
         """With the candidates of one round: the features of each and its score.
@@ -79,6 +82,7 @@ class Priorities:
             MappingProxyType(total),
             self.candidates + len(round_),
             self.ranks + sum(ranks),
+            self.temperature,
         )
 
     def mean(self, feature: str) -> float:
@@ -98,7 +102,7 @@ class Priorities:
         """The probability of each option where these alone may be drawn."""
         bounds = [self.priority(option) for option in options]
         highest = max(bounds, default=0.0)
-        shares = [math.exp(bound - highest) for bound in bounds]
+        shares = [math.exp((u - highest) / self.temperature) for u in bounds]
         return [share / sum(shares) for share in shares]
 
     def draw(self, options: Sequence[str], rng: random.Random) -> str:
@@ -117,6 +121,7 @@ class Priorities:
         """A JSON object of all that is known."""
         return {
             "alpha": self.alpha,
+            "temperature": self.temperature,
             "candidates": self.candidates,
             "ranks": self.ranks,
             "features": {
@@ -134,6 +139,7 @@ class Priorities:
             MappingProxyType({name: row[1] for name, row in features.items()}),
             value["candidates"],
             value["ranks"],
+            value.get("temperature", 1.0),  # a run from before there was one
         )
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from azc.check.choose import choose_space
 from azc.check.flatten import self_contained
-from azc.check.program import ModelSpec, Program
+from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.events import (
@@ -34,7 +34,8 @@ from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
-from azc.search.strategies.opnas import op_nas
+from azc.search.strategies.choose import choose_strategy, strategy_text
+from azc.search.strategies.own import own_file, read_own
 from azc.search.view import RunView, local_name, read_run
 
 if TYPE_CHECKING:
@@ -61,14 +62,16 @@ def evolve(
     *,
     cache: Path,
     on_event: OnEvent | None = None,
-    strategy: MakeStrategy = op_nas,
+    strategy: MakeStrategy | None = None,
 ) -> RunView:
     """Begins a run in a new folder and works until its budget is spent, or until the
     strategy has nothing new to ask for.
 
-    All that can be wrong is looked at before anything is written. Raises `UsageError`
-    for a folder that is taken or options that don't fit the model, `RunError` for data or
-    a device that can't be had, `DiagnosticError` for a start that is not in its space.
+    All that can be wrong is looked at before anything is written. `strategy` stands in
+    for the one that the options name. Raises `UsageError` for a folder that is taken, a
+    strategy that is none or options that don't fit the model, `RunError` for data or a
+    device that can't be had or an error in a strategy's file, `DiagnosticError` for a
+    start that is not in its space.
     """
     from azc.search.score import Bench, Scorer
 
@@ -81,6 +84,9 @@ def evolve(
     run = RunFolder(folder)
     run.check_free()
     options = _settled(options)
+    own = None if strategy else strategy_text(options.strategy)
+    strategy = strategy or choose_strategy(options.strategy, own)
+    strategy(*_start(program, name), options)
     scorer = Scorer(Bench(options, spec.start.vocab, cache, None))
     with _files_told(folder), run.lock():
         config = {
@@ -89,6 +95,7 @@ def evolve(
             "space": name,
             "options": options.as_json(),
             "fingerprint": scorer.fingerprint,
+            "strategy": own,
         }
         run.create(config)
         return _work(run, scorer, strategy, on_event, None)
@@ -100,7 +107,7 @@ def resume(
     cache: Path,
     evaluations: int | None = None,
     on_event: OnEvent | None = None,
-    strategy: MakeStrategy = op_nas,
+    strategy: MakeStrategy | None = None,
 ) -> RunView:
     """Continues a run where it stopped; one that is over is only read.
 
@@ -121,14 +128,50 @@ def resume(
             f"a budget of {evaluations:,} is too small: {view.spent:,} evaluations of"
             f" {folder} are spent",
         )
-    if view.is_over and evaluations in (None, view.options.evaluations):
+    same_budget = evaluations in (None, view.options.evaluations)
+    if view.is_over and same_budget and _best_is_written(run, view):
         return view
+    if strategy is None:
+        own = config.get("strategy")
+        _check_own(view.options.strategy, own)
+        strategy = choose_strategy(view.options.strategy, own)
     _, spec = choose_space(run.program(config), config["space"])
     with _files_told(folder), run.lock():
         bench = Bench(
             run.options(config), spec.start.vocab, cache, config["fingerprint"]
         )
         return _work(run, Scorer(bench), strategy, on_event, evaluations)
+
+
+def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
+    """The genome that a search begins with, and its space."""
+    _, space = choose_space(program, name)
+    model = local_name(program, space)
+    return Genome.from_text(self_contained(program, model), model), space
+
+
+def _best_is_written(run: RunFolder, view: RunView) -> bool:
+    """Whether `best.azg` is the winner: a kill may have come between the last score and
+    that.
+    """
+    best = view.best
+    with suppress(FileNotFoundError):
+        return best is None or run.best_file.read_bytes() == best.program.encode()
+    return False
+
+
+def _check_own(strategy: str, kept: str | None) -> None:
+    """Raises `RunError` R031 where the file of a user's strategy is there and is not
+    what the run was begun with. A run goes on without it.
+    """
+    own = own_file(strategy)
+    if own is not None and own[0].is_file() and read_own(own[0]) != kept:
+        raise RunError(
+            "R031",
+            f"{own[0]} is not as the run was begun with: its contents have changed",
+            "bring that back, or give the changed one another name: the run has a copy"
+            " of its own to go on with",
+        )
 
 
 def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
@@ -149,11 +192,14 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
         return str(Path(name).resolve()) if exists else name
 
     data, tokenizer = options.data, options.tokenizer
+    own = own_file(options.strategy)
+    strategy = f"{own[0].resolve()}:{own[1]}" if own else options.strategy
     if data.startswith("hf:"):
         data = "hf:" + settled(data.removeprefix("hf:"))
     elif data != "python":
         data = settled(data)
-    return replace(options, data=data, tokenizer=tokenizer and settled(tokenizer))
+    tokenizer = tokenizer and settled(tokenizer)
+    return replace(options, data=data, tokenizer=tokenizer, strategy=strategy)
 
 
 @contextmanager
@@ -181,10 +227,7 @@ def _work(
     from azc.search.loop import Loop
 
     config = run.read()
-    program = run.program(config)
-    _, space = choose_space(program, config["space"])
-    model = local_name(program, space)
-    start = Genome.from_text(self_contained(program, model), model)
+    start, space = _start(run.program(config), config["space"])
     options = run.options(config)
     log = _Log(run.log_file)
     journal = run.open()

@@ -59,6 +59,22 @@ def whole(home: Path, words: list[str | Path]) -> Path:
     return home / "whole"
 
 
+@pytest.fixture(params=["op-nas", "regularized"])
+def searched(
+    request: pytest.FixtureRequest, home: Path, words: list[str | Path], whole: Path
+) -> tuple[list[str | Path], Path]:
+    """`evolve` with a strategy, and the same run, which nothing interrupted."""
+    name = request.param
+    if name == "op-nas":
+        return words, whole
+    other = [*words, "--strategy", name, "--population", "5", "--tournament", "2"]
+    folder = home / name
+    if not folder.exists():
+        answer = here(*other, "-o", folder, cache=home / "cache")
+        assert answer.exit_code == 0, answer.output
+    return other, folder
+
+
 def here(*words: str | Path, cache: Path) -> Result:
     """`azc` in this process."""
     environment = {"AZC_CACHE": str(cache), "COLUMNS": "200"}
@@ -99,8 +115,9 @@ def ended(pid: int) -> bool:
 
 
 def test_killed_at_five_random_moments(
-    home: Path, words: list[str | Path], whole: Path, tmp_path: Path
+    home: Path, searched: tuple[list[str | Path], Path], tmp_path: Path
 ) -> None:
+    words, whole = searched
     run = tmp_path / "run"
     rng = random.Random(11)
     early, late = rng.randint(1, 3), rng.randint(5, 9)
@@ -130,8 +147,9 @@ def test_killed_at_five_random_moments(
 
 
 def test_killed_with_workers(
-    home: Path, words: list[str | Path], whole: Path, tmp_path: Path
+    home: Path, searched: tuple[list[str | Path], Path], tmp_path: Path
 ) -> None:
+    words, whole = searched
     run, cache = tmp_path / "run", tmp_path / "cache"
     shutil.copytree(home / "cache", cache)
     process = start(*words, "-o", run, "--workers", "2", cache=cache)

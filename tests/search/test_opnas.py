@@ -2,77 +2,36 @@
 
 from __future__ import annotations
 
-import json
-import random
+import itertools
+import math
+from typing import Any
 
 import pytest
 
-from azc.check.program import SpaceSpec
-from azc.search.genome import Genome
 from azc.search.mutate import Rates
-from azc.search.strategies.base import Child, Scored
 from azc.search.strategies.opnas import OpNas
-from tests.runs import NARROW, PROGRAM
+from tests.runs import PROGRAM
+from tests.search.rounds import Rounds, again, children, space_of
 
 
-def space_of(text: str) -> tuple[Genome, SpaceSpec]:
-    start = Genome.from_text(text, "start")
-    return start, start.program.spaces["tiny"]
-
-
-def strategy(text: str = PROGRAM, parents: int = 2) -> OpNas:
-    start, space = space_of(text)
-    return OpNas(start, space, parents=parents, alpha=0.5, rates=Rates(0.7, 0.7))
-
-
-class Rounds:
-    """Rounds as a loop has them: candidates get numbers, the first is the start."""
-
-    def __init__(self, searcher: OpNas) -> None:
-        self.searcher = searcher
-        self.genomes = {1: searcher.parents[0][1]}
-
-    @property
-    def known(self) -> dict[str, int]:
-        return {genome.key: number for number, genome in self.genomes.items()}
-
-    def ask(self, count: int, seed: int = 0) -> tuple[list[int | Child], list[int]]:
-        """What is asked for, and its numbers."""
-        asked = self.searcher.ask(count, random.Random(seed), self.known)
-        members = []
-        for each in asked:
-            if isinstance(each, Child):
-                members.append(max(self.genomes) + 1)
-                self.genomes[members[-1]] = each.genome
-            else:
-                members.append(each)
-        return asked, members
-
-    def tell(self, scores: dict[int, float | None]) -> None:
-        self.searcher.tell([Scored(c, self.genomes[c], s) for c, s in scores.items()])
-
-
-def again(asked: list[int | Child]) -> list[int]:
-    """The candidates that are to be scored again."""
-    return [each for each in asked if isinstance(each, int)]
-
-
-def children(asked: list[int | Child]) -> list[Child]:
-    """The new ones."""
-    return [each for each in asked if isinstance(each, Child)]
+def op_nas(**more: Any) -> tuple[OpNas, Rounds]:
+    start, space = space_of(PROGRAM)
+    values: dict[str, Any] = {"parents": 2, "alpha": 0.5, "rates": Rates(0.7, 0.7)}
+    searcher = OpNas(start, space, **{**values, **more})
+    return searcher, Rounds(searcher, start)
 
 
 def test_the_first_round_is_the_start_and_its_children() -> None:
-    searcher = strategy()
-    start = searcher.parents[0][1]
-    ask, _ = Rounds(searcher).ask(6)
+    _, rounds = op_nas()
+    start = rounds.genomes[1]
+    ask, _ = rounds.ask(6)
     assert again(ask) == [1]
     assert [child.parent for child in children(ask)] == [1] * 5
     assert len({child.genome.key for child in children(ask)} | {start.key}) == 6
 
 
 def test_parents_are_the_best_of_the_last_round_alone() -> None:
-    rounds = Rounds(strategy())
+    _, rounds = op_nas()
     _, first = rounds.ask(6)
     # Scores that no later round comes near: those of another snapshot count for nothing.
     rounds.tell({number: float(place) for place, number in enumerate(first)})
@@ -87,14 +46,14 @@ def test_parents_are_the_best_of_the_last_round_alone() -> None:
 
 
 def test_equal_scores_are_ordered_by_number() -> None:
-    rounds = Rounds(strategy())
+    _, rounds = op_nas()
     _, members = rounds.ask(5)
     rounds.tell(dict.fromkeys(reversed(members), 1.0))
     assert again(rounds.ask(6)[0]) == [1, 2]
 
 
 def test_what_failed_has_no_children() -> None:
-    rounds = Rounds(strategy())
+    _, rounds = op_nas()
     _, members = rounds.ask(5)
     rounds.tell({**dict.fromkeys(members, None), members[3]: 9.0})
     ask, _ = rounds.ask(5, seed=1)
@@ -103,7 +62,7 @@ def test_what_failed_has_no_children() -> None:
 
 
 def test_where_all_failed_the_parents_stay() -> None:
-    rounds = Rounds(strategy())
+    _, rounds = op_nas()
     _, members = rounds.ask(4)
     rounds.tell(dict.fromkeys(members, None))
     ask, _ = rounds.ask(4, seed=1)
@@ -115,7 +74,7 @@ def test_where_all_failed_the_parents_stay() -> None:
 @pytest.mark.parametrize("count", range(1, 8))
 @pytest.mark.parametrize("parents", [1, 3, 9])
 def test_a_round_is_as_large_as_asked_for(count: int, parents: int) -> None:
-    rounds = Rounds(strategy(parents=parents))
+    _, rounds = op_nas(parents=parents)
     _, members = rounds.ask(6)
     rounds.tell({number: float(number) for number in members})
     ask, _ = rounds.ask(count, seed=1)
@@ -128,91 +87,51 @@ def test_a_round_is_as_large_as_asked_for(count: int, parents: int) -> None:
         assert 1 <= len(again(ask[:size])) <= max(1, -(-size // 3))
 
 
-def test_the_same_seed_asks_for_the_same() -> None:
-    def texts(seed: int) -> list[str]:
-        ask, _ = Rounds(strategy()).ask(6, seed)
-        return [child.genome.text for child in children(ask)]
-
-    assert texts(3) == texts(3)
-    assert texts(3) != texts(4)
-
-
 def test_priorities_follow_the_ranks() -> None:
-    rounds = Rounds(strategy())
-    before = rounds.searcher.priorities
+    searcher, rounds = op_nas()
+    before = searcher.priorities
     _, members = rounds.ask(6)
     rounds.tell({number: float(number) for number in members})
-    after = rounds.searcher.priorities
+    after = searcher.priorities
     assert (before.candidates, after.candidates) == (0, 6)
     best = min(members)
     for feature in rounds.genomes[best].features:
         assert after.seen[feature] >= 1
         assert after.mean(feature) > 0
-    shown = rounds.searcher.display()
+    shown = searcher.display()
     assert set(shown) == set(after.seen)
     assert next(iter(shown)) == after.table()[0].feature
 
 
-def test_what_it_knows_goes_through_json() -> None:
-    rounds = Rounds(strategy())
-    for seed in range(3):
-        _, members = rounds.ask(6, seed)
-        rounds.tell({number: 1 / (3 + number) for number in members})
-    other = strategy()
-    other.restore(
-        json.loads(json.dumps(rounds.searcher.state())), rounds.genomes.__getitem__
+def test_the_temperature_is_of_the_priorities() -> None:
+    cold, rounds = op_nas(temperature=0.25)
+    warm, _ = op_nas()
+    _, members = rounds.ask(6)
+    scores = {number: float(number) for number in members}
+    rounds.tell(dict(scores))
+    told = cold.priorities.as_json()
+    warm.restore(
+        {"parents": [1], "priorities": {**told, "temperature": 1.0}},
+        rounds.genomes.__getitem__,
     )
-    assert other.state() == rounds.searcher.state()
-    assert other.display() == rounds.searcher.display()
-
-    def texts(searcher: OpNas) -> list[str]:
-        asked = searcher.ask(6, random.Random(9), rounds.known)
-        return [e.genome.text if isinstance(e, Child) else str(e) for e in asked]
-
-    assert texts(other) == texts(rounds.searcher)
-
-
-def test_a_space_with_nothing_new_asks_for_nothing() -> None:
-    rounds = Rounds(strategy(NARROW, parents=3))
-    ask, members = rounds.ask(6)
-    assert (len(again(ask)), len(children(ask))) == (1, 1)
-    rounds.tell({number: float(number) for number in members})
-    assert rounds.ask(6, seed=1) == ([], [])
+    features = list(told["features"])
+    for one, other in itertools.pairwise(features):
+        ratio = warm.priorities.weights([one, other])
+        colder = cold.priorities.weights([one, other])
+        assert math.log(colder[0] / colder[1]) == pytest.approx(
+            4 * math.log(ratio[0] / ratio[1])
+        )
 
 
-ROW = """\
-model start {
-    vocab = 96
-    hidden = 8
-    heads = 2
+def test_children_of_several_steps() -> None:
+    _, near = op_nas(rates=Rates(0.0, 1.0))
+    _, far = op_nas(rates=Rates(0.0, 1.0), mutations=5)
 
-    layers {
-        conv(kernel = 3)
-        conv(kernel = 3)
-        conv(kernel = 3)
-    }
-}
+    def depths(rounds: Rounds) -> set[int]:
+        asked = [rounds.ask(6, seed)[0] for seed in range(6)]
+        found = [child for each in asked for child in children(each)]
+        assert {child.parent for child in found} == {1}
+        return {child.description.count(";") + 1 for child in found}
 
-space tiny {
-    start = start
-    depth = 3
-
-    conv {
-        kernel = [3, 5, 7]
-    }
-}
-"""
-
-
-def test_a_space_is_found_to_its_last_program() -> None:
-    """Also where all around the parents is known: the last are some steps away."""
-    rounds = Rounds(strategy(ROW, parents=1))
-    for seed in range(40):
-        ask, members = rounds.ask(4, seed)
-        if not ask:
-            break
-        # The start stays the only parent.
-        rounds.tell({number: float(number) for number in sorted({1, *members})})
-    assert len(rounds.known) == 27
-    for child in children(ask):
-        assert child.parent in rounds.genomes
+    assert depths(near) == {1}
+    assert depths(far) == {1, 2, 3, 4, 5}

@@ -36,6 +36,16 @@ def test_upper_confidence_bound_by_hand() -> None:
     assert found.weights(["b", "a"]) == pytest.approx([b / (a + b), a / (a + b)])
 
 
+@pytest.mark.parametrize("temperature", [2.0, 1.0, 0.25, 1e-4])
+def test_the_temperature_divides_the_bounds(temperature: float) -> None:
+    start = Priorities.start(["good", "bad"], 0.0, temperature)
+    found = start.tell([(frozenset(["good"]), 1.0), (frozenset(["bad"]), 0.0)])
+    good, bad = found.weights(["good", "bad"])
+    assert bad / good == pytest.approx(math.exp(-1 / temperature))
+    assert found.draw(["good", "bad"], random.Random(0)) in ("good", "bad")
+    assert Priorities.from_json(json.loads(json.dumps(found.as_json()))) == found
+
+
 def test_nothing_told_makes_all_alike() -> None:
     start = Priorities.start("xyz", alpha=2.0)
     assert start.weights(["x", "y", "z", "unheard of"]) == pytest.approx([0.25] * 4)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,9 @@ from azc.search.options import EvolveOptions
 from azc.search.priorities import Priorities
 from azc.search.run import resume
 from azc.search.strategies.base import Child, Scored
+from azc.search.strategies.choose import STRATEGIES
 from azc.search.view import RunView
-from tests.runs import NARROW, Killed, cut_at, result, run_here, scored, tiny
+from tests.runs import NARROW, Killed, cut_at, result, rows, run_here, scored, tiny
 
 Answer = Callable[["Wanderer", list[Child], int], Sequence[int | Child]]
 
@@ -143,6 +144,39 @@ def test_it_resumes_after_kills(
     resume(tmp_path / "run", cache=home / "cache", strategy=make, on_event=told)
     assert result(tmp_path / "run") == result(whole.folder)
     assert all(int(each) >= 1 for each in shown)
+
+
+@pytest.mark.parametrize("evaluations", [1, 10])
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_it_comes_to_the_same_however_often_it_is_killed(
+    home: Path, tmp_path: Path, name: str, evaluations: int
+) -> None:
+    """With any strategy of azc, in every round and between them."""
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=evaluations,
+        strategy=name,
+        population=4,
+        tournament=2,
+        final_seeds=(),
+    )
+    whole = run_here(options, tmp_path / "whole", home / "cache")
+    assert whole.is_over
+    assert whole.spent == evaluations
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        run_here(options, run, home / "cache", on_event=cut_at(3))
+    for _ in range(20):
+        try:
+            resume(run, cache=home / "cache", on_event=cut_at(2))
+        except Killed:
+            continue
+        break
+    assert result(run) == result(whole.folder)
+    if evaluations > 1:
+        options = replace(options, seed=1)
+        other = run_here(options, tmp_path / "other", home / "cache")
+        assert rows(other.folder, "candidate") != rows(run, "candidate")
 
 
 @pytest.mark.parametrize(

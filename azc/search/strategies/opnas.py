@@ -10,22 +10,20 @@ from typing import Any, cast
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome, space_features
 from azc.search.journal import START
-from azc.search.mutate import Rates, mutate
+from azc.search.mutate import Mutation, Rates, mutate
 from azc.search.options import EvolveOptions
+from azc.search.population import Member, Population, Variation, best, layout, room
 from azc.search.priorities import Priorities
 from azc.search.strategies.base import Child, Scored
 
 __all__ = ["OpNas", "op_nas"]
-
-_TRIES = 12  # mutations of a parent tried for a child that is not known yet
-_WALK = 64  # mutations after that, each of the known program before
 
 
 class OpNas:
     """The best of a round are the parents of the next and are scored again in it.
 
     A round's scores are from one snapshot of the shared weights, so that only candidates
-    of one round are ever compared.
+    of one round are ever compared. A child is 1 to `mutations` steps from its parent.
     """
 
     def __init__(
@@ -36,21 +34,19 @@ class OpNas:
         parents: int,
         alpha: float,
         rates: Rates,
+        mutations: int = 1,
+        temperature: float = 1.0,
     ) -> None:
         self.space = space
         self.count = parents
         self.rates = rates
-        self.parents: list[tuple[int, Genome]] = [(START, start)]
-        self.priorities = Priorities.start(space_features(space), alpha)
+        self.mutations = mutations
+        self.parents: Population = (Member(START, start),)
+        self.priorities = Priorities.start(space_features(space), alpha, temperature)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes the parents from a round, and what its programs say of operations."""
-        order = sorted(
-            (s for s in round if s.score is not None),
-            key=lambda s: (s.score, s.candidate),
-        )
-        if order:
-            self.parents = [(s.candidate, s.genome) for s in order[: self.count]]
+        self.parents = best(round, self.count) or self.parents
         # Higher is better there, and a NaN has failed.
         self.priorities = self.priorities.tell(
             (s.genome.features, math.nan if s.score is None else -s.score)
@@ -62,60 +58,30 @@ class OpNas:
     ) -> list[int | Child]:
         """The parents again, as far as there is room for children too, and children;
         nothing once no child is new.
-
-        Wherever the budget cuts the list off, about a third of it are parents, the best
-        of them first.
         """
-        again = self.parents[: max(1, min(len(self.parents), count // 3))]
-        children: list[Child] = []
-        seen = set(known)
+        again = room(self.parents, count)
         wanted = count - len(again)
-        for i in range(wanted):
-            child = self._child(self.parents[i % len(self.parents)], seen, rng, known)
-            if child is None:
-                break
-            children.append(child)
-            seen.add(child.genome.key)
+        parents = self.parents
+        variation = Variation(self._mutate, self.mutations)
+        children = variation.children(
+            wanted, lambda place: parents[place % len(parents)], rng, known
+        )
         begun = self.priorities.candidates > 0
-        if begun and wanted and not children:
-            return []
-        stride = -(-len(children) // len(again))
-        asked: list[int | Child] = []
-        for place, (number, _) in enumerate(again):
-            asked += [number, *children[place * stride : (place + 1) * stride]]
-        return asked
+        return [] if begun and wanted and not children else layout(again, children)
 
-    def _child(
-        self,
-        parent: tuple[int, Genome],
-        seen: set[str],
-        rng: random.Random,
-        known: Mapping[str, int],
-    ) -> Child | None:
-        """A new program: a mutation of the parent, or of a known one some steps away
-        where all around the parent seems to be known.
-        """
-        number, genome = parent
-        for step in range(_TRIES + _WALK):
-            made = mutate(genome, self.space, rng, self.priorities, self.rates)
-            if made is None:
-                continue
-            if made.genome.key not in seen:
-                return Child(made.genome, number, made.description)
-            if step >= _TRIES and made.genome.key in known:
-                number, genome = known[made.genome.key], made.genome
-        return None
+    def _mutate(self, genome: Genome, rng: random.Random) -> Mutation | None:
+        return mutate(genome, self.space, rng, self.priorities, self.rates)
 
     def state(self) -> object:
         """The parents' numbers, and the priorities."""
-        numbers = [number for number, _ in self.parents]
+        numbers = [parent.candidate for parent in self.parents]
         return {"parents": numbers, "priorities": self.priorities.as_json()}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
         """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
         known = cast(dict[str, Any], state)
         self.priorities = Priorities.from_json(known["priorities"])
-        self.parents = [(number, genome(number)) for number in known["parents"]]
+        self.parents = tuple(Member(n, genome(n)) for n in known["parents"])
 
     def display(self) -> dict[str, str]:
         """The probability of every feature where all may be drawn, the highest first."""
@@ -132,4 +98,6 @@ def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
         parents=options.parents,
         alpha=options.alpha,
         rates=Rates(options.inter_rate, options.intra_rate),
+        mutations=options.mutations or 1,
+        temperature=options.temperature,
     )

@@ -1,0 +1,61 @@
+"""The strategies there are, by name, and those of users.
+
+Codes: U024 a name that is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from azc.diagnostics import RunError, UsageError, nearest
+from azc.search.strategies.base import MakeStrategy
+from azc.search.strategies.local import local
+from azc.search.strategies.opnas import op_nas
+from azc.search.strategies.own import load_own, own_file, read_own
+from azc.search.strategies.random_search import random_search
+from azc.search.strategies.regularized import regularized
+
+__all__ = ["STRATEGIES", "choose_strategy", "strategy_text"]
+
+STRATEGIES: Mapping[str, MakeStrategy] = MappingProxyType(
+    {
+        "op-nas": op_nas,
+        "regularized": regularized,
+        "random": random_search,
+        "local": local,
+    }
+)
+
+
+def strategy_text(name: str) -> str | None:
+    """The text of a user's file, None for a strategy of azc. Raises `UsageError` U024
+    for a name that is none, or a file that can't be read.
+    """
+    own = own_file(name)
+    if own is not None:
+        return read_own(own[0])
+    if name not in STRATEGIES:
+        near = nearest(name, STRATEGIES)
+        hint = f"did you mean {near}? " if near else ""
+        known = ", ".join(STRATEGIES)
+        raise UsageError(
+            "U024",
+            f"there is no strategy {name!r}",
+            f"{hint}it is one of {known}, or a class in a file, my.py:Mine",
+        )
+    return None
+
+
+def choose_strategy(name: str, text: str | None) -> MakeStrategy:
+    """The strategy of a name, a user's from the text that the run has kept.
+
+    Raises `UsageError` U024, and as `load_own`.
+    """
+    own = own_file(name)
+    if own is None:
+        strategy_text(name)
+        return STRATEGIES[name]
+    if text is None:
+        raise RunError("R035", f"the run has not kept {own[0]}, its strategy")
+    return load_own(*own, text)

@@ -1,0 +1,120 @@
+"""Local search: hill climbing, with restarts."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from azc.check.program import SpaceSpec
+from azc.search.genome import Genome
+from azc.search.journal import START
+from azc.search.options import EvolveOptions
+from azc.search.population import (
+    DEEP,
+    Member,
+    Mutate,
+    Population,
+    Variation,
+    best,
+    evenly,
+    layout,
+    names,
+)
+from azc.search.strategies.base import Child, Scored
+
+__all__ = ["LocalSearch", "local"]
+
+_PATIENCE = 2  # rounds with nothing better until a restart
+
+
+class LocalSearch:
+    """All children are of the best on a hill, its top, which is scored beside them. Where
+    none was better in some rounds, the climb begins anew from the best of a round of
+    mutants of the start, up to `DEEP` mutations away.
+
+    The best of all hills is scored again in every round, and so is never forgotten.
+    """
+
+    def __init__(
+        self,
+        start: Genome,
+        mutate: Mutate,
+        *,
+        mutations: int = 1,
+        patience: int = _PATIENCE,
+    ) -> None:
+        self.start = Member(START, start)
+        self.afresh = Variation(mutate, DEEP)
+        self.variation = Variation(mutate, mutations)
+        self.patience = patience
+        self.best = self.start
+        self.top: Member | None = self.start  # None: a new hill is sought
+        self.idle = 0
+        self.begun = False
+
+    def ask(
+        self, count: int, rng: random.Random, known: Mapping[str, int]
+    ) -> list[int | Child]:
+        """The best and the top again, and children; nothing once no child is new."""
+        again: Population = (self.best,)
+        if self.top is not None and self.top.candidate != self.best.candidate:
+            again = (self.best, self.top)[: max(1, count - 1)]
+        wanted = count - len(again)
+        variation = self.variation if self.top else self.afresh
+        parent = self.top or self.start
+        children = variation.children(wanted, lambda _: parent, rng, known)
+        return [] if self.begun and wanted and not children else layout(again, children)
+
+    def tell(self, round: Sequence[Scored]) -> None:
+        """Climbs, or counts a round with nothing better."""
+        self.begun = True
+        ranked = best(round, len(round))
+        top, elsewhere = self.top, self.best.candidate
+        if ranked:
+            self.best = ranked[0]
+        if top is not None and top.candidate == elsewhere:
+            hill = ranked
+        else:
+            hill = tuple(m for m in ranked if m.candidate != elsewhere)
+        if top is None:
+            self.top = hill[0] if hill else None
+        else:
+            # A round of two has no room for the top: its child has to beat the best.
+            asked = any(s.candidate == top.candidate for s in round)
+            rivals = hill if asked else ranked
+            found = rivals[0] if rivals else top
+            if found.candidate in (top.candidate, elsewhere):
+                self.idle += 1
+            else:
+                self.top, self.idle = found, 0
+        if self.idle >= self.patience:
+            self.top, self.idle = None, 0
+
+    def state(self) -> object:
+        """The best, the top of the hill, and how long nothing was better."""
+        return {
+            "best": self.best.candidate,
+            "top": self.top and self.top.candidate,
+            "idle": self.idle,
+            "begun": self.begun,
+        }
+
+    def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
+        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        known = cast(dict[str, Any], state)
+        number = known["best"]
+        self.best = Member(number, genome(number))
+        top = known["top"]
+        self.top = None if top is None else Member(top, genome(top))
+        self.idle, self.begun = known["idle"], known["begun"]
+
+    def display(self) -> dict[str, str]:
+        """The best of all, and where the climb is."""
+        top = "a new hill" if self.top is None else names((self.top,))
+        return {"best": names((self.best,)), "top": top, "idle rounds": str(self.idle)}
+
+
+def local(start: Genome, space: SpaceSpec, options: EvolveOptions) -> LocalSearch:
+    """Local search as the options of a run have it."""
+    return LocalSearch(start, evenly(space, options), mutations=options.mutations or 1)

@@ -1,0 +1,187 @@
+"""A strategy of a user's own: a class in a file of theirs.
+
+It runs as any script of theirs would. What goes wrong in it is told with the line at
+fault, and stops the run, which can be gone on with.
+
+Codes: U024 a file or class that is not there or is no strategy, R038 what can't be scored
+asked for, R045 an error in the file.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from azc.check.program import SpaceSpec
+from azc.diagnostics import RunError, UsageError, nearest
+from azc.search.genome import Genome
+from azc.search.options import EvolveOptions
+from azc.search.strategies.base import Child, MakeStrategy, Scored, Strategy
+
+__all__ = ["load_own", "own_file", "read_own"]
+
+_METHODS = ("ask", "tell", "state", "restore", "display")
+_MODULE = "azc_own_strategy"
+
+
+def own_file(name: str) -> tuple[Path, str] | None:
+    """The file and the class that `my.py:Mine` names; None for another name."""
+    file, _, kind = name.rpartition(":")
+    return (Path(file), kind) if file.endswith(".py") else None
+
+
+def read_own(file: Path) -> str:
+    """The text of a file. Raises `UsageError` U024."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise UsageError("U024", f"there is no file {file}") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UsageError("U024", f"can't read {file}: {reason}") from error
+    except ValueError as error:
+        raise UsageError("U024", f"{file} is not UTF-8 text") from error
+
+
+def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
+    """What makes the strategy of a class in a text that came from a file.
+
+    Raises `RunError` R045 for an error in it, `UsageError` U024 where it has no such
+    class, or one without the methods of a strategy.
+    """
+    module = ModuleType(_MODULE)
+    module.__file__ = str(file)
+    sys.modules[_MODULE] = module  # where its dataclasses look for their names
+    with _told(file, text, "while it is read"):
+        exec(compile(text, str(file), "exec"), module.__dict__)
+    found = module.__dict__.get(kind)
+    if not isinstance(found, type):
+        classes = [name for name, each in vars(module).items() if _is_own(each)]
+        near = nearest(kind, classes)
+        help_ = f"did you mean {near}?" if near else None
+        if not near and classes:
+            help_ = f"it has {', '.join(classes)}"
+        raise UsageError(
+            "U024", f"{file} has no class {kind or 'without a name'}", help_
+        )
+    missing = [name for name in _METHODS if not callable(getattr(found, name, None))]
+    if missing:
+        raise UsageError(
+            "U024",
+            f"{kind} in {file} is no strategy: it has no {', no '.join(missing)}",
+            f"a strategy has the methods {', '.join(_METHODS)}",
+        )
+
+    def make(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Strategy:
+        with _told(file, text, f"in {kind}"):
+            return _Own(file, text, found(start, space, options))
+
+    return make
+
+
+def _is_own(value: object) -> bool:
+    return isinstance(value, type) and value.__module__ == _MODULE
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A user's strategy: its errors are told in words, and so is what it gives that the
+    loop can't take.
+    """
+
+    file: Path
+    text: str
+    inner: Any
+
+    def ask(
+        self, count: int, rng: random.Random, known: Mapping[str, int]
+    ) -> Sequence[int | Child]:
+        with self._in("ask"):
+            asked = list(self.inner.ask(count, rng, known))
+        for each in asked:
+            is_number = isinstance(each, int) and not isinstance(each, bool)
+            if not (is_number or (isinstance(each, Child) and _is_sound(each))):
+                self._refuse("ask", each, "numbers of candidates, or a Child each")
+        return asked
+
+    def tell(self, round: Sequence[Scored]) -> None:
+        with self._in("tell"):
+            self.inner.tell(round)
+
+    def state(self) -> object:
+        with self._in("state"):
+            state = self.inner.state()
+        try:
+            json.dumps(state)
+        except (TypeError, ValueError, RecursionError):
+            self._refuse("state", state, "a JSON value")
+        return state
+
+    def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
+        with self._in("restore"):
+            self.inner.restore(state, genome)
+
+    def display(self) -> Mapping[str, str]:
+        with self._in("display"):
+            shown = dict(self.inner.display())
+        if not all(isinstance(each, str) for row in shown.items() for each in row):
+            self._refuse("display", shown, "names with texts")
+        return shown
+
+    @contextmanager
+    def _in(self, method: str) -> Iterator[None]:
+        with _told(self.file, self.text, f"in {method}"):
+            yield
+
+    def _refuse(self, method: str, given: object, wanted: str) -> None:
+        shown = repr(given)
+        shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
+        kind = type(self.inner).__name__
+        raise RunError(
+            "R038",
+            f"{self.file}: {method} of {kind} gave {shown}, it must give {wanted}",
+        )
+
+
+def _is_sound(child: Child) -> bool:
+    kinds = (Genome, int, str)
+    values = (child.genome, child.parent, child.description)
+    return all(isinstance(v, k) for v, k in zip(values, kinds, strict=True))
+
+
+@contextmanager
+def _told(file: Path, text: str, where: str) -> Iterator[None]:
+    """Says in which line of the file an error was."""
+    try:
+        yield
+    except RunError:
+        raise  # of azc: the journal that a program was read from, say
+    except (Exception, SystemExit) as error:
+        line = _line(error, file)
+        place = f"{file}, line {line}" if line else str(file)
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        reason = " ".join(said.split())
+        kind = type(error).__name__
+        lines = text.splitlines()
+        help_ = None
+        if line and line <= len(lines):
+            help_ = f"the line is `{lines[line - 1].strip()}`"
+        told = f"{kind}: {reason}" if reason else kind
+        raise RunError("R045", f"{place}, {where}: {told}", help_) from error
+
+
+def _line(error: BaseException, file: Path) -> int | None:
+    """The line of the file that the error came through last."""
+    if isinstance(error, SyntaxError) and error.filename == str(file):
+        return error.lineno
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(file)]
+    return lines[-1] if lines else None

@@ -1,0 +1,142 @@
+"""Regularised evolution: tournaments, one mutation, the oldest dies (Real et al. 2019)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+from azc.check.program import SpaceSpec
+from azc.search.genome import Genome
+from azc.search.journal import START
+from azc.search.options import EvolveOptions
+from azc.search.population import (
+    DEEP,
+    Member,
+    Mutate,
+    Population,
+    Variation,
+    best,
+    evenly,
+    latest,
+    layout,
+    names,
+    oldest_die,
+    room,
+    tournament,
+)
+from azc.search.strategies.base import Child, Scored
+
+__all__ = ["Regularized", "regularized"]
+
+
+class Regularized:
+    """A parent is the best of some drawn from the population; the oldest die, however
+    good, so that a lucky score does not live on.
+
+    The first `size` candidates are mutants of the start, up to `DEEP` mutations away;
+    from then on a child is 1 to `mutations` away from the winner of a tournament.
+
+    Scores of two snapshots don't compare. So the `kept` best of a round are scored again
+    in the next, and a tournament is among those living that the last round scored: the
+    children of that round, and of the older ones those that are still among the best.
+    Ranks within a round would not do: they call the best of a poor round and the best of
+    a good one alike. Whoever is scored again gets no younger. One that has died may be
+    scored again, to stand for the best that was found, but has no more children.
+    """
+
+    def __init__(
+        self,
+        start: Genome,
+        mutate: Mutate,
+        *,
+        size: int,
+        tournament: int,
+        kept: int,
+        mutations: int = 1,
+    ) -> None:
+        self.start = Member(START, start)
+        self.size = size
+        self.tournament = tournament
+        self.kept = kept
+        self.first = Variation(mutate, DEEP)
+        self.variation = Variation(mutate, mutations)
+        self.population: Population = ()
+        self.best: Population = (self.start,)
+        self.round = 0
+        self.born = 0  # the youngest that was told
+
+    def ask(
+        self, count: int, rng: random.Random, known: Mapping[str, int]
+    ) -> list[int | Child]:
+        """The best again, and children; nothing once no child is new."""
+        again = room(self.best, count)
+        wanted = count - len(again)
+        first = min(wanted, max(0, self.size - max(self.born, START)))
+        children = self.first.children(first, lambda _: self.start, rng, known)
+        contestants = latest(self.population) or (self.start,)
+        seen = {**known, **{child.genome.key: child.parent for child in children}}
+        children += self.variation.children(
+            wanted - first,
+            lambda _: tournament(contestants, self.tournament, rng),
+            rng,
+            seen,
+        )
+        return [] if self.round and wanted and not children else layout(again, children)
+
+    def tell(self, round: Sequence[Scored]) -> None:
+        """Takes in the children that did not fail, and lets the oldest die."""
+        told = {m.candidate: m for m in best(round, len(round), self.round)}
+        failed = {s.candidate for s in round if s.score is None}
+        living = [
+            told.pop(m.candidate, m)
+            for m in self.population
+            if m.candidate not in failed
+        ]
+        children = [told[number] for number in sorted(told) if number > self.born]
+        self.population = oldest_die((*living, *children), self.size)
+        self.best = best(round, self.kept) or self.best
+        self.round += 1
+        self.born = max(self.born, *(s.candidate for s in round))
+
+    def state(self) -> object:
+        """The population from the oldest to the youngest, with rounds and scores; the
+        best; how far it is.
+        """
+        return {
+            "population": [[m.candidate, m.round, m.score] for m in self.population],
+            "best": [m.candidate for m in self.best],
+            "round": self.round,
+            "born": self.born,
+        }
+
+    def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
+        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        known = cast(dict[str, Any], state)
+        self.population = tuple(
+            Member(number, genome(number), round, score)
+            for number, round, score in known["population"]
+        )
+        self.best = tuple(Member(n, genome(n)) for n in known["best"])
+        self.round, self.born = known["round"], known["born"]
+
+    def display(self) -> dict[str, str]:
+        """The best of the last round, and the living."""
+        living = self.population
+        return {
+            "best": names(self.best),
+            "living": f"{len(living)} of {self.size}",
+            "oldest": names(living[:1]),
+        }
+
+
+def regularized(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Regularized:
+    """Regularised evolution as the options of a run have it."""
+    return Regularized(
+        start,
+        evenly(space, options),
+        size=options.population,
+        tournament=options.tournament,
+        kept=options.parents,
+        mutations=options.mutations or 1,
+    )
