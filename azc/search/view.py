@@ -12,6 +12,7 @@ from azc.check.program import Program, SpaceSpec
 from azc.search.folder import RunFolder
 from azc.search.journal import START, Candidate, Evaluation, Fit, last_ranking
 from azc.search.options import EvolveOptions
+from azc.search.refused import Refused
 
 __all__ = ["RunView", "local_name", "read_run"]
 
@@ -22,7 +23,7 @@ class RunView:
 
     `options` have the budget that the run has now; `ending` is why the search ended
     before it was spent. `candidates` by id; `rounds` with whether each is closed. `fits`
-    may have earlier winners among them.
+    may have earlier winners among them. `refused`: children that were not trained.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class RunView:
     evaluations: tuple[Evaluation, ...]
     rounds: tuple[tuple[int, bool], ...]
     fits: tuple[Fit, ...]
+    refused: tuple[Refused, ...] = ()
 
     @property
     def spent(self) -> int:
@@ -154,6 +156,7 @@ def read_run(folder: Path) -> RunView:
                 evaluations=tuple(journal.evaluations()),
                 rounds=tuple(journal.rounds()),
                 fits=tuple(journal.fits()),
+                refused=tuple(journal.refused()),
             )
     finally:
         journal.close()
