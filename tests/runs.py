@@ -207,6 +207,7 @@ _ROWS = {
     "evaluation": "SELECT round, position, candidate, status, score, reason, weights"
     " FROM evaluation ORDER BY round, position",
     "round": "SELECT * FROM round ORDER BY id",
+    "refused": "SELECT * FROM refused ORDER BY round, position",
     "fit": "SELECT * FROM fit ORDER BY candidate, seed",
 }
 

@@ -24,13 +24,14 @@ from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
 from azc.ir.run import Interpreter
 from azc.passes.pipeline import program_graph
 
-__all__ = ["Function", "program_function"]
+__all__ = ["Function", "graph_function", "program_function"]
 
 _DIGITS = 7  # of the largest entry; what differs by less is rounding
 _NOISE = 1e-13  # what is left where all that was there has cancelled
 _ORDERS = 120  # orders of parameters tried for the one that the key is made of
 _FAR = 48  # what reaches farther is looked at in small
 _NEAR = 16  # what reaches as far as this stays what it is then
+_LONG = 9  # the longest sequence looked at, unless something reaches beyond
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,15 @@ class _Probe:
 
 
 # Projections of normed layers: as they begin (about 0.5), as they become, and beyond the
-# thresholds of operations. √d is irrational in two of them: `scale` is no number.
+# thresholds of operations. √d is irrational in most: `scale` is no number. A token alone,
+# and two, and (in `graph_function`) heads of two features: a maximum over many is hardly
+# ever below 0.
 _PROBES: tuple[_Probe, ...] = (
     _Probe(7, 4, 1, 3, 1.0),
     _Probe(4, 5, 0, 2, 0.3),
     _Probe(5, 3, 2, 4, 8.0),
+    _Probe(1, 8, 0, 1, 1.0),
+    _Probe(2, 7, 3, 5, 3.0),
 )
 
 
@@ -67,11 +72,14 @@ class Function:
 @lru_cache(maxsize=8192)
 def program_function(program: AttentionSpec) -> Function:
     """What an attention program computes."""
-    graph, numbers = _in_small(program_graph(program))
+    return graph_function(program_graph(program))
+
+
+def graph_function(graph: Graph) -> Function:
+    """What a graph computes."""
+    graph, numbers = _in_small(graph)
     farthest = max(_reaches(graph), default=0)
-    probes = _PROBES
-    if farthest + 2 > max(probe.length for probe in probes):
-        probes += (_Probe(farthest + 2, 2, 0, 1, 1.0),)
+    probes = (*_PROBES, _Probe(max(farthest + 2, _LONG), 2, 0, 1, 1.0))
     live = _live(graph, probes)
     values, key = _smallest(graph, probes, live)
     fault = None
