@@ -9,8 +9,8 @@
 2. Mutants of mutants: walks through three spaces, each mutation of the one before. Every
    program that is new in normal form is compiled and set beside the reference
    interpreter, on ragged batches with NaN in the padding. A difference larger than
-   rounding is explained only if the reference moves as much when its own values are off
-   by the last digit; any other is wrong, and the script fails.
+   rounding is explained if the reference moves as much when its own values are off by
+   the last digit, or if float32 overflows; any other is wrong, and the script fails.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+import torch
 
 from azc.check.program import AttentionSpec, AttentionUse, SpaceSpec
 from azc.check.spaces import membership
@@ -79,10 +80,10 @@ def candidates(name: str, count: int) -> dict[str, Any]:
         genome = start
         for _ in range(rng.randint(1, DEPTH)):
             genome = mutated(genome, space, rng)
-        began = time.perf_counter()
+        began = time.process_time()
         faults = {*genome.faults.values()}
         keys = {"text": genome.text, "key": genome.key, "function": genome.function}
-        seconds += time.perf_counter() - began
+        seconds += time.process_time() - began
         known = keys["function"] in seen["function"]
         for kind, key in keys.items():
             found[f"same {kind}"] += key in seen[kind]
@@ -135,7 +136,10 @@ def agrees(program: AttentionSpec, seed: int, found: Counter[str]) -> None:
         with np.errstate(all="ignore"):
             check_values(case, count)
     except AssertionError as error:
-        found[f"wrong: {error}"] += 1
+        # Its values are in the range of float64 alone.
+        over = not np.isfinite(case.found(torch.float32)).all()
+        narrow = str(error).startswith("float32")
+        found["overflows in float32" if over and narrow else f"wrong: {error}"] += 1
         return
     for kind in ("float64", "float32"):
         found[f"explained in {kind}"] += bool(count[f"forgiven in {kind}"])
