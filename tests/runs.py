@@ -212,6 +212,7 @@ _ROWS = {
     "evaluation": "SELECT round, position, candidate, status, score, reason, weights"
     " FROM evaluation ORDER BY round, position",
     "round": "SELECT * FROM round ORDER BY id",
+    "refused": "SELECT * FROM refused ORDER BY round, position",
     # By name: in what order programs enter depends on the budgets that a run had.
     "fit": "SELECT name, candidate, seed, steps, split, status, loss, reason FROM fit"
     " JOIN entrant ON entrant.id = entrant ORDER BY name, split, steps, seed",

@@ -8,6 +8,8 @@ JSON:
                 round (from 1) that it was born in, mutation, scores (of each round that
                 it was in: round, status done or failed, score in nats, reason) and diff
                 (text, from its parent)
+    refused     how many children were not trained: known (in normal form), equal (in
+                function to a candidate), faults (by reason)
     candidates  with --all: every candidate, in the same form
 """
 
@@ -21,6 +23,7 @@ import typer
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError
 from azc.search.journal import START, Candidate
+from azc.search.refused import refused_json, refused_words
 from azc.search.view import RunView, read_run
 from azc.syntax.diff import text_diff
 
@@ -51,9 +54,12 @@ def log(
     chosen = list(view.candidates.values()) if everything else steps
     for candidate in chosen:
         _step(candidate, view, output)
+    if view.refused:
+        output.line(refused_words(view.refused))
     described = [_json(candidate, view) for candidate in steps]
     answer: dict[str, Any] = {"folder": str(run), "over": view.is_over}
     answer["steps"] = described
+    answer["refused"] = refused_json(view.refused)
     if everything:
         answer["candidates"] = [_json(candidate, view) for candidate in chosen]
     output.result(**answer)

@@ -21,6 +21,7 @@ from azc.search.events import (
     Opened,
     Retried,
     Scored,
+    Skipped,
     Warming,
 )
 
@@ -118,6 +119,8 @@ def _line(event: Event) -> str | None:
                 return f"warm-up {step}/{steps} steps: a path failed: {reason}"
             told = step % 100 == 0 or step == steps
             return f"warm-up {step}/{steps} steps" if told else None
+        case Skipped(number, words):
+            return f"round {number + 1}: {words}"
         case Opened():
             return f"round {event.round + 1}: {count(event.size, 'candidate')}"
         case Scored():

@@ -13,6 +13,7 @@ from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
 from azc.search.journal import START
+from azc.search.refused import refused_json, refused_words
 from azc.search.view import Row, RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
@@ -52,6 +53,8 @@ def report(view: RunView, output: Output) -> None:
     if view.ending is not None:
         budget = count(view.options.evaluations, "evaluation")
         output.line(f"the search ended before its budget of {budget}: {view.ending}")
+    if view.refused:
+        output.line(refused_words(view.refused))
     _best(view, output)
     _difference(view, output)
     _alone(view, output)
@@ -202,7 +205,8 @@ def report_json(view: RunView) -> dict[str, Any]:
     """The same as a JSON object.
 
     `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `ending`: why the
-    search ended before its budget was spent, or null; `rounds`: how many;
+    search ended before its budget was spent, or null; `rounds`: how many; `refused`:
+    children not trained, `known` in normal form, `equal` in function, `faults` by reason;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
     last round, best first: id, score (nats), seconds; `agreement`: stage, steps, count,
     tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
@@ -221,6 +225,7 @@ def report_json(view: RunView) -> dict[str, Any]:
         },
         "ending": view.ending,
         "rounds": len(view.rounds),
+        "refused": refused_json(view.refused),
         "start": None,
         "winner": None,
         "ranking": [

@@ -14,6 +14,7 @@ __all__ = [
     "Opened",
     "Retried",
     "Scored",
+    "Skipped",
     "Warming",
 ]
 
@@ -27,6 +28,14 @@ class Warming:
     step: int
     steps: int
     reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """Children that a round was asked for are not trained; how many and why, in words."""
+
+    round: int
+    words: str
 
 
 @dataclass(frozen=True)
@@ -106,4 +115,6 @@ class Fitted:
     total: int
 
 
-Event = Warming | Opened | Scored | Retried | Closed | Ended | Comparing | Fitted
+Event = (
+    Warming | Skipped | Opened | Scored | Retried | Closed | Ended | Comparing | Fitted
+)

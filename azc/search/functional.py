@@ -3,28 +3,59 @@
 Many mutants compute what a program already scored computes, in a way that no rewriting
 finds (`softmax(x - amax(x))`, `q + q` for `2 * q`). Their values on fixed random inputs
 tell; those of the interpreter, in float64.
+
+Two programs with equal keys agree on sequences of several lengths, among them one longer
+than any window or convolution in them reaches, at several widths (odd ones too), heads
+and sizes of their inputs, to seven digits of the largest entry. What differs only beyond
+(`maximum(x, -1e6)`, say, and x) is one function here.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice, permutations
+from itertools import chain, groupby, islice, permutations, product
 from typing import Any
 
 from azc.check.program import AttentionSpec
-from azc.ir.graph import Graph
+from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
 from azc.ir.run import Interpreter
 from azc.passes.pipeline import program_graph
 
-__all__ = ["Function", "program_function"]
+__all__ = ["Function", "graph_function", "program_function"]
 
-_LENGTHS = (7, 4)  # a program may be told from another by how it depends on the length
-_WIDTH, _HEAD, _HEADS = 4, 1, 3
 _DIGITS = 7  # of the largest entry; what differs by less is rounding
+_NOISE = 1e-13  # what is left where all that was there has cancelled
 _ORDERS = 120  # orders of parameters tried for the one that the key is made of
+_FAR = 48  # what reaches farther is looked at in small
+_NEAR = 16  # what reaches as far as this stays what it is then
+_LONG = 9  # the longest sequence looked at, unless something reaches beyond
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Where a program is looked at: a sequence, a head, normal inputs of a spread."""
+
+    length: int
+    width: int
+    head: int
+    heads: int
+    spread: float
+
+
+# Projections of normed layers: as they begin (about 0.5), as they become, and beyond the
+# thresholds of operations. √d is irrational in most: `scale` is no number. A token alone,
+# and two, and (in `graph_function`) heads of two features: a maximum over many is hardly
+# ever below 0.
+_PROBES: tuple[_Probe, ...] = (
+    _Probe(7, 4, 1, 3, 1.0),
+    _Probe(4, 5, 0, 2, 0.3),
+    _Probe(5, 3, 2, 4, 8.0),
+    _Probe(1, 8, 0, 1, 1.0),
+    _Probe(2, 7, 3, 5, 3.0),
+)
 
 
 @dataclass(frozen=True)
@@ -41,66 +72,197 @@ class Function:
 @lru_cache(maxsize=8192)
 def program_function(program: AttentionSpec) -> Function:
     """What an attention program computes."""
-    graph = program_graph(program)
-    values = _values(graph, graph.inputs)
-    return Function(_key(graph), _fault(graph, values))
+    return graph_function(program_graph(program))
 
 
-def _fault(graph: Graph, values: list[Any]) -> str | None:
+def graph_function(graph: Graph) -> Function:
+    """What a graph computes."""
+    graph, numbers = _in_small(graph)
+    farthest = max(_reaches(graph), default=0)
+    probes = (*_PROBES, _Probe(max(farthest + 2, _LONG), 2, 0, 1, 1.0))
+    live = _live(graph, probes)
+    values, key = _smallest(graph, probes, live)
+    fault = None
+    if not any(_is_finite(each) for each in values):
+        fault = "it gives NaN or infinite values"
+    elif all(slot.kind for slot in live):
+        fault = "it gives the same whatever its inputs are"
+    return Function(_digest_of(f"{numbers} {key}".encode()), fault)
+
+
+def _is_finite(array: Any) -> bool:
+    """Also in float32, in which it is trained."""
     import numpy as np
 
-    if not all(np.isfinite(each).all() for each in values):
-        return "it gives NaN or infinite values"
-    others = _values(graph, graph.inputs, seed=1)
-    pairs = zip(values, others, strict=True)
-    if all(np.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in pairs):
-        return "it gives the same whatever its inputs are"
-    return None
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(array.astype(np.float32)).all())
 
 
-def _key(graph: Graph) -> str:
-    orders: Iterator[tuple[str, ...]] = permutations(sorted(graph.inputs))
-    return min(_digest(_values(graph, order)) for order in islice(orders, _ORDERS))
+# Reach
 
 
-def _digest(values: list[Any]) -> str:
-    import numpy as np
-
-    digest = hashlib.blake2b(digest_size=16)
-    for each in values:
-        with np.errstate(all="ignore"):
-            largest = np.abs(each[np.isfinite(each)]).max(initial=0.0)
-            # By the power of two above it: the same one for what differs by rounding.
-            unit = 2.0 ** np.ceil(np.log2(largest * (1 + 1e-9))) if largest else 1.0
-            digits = np.round(each / unit * 10.0**_DIGITS)
-        # −0 and 0 are one number.
-        digest.update(np.float64(unit).tobytes())
-        digest.update((digits + 0.0).tobytes())
-    return digest.hexdigest()
+def _reach(node: Node) -> int:
+    """How many tokens away a window or a convolution sees."""
+    return node.attrs.get("radius", node.attrs.get("kernel", 1) // 2)
 
 
-def _values(graph: Graph, order: tuple[str, ...], seed: int = 0) -> list[Any]:
-    """The results on sequences of some lengths; the first parameter of `order` has the
-    first inputs.
+def _reaches(graph: Graph) -> list[int]:
+    """Those of a graph, each once, in order."""
+    return sorted({_reach(node) for node in graph.nodes} - {0})
+
+
+def _in_small(graph: Graph) -> tuple[Graph, tuple[int, ...]]:
+    """The program with smaller windows and convolutions where some reach very far, and
+    how far they do: one that reaches farther than another still does.
     """
+    reaches = _reaches(graph)
+    if not reaches or reaches[-1] <= _FAR:
+        return graph, ()
+    far = [reach for reach in reaches if reach > _NEAR]
+    smaller = {reach: _NEAR + 1 + place for place, reach in enumerate(far)}
+    builder = GraphBuilder()
+    new: dict[Node, Node] = {}
+    for node in graph.nodes:
+        if node.op == INPUT:
+            new[node] = builder.input(node.name)
+        elif node.op == NUMBER:
+            new[node] = builder.number(node.number)
+        else:
+            reach = smaller.get(_reach(node), _reach(node))
+            sizes = {"radius": reach, "kernel": 2 * reach + 1}
+            attrs = {name: sizes.get(name, old) for name, old in node.attrs.items()}
+            args = [new[arg] for arg in node.args]
+            new[node] = builder.apply(node.op, args, attrs, node.ordinal)
+    return builder.finish(graph.name, graph.inputs, new[graph.output]), tuple(far)
+
+
+# Parameters and weights
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A parameter, or a learned weight: those of one `kind` may change places, because
+    each has values of its own. A weight's kind is its shape.
+    """
+
+    name: str
+    kind: str
+
+
+_Draws = Mapping[_Slot, int]  # which fixed random numbers each has
+
+
+def _slots(graph: Graph) -> list[_Slot]:
+    """All that the values may depend on."""
+    inputs = [node.name for node in graph.nodes if node.op == INPUT]
+    weights = [_Slot(name, str(weight.axes)) for name, weight in graph.weights]
+    return [*(_Slot(name, "") for name in inputs), *weights]
+
+
+def _live(graph: Graph, probes: tuple[_Probe, ...]) -> dict[_Slot, str]:
+    """What the values depend on; of each, what marks its part in the program, whatever
+    it is called and wherever it stands.
+    """
+    slots = _slots(graph)
+    alike = dict.fromkeys(slots, 1)
+    base = _values(graph, probes[0], alike)
+    live = {}
+    for slot in slots:
+        values = _values(graph, probes[0], {**alike, slot: 0})
+        # What is alike may cancel, and some come in far from 0 alone.
+        if _differ(base, values) or _tells(graph, probes, slots, slot):
+            live[slot] = _digest(values)
+    return live
+
+
+def _tells(
+    graph: Graph, probes: tuple[_Probe, ...], slots: list[_Slot], slot: _Slot
+) -> bool:
+    """Whether the values depend on a slot where each has numbers of its own."""
+    own = {each: place for place, each in enumerate(slots)}
+    other = {**own, slot: len(own)}
+    return any(
+        _differ(_values(graph, probe, own), _values(graph, probe, other))
+        for probe in probes
+    )
+
+
+def _differ(one: Any, other: Any) -> bool:
     import numpy as np
 
-    run = Interpreter(graph)
+    both = np.stack([one, other])
+    largest = np.abs(both[np.isfinite(both)]).max(initial=0.0)
+    room = 1e-9 * largest + _NOISE
+    with np.errstate(all="ignore"):
+        return not np.allclose(one, other, rtol=0.0, atol=room, equal_nan=True)
+
+
+# Keys
+
+
+def _smallest(
+    graph: Graph, probes: tuple[_Probe, ...], live: Mapping[_Slot, str]
+) -> tuple[list[Any], str]:
+    """The values with parameters and weights in an order that names have no part in, and
+    their digest.
+    """
+
+    def part(slot: _Slot) -> tuple[str, str]:
+        return slot.kind, live[slot]
+
+    groups = [list(group) for _, group in groupby(sorted(live, key=part), part)]
     found = []
-    for length in _LENGTHS:
-        random = np.random.default_rng((seed, length))
-        inputs = {name: random.normal(size=(length, _WIDTH)) for name in order}
-        found.append(
-            run(head=_HEAD, heads=_HEADS, weights=_weights(graph, seed), **inputs)
-        )
-    return found
+    for order in islice(product(*map(permutations, groups)), _ORDERS):
+        draws = {slot: place for place, slot in enumerate(chain(*order))}
+        values = [_values(graph, probe, draws) for probe in probes]
+        found.append((_digest_of(" ".join(map(_digest, values)).encode()), values))
+    key, values = min(found, key=lambda each: each[0])
+    return values, key
 
 
-def _weights(graph: Graph, seed: int) -> Mapping[str, Any]:
+def _digest_of(data: bytes) -> str:
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
+def _digest(values: Any) -> str:
     import numpy as np
 
-    random = np.random.default_rng((seed, 0))
-    return {
-        name: random.normal(size=weight.shape(_HEADS, _WIDTH))
+    finite = np.isfinite(values)
+    largest = np.abs(values[finite]).max(initial=0.0)
+    if largest <= _NOISE:
+        values, largest = np.where(finite, 0.0, values), 1.0
+    # By the power of two above it: the same one for what differs by rounding. The steps
+    # are shifted, so that 0, ½ and 1 are far from where one ends.
+    unit = 2.0 ** np.ceil(np.log2(largest * (1 + 1e-9)))
+    with np.errstate(all="ignore"):
+        steps = np.floor(values / unit * 10.0**_DIGITS + 0.3183)
+    # What is not finite is one thing: another order of operations makes ∞ of NaN.
+    steps = np.where(finite, steps, np.inf) + 0.0
+    return _digest_of(np.float64(unit).tobytes() + steps.tobytes())
+
+
+def _values(graph: Graph, probe: _Probe, draws: _Draws) -> Any:
+    """The result; what has no numbers of its own plays no part, so that any will do."""
+    length, width = probe.length, probe.width
+    inputs = {
+        name: _normal(draws.get(_Slot(name, ""), -1), length, width) * probe.spread
+        for name in graph.inputs
+    }
+    weights = {
+        name: _normal(
+            draws.get(_Slot(name, str(weight.axes)), -1),
+            *weight.shape(probe.heads, width),
+        )
         for name, weight in graph.weights
     }
+    return Interpreter(graph)(
+        head=probe.head, heads=probe.heads, weights=weights, **inputs
+    )
+
+
+@lru_cache(maxsize=4096)
+def _normal(draw: int, *shape: int) -> Any:
+    """Fixed normal numbers, others for each draw."""
+    import numpy as np
+
+    return np.random.default_rng((draw + 1, *shape)).normal(size=shape)

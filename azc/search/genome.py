@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import groupby, islice, permutations, product
@@ -22,6 +22,7 @@ from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.passes.pipeline import program_graph
+from azc.search.functional import program_function
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.format import format_file
@@ -78,12 +79,25 @@ class Genome:
         """Equal for two genomes that compute the same function class: however their
         programs and parameters are called, ordered and laid out in statements.
         """
-        model = self.spec
-        lines = [
-            *(f"{name} {getattr(model, name)!r}" for name in SETTINGS),
-            *map(_layer_key, model.layers),
-        ]
-        return _digest("\n".join(lines))
+        return _model_key(self.spec, program_key)
+
+    @cached_property
+    def function(self) -> str:
+        """Equal also where the programs are written in other ways but have the same
+        values, see `azc.search.functional`.
+        """
+        return _model_key(self.spec, lambda program: program_function(program).key)
+
+    @cached_property
+    def faults(self) -> dict[str, str]:
+        """Why programs of it can't be trained, by their keys; empty where all can."""
+        found: dict[str, str] = {}
+        for layer in self.spec.layers:
+            if isinstance(layer.mixing, AttentionUse):
+                fault = program_function(layer.mixing.program).fault
+                if fault is not None:
+                    found[program_key(layer.mixing.program)] = fault
+        return found
 
     @cached_property
     def features(self) -> frozenset[str]:
@@ -118,11 +132,19 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _layer_key(layer: LayerSpec) -> str:
+def _model_key(model: ModelSpec, key: Callable[[AttentionSpec], str]) -> str:
+    lines = [
+        *(f"{name} {getattr(model, name)!r}" for name in SETTINGS),
+        *(_layer_key(layer, key) for layer in model.layers),
+    ]
+    return _digest("\n".join(lines))
+
+
+def _layer_key(layer: LayerSpec, key: Callable[[AttentionSpec], str]) -> str:
     mixing = layer.mixing
     heads = layer.heads
     if isinstance(mixing, AttentionUse):
-        what = program_key(mixing.program)
+        what = key(mixing.program)
     else:
         what = f"conv {mixing.kernel} {mixing.kind}"
         if mixing.kind == "depthwise":  # a kernel a feature: heads have no part in it

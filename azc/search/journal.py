@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from azc.diagnostics import RunError
+from azc.search.refused import Refused
 
 __all__ = [
     "FORMAT",
@@ -47,6 +48,7 @@ CREATE TABLE candidate (
     parent INTEGER REFERENCES candidate (id),
     mutation TEXT NOT NULL,
     key TEXT NOT NULL UNIQUE,
+    function TEXT NOT NULL,
     program TEXT NOT NULL
 ) STRICT;
 CREATE TABLE round (
@@ -79,6 +81,16 @@ CREATE TABLE place (
     entrant INTEGER NOT NULL REFERENCES entrant (id),
     PRIMARY KEY (spent, position)
 ) STRICT;
+CREATE TABLE refused (
+    round INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    parent INTEGER NOT NULL REFERENCES candidate (id),
+    mutation TEXT NOT NULL,
+    why TEXT NOT NULL CHECK (why IN ('known', 'equal', 'fault')),
+    same TEXT CHECK ((same IS NULL) = (why = 'fault')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (why = 'fault')),
+    PRIMARY KEY (round, position)
+) STRICT;
 CREATE TABLE fit (
     entrant INTEGER NOT NULL REFERENCES entrant (id),
     seed INTEGER NOT NULL,
@@ -100,6 +112,7 @@ _SEALED = (
     "candidate",
     "round",
     "evaluation",
+    "refused",
     "entrant",
     "place",
     "fit",
@@ -107,19 +120,22 @@ _SEALED = (
     "ending",
     "file",
 )
+_CANDIDATE = "SELECT program, parent, mutation, key, function, id, round FROM candidate"
 _DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 @dataclass(frozen=True)
 class NewCandidate:
-    """A program about to enter the journal; `parent` is a candidate's id, `key` is
-    equal for programs that compute the same function class.
+    """A program about to enter the journal; `parent` is a candidate's id. `key` is equal
+    for programs that are one in normal form, `function` for those that have the same
+    values.
     """
 
     program: str
     parent: int | None
     mutation: str
     key: str
+    function: str
 
 
 @dataclass(frozen=True)
@@ -360,13 +376,18 @@ class Journal:
             _keep(write, name, fingerprint)
 
     def open_round(
-        self, number: int, members: Iterable[int | NewCandidate], state: object
+        self,
+        number: int,
+        members: Iterable[int | NewCandidate],
+        state: object,
+        refused: Sequence[Refused] = (),
     ) -> None:
         """A round begins: candidates scored again and new ones, in this order.
 
-        `state` is the strategy's, any JSON value.
+        `state` is the strategy's, any JSON value; `refused` was asked for in vain.
         """
         with self._transaction() as write:
+            self._refuse(write, number, refused)
             write.insert("round", id=number, closed=0, state=json.dumps(state))
             for position, member in enumerate(members):
                 if isinstance(member, NewCandidate):
@@ -401,10 +422,20 @@ class Journal:
             for name, fingerprint in files.items():
                 _keep(write, name, fingerprint)
 
-    def end(self, reason: str) -> None:
-        """The search has ended before its budget was spent."""
+    def _refuse(self, write: _Writer, number: int, refused: Sequence[Refused]) -> None:
+        # A round that came to nothing is asked for again by a run that goes on.
+        query = "SELECT count(*) FROM refused WHERE round = ?"
+        there = self._db.execute(query, (number,)).fetchone()[0]
+        for position, each in enumerate(refused[there:], there):
+            write.insert("refused", round=number, position=position, **vars(each))
+
+    def end(self, reason: str, number: int, refused: Sequence[Refused] = ()) -> None:
+        """The search has ended before its budget was spent: nothing came of asking for a
+        round but what was `refused`.
+        """
         spent = self.spent()
         with self._transaction() as write:
+            self._refuse(write, number, refused)
             if not write.update("ending", {"spent": spent}, reason=reason):
                 write.insert("ending", spent=spent, reason=reason)
 
@@ -490,7 +521,7 @@ class Journal:
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
         """Every candidate by id, or those that a round scores."""
-        query = "SELECT program, parent, mutation, key, id, round FROM candidate"
+        query = _CANDIDATE
         if number is not None:
             query += " WHERE id IN (SELECT candidate FROM evaluation WHERE round = ?)"
         rows = self._rows(f"{query} ORDER BY id", *([] if number is None else [number]))
@@ -498,15 +529,24 @@ class Journal:
 
     def candidate(self, number: int) -> Candidate:
         """One candidate. Raises `KeyError` where there is none of that number."""
-        query = "SELECT program, parent, mutation, key, id, round FROM candidate"
-        rows = self._rows(f"{query} WHERE id = ?", number)
+        rows = self._rows(f"{_CANDIDATE} WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
         return Candidate(*rows[0])
 
     def keys(self) -> dict[str, int]:
-        """The key of every candidate, with its id."""
-        return dict(self._rows("SELECT key, id FROM candidate ORDER BY id"))
+        """The key of every candidate and its function, with its id."""
+        rows = self._rows("SELECT key, function, id FROM candidate ORDER BY id DESC")
+        found = {function: number for _, function, number in rows}
+        return found | {key: number for key, _, number in rows}
+
+    def refused(self) -> list[Refused]:
+        """Every child that was not to be trained, in the order asked for."""
+        rows = self._rows(
+            "SELECT parent, mutation, why, same, reason FROM refused"
+            " ORDER BY round, position"
+        )
+        return [Refused(*row) for row in rows]
 
     def entrants(self) -> dict[int, Entrant]:
         """Every program that is trained alone, by its number."""

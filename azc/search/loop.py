@@ -4,7 +4,7 @@ Every step can be cut off and taken again: what is done is in the journal or in 
 whose fingerprint is there, and what a step does depends on these and on the seed alone.
 The loop holds the budget, and knows nothing of how a strategy searches.
 
-Codes: R031 a state of another strategy, R038 what can't be scored asked for.
+Codes: R031 a state of another strategy.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from azc.check.program import SpaceSpec
-from azc.check.spaces import membership
 from azc.diagnostics import RunError
 from azc.files import write_text
+from azc.search.admission import Admission
 from azc.search.events import (
     Closed,
     Ended,
     Event,
     Opened,
     Scored,
+    Skipped,
 )
 from azc.search.executors.base import Executor
 from azc.search.finals import Finals
@@ -37,15 +38,14 @@ from azc.search.journal import (
     ranked,
 )
 from azc.search.options import EvolveOptions, derived
+from azc.search.refused import Refused, refused_words
 from azc.search.score import Job, Outcome, Scorer
 from azc.search.shared import SharedWeights
-from azc.search.strategies.base import Child, Strategy
 from azc.search.strategies.base import Scored as Told
+from azc.search.strategies.base import Strategy
 from azc.search.trials import Trials
 
 __all__ = ["Loop"]
-
-_ASKS = 8  # answers with nothing new in them until the space counts as used up
 
 
 @dataclass
@@ -104,7 +104,10 @@ class Loop:
         """The start is the first candidate of every run."""
         if self.journal.budget():
             return
-        start = NewCandidate(self.start.text, None, "the start", self.start.key)
+        genome = self.start
+        start = NewCandidate(
+            genome.text, None, "the start", genome.key, genome.function
+        )
         config = self.folder.config_file
         files = {config.name: fingerprint(config)}
         self.journal.begin(start, self.options.evaluations, files)
@@ -142,50 +145,32 @@ class Loop:
         A round is asked for as a whole, however much of the budget is left: a run with a
         larger one then asks for the same.
         """
-        known = self.journal.keys()
         rng = random.Random(derived(self.options.seed, "round", number))
-        members: list[int | NewCandidate] = []
-        for _ in range(_ASKS):
-            asked = self.strategy.ask(self.options.round_size, rng, known)
-            members = self._admitted(asked, known)
-            if members or not asked:
+        size = self.options.round_size
+        keys = self.journal.keys()
+        admission = Admission(self.start, self.space, size, keys, self._genome)
+        while True:
+            asked = self.strategy.ask(size, rng, admission.known)
+            if not admission.take(asked):
                 break
-        if members:
-            self.journal.open_round(number, members, self.strategy.state())
-            self.folder.write_candidates(self.journal.candidates(number))
-            return True
-        self._end("nothing new was found in the space")
-        return False
+        refused = admission.refused
+        if admission.is_used_up:
+            self._end(number, refused)
+            return False
+        state = self.strategy.state()
+        self.journal.open_round(number, admission.members, state, refused)
+        self.folder.write_candidates(self.journal.candidates(number))
+        self._skipped(number, refused)
+        return True
 
-    def _admitted(
-        self, asked: Sequence[int | Child], known: dict[str, int]
-    ) -> list[int | NewCandidate]:
-        """What a round scores: no more than it holds, nothing twice, nothing known as
-        new. Raises `RunError` R038 for what can't be scored.
-        """
-        members: dict[object, int | NewCandidate] = {}
-        numbers = set(known.values())
-        for each in asked:
-            if len(members) == self.options.round_size:
-                break
-            if isinstance(each, int):
-                _require(each in numbers, f"candidate {each}, which is not there")
-                members.setdefault(each, each)
-                continue
-            genome = each.genome
-            _require(each.parent in numbers, f"a child of no candidate, {each.parent}")
-            if genome.key in known or genome.key in members:
-                continue
-            inside = genome.model == self.start.model
-            inside = inside and not membership(genome.spec, self.space)
-            _require(inside, f"a program outside the space: {each.description}")
-            members[genome.key] = NewCandidate(
-                genome.text, each.parent, each.description, genome.key
-            )
-        return list(members.values())
+    def _skipped(self, number: int, refused: Sequence[Refused]) -> None:
+        if refused:
+            self.tell(Skipped(number, refused_words(refused)))
 
-    def _end(self, reason: str) -> None:
-        self.journal.end(reason)
+    def _end(self, number: int, refused: Sequence[Refused]) -> None:
+        reason = "nothing new was found in the space"
+        self.journal.end(reason, number, refused)
+        self._skipped(number, refused)
         spent, budget = self.journal.spent(), self.options.evaluations
         self.tell(Ended(reason, spent, budget))
 
@@ -281,8 +266,3 @@ class Loop:
         winner = finals.winner()
         if winner is not None:
             write_text(self.folder.best_file, winner.program)
-
-
-def _require(met: bool, what: str) -> None:
-    if not met:
-        raise RunError("R038", f"the strategy asked for what can't be scored: {what}")

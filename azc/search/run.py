@@ -28,6 +28,7 @@ from azc.search.events import (
     Opened,
     Retried,
     Scored,
+    Skipped,
     Warming,
 )
 from azc.search.folder import RunFolder
@@ -306,6 +307,8 @@ def _words(event: Event) -> str:
         case Warming(step, steps, reason):
             failed = f": a path failed: {reason}" if reason else ""
             return f"warm-up {step}/{steps}{failed}"
+        case Skipped(number, words):
+            return f"round {number + 1}: {words}"
         case Opened():
             return f"round {event.round + 1}: {event.size} candidates"
         case Scored():

@@ -20,6 +20,7 @@ from azc.search.journal import (
     last_ranking,
 )
 from azc.search.options import EvolveOptions
+from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
 __all__ = ["Agreement", "Row", "RunView", "local_name", "read_run"]
@@ -73,6 +74,7 @@ class RunView:
     before it was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
     comparison, roles with entrants.
+    `refused`: children that were not trained.
     """
 
     folder: Path
@@ -86,6 +88,7 @@ class RunView:
     fits: tuple[Fit, ...]
     entrants: Mapping[int, Entrant]
     table: tuple[tuple[str, int], ...]
+    refused: tuple[Refused, ...] = ()
 
     @property
     def spent(self) -> int:
@@ -216,6 +219,7 @@ def read_run(folder: Path) -> RunView:
                 fits=tuple(journal.fits()),
                 entrants=journal.entrants(),
                 table=tuple(journal.table()),
+                refused=tuple(journal.refused()),
             )
     finally:
         journal.close()

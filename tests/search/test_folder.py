@@ -168,7 +168,8 @@ def test_weights_of_past_rounds_and_halves_are_swept(run: RunFolder) -> None:
 
 def test_candidates_have_a_file_each(run: RunFolder) -> None:
     candidates = {
-        number: Candidate("text\n", None, "", "", number, 0) for number in (1, 12345)
+        number: Candidate("text\n", None, "", "", "", number, 0)
+        for number in (1, 12345)
     }
     run.check_programs(candidates)
     run.write_candidates(candidates)

@@ -20,7 +20,7 @@ _keys = count(1)
 
 
 def new(parent: int | None = None, program: str = "model m {}") -> NewCandidate:
-    return NewCandidate(program, parent, "a change", f"key {next(_keys)}")
+    return NewCandidate(program, parent, "a change", f"key {next(_keys)}", "")
 
 
 def done(candidate: int, score: float = 1.5, round: int = 0) -> Evaluation:
@@ -240,8 +240,8 @@ def test_budgets_and_endings(journal: Journal) -> None:
     assert journal.candidates()[1].parent is None
     assert journal.files() == {"run.json": "00"}
     journal.open_round(0, [1, new(1)], None)
-    journal.end("nothing new")
-    journal.end("nothing new at all")
+    journal.end("nothing new", 1)
+    journal.end("nothing new at all", 1)
     assert (journal.budget(), journal.ending()) == (8, "nothing new at all")
     journal.give_budget(20)
     journal.record(done(1))

@@ -45,8 +45,11 @@ class Strategy(Protocol):
         """What to score next: candidates again, by number, and new ones.
 
         The loop scores them in this order, at most `count`, until the budget is spent.
-        It passes over what comes twice and children whose key is `known` (that of every
-        candidate, with its number). Nothing asked for ends the search.
+        It refuses children that are known, by their key or their function (`known` has
+        both of every candidate, with its number), and those that can't be trained; in
+        their place it asks again, and `known` then has them too, with the number of a
+        candidate near. Nothing asked for, or a hundred refused and none new, ends the
+        search.
         """
 
     def tell(self, round: Sequence[Scored]) -> None:

@@ -1,0 +1,130 @@
+"""What of a strategy's answers enters a round: nothing twice, and nothing in vain.
+
+A child is not trained where its text is a candidate's in normal form, where it computes
+what a candidate computes, or where a program of its own can't be trained.
+
+Codes: R038 what can't be scored asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from azc.check.program import SpaceSpec
+from azc.check.spaces import membership
+from azc.diagnostics import RunError
+from azc.search.genome import Genome
+from azc.search.journal import NewCandidate
+from azc.search.refused import EQUAL, FAULT, KNOWN, Refused
+from azc.search.strategies.base import Child
+
+__all__ = ["Admission"]
+
+_PATIENCE = 100  # refused one after the other until the space counts as used up
+
+
+class Admission:
+    """The members of one round, as a strategy's answers to it come in.
+
+    `known`: for the strategy's next answer, the keys of candidates and their functions
+    with their numbers, and those of what this round has seen with a candidate's near it.
+    """
+
+    def __init__(
+        self,
+        start: Genome,
+        space: SpaceSpec,
+        size: int,
+        keys: Mapping[str, int],
+        genome: Callable[[int], Genome],
+    ) -> None:
+        self.start, self.space = start, space
+        self.size = size
+        self.genome = genome
+        self.members: list[int | NewCandidate] = []
+        self.refused: list[Refused] = []
+        self.known = dict(keys)
+        self._numbers = set(keys.values())
+        self._taken = set(keys)  # and the members'
+        self._before: dict[str, Refused] = {}  # by key
+        self._idle = 0  # refused since a child was taken
+        self._answered = False
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether children were asked for, and none was new."""
+        new = any(isinstance(member, NewCandidate) for member in self.members)
+        return not new and (bool(self.refused) or not self.members)
+
+    def take(self, asked: Sequence[int | Child]) -> bool:
+        """Takes an answer in; whether another one is wanted, in place of what was
+        refused. Raises `RunError` R038 for what can't be scored.
+        """
+        if not self._answered:
+            # What a strategy asks for at first is as much as it wants.
+            self.size = min(self.size, len(set(asked)))
+            self._answered = True
+        refused = len(self.refused)
+        for each in asked:
+            if len(self.members) >= self.size:
+                return False
+            if isinstance(each, int):
+                there = each in self._numbers
+                _require(there, f"candidate {each}, which is not there")
+                if each not in self.members:
+                    self.members.append(each)
+            else:
+                self._child(each)
+        again = len(self.refused) > refused and len(self.members) < self.size
+        return again and self._idle < _PATIENCE
+
+    def _child(self, child: Child) -> None:
+        genome, parent = child.genome, child.parent
+        _require(parent in self._numbers, f"a child of no candidate, {parent}")
+        refused = self._verdict(child)
+        if refused is not None:
+            self.refused.append(refused)
+            self._before[genome.key] = refused
+            near = self.known.get(refused.same or "", parent)
+            self.known.setdefault(genome.key, near)
+            self._idle += 1
+            return
+        self._idle = 0
+        for key in (genome.key, genome.function):
+            self._taken.add(key)
+            self.known.setdefault(key, parent)
+        self.members.append(
+            NewCandidate(
+                genome.text, parent, child.description, genome.key, genome.function
+            )
+        )
+
+    def _verdict(self, child: Child) -> Refused | None:
+        """Why a child is not to be trained, if so."""
+        genome = child.genome
+
+        def refused(why: str, same: str | None, reason: str | None = None) -> Refused:
+            return Refused(child.parent, child.description, why, same, reason)
+
+        if genome.key in self._taken:
+            return refused(KNOWN, genome.key)
+        before = self._before.get(genome.key)
+        if before is not None:
+            return refused(before.why, before.same, before.reason)
+        inside = genome.model == self.start.model
+        inside = inside and not membership(genome.spec, self.space)
+        _require(inside, f"a program outside the space: {child.description}")
+        faults = genome.faults
+        if faults:
+            # Those of the start, or of what a person wrote, are meant so.
+            own = faults.keys() - self.genome(child.parent).faults.keys()
+            for program in sorted(own):
+                return refused(FAULT, None, faults[program])
+        if genome.function in self._taken:
+            return refused(EQUAL, genome.function)
+        return None
+
+
+def _require(met: bool, what: str) -> None:
+    if not met:
+        raise RunError("R038", f"the strategy asked for what can't be scored: {what}")
