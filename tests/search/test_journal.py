@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from azc.diagnostics import RunError
 from azc.search.journal import Evaluation, Fit, Journal, NewCandidate, NewEntrant
+from azc.search.refused import Refused
 
 _keys = count(1)
 
@@ -248,6 +249,25 @@ def test_budgets_and_endings(journal: Journal) -> None:
     assert (journal.budget(), journal.ending()) == (20, None)
 
 
+def test_what_was_refused_is_kept_once(journal: Journal) -> None:
+    """Also where a round came to nothing, and is asked for again."""
+    journal.begin(new(), 8, {"run.json": "00"})
+    refused = [
+        Refused(1, "a", "known", "key", None),
+        Refused(1, "b", "fault", None, "it gives NaN"),
+    ]
+    journal.end("nothing new", 0, refused)
+    journal.end("nothing new", 0, refused)
+    assert journal.refused() == refused
+    more = Refused(1, "c", "equal", "function", None)
+    journal.open_round(0, [1], None, [*refused, more])
+    journal.open_round(1, [1], None, [more])
+    assert journal.refused() == [*refused, more, more]
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.open_round(2, [1], None, [Refused(1, "d", "fault", "key", None)])
+    journal.check()
+
+
 def test_a_program_comes_once(journal: Journal) -> None:
     twice = new()
     with pytest.raises(sqlite3.IntegrityError):
@@ -285,7 +305,9 @@ def test_every_row_is_under_the_seal(steps: list[str], data: st.DataObject) -> N
             column = data.draw(st.sampled_from([None, *columns]))
             change = f"DELETE FROM {table} WHERE rowid = {row[0]}"
             if column is not None:
-                value = "x" if isinstance(row[columns.index(column) + 1], str) else 77
+                value = (
+                    "another" if isinstance(row[columns.index(column) + 1], str) else 77
+                )
                 text = f"UPDATE {table} SET {column} = ? WHERE rowid = {row[0]}"
             try:
                 db.execute(*((change,) if column is None else (text, (value,))))
@@ -301,7 +323,11 @@ def write_something(journal: Journal, step: str) -> None:
     number = len(journal.rounds())
     waiting = [e for e in journal.evaluations() if e.status == "asked"]
     if step == "open":
-        journal.open_round(number, [1, new(1)], {"number": number})
+        refused = [
+            Refused(1, "a change", "equal", "a function", None),
+            Refused(1, "a change", "fault", None, "it gives NaN"),
+        ]
+        journal.open_round(number, [1, new(1)], {"number": number}, refused)
     elif step == "record" and waiting:
         journal.record(done(waiting[0].candidate, 0.1, waiting[0].round))
     elif step == "fail" and waiting:
