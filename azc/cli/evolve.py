@@ -58,8 +58,9 @@ def evolve(
         typer.Option(
             "--data",
             metavar="D",
-            help="The text: `python` (docstrings of the standard library), a file, a "
-            "folder, or hf:NAME/CONFIG.",
+            help="A text: `python` (docstrings of the standard library), a file, a "
+            "folder, or hf:NAME/CONFIG; a task: task:recall, task:copy, task:induction "
+            "or task:listops; or both: python+task:recall.",
         ),
     ] = "python",
     tokenizer: Annotated[

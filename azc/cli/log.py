@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from azc.cli.output import Output, flag_json, out
+from azc.data.load import DataSpec
 from azc.diagnostics import RunError
 from azc.search.journal import START, Candidate
 from azc.search.refused import refused_json, refused_words
@@ -40,8 +41,8 @@ def log(
 ) -> None:
     """Show how the best model of a run came about, each step as a diff.
 
-    Works while the run does. Scores are validation losses in nats and compare within a
-    round alone.
+    Works while the run does. Scores are validation losses in nats (a masked token, or an
+    answer of a task) and compare within a round alone.
 
     Example: azc log runs/first
     """
@@ -86,7 +87,9 @@ def _step(candidate: Candidate, view: RunView, output: Output) -> None:
     for score in _scores(candidate, view):
         found = f"failed: {score['reason']}"
         if score["score"] is not None:
-            found = f"{score['score']:.3f} nats"
+            found = (
+                f"{score['score']:.3f} nats {DataSpec.parse(view.options.data).unit}"
+            )
         output.line(f"      round {score['round']}: {found}")
     output.line()
     if candidate.parent is not None:

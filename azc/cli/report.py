@@ -12,6 +12,7 @@ from azc.check.resolve import check_source
 from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
+from azc.data.load import DataSpec
 from azc.search.journal import START
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import Row, RunView
@@ -28,6 +29,10 @@ def _spec(view: RunView, candidate: int) -> ModelSpec:
     return check_source(Source(f"{candidate:04}.azg", text, own=True)).models[
         view.model
     ]
+
+
+def _data(view: RunView) -> DataSpec:
+    return DataSpec.parse(view.options.data)
 
 
 def _layers(spec: ModelSpec) -> str:
@@ -86,9 +91,9 @@ def _best(view: RunView, output: Output) -> None:
     if not output.as_json:
         output.console().print(table)
     output.line(
-        "nats: validation loss a masked token after a few steps from shared weights; it"
+        f"nats: validation loss {_data(view).unit} after a few steps from shared weights;"
     )
-    output.line("compares the programs of one round, and says little beyond that.")
+    output.line("it compares the programs of one round, and says little beyond that.")
 
 
 def _difference(view: RunView, output: Output) -> None:
@@ -130,7 +135,11 @@ def _alone(view: RunView, output: Output) -> None:
         table.add_row(*_cells(view, place, row))
     output.line()
     steps = view.options.final_steps
-    output.line(f"each trained alone for {steps} steps; loss on text never used, nats")
+    data = _data(view)
+    output.line(
+        f"each trained alone for {steps} steps; loss on {data.held_out} never used, nats"
+        f" {data.unit}"
+    )
     if not output.as_json:
         output.console().print(table)
     output.line(sentence(view))
@@ -204,8 +213,9 @@ def _listed(names: list[str]) -> str:
 def report_json(view: RunView) -> dict[str, Any]:
     """The same as a JSON object.
 
-    `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `ending`: why the
-    search ended before its budget was spent, or null; `rounds`: how many; `refused`:
+    `folder`, `space`, `model`, `data`; `unit`: what losses, in nats, are the mean over;
+    `evaluations`: spent, budget, failed; `ending`: why the search ended before its budget
+    was spent, or null; `rounds`: how many; `refused`:
     children not trained, `known` in normal form, `equal` in function, `faults` by reason;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
     last round, best first: id, score (nats), seconds; `agreement`: stage, steps, count,
@@ -218,6 +228,8 @@ def report_json(view: RunView) -> dict[str, Any]:
         "folder": str(view.folder),
         "space": view.space,
         "model": view.model,
+        "data": view.options.data,
+        "unit": _data(view).unit,
         "evaluations": {
             "spent": view.spent,
             "budget": view.options.evaluations,

@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+from azc.data.contract import Batch, Split
 from azc.data.corpus import Corpus
 from azc.diagnostics import RunError, UsageError
 
@@ -19,37 +19,11 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["IGNORED", "Batch", "MaskedLMData", "Split", "split_documents"]
+__all__ = ["MaskedLMData", "split_documents"]
 
-Split = Literal["train", "validation", "test"]
-IGNORED = -100  # the label of a position that is not asked for
 _HELD_OUT = 0.05  # of the documents, for validation and again for the test
 _MASKED = 0.15
 _REDRAWS = 100
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Masked sequences `[B, N]`: ids, which are real (bool), and labels or IGNORED."""
-
-    input_ids: torch.Tensor
-    attention_mask: torch.Tensor
-    labels: torch.Tensor
-
-    @property
-    def masked(self) -> int:
-        """How many positions are asked for."""
-        return int((self.labels != IGNORED).sum())
-
-    def inputs(self, device: Any) -> dict[str, torch.Tensor]:
-        """Keyword arguments of a masked-LM model, on a device.
-
-        Without `attention_mask` where every token is real: models then make no masks.
-        """
-        inputs = {"input_ids": self.input_ids, "labels": self.labels}
-        if not self.attention_mask.all():
-            inputs["attention_mask"] = self.attention_mask
-        return {name: tensor.to(device) for name, tensor in inputs.items()}
 
 
 def split_documents(
@@ -111,6 +85,15 @@ class MaskedLMData:
             for split in ("validation", "test")
         }
 
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of all tokens, in the order and the splits that they are used in."""
+        digest = hashlib.sha256()
+        for split, blocks in self.blocks.items():
+            digest.update(f"{split} {tuple(blocks.shape)}".encode())
+            digest.update(blocks.numpy().tobytes())
+        return digest.hexdigest()
+
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         """Endless training batches `[batch_size, length]`, masked anew each time.
 
@@ -152,10 +135,7 @@ class MaskedLMData:
         end = len(whole.input_ids) if blocks is None else blocks
         end = min(end, len(whole.input_ids))
         for start in range(0, end, batch_size):
-            part = slice(start, min(start + batch_size, end))
-            yield Batch(
-                whole.input_ids[part], whole.attention_mask[part], whole.labels[part]
-            )
+            yield whole.rows(start, min(start + batch_size, end))
 
     def _pack(self, split: Split, texts: Sequence[str]) -> torch.Tensor:
         import torch

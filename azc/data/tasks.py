@@ -14,18 +14,12 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
-from azc.data.mlm import IGNORED, Batch, Split
+from azc.data.contract import IGNORED, Batch, Split
 from azc.diagnostics import UsageError
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["TASKS", "Symbols", "Task", "TaskData", "find_task"]
 
-__all__ = ["TASKS", "Task", "TaskData"]
-
-PAD, CLS, SEP, MASK = range(4)
-_FIRST = 4  # the first symbol of a task's own
 _HELD_OUT = 512  # rows of validation, and of the test
 
 # A row and its answers: symbols, and for some positions the symbol asked for there.
@@ -47,6 +41,17 @@ class Task:
     shortest: int
     chance: float
     draw: Callable[[random.Random, int], Row]
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """The ids of the special tokens, and of the first symbol of a task's own."""
+
+    pad: int = 0
+    cls: int = 1
+    sep: int = 2
+    mask: int = 3
+    first: int = 4
 
 
 # Recall
@@ -95,14 +100,16 @@ _LETTERS = 32
 
 
 def _induction(rng: random.Random, room: int) -> Row:
-    """Random letters; the last one stood somewhere before: what came after it there?"""
-    row = [rng.randrange(_LETTERS) for _ in range(room - 2)]
-    cue = rng.randrange(_LETTERS)
-    # Once, so that there is one answer; not last, so that something follows.
-    row = [(symbol + 1) % _LETTERS if symbol == cue else symbol for symbol in row]
-    place = rng.randrange(len(row) - 1)
-    row[place] = cue
-    return [*row, cue, row[place + 1]], {room - 1: row[place + 1]}
+    """Letters, then some of them again: what came after each where it stood first?"""
+    cues = room // 4
+    # Each once, so that there is one answer; the last has nothing after it.
+    row = rng.sample(range(_LETTERS), min(room - 2 * cues, _LETTERS))
+    followed = len(row) - 1
+    answers = {}
+    for place in rng.sample(range(followed), min(cues, followed)):
+        answers[len(row) + 1] = row[place + 1]
+        row += [row[place], row[place + 1]]
+    return row, answers
 
 
 # ListOps
@@ -167,7 +174,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             ),
             Task(
                 "induction",
-                "induction: what followed the last symbol where it stood before",
+                "induction: letters, then some again: what came after each before?",
                 "Olsson et al. 2022, section 2; Gu and Dao 2023, section 4.1",
                 _LETTERS,
                 6,
@@ -188,25 +195,32 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 )
 
 
+def find_task(name: str) -> Task:
+    """The task of a name. Raises UsageError D030 where there is none."""
+    if name not in TASKS:
+        known = ", ".join(f"task:{each}" for each in TASKS)
+        help_ = f"known: {known}; a text comes before tasks: python+task:recall"
+        raise UsageError("D030", f"there is no task `{name}`", help_)
+    return TASKS[name]
+
+
 class TaskData:
     """Rows `[CLS] … [SEP]` of one task, its answers masked, as masked text has them."""
 
-    def __init__(self, name: str, *, length: int, seed: int = 0) -> None:
-        """Raises UsageError D030 for an unknown task, D031 for a `length` below what a
-        row of it takes.
-        """
-        if name not in TASKS:
-            known = ", ".join(f"task:{each}" for each in TASKS)
-            raise UsageError("D030", f"there is no task `{name}`", f"known: {known}")
-        self.task = TASKS[name]
+    def __init__(
+        self, task: Task, *, length: int, seed: int = 0, symbols: Symbols | None = None
+    ) -> None:
+        """Raises UsageError D031 for a `length` below what a row of the task takes."""
+        self.task = task
         self.length = length
         self.seed = seed
-        self.vocab_size = _FIRST + self.task.symbols
+        self.symbols = Symbols() if symbols is None else symbols
+        self.vocab_size = self.symbols.first + task.symbols
         least = self.task.shortest + 2
         if length < least:
             raise UsageError(
                 "D031",
-                f"sequences of {length} tokens are too short for task:{name}",
+                f"sequences of {length} tokens are too short for task:{task.name}",
                 f"take at least {least}",
             )
         self._fixed = {
@@ -246,10 +260,7 @@ class TaskData:
         whole = self._fixed[split]
         end = min(_HELD_OUT, _HELD_OUT if blocks is None else blocks)
         for start in range(0, end, batch_size):
-            part = slice(start, min(start + batch_size, end))
-            yield Batch(
-                whole.input_ids[part], whole.attention_mask[part], whole.labels[part]
-            )
+            yield whole.rows(start, min(start + batch_size, end))
 
     def _random(self, purpose: str, seed: int = 0) -> random.Random:
         return random.Random(f"{self.task.name} {purpose} {self.seed} {seed}")
@@ -257,13 +268,14 @@ class TaskData:
     def _rows(self, rng: random.Random, count: int) -> Batch:
         import torch
 
-        ids = torch.full((count, self.length), PAD, dtype=torch.int64)
+        special = self.symbols
+        ids = torch.full((count, self.length), special.pad, dtype=torch.int64)
         labels = torch.full((count, self.length), IGNORED, dtype=torch.int64)
         for i in range(count):
-            symbols, answers = self.task.draw(rng, self.length - 2)
-            row = [CLS, *(_FIRST + symbol for symbol in symbols), SEP]
+            drawn, answers = self.task.draw(rng, self.length - 2)
+            row = [special.cls, *(special.first + each for each in drawn), special.sep]
             for place, symbol in answers.items():
-                row[1 + place] = MASK
-                labels[i, 1 + place] = _FIRST + symbol
+                row[1 + place] = special.mask
+                labels[i, 1 + place] = special.first + symbol
             ids[i, : len(row)] = torch.tensor(row)
-        return Batch(ids, ids != PAD, labels)
+        return Batch(ids, ids != special.pad, labels, f"task:{self.task.name}")

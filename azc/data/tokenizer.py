@@ -16,11 +16,11 @@ from azc.diagnostics import RunError, UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["SPECIAL_TOKENS", "load_tokenizer"]
+__all__ = ["SMALLEST", "SPECIAL_TOKENS", "load_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _FORMAT = 2  # raise it when the same corpus would give another vocabulary or file
-_SMALLEST = 64
+SMALLEST = 64  # vocabulary
 _NEEDED = ("pad", "unk", "cls", "sep", "mask")
 
 
@@ -41,11 +41,11 @@ def load_tokenizer(
     """
     if name_or_path is not None:
         return _given(name_or_path)
-    if vocab_size < _SMALLEST:
+    if vocab_size < SMALLEST:
         raise UsageError(
             "D010",
             f"a vocabulary of {vocab_size} tokens is too small",
-            f"take at least {_SMALLEST}",
+            f"take at least {SMALLEST}",
         )
     key = f"wordpiece-v{_FORMAT}-{corpus.fingerprint[:16]}-{vocab_size}.json"
     place = None if cache is None else cache / key

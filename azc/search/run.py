@@ -18,6 +18,7 @@ from azc.check.choose import choose_space
 from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
+from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.events import (
     Closed,
@@ -192,15 +193,17 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
         exists = name.strip() and Path(name).exists()
         return str(Path(name).resolve()) if exists else name
 
-    data, tokenizer = options.data, options.tokenizer
     own = own_file(options.strategy)
     strategy = f"{own[0].resolve()}:{own[1]}" if own else options.strategy
-    if data.startswith("hf:"):
-        data = "hf:" + settled(data.removeprefix("hf:"))
-    elif data != "python":
-        data = settled(data)
+    data, tokenizer = DataSpec.parse(options.data), options.tokenizer
+    text = data.text
+    if text is not None and text.startswith("hf:"):
+        text = "hf:" + settled(text.removeprefix("hf:"))
+    elif text is not None and text != "python":
+        text = settled(text)
+    named = str(replace(data, text=text))
     tokenizer = tokenizer and settled(tokenizer)
-    return replace(options, data=data, tokenizer=tokenizer, strategy=strategy)
+    return replace(options, data=named, tokenizer=tokenizer, strategy=strategy)
 
 
 @contextmanager

@@ -1,13 +1,11 @@
 """One candidate trained and measured: what executors run, here or in other processes.
 
-Codes: R033 text that is not what the run began with, R034 a tokenizer too large, R041 a
-device that is not there, R043 a machine at fault, R044 an installation that lacks
-something.
+Codes: R033 data that is not what the run began with, R041 a device that is not there,
+R043 a machine at fault, R044 an installation that lacks something.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -23,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from azc.check.program import ModelSpec
-    from azc.data.mlm import MaskedLMData, Split
+    from azc.data.contract import Split
     from azc.model.modeling import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
 
@@ -43,7 +41,7 @@ __all__ = [
 @dataclass(frozen=True)
 class Bench:
     """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, and the fingerprint of the text (None: not yet known).
+    tokenizers are cached, and the fingerprint of the data (None: not yet known).
     """
 
     options: EvolveOptions
@@ -81,7 +79,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: `value` in nats a masked token, or the reason of a failure.
+    """What came of a job: `value`, a loss in nats, or the reason of a failure.
 
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
@@ -102,40 +100,31 @@ class Scorer:
     """Runs jobs; holds the data."""
 
     def __init__(self, bench: Bench) -> None:
-        """Loads corpus and tokenizer. Raises `AzcError` where they can't be had or are
-        not those that the run began with, or where there is no such device.
+        """Loads the data. Raises `AzcError` where it can't be had or is not what the run
+        began with, or where there is no such device.
         """
-        from azc.data.corpus import load_corpus
-        from azc.data.mlm import MaskedLMData
-        from azc.data.tokenizer import load_tokenizer
+        from azc.data.load import load_data
         from azc.model import register
 
         options = bench.options
         _check_device(options.device)
         register()
-        corpus = load_corpus(options.data, cache=bench.cache)
-        tokenizer = load_tokenizer(
-            corpus,
-            vocab_size=bench.vocab,
-            name_or_path=options.tokenizer,
+        self.bench = bench
+        self.data = load_data(
+            options.data,
+            vocab=bench.vocab,
+            length=options.length,
+            seed=options.seed,
+            tokenizer=options.tokenizer,
             cache=bench.cache,
         )
-        if len(tokenizer) > bench.vocab:
-            message = (
-                f"the tokenizer has {len(tokenizer)} tokens, the model {bench.vocab}"
-            )
-            raise RunError("R034", message, f"vocab = {len(tokenizer)} in the model")
-        self.bench = bench
-        self.data = MaskedLMData(
-            corpus, tokenizer, length=options.length, seed=options.seed
-        )
-        self.fingerprint = _fingerprint(self.data)
+        self.fingerprint = self.data.fingerprint
         if bench.fingerprint not in (None, self.fingerprint):
             raise RunError(
                 "R033",
-                f"the text of {options.data}, or its tokenizer, is not what the run"
-                " began with",
-                "scores of one run compare only on the same text; start a new run",
+                f"the data of {options.data} is not what the run began with: a text, its"
+                " tokenizer or a task has changed",
+                "scores of one run compare only on the same data; start a new run",
             )
 
     def __call__(self, job: Job) -> Outcome:
@@ -264,15 +253,6 @@ def machine_at_fault(found: str, reason: str) -> RunError:
         f"{found}: {reason}; the machine seems to be at fault, not the programs",
         "nothing was marked as failed: azc resume goes on, once that is mended",
     )
-
-
-def _fingerprint(data: MaskedLMData) -> str:
-    """The sha256 of all tokens, in the order and the splits that they are used in."""
-    digest = hashlib.sha256()
-    for split, blocks in data.blocks.items():
-        digest.update(f"{split} {tuple(blocks.shape)}".encode())
-        digest.update(blocks.numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _check_device(name: str | None) -> None:

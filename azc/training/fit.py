@@ -12,27 +12,30 @@ import inspect
 import math
 import random
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from azc.data.contract import IGNORED
 from azc.diagnostics import AzcError, UsageError
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-    from azc.data.mlm import Batch, MaskedLMData, Split
+    from azc.data.contract import Batch, Data, Split
 
 __all__ = [
     "FitOptions",
+    "Measured",
     "TrainingFailed",
     "default_device",
     "evaluate",
     "fit",
     "load",
+    "measure",
 ]
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup", "constant")
@@ -95,7 +98,7 @@ def load() -> None:
 
 def fit(
     model: PreTrainedModel,
-    data: MaskedLMData,
+    data: Data,
     options: FitOptions,
     *,
     on_step: Callable[[int, float], None] | None = None,
@@ -126,19 +129,46 @@ def fit(
     module.eval()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """What a model came to on held-out data.
+
+    `loss`: mean cross-entropy in nats, of each part of the data first. `right`: of each
+    part by name, the share of what is asked for that the model gives first.
+    """
+
+    loss: float
+    right: Mapping[str, float]
+
+
 def evaluate(
     model: PreTrainedModel,
-    data: MaskedLMData,
+    data: Data,
     split: Split = "validation",
     *,
     blocks: int | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
 ) -> float:
-    """Mean cross-entropy of `model`, in nats a masked token, on a split's fixed masks.
+    """The loss of `model`: see `measure`."""
+    return measure(
+        model, data, split, blocks=blocks, batch_size=batch_size, device=device
+    ).loss
 
-    `blocks` measures on the first so many blocks alone. Raises TrainingFailed T001 for
-    a loss that is NaN or infinite and T002 when memory runs out.
+
+def measure(
+    model: PreTrainedModel,
+    data: Data,
+    split: Split = "validation",
+    *,
+    blocks: int | None = None,
+    batch_size: int = 64,
+    device: torch.device | str | None = None,
+) -> Measured:
+    """Loss and accuracy of `model` on what a split asks for.
+
+    `blocks` measures on the first so many sequences (of each part) alone. Raises
+    TrainingFailed T001 for a loss that is NaN or infinite and T002 when memory runs out.
     """
     import torch
 
@@ -148,21 +178,37 @@ def evaluate(
     was_training = module.training
     module.to(device)
     module.eval()
-    total, count = 0.0, 0
+    totals: dict[str, tuple[float, int, int]] = {}
     try:
         with torch.inference_mode(), _memory_guard(lambda: None):
             for batch in data.held_out(split, batch_size, blocks=blocks):
                 masked = batch.masked
                 if masked:  # the mean over nothing is NaN
                     output = module(**batch.inputs(device), **extras)
-                    total += float(output.loss) * masked
-                    count += masked
+                    total, right, count = totals.get(batch.part, (0.0, 0, 0))
+                    totals[batch.part] = (
+                        total + float(output.loss) * masked,
+                        right + _right(output.logits, batch),
+                        count + masked,
+                    )
     finally:
         module.train(was_training)
-    mean = total / count if count else math.nan
+    losses = [total / count for total, _, count in totals.values()]
+    mean = sum(losses) / len(losses) if losses else math.nan
     if not math.isfinite(mean):
         raise TrainingFailed("T001", f"the loss on the {split} split is {mean}")
-    return mean
+    return Measured(
+        mean, {part: right / count for part, (_, right, count) in totals.items()}
+    )
+
+
+def _right(logits: torch.Tensor, batch: Batch) -> int:
+    """How many answers are right. `logits` are of every token, or of those asked for."""
+    found = logits.argmax(-1).cpu()
+    asked = batch.labels != IGNORED
+    if found.shape == asked.shape:
+        found = found[asked]
+    return int((found == batch.labels[asked]).sum())
 
 
 def _resolved(device: torch.device | str | None) -> torch.device:

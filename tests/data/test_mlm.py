@@ -12,8 +12,9 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from azc.data.contract import IGNORED
 from azc.data.corpus import Corpus
-from azc.data.mlm import IGNORED, MaskedLMData, split_documents
+from azc.data.mlm import MaskedLMData, split_documents
 from azc.data.tokenizer import load_tokenizer
 from azc.diagnostics import AzcError
 

@@ -101,7 +101,10 @@ def test_the_report_has_it_all(told: tuple[str, str], home: Path) -> None:
     assert lines[1] == f"6 evaluations in 2 rounds; run in {home / 'run'}"
     assert "the best programs of the last round" in output
     assert len(re.findall(r"│ \d{4}\.azg", output)) == 3
-    assert "each trained alone for 3 steps" in output
+    said = (
+        "each trained alone for 3 steps; loss on text never used, nats a masked token"
+    )
+    assert said in output
     assert re.search(r"│ the start +│ +\d\.\d{3} ", output)
     assert re.search(r"│ winner \(candidate \d{4}\) +│ +\d\.\d{3} ", output)
     assert lines[-1].startswith("the winner is ")
@@ -114,12 +117,13 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert result.stderr == ""
     answer = answer_of(result)
     assert list(answer) == [
-        *("azc", "command", "ok", "folder", "space", "model", "evaluations"),
-        *("ending", "rounds"),
+        *("azc", "command", "ok", "folder", "space", "model", "data", "unit"),
+        *("evaluations", "ending", "rounds"),
         *("start", "winner", "ranking", "agreement", "comparison"),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
     assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)
+    assert answer["unit"] == "a masked token"
     assert answer["evaluations"] == {"spent": 6, "budget": 6, "failed": 0}
     for role in ("start", "winner"):
         assert list(answer[role]) == ["id", "program", "parameters", "flops_per_token"]

@@ -29,6 +29,7 @@ def test_the_examples_are_found() -> None:
         "05_imports/model.azg",
         "05_imports/parts/mixing.azg",
         "demo.azg",
+        "recall.azg",
     ]
 
 

@@ -26,11 +26,14 @@ from transformers import (
     logging,
 )
 
+from azc.data.contract import IGNORED
 from azc.data.corpus import Corpus
-from azc.data.mlm import IGNORED, MaskedLMData
+from azc.data.mixed import MixedData
+from azc.data.mlm import MaskedLMData
+from azc.data.tasks import Symbols, TaskData, find_task
 from azc.data.tokenizer import load_tokenizer
 from azc.diagnostics import UsageError
-from azc.training.fit import FitOptions, TrainingFailed, evaluate, fit
+from azc.training.fit import FitOptions, TrainingFailed, evaluate, fit, measure
 
 OPTIONS = FitOptions(steps=30, batch_size=8, learning_rate=3e-3)
 CORPUS = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
@@ -272,6 +275,43 @@ def test_evaluation_is_the_mean_over_masked_tokens(data: MaskedLMData) -> None:
         found = evaluate(model, data, "test", blocks=13, batch_size=size, device="cpu")
         assert found == pytest.approx(total / count, rel=1e-5)
     assert model.training
+
+
+def test_parts_of_a_mix_weigh_the_same(data: MaskedLMData) -> None:
+    """However many answers they ask for; and what is right is counted for each."""
+    symbols = Symbols(first=200)
+    task = TaskData(find_task("induction"), length=16, symbols=symbols)
+    mix, model = MixedData([data, task]), build(1).eval()
+    fit(model, mix, replace(OPTIONS, steps=6), device="cpu")
+    found = measure(model, mix, "test", blocks=7, device="cpu")
+    alone = [measure(model, part, "test", blocks=7, device="cpu") for part in mix.parts]
+    assert found.loss == pytest.approx((alone[0].loss + alone[1].loss) / 2, rel=1e-6)
+    assert found.right == alone[0].right | alone[1].right
+    for part, name in zip(mix.parts, ("text", "task:induction"), strict=True):
+        right, count = 0, 0
+        for batch in part.held_out("test", 7, blocks=7):
+            ids, real = batch.input_ids, batch.attention_mask
+            with torch.no_grad():
+                best = model(input_ids=ids, attention_mask=real).logits.argmax(-1)
+            right += int(((best == batch.labels) & (batch.labels != IGNORED)).sum())
+            count += batch.masked
+        assert found.right[name] == pytest.approx(right / count)
+
+
+def test_what_is_right_is_the_same_where_the_head_is_computed_for_targets_alone(
+    data: MaskedLMData,
+) -> None:
+    model = build(2).eval()
+    forward = model.forward
+    whole = measure(model, data, "test", blocks=7, device="cpu")
+
+    def frugal(*, targets_only: bool = False, **inputs: Any) -> Any:
+        output = forward(**inputs)
+        output.logits = output.logits[inputs["labels"] != IGNORED]
+        return output
+
+    model.forward = frugal
+    assert measure(model, data, "test", blocks=7, device="cpu") == whole
 
 
 def test_a_loss_that_is_no_number_stops_before_the_weights(data: MaskedLMData) -> None:

@@ -1,0 +1,76 @@
+"""What a run needs of data, whatever it is: text, tasks, or a mix of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["IGNORED", "Batch", "Data", "Split"]
+
+Split = Literal["train", "validation", "test"]
+IGNORED = -100  # the label of a position that is not asked for
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sequences `[B, N]` in which something is asked for: ids, which are real (bool),
+    and labels or IGNORED.
+
+    `part`: what of a mix they are from, "text" or "task:NAME".
+    """
+
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    labels: torch.Tensor
+    part: str = "text"
+
+    @property
+    def masked(self) -> int:
+        """How many positions are asked for."""
+        return int((self.labels != IGNORED).sum())
+
+    def inputs(self, device: Any) -> dict[str, torch.Tensor]:
+        """Keyword arguments of a masked-LM model, on a device.
+
+        Without `attention_mask` where every token is real: models then make no masks.
+        """
+        inputs = {"input_ids": self.input_ids, "labels": self.labels}
+        if not self.attention_mask.all():
+            inputs["attention_mask"] = self.attention_mask
+        return {name: tensor.to(device) for name, tensor in inputs.items()}
+
+    def rows(self, start: int, end: int) -> Batch:
+        """The sequences from `start` to `end`."""
+        part = slice(start, end)
+        return Batch(
+            self.input_ids[part],
+            self.attention_mask[part],
+            self.labels[part],
+            self.part,
+        )
+
+
+class Data(Protocol):
+    """Batches to train and to measure on; a seed fixes all of them."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids and labels are below it."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A sha256: two runs with the same one had the same data."""
+
+    def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
+        """Endless training batches of `batch_size` sequences, the same for a seed."""
+
+    def held_out(
+        self, split: Split, batch_size: int, *, blocks: int | None = None
+    ) -> Iterator[Batch]:
+        """The first `blocks` sequences (of each part) of validation or test, the same
+        each time. Raises UsageError D021 for the training split.
+        """

@@ -1,0 +1,141 @@
+"""Data from what `--data` names.
+
+Codes: D030 a task that is not known or named twice, D032 a tokenizer for what has none,
+R034 a vocabulary too small for the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from azc.data.contract import Data
+from azc.data.corpus import load_corpus
+from azc.data.mixed import MixedData
+from azc.data.mlm import MaskedLMData
+from azc.data.tasks import Symbols, Task, TaskData, find_task
+from azc.data.tokenizer import SMALLEST, load_tokenizer
+from azc.diagnostics import RunError, UsageError
+
+__all__ = ["DataSpec", "load_data"]
+
+_TASK = "task:"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """What data is named: a text (see `load_corpus`), tasks, or both, joined by `+`.
+
+    `python`, `task:recall`, `python+task:recall`: the text comes first, and what begins
+    with `task:` is no path (`./task:recall` is one).
+    """
+
+    text: str | None
+    tasks: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, spec: str) -> DataSpec:
+        """The parts of a specification, whether they exist or not."""
+        if spec.startswith(_TASK):
+            return cls(None, tuple(spec.removeprefix(_TASK).split(f"+{_TASK}")))
+        text, *tasks = spec.split(f"+{_TASK}")
+        return cls(text, tuple(tasks))
+
+    def __str__(self) -> str:
+        text = [] if self.text is None else [self.text]
+        return "+".join([*text, *(f"{_TASK}{name}" for name in self.tasks)])
+
+    @property
+    def held_out(self) -> str:
+        """What is held out of training, in a word or two."""
+        if not self.tasks:
+            return "text"
+        return "rows" if self.text is None else "text and rows"
+
+    @property
+    def unit(self) -> str:
+        """What a loss is the mean over: nats so and so."""
+        if not self.tasks:
+            return "a masked token"
+        return "an answer" if self.text is None else "a masked token or answer"
+
+
+def load_data(
+    spec: str,
+    *,
+    vocab: int,
+    length: int,
+    seed: int = 0,
+    tokenizer: str | None = None,
+    cache: Path | None = None,
+) -> Data:
+    """The data that `spec` names, for a model with a vocabulary of `vocab`.
+
+    In a mix, the symbols of tasks come after the tokens of the text, whose tokenizer is
+    trained (without `tokenizer`) to leave room for them. Raises what the parts raise,
+    UsageError D030 and D032, and RunError R034 where `vocab` is too small.
+    """
+    named = DataSpec.parse(spec)
+    tasks = [find_task(name) for name in named.tasks]
+    for name in named.tasks:
+        if named.tasks.count(name) > 1:
+            raise UsageError("D030", f"{_TASK}{name} is named twice")
+    taken = sum(task.symbols for task in tasks)
+    if named.text is None:
+        if tokenizer is not None:
+            raise UsageError(
+                "D032",
+                f"a tokenizer is for text, and {spec} has none",
+                "leave --tokenizer out",
+            )
+        symbols = Symbols()
+        _fits(spec, symbols.first + taken, vocab)
+        parts = _tasks(tasks, symbols, length, seed)
+        return parts[0] if len(parts) == 1 else MixedData(parts)
+    if tasks and tokenizer is None:
+        _fits(spec, SMALLEST + taken, vocab)
+    corpus = load_corpus(named.text, cache=cache)
+    found = load_tokenizer(
+        corpus, vocab_size=vocab - taken, name_or_path=tokenizer, cache=cache
+    )
+    tokens = len(found)
+    if tokens > vocab - taken:
+        also = f" and {'+'.join(named.tasks)} {taken} symbols" if tasks else ""
+        raise RunError(
+            "R034",
+            f"the tokenizer has {tokens} tokens{also}, the model {vocab}",
+            f"vocab = {tokens + taken} in the model",
+        )
+    masked = MaskedLMData(corpus, found, length=length, seed=seed)
+    if not tasks:
+        return masked
+    symbols = Symbols(
+        pad=found.pad_token_id,
+        cls=found.cls_token_id,
+        sep=found.sep_token_id,
+        mask=found.mask_token_id,
+        first=tokens,
+    )
+    return MixedData([masked, *_tasks(tasks, symbols, length, seed)])
+
+
+def _tasks(
+    tasks: Sequence[Task], symbols: Symbols, length: int, seed: int
+) -> list[Data]:
+    """The data of each task, whose symbols follow those of the one before."""
+    found: list[Data] = []
+    for task in tasks:
+        data = TaskData(task, length=length, seed=seed, symbols=symbols)
+        found.append(data)
+        symbols = replace(symbols, first=data.vocab_size)
+    return found
+
+
+def _fits(spec: str, least: int, vocab: int) -> None:
+    if least > vocab:
+        raise RunError(
+            "R034",
+            f"{spec} takes a vocabulary of {least} at least, the model has {vocab}",
+            f"vocab = {least} in the model",
+        )

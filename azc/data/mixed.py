@@ -1,0 +1,41 @@
+"""Several kinds of data in one run, which share a vocabulary."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from azc.data.contract import Batch, Data, Split
+
+__all__ = ["MixedData"]
+
+
+class MixedData:
+    """Data of several parts that take turns: each has every n-th training batch.
+
+    Parts weigh the same, however many answers a sequence of theirs asks for.
+    """
+
+    def __init__(self, parts: Sequence[Data]) -> None:
+        self.parts = tuple(parts)
+        self.vocab_size = max(part.vocab_size for part in parts)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of the fingerprints of its parts, in their order."""
+        prints = " ".join(part.fingerprint for part in self.parts)
+        return hashlib.sha256(prints.encode()).hexdigest()
+
+    def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
+        """Endless batches, of the first part, the second and so on, and again."""
+        streams = [part.batches(batch_size, seed=seed) for part in self.parts]
+        while True:
+            for stream in streams:
+                yield next(stream)
+
+    def held_out(
+        self, split: Split, batch_size: int, *, blocks: int | None = None
+    ) -> Iterator[Batch]:
+        """The first `blocks` sequences of each part, one part after the other."""
+        for part in self.parts:
+            yield from part.held_out(split, batch_size, blocks=blocks)
