@@ -75,6 +75,7 @@ def answer_of(result: Result) -> dict[str, Any]:
 _LINES = r"""
 warm-up \d+/20 steps
 round \d: 3 candidates
+round \d: \d+ child(ren)? not trained: .+
   \d/6  \d{4}  \d\.\d{3}  .+
 round \d is over: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
@@ -113,7 +114,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     answer = answer_of(result)
     assert list(answer) == [
         *("azc", "command", "ok", "folder", "space", "model", "evaluations"),
-        *("ending", "rounds"),
+        *("ending", "rounds", "refused"),
         *("start", "winner", "ranking", "comparison"),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
@@ -148,7 +149,9 @@ def test_evolve_as_json(words: list[str | Path], home: Path, tmp_path: Path) -> 
 def test_the_log_is_the_line_of_the_best(told: tuple[str, str], home: Path) -> None:
     result = here("log", home / "run", "--json", home=home)
     answer = answer_of(result)
-    assert list(answer) == ["azc", "command", "ok", "folder", "over", "steps"]
+    assert list(answer) == [
+        *("azc", "command", "ok", "folder", "over", "steps", "refused")
+    ]
     assert answer["over"] is True
     steps = answer["steps"]
     assert steps[0]["id"] == 1
