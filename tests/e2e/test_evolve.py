@@ -75,6 +75,7 @@ def answer_of(result: Result) -> dict[str, Any]:
 _LINES = r"""
 warm-up \d+/20 steps
 round \d: 3 candidates
+round \d: \d+ child(ren)? not trained: .+
   \d/6  \d{4}  \d\.\d{3}  .+
 round \d is over: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
@@ -118,7 +119,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     answer = answer_of(result)
     assert list(answer) == [
         *("azc", "command", "ok", "folder", "space", "model", "data", "unit"),
-        *("evaluations", "ending", "rounds"),
+        *("evaluations", "ending", "rounds", "refused"),
         *("start", "winner", "ranking", "agreement", "comparison"),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
@@ -157,7 +158,9 @@ def test_evolve_as_json(words: list[str | Path], home: Path, tmp_path: Path) -> 
 def test_the_log_is_the_line_of_the_best(told: tuple[str, str], home: Path) -> None:
     result = here("log", home / "run", "--json", home=home)
     answer = answer_of(result)
-    assert list(answer) == ["azc", "command", "ok", "folder", "over", "steps"]
+    assert list(answer) == [
+        *("azc", "command", "ok", "folder", "over", "steps", "refused")
+    ]
     assert answer["over"] is True
     steps = answer["steps"]
     assert steps[0]["id"] == 1
