@@ -9,9 +9,9 @@ from typing import Any
 
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
-from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
+from azc.numbers import amount
 from azc.search.journal import START
 from azc.search.view import RunView
 from azc.source import Source

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ class RunView:
 
     `options` have the budget that the run has now; `ending` is why the search ended
     before it was spent. `candidates` by id; `rounds` with whether each is closed. `fits`
-    may have earlier winners among them.
+    may have earlier winners among them. `states`: what the strategy knew after each
+    closed round, as it wrote it. `version`: of the azc that began the run.
     """
 
     folder: Path
@@ -34,6 +35,8 @@ class RunView:
     evaluations: tuple[Evaluation, ...]
     rounds: tuple[tuple[int, bool], ...]
     fits: tuple[Fit, ...]
+    states: Mapping[int, object] = field(default_factory=dict)
+    version: str = "unknown"
 
     @property
     def spent(self) -> int:
@@ -135,9 +138,11 @@ def read_run(folder: Path) -> RunView:
     """
     run = RunFolder(folder)
     config = run.read()
+    version = str(config.get("azc", "unknown"))
     journal = run.look()
     if journal is None:
-        return RunView(folder, *_of(run, config), None, {}, (), (), ())
+        of = _of(run, config)
+        return RunView(folder, *of, None, {}, (), (), (), version=version)
     try:
         with journal.snapshot():
             journal.check()
@@ -154,6 +159,8 @@ def read_run(folder: Path) -> RunView:
                 evaluations=tuple(journal.evaluations()),
                 rounds=tuple(journal.rounds()),
                 fits=tuple(journal.fits()),
+                states=journal.states(),
+                version=version,
             )
     finally:
         journal.close()

@@ -1,0 +1,125 @@
+"""The last table: what was trained alone, and what may be said of the winner beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from azc.search.journal import START
+from azc.search.view import RunView
+from azc.training.verdict import LEVEL, Verdict, verdicts
+
+__all__ = ["COVERED", "Row", "Table", "interval", "last_table"]
+
+COVERED = round(100 * (1 - LEVEL))  # percent, of the intervals
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program trained alone. `losses` (nats, on the test text) by seed, None where it
+    failed; `verdict` on the winner beside it, None for the winner itself and where one of
+    the two lacks a loss. `candidate` is None for a program that the search did not make.
+    """
+
+    name: str
+    candidate: int | None
+    program: str
+    losses: Mapping[int, float | None]
+    reasons: tuple[str, ...]
+    verdict: Verdict | None
+    is_winner: bool
+
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The losses that there are, by seed."""
+        return tuple(x for _, x in sorted(self.losses.items()) if x is not None)
+
+    @property
+    def mean(self) -> float | None:
+        """The mean of the losses that there are."""
+        return fmean(self.known) if self.known else None
+
+
+@dataclass(frozen=True)
+class Table:
+    """The rows, the winner first, and what they say in a sentence."""
+
+    rows: tuple[Row, ...]
+    seeds: tuple[int, ...]
+    sentence: str
+
+
+def last_table(view: RunView) -> Table:
+    """The comparison at the end of a run, as far as it has come."""
+    seeds = tuple(sorted(view.options.final_seeds))
+    losses = {
+        role: {fit.seed: fit.loss for fit in view.fits_of(role)} for role in view.roles
+    }
+    whole = {}
+    for role, found in losses.items():
+        known = [loss for seed in seeds if (loss := found.get(seed)) is not None]
+        if known and len(known) == len(seeds):
+            whole[role] = known
+    mine = whole.pop("winner", None)
+    said = verdicts(mine, whole) if mine is not None else {}
+    rows = []
+    for role, number in view.roles.items():
+        reasons = tuple(
+            f"seed {f.seed}: {f.reason}" for f in view.fits_of(role) if f.reason
+        )
+        rows.append(
+            Row(
+                name=role,
+                candidate=number,
+                program=view.candidates[number].program,
+                losses=losses[role],
+                reasons=reasons,
+                verdict=said.get(role),
+                is_winner=number == view.winner,
+            )
+        )
+    rows.sort(key=lambda row: not row.is_winner)
+    return Table(tuple(rows), seeds, _sentence(view, rows))
+
+
+def _sentence(view: RunView, rows: Sequence[Row]) -> str:
+    if view.winner is None:
+        return "There is no winner yet: nothing has been scored."
+    if not view.options.final_seeds:
+        return "Nothing was trained alone, so that nothing is shown."
+    if view.winner == START and len(rows) < 2:
+        return "The winner is the start itself: there is nothing to compare."
+    if not any(row.losses for row in rows):
+        return "Nothing has been trained alone yet, so that nothing is shown."
+    others = [row for row in rows if not row.is_winner]
+    words: dict[str, list[str]] = {}
+    for row in others:
+        if row.verdict is not None:
+            words.setdefault(row.verdict.word, []).append(row.name)
+    open_ = [row.name for row in others if row.verdict is None]
+    parts = [
+        f"{word} than {_listed(words[word])}"
+        for word in ("better", "not shown to be better", "worse")
+        if word in words
+    ]
+    said = f"The winner is {'; '.join(parts)}." if parts else ""
+    if open_:
+        said += (
+            f" Nothing can be said yet of {_listed(open_)}: not all seeds have a loss."
+        )
+    return said.strip()
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = [f"the {name}" if name == "start" else name for name in names]
+    if len(shown) < 2:
+        return "".join(shown)
+    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def interval(verdict: Verdict) -> str:
+    """`0.12 to 0.34`: what covers the gain with the level's probability."""
+    if verdict.low is None or verdict.high is None:
+        return "unknown from one seed"
+    return f"{verdict.low:+.3f} to {verdict.high:+.3f}"
