@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+PATIENCE = 60  # seconds until a browser that says nothing counts as hung
 
 
 def binary() -> str | None:
@@ -33,6 +35,7 @@ class Page:
         self._rest = b""
         self._number = 0
         self._session: str | None = None
+        self._runs = True
         self.faults: list[str] = []
         self._loaded: set[str] = set()
         self.requests: list[str] = []
@@ -45,6 +48,8 @@ class Page:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._rest:
+            ready, _, _ = select.select([self._back], [], [], PATIENCE)
+            assert ready, f"the browser has said nothing for {PATIENCE} seconds"
             more = os.read(self._back, 1 << 16)
             assert more, "the browser has ended"
             self._rest += more
@@ -97,6 +102,7 @@ class Page:
     def scripts(self, allowed: bool) -> None:
         """Whether the next page that is opened may run its scripts."""
         self.call("Emulation.setScriptExecutionDisabled", value=not allowed)
+        self._runs = allowed
 
     def open(self, file: Path, anchor: str = "") -> None:
         """Opens a file and waits until it is loaded."""
@@ -127,10 +133,9 @@ class Page:
         at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, **at)
-        # What the click has set off is done two frames later.
-        self.run(
-            "new Promise(r => requestAnimationFrame(() => requestAnimationFrame(r)))"
-        )
+        if self._runs:  # what the click has set off is done two frames later
+            frame = "requestAnimationFrame"
+            self.run(f"new Promise(done => {frame}(() => {frame}(done)))")
 
     def key(self, name: str, code: int, text: str = "") -> None:
         """A key pressed and let go."""

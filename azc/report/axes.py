@@ -63,7 +63,7 @@ class Frame:
         x_room = (max(xs) - min(xs)) * 0.04 or abs(max(xs)) * 0.02 or 0.5
         y_room = (max(ys) - min(ys)) * 0.06 or abs(max(ys)) * 0.02 or 0.5
         return cls(
-            Scale(min(xs) - x_room, max(xs) + x_room, 52, right),
+            Scale(min(xs) - x_room, max(xs) + x_room, 60, right),
             Scale(min(ys) - y_room, max(ys) + y_room, height - 44, 12),
         )
 
@@ -89,7 +89,7 @@ class Frame:
         middle = (x.first + x.last) / 2
         where = {"x": middle, "y": y.first + 36}
         parts.append(element("text", x_name, class_="axis mid", **where))
-        upright = f"translate(13 {(y.first + y.last) / 2}) rotate(-90)"
+        upright = f"translate(11 {(y.first + y.last) / 2}) rotate(-90)"
         parts.append(element("text", y_name, class_="axis mid", transform=upright))
         return join(parts)
 

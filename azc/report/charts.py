@@ -40,13 +40,9 @@ def rounds_chart(
     done = [e for e in evaluations if e.score is not None]
     if not done:
         return None
-    scores = sorted(e.score for e in done if e.score is not None)
-    # One score far off would press all others together: it stands at the edge.
-    quarter, most = scores[len(scores) // 4], scores[-1]
-    middle = scores[len(scores) // 2]
-    top = min(most, middle + 8 * max(middle - quarter, 1e-9))
+    low, top = _extent([e.score for e in done if e.score is not None])
     numbers = [number + 1 for number in rounds]
-    frame = Frame.around(numbers, [scores[0], top])
+    frame = Frame.around(numbers, [low, top])
     x, y = frame.x, frame.y
     by_candidate: dict[int, list[Evaluation]] = {}
     best: dict[int, Evaluation] = {}
@@ -68,10 +64,20 @@ def rounds_chart(
             dots.append(_dot(candidate, *place, " ".join(names), title))
     shown = _whole_ticks(min(numbers), max(numbers))
     grid = frame.grid(
-        "round", "validation loss, nats", shown, _numbers(ticks(scores[0], top))
+        "round", "validation loss, nats", shown, _numbers(ticks(low, top, 6))
     )
     label = f"Scores of {len(by_candidate)} candidates in {len(rounds)} rounds"
     return chart(label, grid, *paths, *dots)
+
+
+def _extent(scores: Iterable[float]) -> tuple[float, float]:
+    """The scores from which to which a chart is drawn. One far off would press all others
+    together: it stands at the edge.
+    """
+    order = sorted(scores)
+    quarter, middle = order[len(order) // 4], order[len(order) // 2]
+    far = middle + 8 * (middle - quarter) if middle > quarter else order[-1]
+    return order[0], min(order[-1], far)
 
 
 def _whole_ticks(low: int, high: int) -> list[tuple[float, str]]:
@@ -159,8 +165,8 @@ def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Marku
     """Scores of one round by cost, those on the Pareto front joined."""
     best = front(points)
     on_front = {point.candidate for point in best}
-    costs, scores = [p.cost for p in points], [p.score for p in points]
-    frame = Frame.around(costs, scores)
+    costs, (low, top) = [p.cost for p in points], _extent(p.score for p in points)
+    frame = Frame.around(costs, [low, top])
     x, y = frame.x, frame.y
     steps: list[tuple[float, float]] = []
     for point in best:
@@ -179,7 +185,7 @@ def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Marku
         name,
         "validation loss, nats",
         _numbers(along, amount),
-        _numbers(ticks(min(scores), max(scores))),
+        _numbers(ticks(low, top, 6)),
     )
     label = f"{name} and score of {len(points)} candidates, {len(best)} on the front"
     line = element("polyline", points=path, class_="frontline")

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from azc.report.html import element, join
 
-__all__ = ["DiffLine", "diff_lines", "highlight", "show_diff"]
+__all__ = ["DiffLine", "diff_lines", "highlight", "prose", "show_diff"]
 
 # What the grammar has words for; whatever is none of these is text as it is.
 _TOKEN = re.compile(
@@ -35,6 +35,12 @@ def highlight(program: str) -> Markup:
         parts.append(element("i", found[0], class_=found.lastgroup))
         end = found.end()
     return join([*parts, program[end:]])
+
+
+def prose(sentence: str) -> Markup:
+    """A sentence with what stands between backticks as code."""
+    parts = re.split(r"`([^`]*)`", sentence)
+    return join(element("code", p) if i % 2 else p for i, p in enumerate(parts))
 
 
 @dataclass(frozen=True)

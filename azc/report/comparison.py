@@ -92,12 +92,16 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
         return "The winner is the start itself: there is nothing to compare."
     if not any(row.losses for row in rows):
         return "Nothing has been trained alone yet, so that nothing is shown."
-    others = [row for row in rows if not row.is_winner]
     words: dict[str, list[str]] = {}
-    for row in others:
+    open_ = []
+    for row in rows:
+        name = f"the {row.name}" if row.candidate == START else row.name
         if row.verdict is not None:
-            words.setdefault(row.verdict.word, []).append(row.name)
-    open_ = [row.name for row in others if row.verdict is None]
+            gain = row.verdict.gain
+            by = f"{abs(gain):.3f} nats {'ahead' if gain > 0 else 'behind'}"
+            words.setdefault(row.verdict.word, []).append(f"{name} ({by})")
+        elif not row.is_winner:
+            open_.append(name)
     parts = [
         f"{word} than {_listed(words[word])}"
         for word in ("better", "not shown to be better", "worse")
@@ -112,10 +116,10 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = [f"the {name}" if name == "start" else name for name in names]
-    if len(shown) < 2:
-        return "".join(shown)
-    return f"{', '.join(shown[:-1])} and {shown[-1]}"
+    if len(names) > 4:
+        names = [*names[:3], f"{len(names) - 3} more"]
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def interval(verdict: Verdict) -> str:

@@ -20,7 +20,7 @@ from azc.report.charts import (
     ranges_chart,
     rounds_chart,
 )
-from azc.report.code import highlight, show_diff
+from azc.report.code import highlight, prose, show_diff
 from azc.report.comparison import COVERED, Table, interval, last_table
 from azc.report.facts import Facts, failures, gather
 from azc.report.html import text
@@ -84,6 +84,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "amount": amount,
         "highlight": highlight,
+        "prose": prose,
         "show_diff": show_diff,
         "interval": interval,
     }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from markupsafe import Markup
 
+from azc.report.code import prose
 from azc.report.facts import Facts
 from azc.report.html import element, join
 from azc.search.journal import START
@@ -46,7 +47,11 @@ def _label(each: Facts) -> Markup:
     number, mutation = each.number, each.candidate.mutation
     link = element("a", f"{number:04}", href=f"#c{number}", class_="number")
     name = "node line" if each.on_line else "node"
-    inside: list[object] = [link, " ", element("span", mutation, class_="mutation")]
+    inside: list[object] = [
+        link,
+        " ",
+        element("span", prose(mutation), class_="mutation"),
+    ]
     if each.fate in ("winner", "failed"):
         inside += [" ", element("span", each.fate, class_=f"fate {each.fate}")]
     return element("span", *inside, class_=name)
