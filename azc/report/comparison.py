@@ -99,7 +99,8 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
         if row.verdict is not None:
             gain = row.verdict.gain
             by = f"{abs(gain):.3f} nats {'ahead' if gain > 0 else 'behind'}"
-            words.setdefault(row.verdict.word, []).append(f"{name} ({by})")
+            told = f"{name} ({by})" if len(rows) == 2 else name
+            words.setdefault(row.verdict.word, []).append(told)
         elif not row.is_winner:
             open_.append(name)
     parts = [
@@ -116,10 +117,9 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) > 4:
-        names = [*names[:3], f"{len(names) - 3} more"]
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
+    if len(names) > 2:
+        return f"{names[0]} and {len(names) - 1} others"
+    return " and ".join(names)
 
 
 def interval(verdict: Verdict) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -15,6 +16,7 @@ from azc import api
 from azc.check.resolve import check_source
 from azc.report.facts import gather
 from azc.report.page import page
+from azc.report.tree import tree
 from azc.search.displays import displays
 from azc.search.journal import START, Candidate, Evaluation, Fit
 from azc.search.view import RunView, read_run
@@ -279,6 +281,12 @@ def test_a_table_has_any_number_of_rows(view: RunView) -> None:
     assert len(rows) == len(view.candidates)
     assert len(dom.id("result").one("svg").all("g", "row")) == len(rows)
     assert rows[0][0].startswith("winner")
+    counts = Counter(row[7] for row in rows[1:])
+    sentence = dom.one("p", "verdict").text
+    for word, count in counts.items():
+        assert f"{word} than " in sentence
+        if count > 2:
+            assert f"and {count - 1} others" in sentence
     for row in rows[1:]:
         number = int(row[0].rsplit(" ", 1)[1])
         assert number in view.candidates
@@ -319,11 +327,14 @@ def test_a_run_without_anything_has_a_page(view: RunView) -> None:
 
 
 def test_any_number_of_generations_is_told(view: RunView) -> None:
-    start = view.candidates[START]
+    one, last = gather(view)[START], 1500
     line = {
-        n: replace(start, id=n, parent=n - 1 or None, key=str(n))
-        for n in range(1, 1501)
+        n: replace(
+            one,
+            candidate=replace(one.candidate, id=n),
+            children=(n + 1,) if n < last else (),
+        )
+        for n in range(1, last + 1)
     }
-    dom = parse(page(replace(view, candidates=line, evaluations=(), fits=())))
-    links = [a.attributes["href"] for a in dom.one("ul", "tree").all("a")]
+    links = [a.attributes["href"] for a in parse(tree(line)).all("a")]
     assert links == [f"#c{n}" for n in line]
