@@ -11,10 +11,11 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.files import check_own
 from azc.cli.output import flag_json, out
-from azc.diagnostics import RunError, UsageError
+from azc.diagnostics import RunError
 from azc.files import write_text
-from azc.search.view import RunView, read_run
+from azc.search.view import read_run
 
 __all__ = ["best"]
 
@@ -49,7 +50,8 @@ def best(
     if file is None:
         output.text(found.program)
     else:
-        _check_free(file, view)
+        texts = {each.program.encode() for each in view.candidates.values()}
+        check_own(file, f"a program of {run}", texts.__contains__)
         write_text(file, found.program)
         output.line(f"{file}: candidate {found.id:04}")
     output.result(
@@ -59,20 +61,3 @@ def best(
         file=None if file is None else str(file),
         over=view.is_over,
     )
-
-
-def _check_free(path: Path, view: RunView) -> None:
-    """Raises `UsageError` U113 for a file with anything but a program of the run,
-    `OSError` for one that can't be read.
-    """
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    if content and all(
-        content != candidate.program.encode() for candidate in view.candidates.values()
-    ):
-        raise UsageError(
-            "U113",
-            f"{path} is not a program of {view.folder}, and is left as it is",
-            "choose another file with -o",
-        )

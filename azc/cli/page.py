@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.files import check_own
 from azc.cli.output import flag_json, out
-from azc.diagnostics import UsageError
 from azc.files import write_text
 
 __all__ = ["report"]
@@ -39,34 +39,16 @@ def report(
 
     Example: azc report runs/first
     """
-    from azc.report.page import page
+    from azc.report.page import MARK, page
     from azc.search.displays import displays
     from azc.search.view import read_run
 
     output = out(context)
     view = read_run(run)
     target = run / "report.html" if file is None else file
-    _check_free(target)
+    check_own(target, "a page that azc wrote", lambda old: MARK.encode() in old[:1024])
     write_text(target, page(view, displays(view)))
     output.line(f"{target}")
     if not view.is_over:
         output.note(f"{run} is not over: the page shows what it has come to so far")
     output.result(folder=str(run), file=str(target), over=view.is_over)
-
-
-def _check_free(path: Path) -> None:
-    """Raises `UsageError` U113 for a file that is no page of azc, `OSError` for one that
-    can't be read.
-    """
-    from azc.report.page import MARK
-
-    if not path.is_file():
-        return
-    with path.open("rb") as file:
-        begins = file.read(1024)
-    if begins and MARK.encode() not in begins:
-        raise UsageError(
-            "U113",
-            f"{path} is not a page that azc wrote, and is left as it is",
-            "choose another file with -o",
-        )

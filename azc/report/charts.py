@@ -12,8 +12,15 @@ from azc.report.axes import WIDTH, Frame, Scale, chart, ticks
 from azc.report.html import element, join
 from azc.search.journal import Evaluation
 
-__all__ = ["Point", "Range", "costs_chart", "front", "lines_chart", "ranges_chart"]
-__all__ += ["rounds_chart"]
+__all__ = [
+    "Point",
+    "Range",
+    "costs_chart",
+    "front",
+    "lines_chart",
+    "ranges_chart",
+    "rounds_chart",
+]
 
 _LINES = 6  # lines with a colour and a name of their own
 

@@ -54,7 +54,9 @@ class DiffLine:
 
 
 def diff_lines(old: str, new: str, around: int = 1) -> list[DiffLine]:
-    """What changed from one text to another, with so many lines around each change."""
+    """What changed from one text to another, with so many lines around each change. A
+    line break at the end plays no part.
+    """
     before, after = (each.removesuffix("\n").split("\n") for each in (old, new))
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     found: list[DiffLine] = []
