@@ -118,7 +118,10 @@ def tiny(data: Path | str, **changes: Any) -> EvolveOptions:
         "batch_size": 4,
         "length": 16,
         "learning_rate": 1e-2,
+        "contenders": 2,
         "final_steps": 3,
+        "final_seeds": (1, 2),
+        "baselines": False,
     }
     return EvolveOptions(**{**values, **changes})
 
@@ -165,6 +168,8 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--learning-rate", str(options.learning_rate)),
         *("--final-steps", str(options.final_steps)),
         *("--final-seeds", str(len(options.final_seeds))),
+        *("--contenders", str(options.contenders)),
+        "--baselines" if options.baselines else "--no-baselines",
         *("--workers", str(options.workers)),
         *("--time-limit", str(options.time_limit)),
     ]
@@ -207,7 +212,11 @@ _ROWS = {
     "evaluation": "SELECT round, position, candidate, status, score, reason, weights"
     " FROM evaluation ORDER BY round, position",
     "round": "SELECT * FROM round ORDER BY id",
-    "fit": "SELECT * FROM fit ORDER BY candidate, seed",
+    # By name: in what order programs enter depends on the budgets that a run had.
+    "fit": "SELECT name, candidate, seed, steps, split, status, loss, reason FROM fit"
+    " JOIN entrant ON entrant.id = entrant ORDER BY name, split, steps, seed",
+    "place": "SELECT spent, position, role, name FROM place"
+    " JOIN entrant ON entrant.id = entrant ORDER BY spent, position",
 }
 
 

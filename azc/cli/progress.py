@@ -59,7 +59,7 @@ class Pace:
         elif isinstance(event, Opened | Scored):
             self._at("searching", event.spent, event.budget)
         elif isinstance(event, Comparing | Fitted):
-            self._at("training winner and start alone", event.done, event.total)
+            self._at("training alone", event.done, event.total)
 
     def _at(self, stage: str, done: int, total: int) -> None:
         if stage != self.stage:
@@ -124,7 +124,7 @@ def _line(event: Event) -> str | None:
             found = f"{event.candidate:04}  {_found(event)}"
             return f"  {event.spent}/{event.budget}  {found}  {event.mutation}"
         case Retried():
-            return f"  {event.candidate:04}  is run again: {event.reason}"
+            return f"  {event.name} is run again: {event.reason}"
         case Ended():
             spent = f"{event.spent} of {event.budget} evaluations"
             return f"the search is over after {spent}: {event.reason}"
@@ -133,14 +133,14 @@ def _line(event: Event) -> str | None:
         case Closed(number, best, score):
             return f"round {number + 1} is over: best {best:04}, {score:.3f} nats"
         case Comparing():
-            return "training winner and start alone"
+            return f"training the best alone, about {count(event.total, 'time')}"
         case Fitted():
             return f"  {event.done}/{event.total}  {_fitted(event)}"
 
 
 def _fitted(event: Fitted) -> str:
     found = f"{event.reason}" if event.loss is None else f"{event.loss:.3f} nats"
-    return f"{event.role}, seed {event.seed}: {found}"
+    return f"{event.name}, {event.steps} steps, seed {event.seed}: {found}"
 
 
 def _found(event: Scored) -> str:
@@ -224,7 +224,7 @@ class LiveProgress:
             parts.append(Text(f"{count(self.failed, 'candidate')} failed", style="red"))
         if self.note:
             parts.append(Text(self.note.strip(), style="yellow"))
-        parts += [Text(_fitted(fit)) for fit in self.fits]
+        parts += [Text(_fitted(fit)) for fit in self.fits[-_RECENT:]]
         if self.display or self.recent:
             parts.append(self._body())
         return Group(*parts)

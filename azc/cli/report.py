@@ -4,7 +4,7 @@ comparison of both trained alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 from azc.check.program import ModelSpec
@@ -13,11 +13,11 @@ from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
 from azc.numbers import amount
 from azc.search.journal import START
-from azc.search.view import RunView
+from azc.search.view import Row, RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
 
-__all__ = ["report", "report_json"]
+__all__ = ["report", "report_json", "row_name", "sentence"]
 
 _SHOWN = 8  # programs in the table
 
@@ -108,74 +108,94 @@ def _difference(view: RunView, output: Output) -> None:
 def _alone(view: RunView, output: Output) -> None:
     from rich.table import Table
 
-    seeds = _seeds(view)
-    if not seeds:
+    for stage in view.agreement:
+        output.line(
+            f"{stage.stage} ranked the best {stage.count} as {stage.steps} steps alone"
+            f" do with a Kendall τ of {stage.tau:.2f}"
+        )
+    seeds = view.options.final_seeds
+    if not view.rows or not seeds:
         return
-    steps = view.options.final_steps
     table = Table()
     table.add_column("")
     for seed in seeds:
         table.add_column(f"seed {seed}", justify="right")
-    for name in ("mean", "seeds differ by", "perplexity"):
+    for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
-    for row in _rows(view):
-        table.add_row(*row)
+    table.add_column("the winner is")
+    for place, row in enumerate(view.rows):
+        table.add_row(*_cells(view, place, row))
     output.line()
+    steps = view.options.final_steps
     output.line(f"each trained alone for {steps} steps; loss on text never used, nats")
     if not output.as_json:
         output.console().print(table)
-    output.line(_verdict(view))
+    output.line(sentence(view))
 
 
-def _seeds(view: RunView) -> list[int]:
-    return sorted({fit.seed for role in view.roles for fit in view.fits_of(role)})
+def row_name(view: RunView, row: Row) -> str:
+    """What a row of the last comparison is called."""
+    if row.role == "random":
+        size = sum(e.name.startswith("random") for e in view.entrants.values())
+        return f"random sampling, best of {size}"
+    if row.role == "winner":
+        return f"winner ({row.entrant.name})"
+    return row.entrant.name
 
 
-def _rows(view: RunView) -> Iterator[list[str]]:
-    from math import exp
-
-    seeds = _seeds(view)
-    for role in ("start", "winner"):
-        losses = {fit.seed: fit for fit in view.fits_of(role)}
-        if not losses:
-            continue
-        cells = []
-        for seed in seeds:
-            fit = losses.get(seed)
-            known = fit is not None and fit.loss is not None
-            cells.append(f"{fit.loss:.3f}" if known and fit else "failed")
-        found = view.losses(role)
-        if found:
-            mean = sum(found) / len(found)
-            cells += [
-                f"{mean:.3f}",
-                f"{max(found) - min(found):.3f}",
-                f"{exp(mean):.1f}",
-            ]
-        yield [role, *cells]
+def _cells(view: RunView, place: int, row: Row) -> list[str]:
+    cells = [row_name(view, row)]
+    for fit in row.fits:
+        told = "…" if fit is None else "failed"
+        cells.append(told if fit is None or fit.loss is None else f"{fit.loss:.3f}")
+    cells.append(f"{fmean(row.losses):.3f}" if row.is_sound else "")
+    found = view.verdicts.get(place)
+    if found is None:
+        return [*cells, "", ""]
+    ahead = f"{found.gain:.3f}"
+    if found.high is not None:
+        ahead += f" ± {found.high - found.gain:.3f}"
+    return [*cells, ahead, found.word]
 
 
-def _verdict(view: RunView) -> str:
-    gain, spread = view.gain, view.spread
-    if view.winner == START:
-        return "the winner is the start: there is nothing to compare"
-    if gain is None:
-        reasons = [
-            f"{role}, seed {fit.seed}: {fit.reason}"
-            for role in view.roles
-            for fit in view.fits_of(role)
-            if fit.reason
+def sentence(view: RunView) -> str:
+    """What may be said of the winner, in one sentence."""
+    if not all(row.is_whole for row in view.rows):
+        return "the comparison is not over yet"
+    reasons = [
+        f"{row_name(view, row)}, seed {fit.seed}: {fit.reason}"
+        for row in view.rows
+        for fit in row.fits
+        if fit and fit.reason
+    ]
+    if not view.verdicts:
+        if view.winner == START and not reasons:
+            return "the winner is the start itself: nothing better was found"
+        return f"no comparison: {'; '.join(reasons) or 'there is nothing beside it'}"
+    by_word: dict[str, list[str]] = {}
+    for place, found in view.verdicts.items():
+        by_word.setdefault(found.word, []).append(row_name(view, view.rows[place]))
+    if set(by_word) == {"better"}:
+        said = f"the winner is better than all {len(view.verdicts)} others"
+    else:
+        parts = [
+            f"{word} than {_listed(by_word[word])}"
+            for word in ("better", "not shown to be better", "worse")
+            if word in by_word
         ]
-        return f"no comparison: {'; '.join(reasons) or 'it is not over yet'}"
-    words = f"by {abs(gain):.3f} nats"
-    if spread is not None:
-        words += f"; the seeds differ by {spread:.3f} at most"
-    if view.is_better:
-        return f"the winner is better {words}"
-    if gain > 0:
-        single = " from a single seed" if spread is None else ""
-        return f"the winner is ahead {words}{single}: that proves nothing"
-    return f"the winner is not better: it is behind {words}"
+        said = "the winner is " + "; ".join(parts)
+    seeds = len(view.options.final_seeds)
+    if seeds == 1:
+        return f"{said} (a single seed proves nothing)"
+    many = count(len(view.verdicts), "comparison")
+    test = f"paired t-test over {seeds} seeds, at 5 % for {many} together"
+    failed = f"; {'; '.join(reasons)}" if reasons else ""
+    return f"{said} ({test}){failed}"
+
+
+def _listed(names: list[str]) -> str:
+    *most, last = (f"`{name}`" for name in names)
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def report_json(view: RunView) -> dict[str, Any]:
@@ -184,9 +204,11 @@ def report_json(view: RunView) -> dict[str, Any]:
     `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `ending`: why the
     search ended before its budget was spent, or null; `rounds`: how many;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
-    last round, best first: id, score (nats), seconds; `comparison`: steps, seeds, losses
-    (nats on the test text) of start and winner, gain (null unless both have one from
-    every seed), better (by more than the seeds differ).
+    last round, best first: id, score (nats), seconds; `agreement`: stage, steps, count,
+    tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
+    seeds, sentence, and rows: role, name, candidate (null for what the search has not
+    found), losses (nats on the test text, by seed), verdict on the winner beside it
+    (gain, low, high, p, word; null where there is none).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),
@@ -205,12 +227,22 @@ def report_json(view: RunView) -> dict[str, Any]:
             {"id": e.candidate, "score": e.score, "seconds": e.seconds}
             for e in view.ranking()
         ],
+        "agreement": [vars(stage) for stage in view.agreement],
         "comparison": {
             "steps": view.options.final_steps,
             "seeds": list(view.options.final_seeds),
-            "losses": {r: list(view.losses(r)) for r in ("start", "winner")},
-            "gain": view.gain,
-            "better": view.is_better,
+            "rows": [
+                {
+                    "role": row.role,
+                    "name": row.entrant.name,
+                    "candidate": row.entrant.candidate,
+                    "losses": list(row.losses),
+                    "verdict": verdict and vars(verdict),
+                }
+                for place, row in enumerate(view.rows)
+                for verdict in [view.verdicts.get(place)]
+            ],
+            "sentence": sentence(view) if view.rows else None,
         },
     }
     for role, candidate in (("start", view.start), ("winner", view.best)):

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from azc.search.journal import START
 from azc.search.view import RunView
-from azc.training.verdict import LEVEL, Verdict, verdicts
+from azc.training.verdict import LEVEL, Verdict
 
 __all__ = ["COVERED", "Row", "Table", "interval", "last_table"]
 
@@ -52,34 +52,25 @@ class Table:
 
 def last_table(view: RunView) -> Table:
     """The comparison at the end of a run, as far as it has come."""
-    seeds = tuple(sorted(view.options.final_seeds))
-    losses = {
-        role: {fit.seed: fit.loss for fit in view.fits_of(role)} for role in view.roles
-    }
-    whole = {}
-    for role, found in losses.items():
-        known = [loss for seed in seeds if (loss := found.get(seed)) is not None]
-        if known and len(known) == len(seeds):
-            whole[role] = known
-    mine = whole.pop("winner", None)
-    said = verdicts(mine, whole) if mine is not None else {}
+    seeds = view.options.final_seeds
     rows = []
-    for role, number in view.roles.items():
-        reasons = tuple(
-            f"seed {f.seed}: {f.reason}" for f in view.fits_of(role) if f.reason
-        )
+    for place, row in enumerate(view.rows):
+        known = dict(zip(seeds, row.fits, strict=True))
         rows.append(
             Row(
-                name=role,
-                candidate=number,
-                program=view.candidates[number].program,
-                losses=losses[role],
-                reasons=reasons,
-                verdict=said.get(role),
-                is_winner=number == view.winner,
+                name=row.role if row.role in ("winner", "start") else row.entrant.name,
+                candidate=row.entrant.candidate,
+                program=row.entrant.program,
+                losses={s: fit.loss for s, fit in known.items() if fit},
+                reasons=tuple(
+                    f"seed {s}: {fit.reason}"
+                    for s, fit in known.items()
+                    if fit and fit.reason
+                ),
+                verdict=view.verdicts.get(place),
+                is_winner=row.role == "winner",
             )
         )
-    rows.sort(key=lambda row: not row.is_winner)
     return Table(tuple(rows), seeds, _sentence(view, rows))
 
 

@@ -60,9 +60,9 @@ class Scored:
 
 @dataclass(frozen=True)
 class Retried:
-    """A candidate came to nothing, perhaps because of the machine, and is run again."""
+    """A program came to nothing, perhaps because of the machine, and is run again."""
 
-    candidate: int
+    name: str
     reason: str
 
 
@@ -86,7 +86,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Comparing:
-    """The winner and the start are to be trained alone, `done` of `total` times so far."""
+    """Programs are to be trained alone, `done` of about `total` times so far."""
 
     done: int
     total: int
@@ -94,10 +94,12 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A program was trained alone: test loss in nats, or the reason of a failure."""
+    """A program was trained alone: loss in nats on a split, or the reason of a failure."""
 
-    role: str
+    name: str
     seed: int
+    steps: int
+    split: str
     loss: float | None
     reason: str | None
     done: int

@@ -27,15 +27,17 @@ __all__ = [
     "FORMAT",
     "START",
     "Candidate",
+    "Entrant",
     "Evaluation",
     "Fit",
     "Journal",
     "NewCandidate",
+    "NewEntrant",
     "last_ranking",
     "ranked",
 ]
 
-FORMAT = 2  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 3  # of a run: raise it when the journal's tables or run.json change
 START = 1  # the candidate that a run begins with
 
 _SCHEMA = """
@@ -63,13 +65,29 @@ CREATE TABLE evaluation (
     weights TEXT,
     PRIMARY KEY (round, candidate)
 ) STRICT;
+CREATE TABLE entrant (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    program TEXT NOT NULL,
+    candidate INTEGER REFERENCES candidate (id),
+    UNIQUE (name, program)
+) STRICT;
+CREATE TABLE place (
+    spent INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    entrant INTEGER NOT NULL REFERENCES entrant (id),
+    PRIMARY KEY (spent, position)
+) STRICT;
 CREATE TABLE fit (
-    candidate INTEGER NOT NULL REFERENCES candidate (id),
+    entrant INTEGER NOT NULL REFERENCES entrant (id),
     seed INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    split TEXT NOT NULL CHECK (split IN ('validation', 'test')),
     status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
     loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
     reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
-    PRIMARY KEY (candidate, seed)
+    PRIMARY KEY (entrant, seed, steps, split)
 ) STRICT;
 CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
 CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
@@ -78,7 +96,17 @@ CREATE TABLE seal (total TEXT NOT NULL) STRICT;
 INSERT INTO seal VALUES ('0');
 """
 
-_SEALED = ("candidate", "round", "evaluation", "fit", "budget", "ending", "file")
+_SEALED = (
+    "candidate",
+    "round",
+    "evaluation",
+    "entrant",
+    "place",
+    "fit",
+    "budget",
+    "ending",
+    "file",
+)
 _DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
@@ -121,11 +149,33 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Fit:
-    """A candidate trained alone from one seed; `loss`: test loss in nats."""
+class NewEntrant:
+    """A program to be trained alone: `candidate` is its number, None for one that the
+    search has not found.
+    """
 
-    candidate: int
+    name: str
+    program: str
+    candidate: int | None
+
+
+@dataclass(frozen=True)
+class Entrant(NewEntrant):
+    """A program that is trained alone, in the journal."""
+
+    id: int
+
+
+@dataclass(frozen=True)
+class Fit:
+    """An entrant trained alone for so many steps from one seed; `loss`: in nats, on the
+    validation or the test text.
+    """
+
+    entrant: int
     seed: int
+    steps: int
+    split: str
     status: str
     loss: float | None
     reason: str | None
@@ -358,10 +408,38 @@ class Journal:
             if not write.update("ending", {"spent": spent}, reason=reason):
                 write.insert("ending", spent=spent, reason=reason)
 
+    def enter(self, entrants: Iterable[NewEntrant]) -> list[Entrant]:
+        """Programs to be trained alone; those that are known keep their numbers."""
+        found = []
+        with self._transaction() as write:
+            known = {(e.name, e.program): e for e in self.entrants().values()}
+            for each in entrants:
+                at = (each.name, each.program)
+                if at not in known:
+                    number = write.insert("entrant", **vars(each))
+                    known[at] = Entrant(*at, each.candidate, number)
+                found.append(known[at])
+        return found
+
     def record_fit(self, fit: Fit) -> None:
-        """A candidate was trained alone."""
+        """An entrant was trained alone."""
         with self._transaction() as write:
             write.insert("fit", **vars(fit))
+
+    def set_table(self, rows: Iterable[tuple[str, Entrant]]) -> None:
+        """The rows of the last comparison, for what is spent by now; once only."""
+        spent = self.spent()
+        with self._transaction() as write:
+            if self.table():
+                return
+            for position, (role, entrant) in enumerate(rows):
+                write.insert(
+                    "place",
+                    spent=spent,
+                    position=position,
+                    role=role,
+                    entrant=entrant.id,
+                )
 
     # Reading
 
@@ -441,11 +519,25 @@ class Journal:
         """The key of every candidate, with its id."""
         return dict(self._rows("SELECT key, id FROM candidate ORDER BY id"))
 
-    def fits(self) -> list[Fit]:
-        """Every candidate trained alone."""
+    def entrants(self) -> dict[int, Entrant]:
+        """Every program that is trained alone, by its number."""
         rows = self._rows(
-            "SELECT candidate, seed, status, loss, reason FROM fit"
-            " ORDER BY seed, candidate"
+            "SELECT name, program, candidate, id FROM entrant ORDER BY id"
+        )
+        return {row[3]: Entrant(*row) for row in rows}
+
+    def table(self) -> list[tuple[str, int]]:
+        """The rows of the last comparison: a role and an entrant's number each; empty
+        while the winner is not known.
+        """
+        query = "SELECT role, entrant FROM place WHERE spent = ? ORDER BY position"
+        return [(role, entrant) for role, entrant in self._rows(query, self.spent())]
+
+    def fits(self) -> list[Fit]:
+        """Every entrant trained alone, as often as it was."""
+        rows = self._rows(
+            "SELECT entrant, seed, steps, split, status, loss, reason FROM fit"
+            " ORDER BY split, steps, seed, entrant"
         )
         return [Fit(*row) for row in rows]
 

@@ -20,24 +20,20 @@ from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.events import (
     Closed,
-    Comparing,
     Ended,
     Event,
-    Fitted,
     Opened,
     Scored,
 )
 from azc.search.executors.base import Executor
+from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.journal import (
-    START,
     Candidate,
     Evaluation,
-    Fit,
     Journal,
     NewCandidate,
-    last_ranking,
     ranked,
 )
 from azc.search.options import EvolveOptions, derived
@@ -274,47 +270,17 @@ class Loop:
         self.tell(Closed(number, *found))
         return True
 
-    # The last comparison
+    # The end
 
     def _compare(self) -> None:
-        """Trains the winner and the start alone, from the same fresh seeds."""
-        rounds, evaluations = self.journal.rounds(), self.journal.evaluations()
-        ranking = last_ranking(rounds, evaluations, self.options.evaluations)
-        if not ranking:
-            return
-        winner = self.journal.candidate(ranking[0].candidate)
-        write_text(self.folder.best_file, winner.program)
-        roles = {winner.id: "winner", START: "start"}
-        have = {(f.candidate, f.seed) for f in self.journal.fits()}
-        jobs = [
-            self._fit(self.journal.candidate(number), seed)
-            for seed in self.options.final_seeds
-            for number in roles
-            if (number, seed) not in have
-        ]
-        total = len(roles) * len(self.options.final_seeds)
-        done = total - len(jobs)
-        if jobs:
-            self.tell(Comparing(done, total))
-        for job, outcome in self.trials.run(jobs):
-            done += 1
-            value, reason = outcome.value, outcome.reason
-            status = "failed" if value is None else "done"
-            self.journal.record_fit(Fit(job.candidate, job.seed, status, value, reason))
-            role = roles[job.candidate]
-            self.tell(Fitted(role, job.seed, value, reason, done, total))
-
-    def _fit(self, candidate: Candidate, seed: int) -> Job:
-        options = self.options
-        longer = max(1.0, options.final_steps / options.steps)
-        return Job(
-            kind="alone",
-            candidate=candidate.id,
-            program=candidate.program,
-            model=self.start.model,
-            seed=seed,
-            limit=options.time_limit * longer,
+        """Finds the winner, and trains it beside what else there is."""
+        finals = Finals(
+            self.journal, self.options, self.start, self.space, self.trials, self.tell
         )
+        finals.run()
+        winner = finals.winner()
+        if winner is not None:
+            write_text(self.folder.best_file, winner.program)
 
 
 def _require(met: bool, what: str) -> None:

@@ -23,6 +23,7 @@ _LEAST = {
     "length": 8,
     "blocks": 1,
     "final_steps": 1,
+    "contenders": 1,
     "workers": 1,
 }
 _MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
@@ -37,14 +38,17 @@ class EvolveOptions:
     each. `round_size` candidates are scored from one snapshot of the supernet; the
     `parents` best of the round before have the children, and at most a third of a round
     are parents scored again. `warm_up` steps train the supernet first; `steps` train a
-    candidate before it is scored on `blocks` validation blocks (None: all). The winner
-    and the start are trained alone for `final_steps` from each of `final_seeds`; no final
-    seeds, no comparison. `workers` processes score at a time and share the cores: a score
-    depends, in its last bits, on how many threads it is computed with. A candidate has
-    `time_limit` seconds to be scored, and in the comparison as many times more as it has
-    more steps. Sequences have
-    `length` tokens, batches `batch_size` of them. `device`: None for the best there is.
-    Raises `UsageError` U020 for values that make no sense.
+    candidate before it is scored on `blocks` validation blocks (None: all). The best
+    `contenders` are then trained alone for half of `final_steps`, the better half of them
+    for all: the best one is the winner. It is trained alone again from each
+    of `final_seeds`, beside the start and, with `baselines`, beside the best of random
+    sampling that has trained for as many steps, and what a person would try first; no
+    final seeds, none of all this. `workers` processes score at a time and share the
+    cores: a score depends, in its last bits, on how many threads it is computed with. A
+    candidate has `time_limit` seconds to be scored, and alone as many times more as it
+    has more steps. Sequences have `length` tokens, batches `batch_size` of them.
+    `device`: None for the best there is. Raises `UsageError` U020 for values that make
+    no sense.
     """
 
     data: str = "python"
@@ -62,8 +66,10 @@ class EvolveOptions:
     length: int = 64
     learning_rate: float = 3e-3
     blocks: int | None = None
+    contenders: int = 6
     final_steps: int = 400
-    final_seeds: tuple[int, ...] = (1, 2)
+    final_seeds: tuple[int, ...] = (1, 2, 3)
+    baselines: bool = True
     workers: int = 1
     time_limit: float = 1800.0
     device: str | None = None
@@ -82,6 +88,8 @@ class EvolveOptions:
             value = getattr(self, name)
             if not (_is_real(value) and value > 0):
                 raise _wrong(name, value, "a number above 0")
+        if not isinstance(self.baselines, bool):
+            raise _wrong("baselines", self.baselines, "true or false")
         for name in ("data", "tokenizer", "device"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "data"):

@@ -268,15 +268,15 @@ def _words(event: Event) -> str:
         case Scored():
             found = event.reason if event.score is None else f"{event.score:.4f}"
             return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
-        case Retried(candidate, reason):
-            return f"candidate {candidate:04} is run again: {reason}"
+        case Retried(name, reason):
+            return f"{name} is run again: {reason}"
         case Closed(number, best, score):
             found = f"best {best:04} at {score:.4f}" if best else "every one failed"
             return f"round {number + 1} is over: {found}"
         case Ended(reason, spent, budget):
             return f"the search is over after {spent} of {budget} evaluations: {reason}"
         case Comparing():
-            return f"winner and start alone: {event.done}/{event.total}"
+            return f"each alone: {event.done}/{event.total}"
         case Fitted():
             found = event.reason if event.loss is None else f"{event.loss:.4f}"
-            return f"{event.role} alone, seed {event.seed}: {found}"
+            return f"{event.name}, {event.steps} steps, seed {event.seed}: {found}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import torch
 
     from azc.check.program import ModelSpec
-    from azc.data.mlm import MaskedLMData
+    from azc.data.mlm import MaskedLMData, Split
     from azc.model.modeling import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
 
@@ -57,7 +57,8 @@ class Job:
     """A program to train and measure.
 
     "score": from the supernet's `snapshot`, its trained weights written to `weights`.
-    "alone": from fresh weights of `seed`. It has `limit` seconds.
+    "alone": from fresh weights of `seed`, for `steps`, measured on the whole `split`; it
+    is called `name`. It has `limit` seconds.
     """
 
     kind: Literal["score", "alone"]
@@ -68,6 +69,14 @@ class Job:
     snapshot: Path | None = None
     weights: Path | None = None
     limit: float = math.inf
+    steps: int = 0
+    split: str = "validation"
+    name: str = ""
+
+    @property
+    def label(self) -> str:
+        """What it is called where it is spoken of."""
+        return self.name or f"candidate {self.candidate:04}"
 
 
 @dataclass(frozen=True)
@@ -166,8 +175,8 @@ class Scorer:
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[float, dict[str, torch.Tensor]]:
-        """The loss on validation after a few steps from shared weights, or on the test
-        text after the final ones from fresh weights; and the weights.
+        """The loss on some of the validation text after a few steps from shared weights,
+        or as the job asks from fresh weights; and the weights.
         """
         from azc.training.fit import FitOptions, evaluate, fit
 
@@ -179,7 +188,7 @@ class Scorer:
             model,
             self.data,
             FitOptions(
-                steps=options.final_steps if shared is None else options.steps,
+                steps=job.steps if shared is None else options.steps,
                 batch_size=options.batch_size,
                 learning_rate=options.learning_rate,
                 seed=job.seed,
@@ -187,16 +196,9 @@ class Scorer:
             on_step=on_step,
             device=options.device,
         )
-        if shared is None:
-            loss = evaluate(model, self.data, "test", device=options.device)
-        else:
-            loss = evaluate(
-                model,
-                self.data,
-                "validation",
-                blocks=options.blocks,
-                device=options.device,
-            )
+        split: Split = "test" if job.split == "test" else "validation"
+        blocks = None if shared is None else options.blocks
+        loss = evaluate(model, self.data, split, blocks=blocks, device=options.device)
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
         return loss, trained
 

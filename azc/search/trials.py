@@ -38,7 +38,7 @@ class Trials:
         again: list[Job] = []
         for job, outcome in self.executor.run(jobs):
             if outcome.suspect:
-                self.tell(Retried(job.candidate, outcome.reason or ""))
+                self.tell(Retried(job.label, outcome.reason or ""))
                 again.append(job)
             else:
                 yield job, outcome
@@ -58,10 +58,12 @@ class Trials:
         return outcome
 
     def _control(self, job: Job, outcome: Outcome) -> None:
-        control = replace(job, candidate=START, program=self.start, weights=None)
+        control = replace(
+            job, candidate=START, program=self.start, weights=None, name="the start"
+        )
         if job.program != self.start and not self._alone(control).suspect:
             return
-        found = f"candidate {job.candidate:04} could not be trained"
+        found = f"{job.label} could not be trained"
         if job.program != self.start:
             found += ", and neither could the start, on trial"
         raise machine_at_fault(found, outcome.reason or "")

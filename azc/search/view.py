@@ -4,16 +4,65 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from azc.check.choose import choose_space
 from azc.check.program import Program, SpaceSpec
 from azc.search.folder import RunFolder
-from azc.search.journal import START, Candidate, Evaluation, Fit, last_ranking
+from azc.search.journal import (
+    START,
+    Candidate,
+    Entrant,
+    Evaluation,
+    Fit,
+    last_ranking,
+)
 from azc.search.options import EvolveOptions
+from azc.training.verdict import Verdict, kendall, verdicts
 
-__all__ = ["RunView", "local_name", "read_run"]
+__all__ = ["Agreement", "Row", "RunView", "local_name", "read_run"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the last comparison: an entrant trained alone from every final seed.
+
+    `role`: "winner", "start", "random" (the best of random sampling) or "hand" (typed by
+    hand). `fits`: by seed, None where it is still to be done.
+    """
+
+    role: str
+    entrant: Entrant
+    fits: tuple[Fit | None, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was trained from every seed."""
+        return None not in self.fits
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Test losses in nats, by seed, of those that did not fail."""
+        return tuple(f.loss for f in self.fits if f and f.loss is not None)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether it has a loss from every seed."""
+        return len(self.losses) == len(self.fits) > 0
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How one stage ranked `count` candidates that went on to be trained alone for so
+    many `steps`: Kendall's τ-b with the ranking there.
+    """
+
+    stage: str
+    steps: int
+    count: int
+    tau: float
 
 
 @dataclass(frozen=True)
@@ -21,9 +70,10 @@ class RunView:
     """What a run holds: read without its lock, also while it is at work.
 
     `options` have the budget that the run has now; `ending` is why the search ended
-    before it was spent. `candidates` by id; `rounds` with whether each is closed. `fits`
-    may have earlier winners among them. `states`: what the strategy knew after each
-    closed round, as it wrote it. `version`: of the azc that began the run.
+    before it was spent. `candidates` by id; `rounds` with whether each is closed.
+    `entrants` by number: what was trained alone, `fits` times; `table`: the last
+    comparison, roles with entrants. `states`: what the strategy knew after each closed
+    round, as it wrote it. `version`: of the azc that began the run.
     """
 
     folder: Path
@@ -35,6 +85,8 @@ class RunView:
     evaluations: tuple[Evaluation, ...]
     rounds: tuple[tuple[int, bool], ...]
     fits: tuple[Fit, ...]
+    entrants: Mapping[int, Entrant]
+    table: tuple[tuple[str, int], ...]
     states: Mapping[int, object] = field(default_factory=dict)
     version: str = "unknown"
 
@@ -51,12 +103,9 @@ class RunView:
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
         if any(not closed and number not in waiting for number, closed in self.rounds):
             return False  # it is still to be closed
-        wanted = {
-            (candidate, seed)
-            for candidate in self.roles.values()
-            for seed in self.options.final_seeds
-        }
-        return wanted <= {(fit.candidate, fit.seed) for fit in self.fits}
+        if not self.options.final_seeds or not self.ranking():
+            return True
+        return bool(self.rows) and all(row.is_whole for row in self.rows)
 
     @property
     def start(self) -> Candidate | None:
@@ -65,7 +114,11 @@ class RunView:
 
     @property
     def winner(self) -> int | None:
-        """The best candidate of the last round; None before any was scored."""
+        """The winner's candidate; before it is known, the best of the last round, None
+        before any was scored.
+        """
+        if self.table:
+            return self.entrants[self.table[0][1]].candidate
         ranking = self.ranking()
         return ranking[0].candidate if ranking else None
 
@@ -73,16 +126,6 @@ class RunView:
     def best(self) -> Candidate | None:
         """The winner's program."""
         return None if self.winner is None else self.candidates[self.winner]
-
-    @property
-    def roles(self) -> dict[str, int]:
-        """What is trained alone at the end, with its number: the start, and the winner
-        if it is another.
-        """
-        if self.winner is None:
-            return {}
-        roles = {"start": START, "winner": self.winner}
-        return {"start": START} if self.winner == START else roles
 
     def lineage(self, candidate: int) -> list[Candidate]:
         """From the start to a candidate, parent by parent."""
@@ -97,39 +140,56 @@ class RunView:
         """The evaluations that decide, best first: see `last_ranking`."""
         return last_ranking(self.rounds, self.evaluations, self.options.evaluations)
 
-    def fits_of(self, role: str) -> list[Fit]:
-        """The winner, or the start, trained alone: a fit for each seed so far."""
-        number = self.roles.get(role)
-        return [fit for fit in self.fits if fit.candidate == number]
+    @cached_property
+    def rows(self) -> tuple[Row, ...]:
+        """The last comparison, the winner first; empty while it is not known."""
+        seeds = self.options.final_seeds
+        fits = {
+            (fit.entrant, fit.seed): fit
+            for fit in self.fits
+            if (fit.steps, fit.split) == (self.options.final_steps, "test")
+        }
+        return tuple(
+            Row(
+                role, self.entrants[number], tuple(fits.get((number, s)) for s in seeds)
+            )
+            for role, number in self.table
+        )
 
-    def losses(self, role: str) -> tuple[float, ...]:
-        """Test losses (nats) of the winner or the start trained alone, by seed."""
-        return tuple(f.loss for f in self.fits_of(role) if f.loss is not None)
-
-    @property
-    def gain(self) -> float | None:
-        """How much lower the winner's mean test loss is than the start's, in nats; None
-        unless both were trained from every seed.
+    @cached_property
+    def verdicts(self) -> Mapping[int, Verdict]:
+        """What may be said of the winner beside each other row, by that row's place;
+        rows that failed, or are not over yet, have none.
         """
-        winner, start = self.losses("winner"), self.losses("start")
-        count = len(self.options.final_seeds)
-        if not count or len(winner) != count or len(start) != count:
-            return None
-        return sum(start) / count - sum(winner) / count
+        if not self.rows or not self.rows[0].is_sound:
+            return {}
+        first = self.rows[0]
+        others = {
+            place: row.losses
+            for place, row in enumerate(self.rows)
+            if row.entrant.id != first.entrant.id and row.is_sound
+        }
+        return verdicts(first.losses, others)
 
-    @property
-    def spread(self) -> float | None:
-        """How far the seeds of winner or start differ at most; None for a single seed."""
-        losses = [self.losses("winner"), self.losses("start")]
-        if any(len(each) < 2 for each in losses):
-            return None
-        return max(max(each) - min(each) for each in losses)
-
-    @property
-    def is_better(self) -> bool:
-        """Whether the gain is larger than the seeds of either differ by."""
-        gain, spread = self.gain, self.spread
-        return gain is not None and spread is not None and gain > spread
+    @cached_property
+    def agreement(self) -> tuple[Agreement, ...]:
+        """How well each stage of the search foretold the next, as far as it goes."""
+        found = []
+        before = {e.candidate: e.score for e in self.ranking()}
+        stages: dict[int, dict[int, float]] = {}
+        for fit in self.fits:
+            candidate = self.entrants[fit.entrant].candidate
+            counts = fit.split == "validation" and candidate is not None
+            if counts and candidate is not None and fit.loss is not None:
+                stages.setdefault(fit.steps, {})[candidate] = fit.loss
+        name = "shared weights"
+        for steps, losses in sorted(stages.items()):
+            both = sorted(before.keys() & losses.keys())
+            if len(both) > 2:
+                pairs = [(before[c], losses[c]) for c in both]
+                found.append(Agreement(name, steps, len(both), kendall(pairs)))
+            before, name = dict(losses), f"{steps} steps alone"
+        return tuple(found)
 
 
 def read_run(folder: Path) -> RunView:
@@ -142,7 +202,7 @@ def read_run(folder: Path) -> RunView:
     journal = run.look()
     if journal is None:
         of = _of(run, config)
-        return RunView(folder, *of, None, {}, (), (), (), version=version)
+        return RunView(folder, *of, None, {}, (), (), (), {}, (), version=version)
     try:
         with journal.snapshot():
             journal.check()
@@ -159,6 +219,8 @@ def read_run(folder: Path) -> RunView:
                 evaluations=tuple(journal.evaluations()),
                 rounds=tuple(journal.rounds()),
                 fits=tuple(journal.fits()),
+                entrants=journal.entrants(),
+                table=tuple(journal.table()),
                 states=journal.states(),
                 version=version,
             )

@@ -10,7 +10,7 @@ from typing import Literal
 
 from azc.diagnostics import UsageError
 
-__all__ = ["LEVEL", "Verdict", "verdict", "verdicts"]
+__all__ = ["LEVEL", "Verdict", "kendall", "verdict", "verdicts"]
 
 LEVEL = 0.05  # how often at most chance alone gives any "better" or "worse" of a table
 
@@ -68,10 +68,17 @@ def verdict(
 
 
 def verdicts(
-    losses: Sequence[float], others: Mapping[str, Sequence[float]]
-) -> dict[str, Verdict]:
+    losses: Sequence[float], others: Mapping[int, Sequence[float]]
+) -> dict[int, Verdict]:
     """The verdict beside each of several, corrected for how many they are."""
     return {
         name: verdict(losses, other, max(1, len(others)))
         for name, other in others.items()
     }
+
+
+def kendall(pairs: Sequence[tuple[float | None, float | None]]) -> float:
+    """Kendall's τ-b of two rankings (1945), NaN where one of them is all ties."""
+    from scipy import stats
+
+    return float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)

@@ -78,8 +78,9 @@ round \d: 3 candidates
   \d/6  \d{4}  \d\.\d{3}  .+
 round \d is over: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
-training winner and start alone
-  \d/\d  (start|winner), seed [12]: \d\.\d{3} nats
+training the best alone, about \d times
+training alone: \d/\d, [\d,.]+ a minute, \d+:\d\d left
+  \d/\d  (the start|candidate \d{4}), 3 steps, seed \d+: \d\.\d{3} nats
 """.strip("\n").split("\n")
 
 
@@ -101,8 +102,9 @@ def test_the_report_has_it_all(told: tuple[str, str], home: Path) -> None:
     assert "the best programs of the last round" in output
     assert len(re.findall(r"│ \d{4}\.azg", output)) == 3
     assert "each trained alone for 3 steps" in output
-    assert re.search(r"│ start +│ +\d\.\d{3} ", output)
-    assert lines[-1].startswith("the winner ")
+    assert re.search(r"│ the start +│ +\d\.\d{3} ", output)
+    assert re.search(r"│ winner \(candidate \d{4}\) +│ +\d\.\d{3} ", output)
+    assert lines[-1].startswith("the winner is ")
     assert all(len(line) <= 200 for line in lines)
 
 
@@ -114,7 +116,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert list(answer) == [
         *("azc", "command", "ok", "folder", "space", "model", "evaluations"),
         *("ending", "rounds"),
-        *("start", "winner", "ranking", "comparison"),
+        *("start", "winner", "ranking", "agreement", "comparison"),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
     assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)
@@ -127,11 +129,14 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert answer["winner"]["program"] == best
     scores = [row["score"] for row in answer["ranking"]]
     assert scores == sorted(scores)
-    assert answer["ranking"][0]["id"] == answer["winner"]["id"]
     comparison = answer["comparison"]
-    assert list(comparison) == ["steps", "seeds", "losses", "gain", "better"]
+    assert list(comparison) == ["steps", "seeds", "rows", "sentence"]
     assert (comparison["steps"], comparison["seeds"]) == (3, [1, 2])
-    assert len(comparison["losses"]["start"]) == 2
+    winner, start = comparison["rows"]
+    assert (winner["role"], winner["candidate"]) == ("winner", answer["winner"]["id"])
+    assert (start["role"], start["candidate"]) == ("start", 1)
+    assert len(start["losses"]) == 2
+    assert comparison["sentence"].startswith("the winner is ")
 
 
 def test_evolve_as_json(words: list[str | Path], home: Path, tmp_path: Path) -> None:
@@ -271,7 +276,7 @@ _EVENTS: list[Event] = [
     Scored(0, 3, 1, "another", None, "the loss is nan", 0.1, 3, 8),
     Closed(0, 2, 4.321),
     Comparing(0, 4),
-    Fitted("winner", 1, 4.0, None, 1, 4),
+    Fitted("candidate 0002", 1, 400, "test", 4.0, None, 1, 4),
 ]
 
 
@@ -299,9 +304,9 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert "best of round 1: 4.321 nats, candidate 0002" in seen[5]
     assert "the loss is nan" in seen[5]
     assert "1 candidate failed" in seen[5]
-    assert "training winner and start alone" in seen[7]
+    assert "training alone" in seen[7]
     assert "1/4" in seen[8]
-    assert "winner, seed 1: 4.000 nats" in seen[8]
+    assert "candidate 0002, 400 steps, seed 1: 4.000 nats" in seen[8]
 
 
 def test_the_display_has_notes() -> None:
@@ -357,7 +362,7 @@ def test_a_run_that_is_over_goes_on_with_more(
     assert more.exit_code == 0
     answer = answer_of(more)
     assert answer["evaluations"] == {"spent": 8, "budget": 8, "failed": 0}
-    assert answer["comparison"]["gain"] is None or answer["winner"]["id"] != 1
+    assert len(answer["comparison"]["rows"]) == 2
     again = here("resume", tmp_path / "run", "--json", home=home)
     assert answer_of(again) == answer
 

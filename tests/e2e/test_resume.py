@@ -224,7 +224,7 @@ def test_one_process_at_a_time_and_an_interrupt(
     assert not answer["over"]
     assert len(answer["candidates"]) >= 4
 
-    assert until(process, lambda: "winner and start alone" in str(log_lines(run)))
+    assert until(process, lambda: "each alone" in str(log_lines(run)))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

@@ -35,7 +35,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def view(home: Path) -> RunView:
     """A run of three rounds, whose program and whose folder's name are hostile."""
     options = tiny(
-        home / "corpus.txt", evaluations=15, round_size=5, final_seeds=(1, 2, 3)
+        home / "corpus.txt",
+        evaluations=15,
+        round_size=5,
+        final_seeds=(1, 2, 3),
+        baselines=True,
     )
     folder = home / HOSTILE.replace("/", "∕")
     threads = torch.get_num_threads()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -18,7 +18,7 @@ from azc.report.facts import gather
 from azc.report.page import page
 from azc.report.tree import tree
 from azc.search.displays import displays
-from azc.search.journal import START, Candidate, Evaluation, Fit
+from azc.search.journal import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.view import RunView, read_run
 from azc.source import Source, visible
 from azc.training.verdict import verdict
@@ -123,14 +123,18 @@ def test_the_last_table_has_the_fits_and_the_verdict(dom: Node, view: RunView) -
     result = dom.id("result")
     rows = cells(result.all("table")[0])
     assert rows[0][:5] == ["program", "seed 1", "seed 2", "seed 3", "mean"]
-    winner, start = view.losses("winner"), view.losses("start")
-    for row, losses in zip(rows[1:], (winner, start), strict=True):
-        mean = sum(losses) / 3
-        assert row[1:5] == [f"{x:.3f}" for x in (*losses, mean)]
-    found = verdict(winner, start)
-    assert rows[2][5] == f"{found.gain:+.3f}"
-    assert rows[2][7] == found.word
-    assert f"The winner is {found.word} than the start" in result.text
+    assert len(rows) - 1 == len(view.rows) > 2
+    for place, (cell, row) in enumerate(zip(rows[1:], view.rows, strict=True)):
+        mean = sum(row.losses) / 3
+        assert cell[1:5] == [f"{x:.3f}" for x in (*row.losses, mean)]
+        found = view.verdicts.get(place)
+        if found is not None:
+            assert cell[5] == f"{found.gain:+.3f}"
+            assert cell[7] == found.word
+    # What the search has not made has its program in the table.
+    own = [row for row in view.rows if row.entrant.candidate is None]
+    shown = [code.text for code in result.one("table").all("pre", "code")]
+    assert shown == [row.entrant.program for row in own] != []
 
 
 def test_charts_have_a_dot_for_every_score(dom: Node, view: RunView) -> None:
@@ -244,57 +248,46 @@ def test_nothing_hidden_is_left_anywhere(view: RunView) -> None:
 def test_the_sentence_is_the_verdict(
     view: RunView, losses: tuple[float, ...], said: str
 ) -> None:
-    assert view.winner is not None
-    known = {1: 5.0, 2: 5.1, 3: 4.9}
-    fits = [Fit(START, seed, "done", loss, None) for seed, loss in known.items()]
-    fits += [
-        Fit(view.winner, seed, "done", loss, None)
-        for seed, loss in zip((1, 2, 3), losses, strict=False)
-    ]
-    if len(losses) < 3:
-        fits.append(Fit(view.winner, 3, "failed", None, "not finite"))
-    dom = parse(page(replace(view, fits=tuple(fits))))
+    found = dict(zip((1, 2, 3), losses, strict=False))
+    known = {"winner": found, "start": {1: 5.0, 2: 5.1, 3: 4.9}}
+    dom = parse(page(compared(view, known)))
     assert said in dom.one("p", "verdict").text
     assert ("failed" in dom.id("result").text) == (len(losses) < 3)
 
 
-class Many(RunView):
-    """A run whose comparison has more rows than winner and start."""
-
-    @property
-    def roles(self) -> dict[str, int]:
-        others = [n for n in self.candidates if n not in (START, self.winner)]
-        rows = {f"typed by hand <{n}>": n for n in others}
-        assert self.winner is not None
-        return {"start": START, "winner": self.winner, **rows}
+def compared(view: RunView, rows: Mapping[str, Mapping[int, float]]) -> RunView:
+    """The run with this last comparison: losses by seed; a seed that lacks has failed."""
+    numbers = {"winner": view.winner, "start": START}
+    entrants = {
+        n: Entrant(name, view.candidates[START].program, numbers.get(name), n)
+        for n, name in enumerate(rows, 1)
+    }
+    steps = view.options.final_steps
+    fits = []
+    for number, losses in enumerate(rows.values(), 1):
+        for seed in (1, 2, 3):
+            loss = losses.get(seed)
+            end = ("failed", None, "gone") if loss is None else ("done", loss, None)
+            fits.append(Fit(number, seed, steps, "test", *end))
+    table = [(name if name in numbers else "hand", n) for n, name in enumerate(rows, 1)]
+    return replace(view, entrants=entrants, fits=tuple(fits), table=tuple(table))
 
 
 def test_a_table_has_any_number_of_rows(view: RunView) -> None:
-    fits = tuple(
-        Fit(number, seed, "done", 5 + number / 10 + seed / 100, None)
-        for number in view.candidates
-        for seed in (1, 2, 3)
-    )
-    many = Many(**{**vars(view), "fits": fits})
-    dom = parse(page(many))
+    names = ["winner", "start", *(f"typed by hand <{n}>" for n in range(9))]
+    losses = {
+        name: {seed: 5 + (n * 7 % 5) / 10 + seed * (n % 3) / 50 for seed in (1, 2, 3)}
+        for n, name in enumerate(names)
+    }
+    dom = parse(page(compared(view, losses)))
     rows = cells(dom.id("result").all("table")[0])[1:]
-    assert len(rows) == len(view.candidates)
-    assert len(dom.id("result").one("svg").all("g", "row")) == len(rows)
-    assert rows[0][0].startswith("winner")
-    counts = Counter(row[7] for row in rows[1:])
-    sentence = dom.one("p", "verdict").text
-    for word, count in counts.items():
-        assert f"{word} than " in sentence
-        if count > 2:
-            assert f"and {count - 1} others" in sentence
-    for row in rows[1:]:
-        number = int(row[0].rsplit(" ", 1)[1])
-        assert number in view.candidates
-        mine, others = (
-            many.losses("winner"),
-            [5 + number / 10 + s / 100 for s in (1, 2, 3)],
-        )
-        assert row[7] == verdict(mine, others, len(rows) - 1).word
+    assert len(rows) == len(dom.id("result").one("svg").all("g", "row")) == len(names)
+    mine = list(losses["winner"].values())
+    for row, name in zip(rows[1:], names[1:], strict=True):
+        assert row[0].startswith(name)
+        word = verdict(mine, list(losses[name].values()), len(names) - 1).word
+        assert row[7] == word
+        assert f"{word} than " in dom.one("p", "verdict").text
 
 
 def test_a_run_that_was_killed_has_a_page_that_says_so(
@@ -314,7 +307,7 @@ def test_a_run_that_was_killed_has_a_page_that_says_so(
 
 
 def test_a_run_without_anything_has_a_page(view: RunView) -> None:
-    nothing = RunView(Path("r"), "s", "m", view.options, None, {}, (), (), ())
+    nothing = RunView(Path("r"), "s", "m", view.options, None, {}, (), (), (), {}, ())
     dom = parse(page(nothing, displays(nothing)))
     assert "nothing has been scored" in dom.id("result").text
     assert "The run has no candidate yet" in dom.id("candidates").text

@@ -147,7 +147,7 @@ def test_lost_programs_are_written_again(
         "UPDATE file SET fingerprint = '0'",
         "DELETE FROM evaluation WHERE candidate = 2",
         "DELETE FROM file",
-        "INSERT INTO fit VALUES (1, 1, 'done', 1.0, NULL)",
+        "INSERT INTO entrant VALUES (99, 'the start', 'model m {}', 1)",
     ],
 )
 def test_changed_rows_are_refused(half: RunFolder, home: Path, change: str) -> None:

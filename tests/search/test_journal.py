@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azc.diagnostics import RunError
-from azc.search.journal import Evaluation, Fit, Journal, NewCandidate
+from azc.search.journal import Evaluation, Fit, Journal, NewCandidate, NewEntrant
 
 _keys = count(1)
 
@@ -60,8 +60,16 @@ def test_what_was_written_is_read(journal: Journal) -> None:
     journal.close_round(0, [1, {"two": 0.1}], {"supernet/0001": "ab"})
     assert journal.state() == [1, {"two": 0.1}]
     journal.open_round(1, [1, new(1)], "more")
-    fit = Fit(1, 7, "done", 2.5, None)
+    programs = [NewEntrant("the start", "model m {}", 1), NewEntrant("x", "y", None)]
+    entrants = journal.enter(programs)
+    assert journal.enter(reversed(programs)) == entrants[::-1]
+    assert list(journal.entrants().values()) == entrants
+    fit = Fit(2, 7, 400, "test", "done", 2.5, None)
     journal.record_fit(fit)
+    assert journal.table() == []
+    journal.set_table([("winner", entrants[1]), ("start", entrants[0])])
+    journal.set_table([("winner", entrants[0])])  # it stands
+    assert journal.table() == [("winner", 2), ("start", 1)]
 
     assert journal.spent() == 2
     assert journal.rounds() == [(0, True), (1, False)]
@@ -304,7 +312,10 @@ def write_something(journal: Journal, step: str) -> None:
     elif step == "close" and number:
         journal.close_round(number - 1, [number], {"supernet": f"{number}"})
     elif step == "fit":
-        journal.record_fit(Fit(1, len(journal.fits()), "done", 1.0, None))
+        (entrant,) = journal.enter([NewEntrant("the start", "model m {}", 1)])
+        seed = len(journal.fits())
+        journal.record_fit(Fit(entrant.id, seed, 9, "test", "done", 1.0, None))
+        journal.set_table([("start", entrant)])
     elif step == "file":
         journal.keep_file("run.json", f"{number}")
     elif step == "budget":

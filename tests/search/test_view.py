@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from azc.search.journal import Evaluation, Fit, last_ranking
+from azc.cli.report import sentence
+from azc.search.journal import Entrant, Evaluation, Fit, last_ranking
 from azc.search.options import EvolveOptions
 from azc.search.view import RunView
+from azc.training.verdict import verdict
 
 
 def done(round: int, candidate: int, score: float | None = 1.0) -> Evaluation:
@@ -16,41 +19,80 @@ def done(round: int, candidate: int, score: float | None = 1.0) -> Evaluation:
     return Evaluation(round, candidate, status, score, None, 0.1)
 
 
-def view(winner: tuple[float, ...], *older: Fit) -> RunView:
-    """A run of two candidates, the second of which has won."""
-    start = (5.0, 5.1)
-    fits = [Fit(1, seed, "done", loss, None) for seed, loss in enumerate(start)]
-    fits += [Fit(2, seed, "done", loss, None) for seed, loss in enumerate(winner)]
+def view(*losses: tuple[float | None, ...]) -> RunView:
+    """A run whose last comparison has these rows, the winner first."""
+    seeds = tuple(range(len(losses[0])))
+    entrants = {
+        number: Entrant(f"program {number}", "text", 2 if number == 1 else None, number)
+        for number in range(1, len(losses) + 1)
+    }
+    fits = [
+        Fit(number, seed, 400, "test", "done" if loss else "failed", loss, None)
+        for number, row in enumerate(losses, 1)
+        for seed, loss in enumerate(row)
+    ]
+    older = Fit(1, 0, 100, "validation", "done", 1.0, None)
+    roles = ["winner", "start", *["hand"] * len(losses)]
     return RunView(
         Path("run"),
         "space",
         "model",
-        EvolveOptions(evaluations=2, final_seeds=(0, 1)),
+        EvolveOptions(evaluations=2, final_seeds=seeds),
         None,
         {},
         (done(0, 1, 3.0), done(0, 2, 2.0)),
         ((0, True),),
-        (*older, *fits),
+        (older, *fits),
+        entrants,
+        tuple(zip(roles, entrants, strict=False)),
     )
 
 
-@pytest.mark.parametrize(
-    ("losses", "better"),
-    [((4.9, 4.92), True), ((4.98, 5.0), False), ((4.5, 4.99), False)],
-)
-def test_better_is_by_more_than_the_seeds_differ(
-    losses: tuple[float, float], better: bool
-) -> None:
-    found = view(losses)
-    assert found.is_better is better
-    assert found.gain == pytest.approx(5.05 - sum(losses) / 2)
-    assert found.spread == pytest.approx(max(0.1, losses[1] - losses[0]))
+def test_rows_and_verdicts() -> None:
+    found = view((4.0, 4.1, 4.2), (5.0, 5.1, 5.21), (4.0, 4.2, 4.15), (3.0, 3.1, 3.19))
+    assert found.rows[0].losses == (4.0, 4.1, 4.2)
+    assert found.winner == 2
+    assert found.is_over
+    words = {place: verdict.word for place, verdict in found.verdicts.items()}
+    assert words == {1: "better", 2: "not shown to be better", 3: "worse"}
+    # Each is corrected for the size of the table.
+    alone = verdict((4.0, 4.1, 4.2), (5.0, 5.1, 5.21), 3)
+    assert found.verdicts[1] == alone
+    said = sentence(found)
+    assert said.startswith(
+        "the winner is better than `program 2`; not shown to be better than `program 3`;"
+        " worse than `program 4` (paired t-test over 3 seeds, at 5 % for 3 comparisons"
+    )
+    better = sentence(view((4.0, 4.1, 4.2), (5.0, 5.1, 5.21)))
+    assert better.startswith("the winner is better than all 1 others (paired")
 
 
-def test_earlier_winners_count_for_nothing() -> None:
-    older = [Fit(7, seed, "done", 1.0, None) for seed in (0, 1)]
-    assert view((4.9, 4.92), *older).gain == view((4.9, 4.92)).gain
-    assert view((), *older).gain is None
+def test_failed_rows_have_no_verdict() -> None:
+    found = view((4.0, 4.1), (None, 5.0), (5.0, 5.1))
+    assert set(found.verdicts) == {2}
+    assert found.is_over
+    assert view((None, 4.1), (5.0, 5.0)).verdicts == {}
+    one = view((4.0,), (5.0,))
+    assert sentence(one).endswith("(a single seed proves nothing)")
+
+
+def test_stages_agree_as_kendall_says() -> None:
+    entrants = {n: Entrant(f"candidate {n}", "text", n, n) for n in (1, 2, 3, 4)}
+    fits = [
+        Fit(n, 9, 100, "validation", "done", loss, None)
+        for n, loss in ((1, 1.0), (2, 3.0), (3, 2.0), (4, 4.0))
+    ]
+    found = replace(
+        view((4.0,), (5.0,)),
+        evaluations=tuple(done(0, n, float(n)) for n in (1, 2, 3, 4)),
+        fits=tuple(fits),
+        entrants=entrants,
+        table=(),
+    )
+    # One of six pairs is turned round: (5 − 1) / 6.
+    (stage,) = found.agreement
+    assert (stage.stage, stage.steps, stage.count) == ("shared weights", 100, 4)
+    assert stage.tau == pytest.approx(4 / 6)
 
 
 def test_the_last_round_with_a_score_decides() -> None:

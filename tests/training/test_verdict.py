@@ -52,8 +52,7 @@ def test_chance_alone_is_rarely_told_from_something() -> None:
         seeds = random.normal(size=3)  # a seed moves all programs alike
         noise = random.normal(scale=0.01, size=(9, 3))
         mine, *others = (list(seeds + row) for row in noise)
-        names = {str(i): other for i, other in enumerate(others)}
-        found = verdicts(mine, names)
+        found = verdicts(mine, dict(enumerate(others)))
         spoken += any(v.word != "not shown to be better" for v in found.values())
     assert spoken / tables < LEVEL
     assert spoken

@@ -1,0 +1,271 @@
+"""The end of a run: who is the winner, and what it is worth beside what else there is.
+
+Shared weights rank many candidates in little time, but not well enough to choose one.
+So the best of them are trained alone, the better half of these twice as long (successive
+halving, Jamieson and Talwalkar 2016), measured on validation text. The best one is the
+winner, and is then trained from seeds not used before, beside the start, the
+best of random sampling that has trained for as many steps, and what a person would try
+first; measured on text never used.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from azc.check.program import SpaceSpec
+from azc.search.events import Comparing, Event, Fitted
+from azc.search.genome import Genome
+from azc.search.journal import (
+    START,
+    Candidate,
+    Entrant,
+    Evaluation,
+    Fit,
+    Journal,
+    NewEntrant,
+    last_ranking,
+    ranked,
+)
+from azc.search.mutate import Rates, mutate
+from azc.search.neighbours import neighbours
+from azc.search.options import EvolveOptions, derived
+from azc.search.priorities import Priorities
+from azc.search.score import Job
+from azc.search.trials import Trials
+
+__all__ = ["Finals", "contenders", "rungs"]
+
+_DEEPEST = 8  # mutations between the start and a random sample
+_TRIES = 20  # for a sample that is not known
+
+
+def rungs(size: int, steps: int) -> list[tuple[int, int]]:
+    """How many are trained alone for how many steps, stage by stage; `steps` in the last.
+
+    Two stages at most: a quarter of the steps ranks next to nothing.
+    """
+    if size <= 2:
+        return [(size, steps)]
+    return [(size, max(1, steps // 2)), (-(-size // 2), steps)]
+
+
+def contenders(
+    rounds: Sequence[tuple[int, bool]],
+    evaluations: Sequence[Evaluation],
+    budget: int,
+    most: int,
+) -> list[int]:
+    """The candidates that shared weights rank best, at most so many.
+
+    Most are of the round that decides; scores compare within one round only, so that of
+    each earlier round its best is the only one whose place is known.
+    """
+    last = last_ranking(rounds, evaluations, budget)
+    if not last:
+        return []
+    earlier = []
+    for number, _ in reversed(rounds):
+        best = ranked(e for e in evaluations if e.round == number)
+        if best and number != last[0].round:
+            earlier.append(best[0].candidate)
+    order = [e.candidate for e in last]
+    room = -(-most // 2)
+    chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
+    return list(chosen)[:most]
+
+
+@dataclass(frozen=True)
+class Finals:
+    """The last stages of one run; every fit is in the journal before the next begins."""
+
+    journal: Journal
+    options: EvolveOptions
+    start: Genome
+    space: SpaceSpec
+    trials: Trials
+    tell: Callable[[Event], None]
+
+    def run(self) -> None:
+        """All that is still to be trained. Without final seeds, nothing is."""
+        options = self.options
+        if not options.final_seeds:
+            return
+        chosen = contenders(
+            self.journal.rounds(),
+            self.journal.evaluations(),
+            options.evaluations,
+            options.contenders,
+        )
+        if not chosen:
+            return
+        mine = self.journal.enter(self._candidate(number) for number in chosen)
+        stages = rungs(len(mine), options.final_steps)
+        self.tell(Comparing(*self._progress(self._total(stages))))
+        winner = self._halve(mine, stages) or mine[0]
+        rows = [self.journal.enter([self._candidate(START)])[0]]
+        roles = ["start"]
+        if options.baselines:
+            sampled = self.journal.enter(self._samples(stages))
+            best = self._halve(sampled, [(len(sampled), stages[0][1]), *stages[1:]])
+            if best is not None:
+                rows.append(best)
+                roles.append("random")
+            hand = self.journal.enter(self._by_hand())
+            rows += hand
+            roles += ["hand"] * len(hand)
+        rows.insert(0, winner)
+        roles.insert(0, "winner")
+        self.journal.set_table(zip(roles, rows, strict=True))
+        once = list({row.id: row for row in rows}.values())
+        self._fit(once, options.final_seeds, options.final_steps, "test")
+
+    def winner(self) -> Candidate | None:
+        """The winner; before it is known, what shared weights rank first."""
+        table = self.journal.table()
+        number = self.journal.entrants()[table[0][1]].candidate if table else None
+        if number is None:
+            ranking = last_ranking(
+                self.journal.rounds(),
+                self.journal.evaluations(),
+                self.options.evaluations,
+            )
+            number = ranking[0].candidate if ranking else None
+        return None if number is None else self.journal.candidate(number)
+
+    # Who enters
+
+    def _candidate(self, number: int) -> NewEntrant:
+        candidate = self.journal.candidate(number)
+        name = "the start" if number == START else f"candidate {number:04}"
+        return NewEntrant(name, candidate.program, number)
+
+    def _samples(self, stages: Sequence[tuple[int, int]]) -> list[NewEntrant]:
+        """Random models, as many as can be trained in the first stage for the steps that
+        the search has taken until then.
+        """
+        options = self.options
+        size, steps = stages[0]
+        taken = options.warm_up + self.journal.spent() * options.steps
+        rng = random.Random(derived(options.seed, "random"))
+        found: dict[str, NewEntrant] = {self.start.key: self._candidate(START)}
+        for number in range(1, size + taken // steps + 1):
+            for _ in range(_TRIES):
+                genome = self._mutant(rng)
+                if genome.key not in found:
+                    name = f"random sample {number}"
+                    found[genome.key] = NewEntrant(name, genome.text, None)
+                    break
+        return list(found.values())[1:]
+
+    def _mutant(self, rng: random.Random) -> Genome:
+        genome = self.start
+        priorities, rates = Priorities.start((), self.options.alpha), Rates()
+        for _ in range(rng.randint(1, _DEEPEST)):
+            made = mutate(genome, self.space, rng, priorities, rates)
+            genome = made.genome if made else genome
+        return genome
+
+    def _by_hand(self) -> list[NewEntrant]:
+        made = neighbours(self.start, self.space)
+        return [NewEntrant(name, genome.text, None) for name, genome in made.items()]
+
+    # Training
+
+    def _halve(
+        self, entrants: Sequence[Entrant], stages: Iterable[tuple[int, int]]
+    ) -> Entrant | None:
+        """The last one standing; None if every one failed."""
+        seed = derived(self.options.seed, "halving")
+        alive = list(entrants)
+        for size, steps in stages:
+            losses = self._fit(alive[:size], (seed,), steps, "validation")
+            alive = sorted(
+                (e for e in alive[:size] if losses[e.id, seed] is not None),
+                key=lambda e: (losses[e.id, seed], e.id),
+            )
+        return alive[0] if alive else None
+
+    def _fit(
+        self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
+    ) -> dict[tuple[int, int], float | None]:
+        """The loss of every entrant from every seed; None where it failed."""
+        known = {
+            (fit.entrant, fit.seed): fit.loss
+            for fit in self.journal.fits()
+            if (fit.steps, fit.split) == (steps, split)
+        }
+        jobs = {
+            (entrant.id, seed): self._job(entrant, seed, steps, split)
+            for seed in seeds
+            for entrant in entrants
+            if (entrant.id, seed) not in known
+        }
+        names = {entrant.id: entrant.name for entrant in entrants}
+        for job, outcome in self.trials.run(list(jobs.values())):
+            status = "failed" if outcome.value is None else "done"
+            fit = Fit(
+                job.candidate,
+                job.seed,
+                steps,
+                split,
+                status,
+                outcome.value,
+                outcome.reason,
+            )
+            self.journal.record_fit(fit)
+            known[job.candidate, job.seed] = outcome.value
+            self.tell(
+                Fitted(
+                    names[job.candidate],
+                    job.seed,
+                    steps,
+                    split,
+                    outcome.value,
+                    outcome.reason,
+                    *self._progress(0),
+                )
+            )
+        return {(e.id, seed): known[e.id, seed] for seed in seeds for e in entrants}
+
+    def _job(self, entrant: Entrant, seed: int, steps: int, split: str) -> Job:
+        options = self.options
+        return Job(
+            kind="alone",
+            candidate=entrant.id,
+            program=entrant.program,
+            model=self.start.model,
+            seed=seed,
+            limit=options.time_limit * max(1.0, steps / options.steps),
+            steps=steps,
+            split=split,
+            name=entrant.name,
+        )
+
+    # How far it is
+
+    @cached_property
+    def _counter(self) -> list[int]:
+        return [0, 0]
+
+    def _progress(self, total: int) -> tuple[int, int]:
+        """Fits done and to be done in all; `total` is told once, at the beginning."""
+        counter = self._counter
+        if total:
+            counter[:] = [0, total]
+        else:
+            counter[0] += 1
+        # What fails leaves stages smaller, and equal programs share their fits.
+        return min(counter), counter[1]
+
+    def _total(self, stages: Sequence[tuple[int, int]]) -> int:
+        options = self.options
+        mine = sum(size for size, _ in stages)
+        rows = 2
+        if options.baselines:
+            taken = options.warm_up + self.journal.spent() * options.steps
+            mine += mine + taken // stages[0][1]
+            rows += 1 + len(neighbours(self.start, self.space))
+        return mine + rows * len(options.final_seeds)

@@ -1,0 +1,95 @@
+"""What a person would try first in a space: models typed by hand, beside which a search
+has to stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import groupby
+
+from azc.check.flatten import self_contained
+from azc.check.program import AttentionUse, ModelSpec, SpaceSpec
+from azc.check.resolve import check_source
+from azc.check.spaces import membership
+from azc.diagnostics import DiagnosticError
+from azc.search.genome import Genome
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.format import format_file
+
+__all__ = ["neighbours"]
+
+# Of the standard library: attention that knows where tokens stand.
+_STANDARD = ("rope_attention", "local_attention")
+
+
+def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
+    """Models of the space by what their layers are, `3 × conv(3), sdpa`, say.
+
+    As deep as the start: each mixer alone (its attention programs, the standard
+    library's rotary and local attention, the narrowest and the widest convolution),
+    convolutions that grow wider, convolutions and attention in turn, convolutions below
+    and attention above. What is not in the space is left out, and so are the start
+    itself and what is equal to another.
+    """
+    found: dict[str, Genome] = {}
+    known = {start.key}
+    for layers in _layouts(start.spec, space):
+        genome = _made(start, layers)
+        if genome is None or genome.key in known or membership(genome.spec, space):
+            continue
+        known.add(genome.key)
+        found[_name(layers)] = genome
+    return found
+
+
+def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[str, ...]]:
+    depth = len(start.layers)
+    own = [u.mixing.name for u in start.layers if isinstance(u.mixing, AttentionUse)]
+    attentions = list(dict.fromkeys((*own, *_STANDARD)))
+    kernels = sorted(space.kernels)
+    convs = [f"conv(kernel = {kernel})" for kernel in kernels]
+    for mixer in (*attentions, *dict.fromkeys((*convs[:1], *convs[-1:]))):
+        yield (mixer,) * depth
+    if not convs:
+        return
+    # From the narrowest to the widest, over all layers.
+    yield tuple(convs[i * len(convs) // depth] for i in range(depth))
+    narrow = convs[0]
+    for attention in (*_STANDARD[:1], *own[:1]):
+        yield tuple((narrow, attention)[i % 2] for i in range(depth))
+        yield (narrow,) * (depth - 1) + (attention,)
+        yield (narrow,) * (depth // 2) + (attention,) * (depth - depth // 2)
+
+
+def _name(layers: tuple[str, ...]) -> str:
+    runs = [(mixer, len(list(same))) for mixer, same in groupby(layers)]
+    shown = [f"{n} × {mixer}" if n > 1 else mixer for mixer, n in runs]
+    return ", ".join(shown).replace("kernel = ", "")
+
+
+def _made(start: Genome, layers: tuple[str, ...]) -> Genome | None:
+    """The start with other layers; None where that does not check."""
+    file = start.program.file
+    standard = [name for name in _STANDARD if name in layers]
+    model = start.node
+    kept = tuple(item for item in model.items if not isinstance(item, ast.Layers))
+    block = ast.Layers(tuple(_layer(text) for text in layers))
+    changed = replace(model, items=(*kept, block))
+    declared = tuple(changed if each is model else each for each in file.declarations)
+    imports = "".join(f"from std.attention import {name}\n" for name in standard)
+    text = imports + format_file(ast.File(declared))
+    try:
+        program = check_source(Source(f"{start.model}.azg", text, own=True))
+        return Genome.from_text(self_contained(program, start.model), start.model)
+    except DiagnosticError:
+        return None
+
+
+def _layer(text: str) -> ast.Layer:
+    name, _, rest = text.partition("(kernel = ")
+    if not rest:
+        return ast.Layer(name)
+    kernel = ast.Number(rest.removesuffix(")"))
+    return ast.Layer(name, (ast.Attr("kernel", kernel),))

@@ -1,0 +1,144 @@
+"""The end of a run: who is trained alone, for how long, beside whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from azc.check.resolve import check_source
+from azc.check.spaces import membership
+from azc.search.finals import contenders, rungs
+from azc.search.genome import Genome
+from azc.search.journal import Evaluation
+from azc.search.neighbours import neighbours
+from azc.search.run import resume
+from azc.search.view import RunView
+from azc.source import Source
+from tests.runs import PROGRAM, Killed, cut_at, result, run_here, tiny
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_rungs() -> None:
+    assert rungs(8, 400) == [(8, 200), (4, 400)]
+    assert rungs(7, 401) == [(7, 200), (4, 401)]
+    assert rungs(3, 400) == [(3, 200), (2, 400)]
+    assert rungs(2, 400) == [(2, 400)]
+    assert rungs(1, 400) == [(1, 400)]
+    assert rungs(16, 1) == [(16, 1), (8, 1)]
+
+
+def done(round: int, candidate: int, score: float) -> Evaluation:
+    return Evaluation(round, candidate, "done", score, None, 0.1)
+
+
+def test_contenders_are_of_the_last_round_and_the_best_of_earlier_ones() -> None:
+    rounds = [(0, True), (1, True), (2, True)]
+    evaluations = [
+        *(done(0, n, n / 10) for n in (1, 2, 3)),
+        *(done(1, n, n / 10) for n in (4, 5, 1)),
+        *(done(2, n, n / 10) for n in (6, 7, 8, 4)),
+    ]
+    # The last round is ranked 4, 6, 7, 8; 1 was the best of both others.
+    assert contenders(rounds, evaluations, 10, 4) == [4, 6, 1, 7]
+    assert contenders(rounds, evaluations, 10, 3) == [4, 6, 1]
+    assert contenders(rounds, evaluations, 10, 1) == [4]
+    assert contenders(rounds, evaluations, 10, 99) == [4, 6, 7, 8, 1]
+    assert contenders(rounds, [], 10, 4) == []
+
+
+@pytest.fixture(scope="module")
+def whole(home: Path) -> RunView:
+    options = tiny(
+        home / "corpus.txt", evaluations=8, contenders=4, baselines=True, final_steps=4
+    )
+    return run_here(options, home / "finals", home / "cache")
+
+
+def test_everyone_is_trained_as_is_said(whole: RunView) -> None:
+    options, names = whole.options, {n: e.name for n, e in whole.entrants.items()}
+    by_steps: dict[tuple[str, int], list[str]] = {}
+    for fit in whole.fits:
+        by_steps.setdefault((fit.split, fit.steps), []).append(names[fit.entrant])
+    mine = [name for name in names.values() if name.startswith("candidate")]
+    sampled = [name for name in names.values() if name.startswith("random")]
+    assert len({*mine, "the start"} & set(names.values())) >= 4
+    # Random sampling begins with as many steps as the search has taken until then.
+    taken = options.warm_up + whole.spent * options.steps
+    first = by_steps["validation", 2]
+    samples = [name for name in first if name.startswith("random")]
+    assert len(samples) * 2 == taken + 4 * 2
+    assert len(sampled) == len(samples)
+    assert len(first) == 4 + len(samples)
+    last = by_steps["validation", 4]
+    assert len(last) == 4
+    assert sum(name.startswith("random") for name in last) == 2
+    # The winner is the best of the last stage; so is the best of random sampling.
+    losses = {
+        names[f.entrant]: f.loss
+        for f in whole.fits
+        if (f.split, f.steps) == ("validation", 4)
+    }
+    for place, random in ((0, False), (2, True)):
+        some = [name for name in losses if name.startswith("random") is random]
+        assert whole.rows[place].entrant.name == min(some, key=losses.__getitem__)
+    roles = [row.role for row in whole.rows]
+    assert roles[:3] == ["winner", "start", "random"]
+    assert set(roles[3:]) == {"hand"}
+    assert all(row.is_sound for row in whole.rows)
+    assert (whole.folder / "best.azg").read_text() == whole.rows[0].entrant.program
+
+
+@pytest.mark.parametrize("event", [24, 29, 35, 42, 50])
+def test_cut_off_anywhere_it_ends_the_same(
+    whole: RunView, home: Path, tmp_path: Path, event: int
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        run_here(whole.options, run, home / "cache", on_event=cut_at(event))
+    view = resume(run, cache=home / "cache")
+    assert view.is_over
+    assert result(run) == result(whole.folder)
+
+
+def test_a_search_of_one_candidate(go: Callable[..., RunView], home: Path) -> None:
+    view = go(tiny(home / "corpus.txt", evaluations=1, contenders=8, baselines=True))
+    assert view.is_over
+    assert view.winner == 1
+    # The start is the winner: the two rows are one program, trained once.
+    assert view.rows[0].entrant == view.rows[1].entrant
+    assert 1 not in view.verdicts
+
+
+# Neighbours
+
+
+def test_neighbours_of_the_demo() -> None:
+    text = (ROOT / "examples/demo.azg").read_text(encoding="utf-8")
+    start = Genome.from_text(text, "start")
+    space = start.program.spaces["demo"]
+    found = neighbours(start, space)
+    assert "4 × conv(3)" in found
+    assert "conv(3), conv(5), conv(9), conv(15)" in found
+    assert any(name.startswith("3 × conv(3), ") for name in found)
+    assert any(name.startswith("2 × conv(3), 2 × ") for name in found)
+    keys = [genome.key for genome in found.values()]
+    assert len({start.key, *keys}) == 1 + len(keys)
+    for genome in found.values():
+        assert not membership(genome.spec, space)
+        assert len(genome.spec.layers) == len(start.spec.layers)
+
+
+WITH_ROPE = PROGRAM.replace("ops = [", "ops = [rope, window, ")
+
+
+def test_standard_attention_where_the_space_allows_it() -> None:
+    assert WITH_ROPE != PROGRAM
+    for text, allowed in ((PROGRAM, False), (WITH_ROPE, True)):
+        program = check_source(Source("tiny.azg", text))
+        (space,) = program.spaces.values()
+        found = neighbours(Genome.from_text(text, "start"), space)
+        rotary = [name for name in found if "rope_attention" in name]
+        assert bool(rotary) is allowed, list(found)
