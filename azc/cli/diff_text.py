@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from azc.cli.numbers import change, ranges, setting
 from azc.compare.match import ProgramDiff
 from azc.compare.models import Amount, Change, LayerDiff, ModelDiff
+from azc.numbers import change, ranges, setting
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from azc import api
 from azc.check.program import Program
 from azc.check.resolve import check_source
-from azc.diagnostics import Diagnostic, DiagnosticError
+from azc.diagnostics import Diagnostic, DiagnosticError, UsageError
 from azc.source import Source
 from azc.syntax.parse import is_name, read_source
 
-__all__ = ["expanded", "load", "open_source", "readable", "split_name"]
+__all__ = ["check_own", "expanded", "load", "open_source", "readable", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str | None]:
@@ -93,3 +93,13 @@ def load(file: str) -> Program:
     Raises `DiagnosticError` with all that is wrong with it.
     """
     return check_source(*open_source(file))
+
+
+def check_own(path: Path, what: str, own: Callable[[bytes], bool]) -> None:
+    """Whether a file may be written: there is none, an empty one, or one of azc's own.
+
+    Raises `UsageError` U113 for any other, `OSError` for one that can't be read.
+    """
+    if path.is_file() and (content := path.read_bytes()) and not own(content):
+        message = f"{path} is not {what}, and is left as it is"
+        raise UsageError("U113", message, "choose another file with -o")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.best import best
 from azc.cli.check import check
 from azc.cli.compile import compile
 from azc.cli.diff import diff
@@ -15,6 +16,7 @@ from azc.cli.evolve import evolve, resume
 from azc.cli.fmt import fmt
 from azc.cli.log import log
 from azc.cli.output import Command
+from azc.cli.page import report
 from azc.cli.show import show
 
 __all__ = ["app", "main"]
@@ -27,7 +29,8 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in (check, fmt, show, compile, diff, evolve, resume, log):
+_COMMANDS = check, fmt, show, compile, diff, evolve, resume, log, report, best
+for _command in _COMMANDS:
     app.command(_command.__name__, cls=Command)(_command)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
-from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
 from azc.data.load import DataSpec
+from azc.numbers import amount
 from azc.search.journal import START
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import Row, RunView

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from azc import api
 from azc.check.program import AttentionSpec, AttentionUse, ModelSpec
-from azc.cli.numbers import amount, setting
 from azc.cli.output import count
 from azc.compare.expression import express
 from azc.compare.summary import LayerSummary, ModelSummary
+from azc.numbers import amount, setting
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -504,8 +504,19 @@ class Journal:
         try:
             return json.loads(rows[0][0]) if rows else None
         except ValueError as error:
-            message = f"{self.path} is damaged: the state of the search is not JSON"
-            raise RunError("R031", message) from error
+            raise self._no_state() from error
+
+    def states(self) -> dict[int, object]:
+        """The strategy's state as every closed round has left it, by the round."""
+        rows = self._rows("SELECT id, state FROM round WHERE closed ORDER BY id")
+        try:
+            return {number: json.loads(state) for number, state in rows}
+        except ValueError as error:
+            raise self._no_state() from error
+
+    def _no_state(self) -> RunError:
+        message = f"{self.path} is damaged: the state of the search is not JSON"
+        return RunError("R031", message)
 
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
         """The evaluations of one round, or of all, in the order asked."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,8 @@ class RunView:
     `options` have the budget that the run has now; `ending` is why the search ended
     before it was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
-    comparison, roles with entrants.
+    comparison, roles with entrants. `states`: what the strategy knew after each closed
+    round, as it wrote it. `version`: of the azc that began the run.
     `refused`: children that were not trained.
     """
 
@@ -89,6 +90,8 @@ class RunView:
     entrants: Mapping[int, Entrant]
     table: tuple[tuple[str, int], ...]
     refused: tuple[Refused, ...] = ()
+    states: Mapping[int, object] = field(default_factory=dict)
+    version: str = "unknown"
 
     @property
     def spent(self) -> int:
@@ -198,9 +201,11 @@ def read_run(folder: Path) -> RunView:
     """
     run = RunFolder(folder)
     config = run.read()
+    version = str(config.get("azc", "unknown"))
     journal = run.look()
     if journal is None:
-        return RunView(folder, *_of(run, config), None, {}, (), (), (), {}, ())
+        of = _of(run, config)
+        return RunView(folder, *of, None, {}, (), (), (), {}, (), version=version)
     try:
         with journal.snapshot():
             journal.check()
@@ -220,6 +225,8 @@ def read_run(folder: Path) -> RunView:
                 entrants=journal.entrants(),
                 table=tuple(journal.table()),
                 refused=tuple(journal.refused()),
+                states=journal.states(),
+                version=version,
             )
     finally:
         journal.close()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import azc as package
-from azc.cli.numbers import change
+from azc.numbers import change
 from tests.cli.conftest import GOOD, Azc
 
 Write = Callable[[str, str], str]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from azc.cli.numbers import amount, change, ranges, setting
+from azc.numbers import amount, change, ranges, setting
 
 
 @pytest.mark.parametrize(

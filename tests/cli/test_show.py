@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 import azc as package
-from azc.cli.numbers import amount
+from azc.numbers import amount
 from tests.cli.conftest import GOOD, Azc
 
 Write = Callable[[str, str], str]

@@ -44,6 +44,8 @@ def imported(cwd: Path, args: list[str], code: int = 0) -> set[str]:
         ["show", "good.azg", "--ir"],
         ["diff", "good.azg", "std.models:bert_tiny"],
         ["evolve", "--help"],
+        ["report", "--help"],
+        ["best", "--help"],
     ],
     ids=" ".join,
 )

@@ -59,6 +59,13 @@ def test_every_module_is_inside(wheel: Path, root: Path) -> None:
     assert "azc/py.typed" in names(wheel)
 
 
+def test_what_the_page_is_made_of_is_inside(wheel: Path, root: Path) -> None:
+    folder = root / "azc" / "report" / "templates"
+    expected = {path.relative_to(root).as_posix() for path in folder.iterdir()}
+    assert len(expected) == 3
+    assert expected <= names(wheel)
+
+
 def test_nothing_else_is_inside(wheel: Path) -> None:
     tops = {name.split("/")[0] for name in names(wheel)}
     assert tops == {"azc", metadata(wheel)}

@@ -1,0 +1,63 @@
+"""`azc best`: the winner's program.
+
+JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written, or
+null; `over`, whether nothing is left to be done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azc.cli.files import check_own
+from azc.cli.output import flag_json, out
+from azc.diagnostics import RunError
+from azc.files import write_text
+from azc.search.view import read_run
+
+__all__ = ["best"]
+
+
+def best(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The file to write; standard output if not given. A program of the run "
+            "that is there is replaced.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Write the best program of a run, with all that it uses in it.
+
+    Works while the run does; `azc best runs/first | azc check -` checks it.
+
+    Example: azc best runs/first -o best.azg
+    """
+    output = out(context)
+    view = read_run(run)
+    found = view.best
+    if found is None:
+        raise RunError("R040", f"nothing has been scored in {run} yet")
+    if file is None:
+        output.text(found.program)
+    else:
+        texts = {each.program.encode() for each in view.candidates.values()}
+        check_own(file, f"a program of {run}", texts.__contains__)
+        write_text(file, found.program)
+        output.line(f"{file}: candidate {found.id:04}")
+    output.result(
+        folder=str(run),
+        id=found.id,
+        program=found.program,
+        file=None if file is None else str(file),
+        over=view.is_over,
+    )

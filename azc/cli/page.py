@@ -1,0 +1,54 @@
+"""`azc report`: a run as a page.
+
+JSON: `folder` of the run; `file` written; `over`, whether nothing is left to be done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azc.cli.files import check_own
+from azc.cli.output import flag_json, out
+from azc.files import write_text
+
+__all__ = ["report"]
+
+
+def report(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The page to write; RUN/report.html if not given. A page that azc wrote "
+            "is replaced.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Write a run as a page: what it found, how, and every program.
+
+    One HTML file with all that it needs, for any browser. Works while the run does.
+
+    Example: azc report runs/first
+    """
+    from azc.report.page import MARK, page
+    from azc.search.displays import displays
+    from azc.search.view import read_run
+
+    output = out(context)
+    view = read_run(run)
+    target = run / "report.html" if file is None else file
+    check_own(target, "a page that azc wrote", lambda old: MARK.encode() in old[:1024])
+    write_text(target, page(view, displays(view)))
+    output.line(f"{target}")
+    if not view.is_over:
+        output.note(f"{run} is not over: the page shows what it has come to so far")
+    output.result(folder=str(run), file=str(target), over=view.is_over)

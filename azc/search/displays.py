@@ -1,0 +1,41 @@
+"""What a strategy shows of itself, round by round, read from what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from azc.check.choose import choose_space
+from azc.search.folder import RunFolder
+from azc.search.genome import Genome
+from azc.search.journal import START
+from azc.search.strategies.choose import STRATEGIES
+from azc.search.view import RunView
+
+__all__ = ["displays"]
+
+
+def displays(view: RunView) -> dict[int, Mapping[str, str]]:
+    """Names with short texts after each closed round, by its number.
+
+    A strategy of a user's own is not run to look at a run: it has none. Raises as
+    `read_run`.
+    """
+    make = STRATEGIES.get(view.options.strategy)
+    if make is None or START not in view.candidates:
+        return {}
+    run = RunFolder(view.folder)
+    config = run.read()
+    _, space = choose_space(run.program(config), config["space"])
+
+    def genome(candidate: int) -> Genome:
+        return Genome.from_text(view.candidates[candidate].program, view.model)
+
+    found = {}
+    for number, state in view.states.items():
+        strategy = make(genome(START), space, view.options)
+        try:
+            strategy.restore(state, genome)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            continue
+        found[number] = strategy.display()
+    return found

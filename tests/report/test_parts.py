@@ -1,0 +1,216 @@
+"""The parts of the page: code and differences, charts, colours."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import azc.report
+from azc.report.axes import Scale, ticks
+from azc.report.charts import Point, front, lines_chart, rounds_chart
+from azc.report.code import diff_lines, highlight, prose, show_diff
+from azc.report.html import element, text
+from azc.search.journal import Evaluation
+from azc.source import visible
+from tests.report.dom import parse
+
+CSS = (Path(azc.report.__file__).parent / "templates" / "page.css").read_text("utf-8")
+TEXTS = st.text() | st.text(alphabet="<>&\"'` #\n@=().T0123abcreturn", max_size=60)
+
+
+@given(TEXTS)
+def test_text_is_that_text_and_no_markup(value: str) -> None:
+    page = parse(element("p", value, title=value))
+    assert [each.name for each in page] == ["p"]
+    assert page.text == visible(value, "\n\t")
+    assert page.one("p").attributes["title"] == visible(value, "\n\t")
+
+
+@given(TEXTS)
+def test_code_keeps_every_character(value: str) -> None:
+    assert parse(highlight(value)).text == visible(value, "\n\t")
+
+
+@given(TEXTS)
+def test_prose_loses_nothing_but_backticks(value: str) -> None:
+    found = parse(prose(value))
+    pairs = value.count("`") // 2
+    assert len(found.all("code")) == pairs
+    assert found.text == visible(value.replace("`", "", 2 * pairs), "\n\t")
+
+
+def test_code_is_coloured_by_what_it_is() -> None:
+    found = parse(highlight("attention a(q) {  # softmax(1)\n  return scale(q, 2)\n}"))
+    kinds = [(i.attributes["class"], i.text) for i in found.all("i")]
+    assert kinds == [
+        ("k", "attention"),
+        ("f", "a"),
+        ("c", "# softmax(1)"),
+        ("k", "return"),
+        ("f", "scale"),
+        ("n", "2"),
+    ]
+
+
+LINES = st.lists(st.sampled_from(["a b", "a c", "x", "", "y(z)"]), max_size=12)
+
+
+@given(LINES, LINES, st.integers(0, 3))
+def test_a_difference_has_both_texts(old: list[str], new: list[str], n: int) -> None:
+    a, b = "\n".join(old), "\n".join(new)
+    whole = diff_lines(a, b, around=100)
+    if a.removesuffix("\n") == b.removesuffix("\n"):
+        assert whole == []
+        return
+
+    def side(signs: str) -> list[str]:
+        return ["".join(t for t, _ in d.parts) for d in whole if d.sign in signs]
+
+    assert "\n".join(side(" -")) == a.removesuffix("\n")
+    assert "\n".join(side(" +")) == b.removesuffix("\n")
+    near = [d for d in diff_lines(a, b, around=n) if d.sign in "+-"]
+    assert near == [d for d in whole if d.sign in "+-"]
+
+
+def test_a_changed_line_marks_its_changed_words() -> None:
+    lines = diff_lines("return softmax(q)\nx", "return tanh(q)\nx", around=0)
+    assert [(d.sign, d.parts) for d in lines] == [
+        ("-", (("return ", False), ("softmax", True), ("(q)", False))),
+        ("+", (("return ", False), ("tanh", True), ("(q)", False))),
+    ]
+    shown = parse(show_diff(lines))
+    assert shown.text == "- return softmax(q)\n+ return tanh(q)\n"
+    assert [b.text for b in shown.all("b")] == ["softmax", "tanh"]
+
+
+# Charts
+
+
+@given(st.floats(-1e9, 1e9), st.floats(1e-9, 1e9), st.integers(2, 10))
+def test_ticks_are_round_and_inside(low: float, size: float, most: int) -> None:
+    high = low + size
+    found = ticks(low, high, most)
+    if high - low < 1e-6 * max(abs(low), abs(high)):
+        return  # finer than the numbers are
+    assert len(found) <= most + 1
+    assert all(low - 1e-6 * size <= x <= high + 1e-6 * size for x in found)
+    steps = [b - a for a, b in pairwise(found)]
+    assert all(step == pytest.approx(steps[0], rel=1e-3) for step in steps)
+
+
+def test_a_scale_ends_at_its_ends() -> None:
+    scale = Scale(0, 10, 100, 200)
+    assert [scale(x) for x in (-1, 0, 5, 10, 99)] == [100, 100, 150, 200, 200]
+    assert Scale(1, 1, 0, 10)(1) == 5
+
+
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6)), max_size=12))
+def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> None:
+    points = [Point(i, cost, score) for i, (cost, score) in enumerate(pairs)]
+    best = {
+        (p.cost, p.score)
+        for p in points
+        if not any(
+            q.cost <= p.cost
+            and q.score <= p.score
+            and (q.cost < p.cost or q.score < p.score)
+            for q in points
+        )
+    }
+    found = front(points)
+    assert {(p.cost, p.score) for p in found} == best
+    assert len(found) == len(best)
+
+
+def done(round: int, candidate: int, score: float | None) -> Evaluation:
+    status = "failed" if score is None else "done"
+    reason = "not finite" if score is None else None
+    return Evaluation(round, candidate, status, score, reason, 1.0)
+
+
+def test_a_score_far_off_does_not_press_the_others_together() -> None:
+    near = [done(0, n, 1 + n / 100) for n in range(20)]
+    drawn = rounds_chart([0], [*near, done(0, 99, 1e6)], [])
+    assert drawn is not None
+    places = {
+        a.attributes["href"]: float(a.one("circle").attributes["cy"])
+        for a in parse(drawn).all("a")
+    }
+    assert places["#c0"] - places["#c19"] > 30
+    assert places["#c99"] < places["#c19"]
+
+
+def test_lines_join_one_candidate_from_round_to_round() -> None:
+    found = [done(0, 1, 3.0), done(0, 2, 2.0), done(1, 2, 1.5), done(1, 3, None)]
+    drawn = rounds_chart([0, 1], found, [1, 2])
+    assert drawn is not None
+    page = parse(drawn)
+    (line,) = page.all("polyline")
+    assert line.attributes["class"] == "again line"
+    dots = [a for a in page.all("a") if a.attributes["href"] == "#c2"]
+    circles = [a.one("circle").attributes for a in dots]
+    assert line.attributes["points"] == " ".join(
+        f"{c['cx']},{c['cy']}" for c in circles
+    )
+    assert len(page.all("a", "best")) == 2
+    assert rounds_chart([0], [done(0, 1, None)], []) is None
+
+
+def test_names_of_lines_do_not_overlap() -> None:
+    series = {f"op {i}": [(0, 1.0), (1, 5.0 + i / 1000)] for i in range(9)}
+    drawn = lines_chart(series)
+    assert drawn is not None
+    names = parse(drawn).all("text", "name")
+    assert [each.text for each in names] == [f"op {i}" for i in range(8, 2, -1)]
+    heights = [float(each.attributes["y"]) for each in names]
+    assert all(b - a > 13.9 for a, b in pairwise(heights))
+    assert lines_chart({}) is None
+
+
+# Colours
+
+
+def colours(block: str) -> dict[str, str]:
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", block))
+
+
+def contrast(one: str, other: str) -> float:
+    """The contrast ratio of WCAG 2.1, between 1 and 21."""
+
+    def light(colour: str) -> float:
+        parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        r, g, b = (
+            x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts
+        )
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+    high, low = sorted((light(one), light(other)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(scheme: str) -> None:
+    light, dark = CSS.split("@media (prefers-color-scheme: dark)")[:2]
+    found = colours(light if scheme == "light" else dark[: dark.index("}")])
+    series = [f"s{i}" for i in range(6)]
+    inks = ["ink", "quiet", "accent", "good", "bad", "warm", *series]
+    pairs = [(ink, ground) for ink in inks for ground in ("paper", "card")]
+    pairs += [(ink, "soft") for ink in ("ink", "accent", "quiet", "good", "bad")]
+    pairs += [("conv-ink", "conv"), ("att-ink", "att")]
+    pairs += [("ink", ground) for ground in ("add", "cut", "add-word", "cut-word")]
+    weak = {
+        pair: round(contrast(found[pair[0]], found[pair[1]]), 2)
+        for pair in pairs
+        if contrast(found[pair[0]], found[pair[1]]) < 4.5
+    }
+    assert not weak
+
+
+def test_none_and_numbers_are_texts() -> None:
+    assert text(None) == ""
+    assert text(3) == "3"
