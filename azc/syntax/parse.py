@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import NoReturn
+from typing import NoReturn, cast
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput, VisitError
+from lark import Lark, Token
+from lark.exceptions import UnexpectedInput
 from lark.lark import PostLex
 
 from azc.diagnostics import Diagnostic, DiagnosticError
@@ -74,7 +74,7 @@ class _Newlines(PostLex):
 
 
 class _Parser:
-    """Lark's parser with what it collects beside the tree; one text at a time."""
+    """Lark's parser with what it collects beside the nodes; one text at a time."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -88,8 +88,9 @@ class _Parser:
             grammar_text(),
             parser="lalr",
             start="file",
-            propagate_positions=True,
+            keep_all_tokens=True,
             maybe_placeholders=False,
+            transformer=self.build,
             postlex=self.newlines,
             lexer_callbacks=dict.fromkeys(self.collected, self._collect),
         )
@@ -102,12 +103,8 @@ class _Parser:
         self.build.source = source
         for tokens in self.collected.values():
             tokens.clear()
-        tree: Tree[Token] = self.lark.parse(text)
-        try:
-            file: ast.File = self.build.transform(tree)
-        except VisitError as error:
-            raise error.orig_exc from error
-        return file
+        # With a transformer, what Lark returns is what its method for `file` did.
+        return cast(ast.File, self.lark.parse(text))
 
 
 @cache
