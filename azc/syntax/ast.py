@@ -331,7 +331,9 @@ class File(Node):
 
 def expressions(expr: Expr) -> Iterator[Expr]:
     """The expression and all its parts, parents first, left to right."""
-    yield expr
-    if isinstance(expr, Apply):
-        for arg in expr.args:
-            yield from expressions(arg)
+    todo = [expr]
+    while todo:
+        found = todo.pop()
+        yield found
+        if isinstance(found, Apply):
+            todo.extend(reversed(found.args))

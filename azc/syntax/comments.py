@@ -74,6 +74,7 @@ class _Attach:
         found = re.finditer(r"#[^\n]*|\{", self.text)
         self.braces = [m.start() for m in found if m.group() == "{"]
         self.parts: dict[int, list[ast.Node]] = {}
+        self.around: set[int] = set()  # the nodes that comments were found inside
         self.before: dict[int, list[str]] = defaultdict(list)
         self.hoisted: dict[int, list[str]] = defaultdict(list)
         self.after: dict[int, str] = {}
@@ -100,6 +101,7 @@ class _Attach:
         owner: ast.Node = self.file
         carrier: ast.Node = self.file  # the innermost node with a line of its own
         while True:
+            self.around.add(id(owner))
             parts = self.parts_of(owner)
             index = bisect_right(parts, offset, key=_start)
             if not index or parts[index - 1].span.end <= offset:
@@ -179,7 +181,7 @@ class _Attach:
         """The node with its comments, and the nodes below with theirs."""
         changes: dict[str, Any] = {}
         block = isinstance(node, _BLOCKS)
-        for name in _fields(node):
+        for name in _fields(node) if block or id(node) in self.around else ():
             value = getattr(node, name)
             new: Any = value
             if isinstance(value, ast.Node):
