@@ -9,8 +9,9 @@ these is a bug of azc itself, an `InternalError`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 from azc.source import Span
@@ -22,6 +23,7 @@ __all__ = [
     "InternalError",
     "RunError",
     "UsageError",
+    "listed",
     "nearest",
     "render",
 ]
@@ -101,10 +103,35 @@ class InternalError(Exception):
         super().__init__(f"internal error, please report it: {message}")
 
 
+# A search for the nearest name takes the same time at most, whatever the names.
+_LONGEST = 32  # letters of a name that is compared
+_SCANNED = 10_000  # known names that are looked at
+_COMPARED = 100  # of these, how many are compared letter by letter
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most likely a slip of, or None."""
-    matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    """The known name that `name` is most likely a slip of, or None.
+
+    Long names have no nearest one, and of many known ones only some are looked at:
+    those of about the same length, and where these are too many, of the same letter.
+    """
+    length = len(name)
+    if not 0 < length <= _LONGEST:
+        return None
+    # What differs more in length is below the cutoff whatever its letters.
+    low, high = length * 3 / 7, min(length * 7 / 3, _LONGEST)
+    close = [each for each in islice(known, _SCANNED) if low <= len(each) <= high]
+    if len(close) > _COMPARED:
+        close = [each for each in close if each[0] == name[0]][:_COMPARED]
+    matches = difflib.get_close_matches(name, close, n=1, cutoff=0.6)
     return matches[0] if matches else None
+
+
+def listed(names: Collection[str], most: int = 12) -> str:
+    """Names for a message: `a, b, c`, and how many more there are where they are many."""
+    shown = ", ".join(islice(names, most))
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 _MAX_LINE = 160  # characters of a source line shown, around the span

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from azc.diagnostics import Diagnostic, nearest
+from collections.abc import Collection
+
+from azc.diagnostics import Diagnostic, listed, nearest
 from azc.source import Span
 
 __all__ = ["Findings"]
-
 
 class Findings:
     """Diagnostics in the order found; of errors and of warnings at most a hundred each
     are kept.
 
     `count` is the number of errors found, kept or not: where it has not grown, a piece
-    of the program is sound.
+    of the program is sound. With `other`, the errors of both are a hundred in all.
     """
 
-    LIMIT = 100
+    LIMIT = 100  # nobody reads more in one go
 
-    def __init__(self) -> None:
+    def __init__(self, other: Findings | None = None) -> None:
         self.found: list[Diagnostic] = []
         self.count = 0
-        self._kept = {"error": 0, "warning": 0}
+        self._errors: list[Diagnostic] = other._errors if other else []
+        self._warnings = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are counted, but not kept: no need to explain them."""
+        return len(self._errors) >= self.LIMIT
 
     def error(
         self, code: str, message: str, span: Span | None, help: str | None = None
@@ -40,25 +47,30 @@ class Findings:
         code: str,
         what: str,
         name: str,
-        known: list[str],
+        known: Collection[str],
         span: Span,
         where: str = "",
-    ) -> None:
-        """Adds an error for a name that is none of `known`, with the nearest one."""
-        near = nearest(name, known)
+    ) -> str | None:
+        """Adds an error for a name that is none of `known`; gives the nearest one."""
+        near = None if self.full else nearest(name, known)
         if near:
             help_: str | None = f"did you mean `{near}`?"
-        elif known and len(known) <= 12:
-            help_ = f"known: {', '.join(known)}"
+        elif 0 < len(known) <= 12:
+            help_ = f"known: {listed(known)}"
         else:
             help_ = None
         place = f" {where}" if where else ""
         self.error(code, f"unknown {what} `{name}`{place}", span, help_)
+        return near
 
     def _add(self, diagnostic: Diagnostic) -> None:
-        self.count += diagnostic.severity == "error"
-        if self._kept[diagnostic.severity] < self.LIMIT:
-            self._kept[diagnostic.severity] += 1
+        if diagnostic.severity == "error":
+            self.count += 1
+            if not self.full:
+                self._errors.append(diagnostic)
+                self.found.append(diagnostic)
+        elif self._warnings < self.LIMIT:
+            self._warnings += 1
             self.found.append(diagnostic)
 
     @property

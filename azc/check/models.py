@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 from azc.check.collect import Findings
@@ -25,7 +26,6 @@ from azc.check.values import (
     Whole,
     read_value,
 )
-from azc.diagnostics import nearest
 from azc.ops.defs.places import MAX_KERNEL
 from azc.source import Span
 from azc.syntax import ast
@@ -90,6 +90,7 @@ class _Scope:
     findings: Findings
     attentions: Mapping[str, AttentionSpec | None]
     settings: dict[str, Any]
+    known: Collection[str]  # what a layer may be called
 
 
 def check_model(
@@ -106,7 +107,8 @@ def check_model(
     if findings.count == before:  # else a default may stand for what was wrong
         _divides(node, settings, findings)
     _whole(node, settings, findings)
-    scope = _Scope(findings, attentions, settings)
+    known = {"conv": None, **attentions}
+    scope = _Scope(findings, attentions, settings, known)
     count = _count(node.layers)
     layers: list[LayerSpec | None] = []
     if not any(isinstance(item, ast.Layers) for item in node.items) or count == 0:
@@ -143,8 +145,7 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
     given: set[str] = set()
     for setting in node.settings:
         if setting.name not in SETTINGS:
-            known = list(SETTINGS)
-            findings.unknown("AZG301", "setting", setting.name, known, setting.span)
+            findings.unknown("AZG301", "setting", setting.name, SETTINGS, setting.span)
             continue
         if setting.name in given:
             message = f"`{setting.name}` is set twice"
@@ -187,11 +188,9 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
 
 def _divisor(hidden: int, wanted: int) -> int:
     """The divisor of `hidden` nearest to `wanted`, the smaller one of two."""
-    for step in range(wanted):
-        for near in (wanted - step, wanted + step):
-            if near > 0 and hidden % near == 0:
-                return near
-    return 1
+    small = [each for each in range(1, isqrt(hidden) + 1) if hidden % each == 0]
+    divisors = [*small, *(hidden // each for each in small)]
+    return min(divisors, key=lambda each: (abs(each - wanted), each))
 
 
 def _count(items: tuple[ast.LayerItem, ...]) -> int:
@@ -232,17 +231,16 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
     conv = node.name == "conv"
     known = _CONV_ARGUMENTS if conv else LAYER_ARGUMENTS
     if not conv and node.name not in scope.attentions:
-        names = ["conv", *scope.attentions]
-        findings.unknown("AZG307", "layer", node.name, names, node.span)
+        findings.unknown("AZG307", "layer", node.name, scope.known, node.span)
     values: dict[str, Any] = {}
     slips: set[str | None] = set()
     for arg in node.args:
         if arg.name not in known:
             where = f"of `{node.name}`"
-            findings.unknown(
-                "AZG308", "argument", arg.name, list(known), arg.span, where
+            slip = findings.unknown(
+                "AZG308", "argument", arg.name, known, arg.span, where
             )
-            slips.add(nearest(arg.name, known))
+            slips.add(slip)
         elif arg.name in values:
             message = f"`{arg.name}` is given twice"
             findings.error("AZG308", message, arg.span)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,9 +13,9 @@ from typing import Any
 from azc.check.collect import Findings
 from azc.check.models import check_model
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
-from azc.check.spaces import check_space
+from azc.check.spaces import MAX_SPACES, check_space
 from azc.check.types import check_attention
-from azc.diagnostics import Diagnostic, DiagnosticError, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, listed, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
@@ -35,7 +37,7 @@ class _Unit:
     source: Source
     path: Path | None
     root: Path | None  # the folder that relative imports stay in
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings
     names: dict[str, Declared] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
     declared: set[str] = field(default_factory=set)
@@ -49,7 +51,31 @@ class _Session:
         self.units: dict[Path, _Unit] = {}
         self.order: list[_Unit] = []
         self.open: list[Path] = []  # being checked: an import of one is a cycle
-        self.characters = 0  # of all files
+        self.findings = Findings()  # what all files have in common: room for errors
+        self.characters = 0
+        self.spaces = 0
+        self.folders: dict[Path, list[str]] = {}
+
+    def unit(self, source: Source, path: Path | None, root: Path | None) -> _Unit:
+        """A file that takes part in this check."""
+        found = _Unit(source, path, root, Findings(self.findings))
+        self.order.append(found)
+        self.characters += len(source.text)
+        if path is not None:
+            self.units[path] = found
+        return found
+
+    def modules(self, folder: Path) -> list[str]:
+        """Names of azg files in a folder, the first thousand that there are."""
+        if folder not in self.folders:
+            try:
+                with os.scandir(folder) as entries:
+                    names = [each.name for each in islice(entries, 10_000)]
+            except (OSError, ValueError):
+                names = []
+            found = sorted(n.removesuffix(".azg") for n in names if n.endswith(".azg"))
+            self.folders[folder] = found
+        return self.folders[folder]
 
 
 def check_file(path: Path, name: str | None = None) -> Program:
@@ -68,12 +94,9 @@ def check_source(source: Source, path: Path | None = None) -> Program:
     """
     session = _Session()
     resolved = path.resolve() if path else None
-    unit = _Unit(source, resolved, resolved.parent if resolved else None)
+    unit = session.unit(source, resolved, resolved.parent if resolved else None)
     if resolved:
-        session.units[resolved] = unit
         session.open.append(resolved)
-    session.order.append(unit)
-    session.characters += len(source.text)
     file = parse(source)
     _check_unit(unit, file, session)
     errors = [d for each in session.order for d in each.findings.errors]
@@ -127,6 +150,11 @@ def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
     }
     for node in file.declarations:
         if isinstance(node, ast.Space):
+            session.spaces += 1
+            if session.spaces > MAX_SPACES:
+                message = f"more than {MAX_SPACES} spaces in a file and its imports"
+                findings.error("AZG508", message, node.name_span)
+                break
             space = check_space(node, models, findings)
             if _declare(node, "space", unit):
                 unit.names[node.name] = space
@@ -155,7 +183,7 @@ def _declare(
 
 
 def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
-    target = _locate(node, unit)
+    target = _locate(node, unit, session)
     other = _load(node, target, unit, session) if target else None
     for imported in node.names:
         local = imported.local
@@ -169,11 +197,9 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
-            known = sorted(other.declared)
-            near = nearest(imported.name, known)
-            help_: str | None = f"did you mean `{near}`?" if near else None
-            if not near and known:
-                help_ = f"it declares: {', '.join(known[:12])}"
+            help_ = None
+            if not unit.findings.full:
+                help_ = _help(imported.name, sorted(other.declared), "it declares")
             message = f"{node.module} declares no `{imported.name}`"
             unit.findings.error("AZG122", message, imported.span, help_)
             unit.names[local] = None
@@ -186,7 +212,17 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             unit.kinds[local] = other.kinds[imported.name]
 
 
-def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
+def _help(name: str, known: list[str], others: str | None) -> str | None:
+    """The nearest known name, or else what there is."""
+    near = nearest(name, known)
+    if near:
+        return f"did you mean `{near}`?"
+    return f"{others}: {listed(known)}" if others and known else None
+
+
+def _locate(
+    node: ast.Import, unit: _Unit, session: _Session
+) -> tuple[Path, Path] | None:
     """The file a module name stands for, and the folder it must lie in."""
     findings = unit.findings
     relative = node.module.startswith(".")
@@ -213,18 +249,17 @@ def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
         resolved = path.resolve()
         there = resolved.is_file()
     except (OSError, RuntimeError):  # a name too long, a link to itself
-        resolved, there = path, False
+        resolved, there = path.absolute(), False
     if not resolved.is_relative_to(root):
         message = f"`{node.module}` lies outside the folder {root.name}"
         mend = "an import stays in the folder tree of the file it starts from"
         findings.error("AZG124", message, node.span, mend)
         return None
     if not there:
-        known = sorted(p.stem for p in path.parent.glob("*.azg"))
-        near = nearest(parts[-1], known)
-        help_ = f"did you mean `{near}`?" if near else None
-        if not relative and not near and known:
-            help_ = f"the standard library has: {', '.join(known)}"
+        help_ = None
+        if not findings.full:
+            others = None if relative else "the standard library has"
+            help_ = _help(parts[-1], session.modules(path.parent), others)
         shown = "/".join(parts) + ".azg" if relative else node.module
         findings.error("AZG123", f"there is no {shown}", node.span, help_)
         return None
@@ -249,25 +284,29 @@ def _load(
             message = f"imports go more than {MAX_CHAIN} files deep"
         unit.findings.error("AZG506", message, node.span)
         return None
+    if unit.findings.full:
+        return None  # nothing that is found there would be told
+    name = _shown(path, root, unit)
     try:
-        source = read_source(path, _shown(path, root, unit))
-        other = _Unit(source, path, root)
-        session.units[path] = other
-        session.characters += len(source.text)
-        if session.characters > MAX_IMPORTED:
-            message = f"more than {MAX_IMPORTED:,} characters in a file and its imports"
-            unit.findings.error("AZG506", message, node.span)
-            other.broken = True
-            return None
-        file = parse(source)
+        other = session.unit(read_source(path, name), path, root)
     except DiagnosticError as error:
-        other = _Unit(Source(str(path), ""), path, root, broken=True)
-        session.units[path] = other
-        session.order.append(other)
+        other = session.unit(Source(name, ""), path, root)
+        other.broken = True
         for diagnostic in error.diagnostics:
             _place(diagnostic, node, other)
         return None
-    session.order.append(other)
+    if session.characters > MAX_IMPORTED:
+        message = f"more than {MAX_IMPORTED:,} characters in a file and its imports"
+        unit.findings.error("AZG506", message, node.span)
+        other.broken = True
+        return None
+    try:
+        file = parse(other.source)
+    except DiagnosticError as error:
+        other.broken = True
+        for diagnostic in error.diagnostics:
+            _place(diagnostic, node, other)
+        return None
     session.open.append(path)
     _check_unit(other, file, session)
     session.open.pop()

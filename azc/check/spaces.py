@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -13,17 +15,27 @@ from azc.check.models import (
     MAX_LAYERS,
     SETTINGS,
 )
-from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec, SpaceSpec
-from azc.check.types import MAX_OPERATIONS, count_operations
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    ConvUse,
+    LayerSpec,
+    ModelSpec,
+    SpaceSpec,
+)
+from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, OddWhole, Whole, read_value
-from azc.diagnostics import Diagnostic
+from azc.diagnostics import Diagnostic, listed
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.parse import is_name
 
-__all__ = ["check_space", "membership"]
+__all__ = ["MAX_SPACES", "check_space", "membership"]
+
+MAX_SPACES = 100  # in one file and all that it imports
+_SHOWN = 12  # values of a list in a message
 
 _BLOCKS: Mapping[str, tuple[str, ...]] = {
     "attention": ("inputs", "ops", "size"),
@@ -81,7 +93,7 @@ class _Reader:
                 what = "setting" if space else "entry"
                 place = "of a space" if space else f"of `{where}`"
                 self.findings.unknown(
-                    "AZG401", what, setting.name, list(known), setting.span, place
+                    "AZG401", what, setting.name, known, setting.span, place
                 )
             elif setting.name in found:
                 message = f"`{setting.name}` is set twice"
@@ -95,7 +107,7 @@ class _Reader:
         for block in self.node.blocks:
             if block.name not in _BLOCKS:
                 self.findings.unknown(
-                    "AZG401", "block", block.name, list(_BLOCKS), block.span
+                    "AZG401", "block", block.name, _BLOCKS, block.span
                 )
             elif block.name in found:
                 message = f"the block `{block.name}` is there twice"
@@ -121,7 +133,7 @@ class _Reader:
             self.findings.error("AZG404", message, value.span)
             return None
         if value.id not in models:
-            self.findings.unknown("AZG404", "model", value.id, list(models), value.span)
+            self.findings.unknown("AZG404", "model", value.id, models, value.span)
             return None
         return models[value.id]  # None where it has errors of its own
 
@@ -250,21 +262,51 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
         wanted = str(low) if low == high else f"{low}..{high}"
         message = f"{len(model.layers)} layers; the space has depth {wanted}"
         findings.error("AZG411", message, model.node.name_span)
-    fixed = {
-        layer.mixing.program
-        for layer in start.layers
-        if isinstance(layer.mixing, AttentionUse)
-    }
-    for layer in dict.fromkeys(model.layers):
-        _layer_membership(model, layer, space, findings)
+    allowed = {name: frozenset(values) for name, values in space.layer.items()}
+    inputs = frozenset(space.inputs or ())
+    fixed = _fixed(start)
+    told: dict[int, list[tuple[str, str]]] = {}  # of each program, looked at once
+    for layer in _distinct(model.layers):
+        if findings.full:
+            break
+        span = layer.node.span
+        _layer_membership(model, layer, space, allowed, findings)
         if isinstance(layer.mixing, ConvUse):
-            _conv_membership(layer.mixing, layer.node.span, space, findings)
-        elif space.ops is not None:
-            _program_membership(layer.mixing, layer.node.span, space, findings)
-        elif layer.mixing.program not in fixed:
+            _conv_membership(layer.mixing, span, space, findings)
+            continue
+        program = layer.mixing.program
+        if space.ops is None and not fixed(program):
             message = "the space has no block `attention`, so its programs are fixed"
-            findings.error("AZG412", message, layer.node.span)
+            findings.error("AZG412", message, span)
+        elif space.ops is not None:
+            if id(program) not in told:
+                faults = _program_faults(program, inputs, space)
+                told[id(program)] = list(islice(faults, Findings.LIMIT))
+            for code, fault in told[id(program)]:
+                findings.error(code, f"`{layer.mixing.name}` {fault}", span)
     return findings.found
+
+
+def _distinct(layers: tuple[LayerSpec, ...]) -> list[LayerSpec]:
+    """The layers without those that are like an earlier one.
+
+    Programs are told apart by identity: they are large, and a file has each once.
+    """
+    found: dict[object, LayerSpec] = {}
+    for layer in layers:
+        mixing = layer.mixing
+        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
+        found.setdefault((what, layer.heads, layer.ffn, layer.activation), layer)
+    return list(found.values())
+
+
+def _fixed(start: ModelSpec) -> Callable[[AttentionSpec], bool]:
+    """Whether a program is one of the start's, under whatever name."""
+    uses = [each.mixing for each in start.layers]
+    programs = [use.program for use in uses if isinstance(use, AttentionUse)]
+    same = set(map(id, programs))
+    equal = cache(lambda: frozenset(programs))  # to hash them all takes long
+    return lambda program: id(program) in same or program in equal()
 
 
 def _plain(value: Any) -> Any:
@@ -278,7 +320,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{listed([*map(_shown, value[:_SHOWN]), *value[_SHOWN:]], _SHOWN)}]"
     return str(value)
 
 
@@ -288,7 +330,11 @@ def _setting_span(model: ModelSpec, name: str) -> Span:
 
 
 def _layer_membership(
-    model: ModelSpec, layer: LayerSpec, space: SpaceSpec, findings: Findings
+    model: ModelSpec,
+    layer: LayerSpec,
+    space: SpaceSpec,
+    allowed: Mapping[str, frozenset[Any]],
+    findings: Findings,
 ) -> None:
     for name in LAYER_ARGUMENTS:
         value = getattr(layer, name)
@@ -296,10 +342,10 @@ def _layer_membership(
             continue
         if name not in space.layer and value == getattr(model, name):
             continue  # told at the setting
-        allowed = space.layer.get(name, ())
-        if _plain(value) not in allowed:
+        if _plain(value) not in allowed.get(name, ()) and not findings.full:
             message = f"`{name} = {_shown(value)}` in a layer is not in the space"
-            help_ = f"it has {_shown(allowed)}" if allowed else None
+            values = space.layer.get(name)
+            help_ = f"it has {_shown(values)}" if values else None
             findings.error("AZG413", message, layer.node.span, help_)
 
 
@@ -315,25 +361,17 @@ def _conv_membership(
         findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)
 
 
-def _program_membership(
-    use: AttentionUse, span: Span, space: SpaceSpec, findings: Findings
-) -> None:
-    node = use.program.node
-    for param in use.program.params:
-        if param not in (space.inputs or ()):
-            message = f"`{use.name}` takes `{param}`, which is no input of the space"
-            findings.error("AZG415", message, span)
-    used = {
-        expr.op
-        for statement in node.body
-        for expr in ast.expressions(statement.value)
-        if isinstance(expr, ast.Apply)
-    }
-    for op in sorted(used - (space.ops or frozenset())):
-        message = f"`{use.name}` uses `{op}`, which is not among the space's ops"
-        findings.error("AZG416", message, span)
+def _program_faults(
+    program: AttentionSpec, inputs: frozenset[str], space: SpaceSpec
+) -> Iterator[tuple[str, str]]:
+    """Why a program does not lie in a space: a code, and what is said of it."""
+    for param in program.params:
+        if param not in inputs:
+            yield "AZG415", f"takes `{param}`, which is no input of the space"
+    used = program.operations
+    for op in sorted(used.keys() - (space.ops or frozenset())):
+        yield "AZG416", f"uses `{op}`, which is not among the space's ops"
     low, high = space.size
-    size = count_operations(node)
+    size = used.total()
     if not low <= size <= high:
-        message = f"`{use.name}` has {size} operations; the space allows {low}..{high}"
-        findings.error("AZG417", message, span)
+        yield "AZG417", f"has {size} operations; the space allows {low}..{high}"

@@ -7,7 +7,6 @@ import re
 
 from azc.check.collect import Findings
 from azc.check.program import AttentionSpec, live_statements
-from azc.diagnostics import nearest
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape
@@ -126,8 +125,7 @@ class _Checker:
             return self.number(expr)
         if isinstance(expr, ast.Name):
             if expr.id not in self.types:
-                known = list(self.types)
-                self.findings.unknown("AZG101", "name", expr.id, known, expr.span)
+                self.findings.unknown("AZG101", "name", expr.id, self.types, expr.span)
                 return None
             return self.types[expr.id]
         shapes = [self.expr(arg) for arg in expr.args]
@@ -180,10 +178,10 @@ class _Checker:
             if attr.name not in known:
                 if known:
                     where = f"of `{op.name}`"
-                    self.findings.unknown(
-                        "AZG204", "attribute", attr.name, list(known), attr.span, where
+                    slip = self.findings.unknown(
+                        "AZG204", "attribute", attr.name, known, attr.span, where
                     )
-                    slips.add(nearest(attr.name, known))
+                    slips.add(slip)
                 else:
                     message = f"`{op.name}` takes no `{attr.name}`"
                     self.findings.error("AZG204", message, attr.span)

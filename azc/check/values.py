@@ -154,7 +154,7 @@ def read_value(
     if found is None:
         help_ = None
         if isinstance(kind, Choice) and isinstance(value, ast.Name):
-            near = nearest(value.id, kind.names)
+            near = None if findings.full else nearest(value.id, kind.names)
             help_ = f"did you mean `{near}`?" if near else None
         if isinstance(kind, OddWhole) and isinstance(value, ast.Number):
             help_ = "only an odd width has a centre"

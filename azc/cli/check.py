@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from azc.check.choose import choose_space
+from azc.check.collect import Findings
 from azc.check.params import model_parameters
 from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
@@ -124,7 +125,9 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
         for each in membership(program.models[name], space):
             message = f"`{name}` does not lie in `{space.name}`: {each.message}"
             found.append(Diagnostic(each.code, message, each.span, each.help))
-    return found
+        if len(found) >= Findings.LIMIT:
+            break
+    return found[:Findings.LIMIT]
 
 
 # What a file holds

@@ -133,7 +133,7 @@ class Build:
         return ast.Name(str(items[0]), span=self.span(items))
 
     def number(self, items: list[Token]) -> ast.Number:
-        return ast.Number(str(items[0]), span=self.span(items))
+        return ast.Number("".join(items), span=self.span(items))
 
     name_value = name
     number_value = number

@@ -15,6 +15,7 @@ from azc.source import Source, Span
 __all__ = ["KEYWORDS", "bad_words", "is_name", "unexpected"]
 
 MAX_NUMBER = 40  # characters of one number
+MAX_NAME = 100  # characters of one name
 
 KEYWORDS = frozenset(
     "from import as attention model layers repeat space return true false".split()
@@ -181,6 +182,9 @@ def unexpected(
 
 def _bad_name(source: Source, token: Token) -> Diagnostic:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
+    if len(token) > MAX_NAME and not source.own:
+        text = f"a name of {len(token):,} characters; the limit is {MAX_NAME}"
+        return Diagnostic("AZG507", text, span)
     if str(token) in KEYWORDS:
         text = f"`{token}` is a word of the language and can't be a name"
         return Diagnostic("AZG003", text, span, f"write `{token}_`, say")
@@ -191,7 +195,7 @@ def _bad_name(source: Source, token: Token) -> Diagnostic:
 def _bad_number(source: Source, token: Token) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
     if len(token) > MAX_NUMBER:
-        text = f"a number has at most {MAX_NUMBER} characters"
+        text = f"a number of {len(token):,} characters; the limit is {MAX_NUMBER}"
         return Diagnostic("AZG006", text, span)
     if math.isinf(float(token.replace("_", ""))):
         return Diagnostic("AZG006", f"`{token}` is too large a number", span)
@@ -202,10 +206,12 @@ def bad_words(
     source: Source, names: Sequence[Token], numbers: Iterable[Token]
 ) -> list[Diagnostic]:
     """What parses, but is not a name or a number of the language."""
+    # azc adds numbers to names that clash.
+    longest = MAX_NAME + 10 if source.own else MAX_NAME
     found = [
         _bad_name(source, token)
         for token in names
-        if token.type == "NAME" and not is_name(str(token))
+        if token.type == "NAME" and (len(token) > longest or not is_name(str(token)))
     ]
     found.extend(filter(None, (_bad_number(source, token) for token in numbers)))
     return found

@@ -30,14 +30,14 @@ __all__ = [
     "read_source",
 ]
 
-MAX_TEXT = 1_000_000  # characters of one file
-MAX_IMPORTED = MAX_TEXT  # characters of a file with all that it imports
+MAX_TEXT = 100_000  # characters of one file
+MAX_IMPORTED = 300_000  # characters of a file with all that it imports
 # Characters, white space apart, of what azc makes of such files. The canonical form has
 # no more than a third more (a comma after the operand of `exp(q)`, where a call is
 # broken), and names that clash get a number.
 MAX_OWN = 4 * MAX_IMPORTED // 3 + 10_000
 MAX_ERRORS = 20  # syntax errors reported in one run
-MAX_REREAD = 500_000  # characters read once more, in all, to find further errors
+MAX_REREAD = 200_000  # characters read once more, in all, to find further errors
 
 
 class _Newlines(PostLex):

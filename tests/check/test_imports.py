@@ -93,7 +93,7 @@ def test_a_file_is_checked_once(tmp_path: Path) -> None:
         ("from .mine import plain, plain", "AZG121", "`plain` is declared", "as …"),
         ("from .mine import plain as conv", "AZG121", "built-in", None),
         ("from .main import a", "AZG125", "in a circle: main → main", None),
-        (f"from .{'a' * 300} import b", "AZG123", "there is no aaa", None),
+        (f"from .{'a' * 300} import b", "AZG507", "a name of 300 characters", None),
     ],
 )
 def test_refused(
