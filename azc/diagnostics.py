@@ -29,6 +29,7 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning"]
+_MAX_SENTENCE = 280  # characters; what is longer is cut in its middle
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class Diagnostic:
     span: Span | None
     help: str | None = None
     severity: Severity = "error"
+
+    def __post_init__(self) -> None:
+        # What is quoted in a message may be as long as a file.
+        for name in ("message", "help"):
+            text = getattr(self, name)
+            if text is not None and len(text) > _MAX_SENTENCE:
+                cut = f"{text[: _MAX_SENTENCE - 80]}…{text[-79:]}"
+                object.__setattr__(self, name, cut)
 
     def as_json(self) -> dict[str, object]:
         """A JSON object: code, severity, message, help, file, line, column, end positions."""

@@ -33,7 +33,9 @@ def names(length: int = 4) -> Iterator[str]:
         yield "z" + "".join(found)
 
 
-def filled(size: int, piece: Callable[[str], str], head: str = "", end: str = "") -> str:
+def filled(
+    size: int, piece: Callable[[str], str], head: str = "", end: str = ""
+) -> str:
     """A text of at most `size` characters: a piece for each of many names."""
     parts = [head]
     room = size - len(head) - len(end)
@@ -69,14 +71,14 @@ def kinds(size: int) -> dict[str, str]:
     deep = "(" * 60 + "q" + ")" * 60
     programs = filled(size // 2, lambda n: f"attention {n}(q){{return q}}\n")
     layers = "".join(f"{n}\n" for n in itertools.islice(names(), programs.count("\n")))
-    space_head = (
-        "attention a(q,k,v) {\nreturn q\n}\nmodel m {\nlayers { a }\n}\n"
-    )
+    space_head = "attention a(q,k,v) {\nreturn q\n}\nmodel m {\nlayers { a }\n}\n"
     return {
         "nothing but spaces": " " * size,
         "empty lines": "\n" * size,
         "comments": repeated(size, "#\n"),
-        "comments in an expression": repeated(size, "#\n", "attention a(q){return (q", ")}"),
+        "comments in an expression": repeated(
+            size, "#\n", "attention a(q){return (q", ")}"
+        ),
         "comments in a list": repeated(size, "1,#\n", "model m{ffn=[", "]}"),
         "nul": "\0" * size,
         "letters": "a" * size,
@@ -96,16 +98,17 @@ def kinds(size: int) -> dict[str, str]:
             lambda n: f"attention {n}(q){{return {'+'.join('q' * 50)}}}\n",
         ),
         "unknown names": program(size, lambda n: f"x{n}={n}x\n"),
-        "unknown names beside known": program(
-            size // 2, lambda n: f"{n}=q\n", ""
-        ) + filled(size // 2 - 20, lambda n: f"x={n[::-1]}\n", end="return q\n}\n"),
+        "unknown names beside known": program(size // 2, lambda n: f"{n}=q\n", "")
+        + filled(size // 2 - 20, lambda n: f"x={n[::-1]}\n", end="return q\n}\n"),
         "long unknown names": program(size, lambda n: f"x{n}={n}{LONG}\n"),
         "unknown operations": program(size, lambda n: f"x{n}={n}(q)\n"),
-        "long unknown operations": program(size, lambda n: f"x{n}=softmax{n}{LONG}(q)\n"),
-        "unknown attributes": program(size, lambda n: f"x{n}=rope(q, {n}=1)\n"),
-        "unknown attributes of one call": program(size, lambda n: f"{n}=1,", ") }").replace(
-            "{\n", "{ return rope(q,", 1
+        "long unknown operations": program(
+            size, lambda n: f"x{n}=softmax{n}{LONG}(q)\n"
         ),
+        "unknown attributes": program(size, lambda n: f"x{n}=rope(q, {n}=1)\n"),
+        "unknown attributes of one call": program(
+            size, lambda n: f"{n}=1,", ") }"
+        ).replace("{\n", "{ return rope(q,", 1),
         "wrong types": program(size, lambda n: f"x{n}=q@k\n"),
         "wrong types, deep": program(size, lambda n: f"x{n}=({'q+' * 30}q)@k\n"),
         "missing operands": program(size, lambda n: f"x{n}=softmax()\n"),
@@ -115,7 +118,9 @@ def kinds(size: int) -> dict[str, str]:
         "one name bound again": program(size, lambda n: "q=q\n"),
         "unused names": program(size, lambda n: f"x{n}=k\n"),
         "after return": program(size, lambda n: "return q\n"),
-        "parameters": filled(size, lambda n: f"{n},", "attention a(", "){return zaaaa}"),
+        "parameters": filled(
+            size, lambda n: f"{n},", "attention a(", "){return zaaaa}"
+        ),
         "the same parameter": repeated(size, "q,", "attention a(", "){return q}"),
         "upper case": program(size, lambda n: f"{n.upper()}=q\n"),
         "syntax errors": program(size, lambda n: "q q\n"),
@@ -128,18 +133,27 @@ def kinds(size: int) -> dict[str, str]:
         "the same setting": repeated(size, "vocab=1\n", "model m{\n", "}"),
         "wrong values": repeated(size, "norm=lay\n", "model m{\n", "}"),
         "a list": repeated(size, "1,", "model m{ffn=[", "]}"),
-        "nested lists": repeated(size, "[" * 60 + "]" * 60 + ",", "model m{ffn=[", "]}"),
-        "layers": repeated(size, "a\n", "attention a(q){return q}\nmodel m{layers{\n", "}}"),
+        "nested lists": repeated(
+            size, "[" * 60 + "]" * 60 + ",", "model m{ffn=[", "]}"
+        ),
+        "layers": repeated(
+            size, "a\n", "attention a(q){return q}\nmodel m{layers{\n", "}}"
+        ),
         "unknown layers": filled(size, lambda n: f"{n}\n", "model m{layers{\n", "}}"),
-        "unknown layers beside known": programs + "model m { layers {\n"
+        "unknown layers beside known": programs
+        + "model m { layers {\n"
         + filled(size // 2 - 20, lambda n: f"{n[::-1]}\n", end="}}"),
         "layers of many programs": programs + "model m { layers {\n" + layers + "}}",
         "repeat, deep": "attention a(q){return q}\nmodel m{layers{"
-        + "repeat 1000000000 {" * 60 + "a" + "}" * 62,
+        + "repeat 1000000000 {" * 60
+        + "a"
+        + "}" * 62,
         "repeat without layers": "attention a(q){return q}\nmodel m{layers{a\n"
-        + repeated(size - 80, "repeat 1000000000 {}\n") + "}}",
+        + repeated(size - 80, "repeat 1000000000 {}\n")
+        + "}}",
         "models of a thousand layers": filled(
-            size, lambda n: f"model {n}{{layers{{repeat 1000{{a}}}}}}\n",
+            size,
+            lambda n: f"model {n}{{layers{{repeat 1000{{a}}}}}}\n",
             "attention a(q){return q}\n",
         ),
         "models of many kinds of layers": filled(
@@ -148,7 +162,8 @@ def kinds(size: int) -> dict[str, str]:
             "attention a(q){return q}\nattention b(q){return -q}\n",
         ),
         "heads that do not divide": filled(
-            size, lambda n: f"model {n}{{hidden=999983\nheads=65536\nlayers{{a}}}}\n",
+            size,
+            lambda n: f"model {n}{{hidden=999983\nheads=65536\nlayers{{a}}}}\n",
             "attention a(q){return q}\n",
         ),
         "spaces": filled(size, lambda n: f"space {n}{{start=m}}\n", space_head),
@@ -157,21 +172,28 @@ def kinds(size: int) -> dict[str, str]:
             lambda n: f"space {n}{{start=m\nattention{{inputs=[k]\nops=[neg]}}}}\n",
             "attention a(q) {\nreturn " + "+".join("q" * 60) + "\n}\n"
             "model m {\nlayers {\n"
-            + "".join(f"a(ffn={i})\n" for i in range(1, 1000)) + "}\n}\n",
+            + "".join(f"a(ffn={i})\n" for i in range(1, 1000))
+            + "}\n}\n",
         ),
         "a space of many inputs": filled(
-            size, lambda n: f"{n},",
-            space_head + "space s{start=m\nattention{ops=[neg]\ninputs=[", "]}}",
+            size,
+            lambda n: f"{n},",
+            space_head + "space s{start=m\nattention{ops=[neg]\ninputs=[",
+            "]}}",
         ),
         "a space of unknown operations": filled(
-            size, lambda n: f"{n},",
-            space_head + "space s{start=m\nattention{inputs=[q]\nops=[", "]}}",
+            size,
+            lambda n: f"{n},",
+            space_head + "space s{start=m\nattention{inputs=[q]\nops=[",
+            "]}}",
         ),
         "a space of many values": space_head.replace(
             "layers { a }",
             "layers {\n" + "".join(f"a(ffn={i})\n" for i in range(1, 1000)) + "}",
-        ) + "space s{start=m\nlayer{ffn=["
-        + ",".join(str(i) for i in range(2000, 2000 + (size - 16000) // 7)) + "]}}",
+        )
+        + "space s{start=m\nlayer{ffn=["
+        + ",".join(str(i) for i in range(2000, 2000 + (size - 16000) // 7))
+        + "]}}",
         "imports of nothing": repeated(size, "from .x import y\n"),
         "names from the library": filled(
             size, lambda n: f"{n},", "from std.attention import (", ")"
@@ -219,8 +241,12 @@ def seconds(work: Callable[[], object]) -> float:
 
 def main() -> None:
     reader = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    reader.add_argument("--size", type=int, default=MAX_TEXT, help="characters of a file")
-    reader.add_argument("--only", default="", help="kinds whose names have this in them")
+    reader.add_argument(
+        "--size", type=int, default=MAX_TEXT, help="characters of a file"
+    )
+    reader.add_argument(
+        "--only", default="", help="kinds whose names have this in them"
+    )
     given = reader.parse_args()
     seconds(lambda: parse(Source("first", "# builds the parser\n")))
     print(f"{'':<32} {'check':>8} {'fmt':>8}   seconds of CPU")

@@ -9,6 +9,7 @@ from azc.source import Span
 
 __all__ = ["Findings"]
 
+
 class Findings:
     """Diagnostics in the order found; of errors and of warnings at most a hundred each
     are kept.

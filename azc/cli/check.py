@@ -127,7 +127,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
             found.append(Diagnostic(each.code, message, each.span, each.help))
         if len(found) >= Findings.LIMIT:
             break
-    return found[:Findings.LIMIT]
+    return found[: Findings.LIMIT]
 
 
 # What a file holds
