@@ -64,12 +64,16 @@ class Comments:
     `before`: own-line comments above the node, each starting with `#`; an empty string
     is a blank line kept between or above them. `after`: the comment at the end of the
     node's (for a block, its opening) line. `closing`: own-line comments after the last
-    child of a block (or list, or call), before its closing bracket.
+    child of a block (or list, or call), before its closing bracket. `params`: those
+    after the last parameter of a program. `end`: the comment behind the closing bracket
+    of a block.
     """
 
     before: tuple[str, ...] = ()
     after: str | None = None
     closing: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    end: str | None = None
 
 
 NO_COMMENTS = Comments()
