@@ -61,11 +61,12 @@ def find_file(name: str | os.PathLike[str]) -> tuple[Path, str]:
     Raises `DiagnosticError` if the library has no such file.
     """
     path, text = Path(name), os.fspath(name)
-    if path.exists() or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
+    # `os.path.exists` is plainly false where `Path.exists` fails: of too long a name.
+    if os.path.exists(text) or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
         return path, text
     parts = text.split(".")[1:]
     found = stdlib_folder().joinpath(*parts).with_suffix(".azg")
-    if not found.is_file():
+    if not os.path.isfile(found):
         known = [f"std.{each.stem}" for each in sorted(stdlib_folder().glob("*.azg"))]
         near = nearest(text, known)
         help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
 
-from azc.source import Span
+from azc.source import Span, visible
 
 __all__ = [
     "AzcError",
@@ -79,7 +79,7 @@ class AzcError(Exception):
     """A fault that azc tells its user about: a code, one plain sentence, perhaps a mend."""
 
     def __init__(self, code: str, message: str, help: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(visible(message))
         self.code = code
         self.message = message
         self.help = help
@@ -156,28 +156,34 @@ def _snippet(span: Span) -> list[str]:
         cut = max(0, min(start - _MAX_LINE // 4, len(text) - _MAX_LINE))
         text = text[cut : cut + _MAX_LINE]
         start -= cut
-    width = max(1, min(width, len(text) - start + 1))
+    # What is written out takes more room than the character that it stands for.
+    before, marked = visible(text[:start], "\t"), visible(text[start:][:width], "\t")
+    text = before + marked + visible(text[start + width :], "\t")
     gutter = " " * len(str(line))
-    pad = "".join("\t" if char == "\t" else " " for char in text[:start])
+    pad = "".join("\t" if char == "\t" else " " for char in before)
     return [
         f"{gutter} |",
         f"{line} | {text}",
-        f"{gutter} | {pad}{'^' * width}",
+        f"{gutter} | {pad}{'^' * max(1, len(marked))}",
     ]
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
-    """Diagnostics as plain text, with the source line of each underlined."""
+    """Diagnostics as plain text, with the source line of each underlined; nothing in it
+    can steer a terminal.
+    """
     blocks = []
     for diagnostic in diagnostics:
-        lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+        message = visible(diagnostic.message)
+        lines = [f"{diagnostic.severity}[{diagnostic.code}]: {message}"]
         gutter = ""
         if diagnostic.span is not None:
             span = diagnostic.span
             gutter = " " * len(str(span.line))
-            lines.append(f"{gutter}--> {span.source.name}:{span.line}:{span.column}")
+            name = visible(span.source.name)
+            lines.append(f"{gutter}--> {name}:{span.line}:{span.column}")
             lines.extend(_snippet(span))
         if diagnostic.help is not None:
-            lines.append(f"{gutter} = help: {diagnostic.help}")
+            lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+import unicodedata
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 
-__all__ = ["Source", "Span"]
+__all__ = ["Source", "Span", "visible"]
+
+
+def visible(text: str, keep: str = "") -> str:
+    """The text with what a terminal would obey, or not show, written out: `\\x1b`.
+
+    That is control characters, line breaks among them, what changes the direction of
+    text, what has no width, and surrogates; of these `keep` are left as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        char
+        if char.isprintable() or char in keep or unicodedata.category(char) == "Zs"
+        else ascii(char)[1:-1]
+        for char in text
+    )
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from azc.diagnostics import Diagnostic, DiagnosticError, listed, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.parse import MAX_IMPORTED, parse, read_source
+from azc.syntax.parse import MAX_IMPORTED, parse, read_source, unreadable
 
 __all__ = ["check_file", "check_source"]
 
@@ -248,8 +249,13 @@ def _locate(
     try:
         resolved = path.resolve()
         there = resolved.is_file()
-    except (OSError, RuntimeError):  # a name too long, a link to itself
-        resolved, there = path.absolute(), False
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError):  # what pathlib makes of a link to itself
+            error = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        shown = "/".join(parts) + ".azg" if relative else node.module
+        (fault,) = unreadable(shown, error).diagnostics
+        findings.error(fault.code, fault.message, node.span)
+        return None
     if not resolved.is_relative_to(root):
         message = f"`{node.module}` lies outside the folder {root.name}"
         mend = "an import stays in the folder tree of the file it starts from"

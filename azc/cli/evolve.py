@@ -283,13 +283,12 @@ def _show(
     # Before torch is there. Its threads otherwise spin while they wait for each other:
     # with anything else at work on the machine, a step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from rich.console import Console
-
     from azc.cli.progress import progress_for
     from azc.cli.report import report, report_json
+    from azc.cli.visible import console
 
     try:
-        with progress_for(Console(stderr=True), output.as_json) as tell:
+        with progress_for(console(stderr=True), output.as_json) as tell:
             view = work(tell)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():

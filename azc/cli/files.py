@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from pathlib import Path
 
 from azc import api
 from azc.check.program import Program
 from azc.check.resolve import check_source
-from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.source import Source
-from azc.syntax.parse import is_name, read_source
+from azc.syntax.parse import MAX_BYTES, decoded, is_name, read_source, unreadable
 
 __all__ = ["load", "open_source", "split_name"]
 
@@ -18,7 +19,7 @@ __all__ = ["load", "open_source", "split_name"]
 def split_name(text: str) -> tuple[str, str | None]:
     """`FILE:NAME` as a file and a name; a file of just that name comes first."""
     file, colon, name = text.rpartition(":")
-    if colon and file and is_name(name) and not Path(text).exists():
+    if colon and file and is_name(name) and not os.path.exists(text):
         return file, name
     return text, None
 
@@ -29,14 +30,18 @@ def open_source(file: str) -> tuple[Source, Path | None]:
     Raises `DiagnosticError` if it can't be read.
     """
     if file == "-":
-        data = sys.stdin.buffer.read()
-        try:
-            return Source("<stdin>", data.decode("utf-8-sig")), None
-        except UnicodeDecodeError as error:
-            message = f"<stdin> is not UTF-8 text (byte {error.start})"
-            raise DiagnosticError([Diagnostic("AZG004", message, None)]) from error
+        return _standard_input(), None
     path, shown = api.find_file(file)
     return read_source(path, shown), path
+
+
+def _standard_input() -> Source:
+    if sys.stdin is None:  # closed
+        raise unreadable("<stdin>", OSError(errno.EBADF, "it is closed"))
+    try:
+        return decoded(sys.stdin.buffer.read(MAX_BYTES), "<stdin>")
+    except OSError as error:
+        raise unreadable("<stdin>", error) from error
 
 
 def load(file: str) -> Program:

@@ -19,6 +19,7 @@ from azc.search.events import (
     Scored,
     Warming,
 )
+from azc.source import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -54,7 +55,7 @@ class LineProgress:
         """Tells one event."""
         text = None if self.quiet else _line(event)
         if text is not None:
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(visible(text) + "\n")
             sys.stderr.flush()
 
 
@@ -158,6 +159,8 @@ class LiveProgress:
         from rich.table import Table
         from rich.text import Text
 
+        from azc.cli.visible import Visible
+
         head = Table.grid(padding=(0, 2))
         row: list[Any] = [Text(self.stage, style="bold")]
         if self.total:
@@ -176,7 +179,7 @@ class LiveProgress:
         parts += [Text(_fitted(fit)) for fit in self.fits]
         if self.priorities:
             parts.append(self._body())
-        return Group(*parts)
+        return Visible(Group(*parts))
 
     def _pace(self) -> str:
         """The rate of this stage and the time left in it."""

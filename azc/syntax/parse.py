@@ -22,15 +22,19 @@ from azc.syntax.comments import attach
 from azc.syntax.faults import bad_words, is_name, unexpected
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_DEPTH",
     "MAX_IMPORTED",
     "MAX_TEXT",
+    "decoded",
     "is_name",
     "parse",
     "read_source",
+    "unreadable",
 ]
 
 MAX_TEXT = 100_000  # characters of one file
+MAX_BYTES = 4 * MAX_TEXT + 4  # of a file: what is longer is no program, or a device
 MAX_IMPORTED = 300_000  # characters of a file with all that it imports
 # Characters, white space apart, of what azc makes of such files. The canonical form has
 # no more than a third more (a comma after the operand of `exp(q)`, where a call is
@@ -233,16 +237,28 @@ def read_source(path: Path, name: str | None = None) -> Source:
     shown = name or str(path)
     try:
         with path.open("rb") as file:
-            # No more than can be a program: a device may have no end.
-            data = file.read(4 * MAX_TEXT + 4)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        message = f"can't read {shown}: {reason}"
-        raise DiagnosticError([Diagnostic("AZG005", message, None)]) from error
+            data = file.read(MAX_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise unreadable(shown, error) from error
+    return decoded(data, shown)
+
+
+def unreadable(shown: str, error: Exception) -> DiagnosticError:
+    """Why a file can't be read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    message = f"can't read {shown}: {reason.lower()}"
+    return DiagnosticError([Diagnostic("AZG005", message, None)])
+
+
+def decoded(data: bytes, shown: str) -> Source:
+    """The first `MAX_BYTES` of a file as a `Source`.
+
+    Raises `DiagnosticError` when they are not UTF-8 text.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if len(data) > 4 * MAX_TEXT:
+        if len(data) >= MAX_BYTES:
             text = data.decode("utf-8-sig", errors="ignore")
             return Source(shown, text)  # too long, which `parse` tells
         message = f"{shown} is not UTF-8 text (byte {error.start})"
