@@ -21,7 +21,7 @@ from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
 from azc.passes.pipeline import program_graph
-from azc.resources import stdlib_folder
+from azc.resources import home_cache, stdlib_folder
 from azc.source import Source
 from azc.syntax.format import format_text
 
@@ -267,4 +267,4 @@ def resume(
 
 
 def _cache(given: str | os.PathLike[str] | None) -> Path:
-    return Path(given) if given is not None else Path.home() / ".cache" / "azc"
+    return Path(given) if given is not None else home_cache() / "azc"

@@ -25,6 +25,7 @@ __all__ = [
     "UsageError",
     "listed",
     "nearest",
+    "out_of_memory",
     "render",
 ]
 
@@ -110,6 +111,16 @@ class InternalError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"internal error, please report it: {message}")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, as Python or torch say it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(
+        words in said for words in ("can't allocate memory", "cannot allocate memory")
+    )
 
 
 # A search for the nearest name takes the same time at most, whatever the names.

@@ -16,6 +16,7 @@ import typer
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError, UsageError
+from azc.resources import home_cache
 
 if TYPE_CHECKING:
     from azc.search.events import Event
@@ -34,7 +35,7 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "azc"
+    return (Path(base) if base else home_cache()) / "azc"
 
 
 def evolve(

@@ -27,12 +27,14 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 from typer.core import TyperCommand
 
+from azc.cli.main import Terminated, drop_output
 from azc.diagnostics import (
     AzcError,
     Diagnostic,
     DiagnosticError,
     InternalError,
     UsageError,
+    out_of_memory,
     render,
 )
 from azc.source import visible
@@ -201,24 +203,32 @@ def _answered(output: Output) -> Iterator[None]:
         output.fault(error)
         raise typer.Exit(1) from None
     except BrokenPipeError:
-        # Nobody reads on; a second try at exit would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # nobody reads on; a second try at exit would fail again
         raise typer.Exit(1) from None
     except OSError as error:
-        output.fault(AzcError("R100", _os_words(error)))
+        fault = AzcError("R100", _os_words(error))
+        try:
+            output.fault(fault)
+        except OSError:  # what can't be written is the answer
+            drop_output()
+            Output(output.command, as_json=False).fault(fault)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        output.note("interrupted")
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        output.note("terminated" if terminated else "interrupted")
         # CPython notes an interrupt that leaves the exec of a text (a dataclass in the
         # making, say), and would end by the signal though it was caught; this resets it.
         exec("")
-        raise typer.Exit(130) from None
+        raise typer.Exit(143 if terminated else 130) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if type(error).__module__.startswith(("typer.", "click.")):
             raise  # wrong usage, which typer tells
-        _internal(output, error)
+        if out_of_memory(error):
+            output.fault(AzcError("R103", "not enough memory"))
+        else:
+            _internal(output, error)
         raise typer.Exit(1) from None
 
 

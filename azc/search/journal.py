@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator
@@ -321,8 +322,13 @@ class Journal:
         return [Fit(*row) for row in rows]
 
 
+_MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     where = f"{path.resolve().as_uri()}?mode={mode}"
+    if len(os.fsencode(path.resolve())) > _MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
     return sqlite3.connect(where, uri=True, isolation_level=None)
 
 

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from azc.cli.main import app
+from azc.cli.app import app
 from azc.cli.progress import LiveProgress
 from azc.search.events import Closed, Comparing, Event, Fitted, Opened, Scored, Warming
 from tests.runs import NARROW, PROGRAM, arguments, scored, start, tiny, write_corpus

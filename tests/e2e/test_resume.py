@@ -19,7 +19,7 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from azc.cli.main import app
+from azc.cli.app import app
 from tests.runs import (
     PROGRAM,
     arguments,
