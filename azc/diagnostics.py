@@ -12,6 +12,7 @@ import difflib
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from operator import index
 from typing import Literal
 
 from azc.source import Span, visible
@@ -27,6 +28,7 @@ __all__ = [
     "nearest",
     "out_of_memory",
     "render",
+    "whole",
 ]
 
 Severity = Literal["error", "warning"]
@@ -111,6 +113,25 @@ class InternalError(Exception):
 
     def __init__(self, message: str) -> None:
         super().__init__(f"internal error, please report it: {message}")
+
+
+def whole(name: str, value: object, low: int, high: int, code: str = "U012") -> int:
+    """An argument that must be a whole number, both bounds allowed.
+
+    Raises `UsageError` for anything else; `True` is no number here, NumPy's are.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not low <= number <= high:
+        given = repr(value)
+        given = given if len(given) <= 40 else f"{given[:39]}…"
+        message = (
+            f"{name} is {given}; it must be a whole number from {low:,} to {high:,}"
+        )
+        raise UsageError(code, message)
+    return number
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -34,8 +34,11 @@ __all__ = [
     "ACTIVATIONS",
     "CONV_KINDS",
     "LAYER_ARGUMENTS",
+    "MAX_HEADS",
     "MAX_LAYERS",
+    "MAX_LENGTH",
     "MAX_PARAMETERS",
+    "MAX_WIDTH",
     "SETTINGS",
     "VOCAB",
     "check_model",
@@ -43,6 +46,8 @@ __all__ = [
 
 MAX_LAYERS = 1000  # after `repeat`
 MAX_WIDTH = 1_000_000
+MAX_HEADS = 65_536
+MAX_LENGTH = 100_000_000
 MAX_PARAMETERS = 10**11
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "geglu", "swiglu")
@@ -50,7 +55,7 @@ CONV_KINDS = ("light", "dynamic", "depthwise")
 
 VOCAB = Whole(1, 100_000_000)
 _FFN = OneOrMore(Whole(1, MAX_WIDTH))
-_HEADS = Whole(1, 65536)
+_HEADS = Whole(1, MAX_HEADS)
 
 SETTINGS: Mapping[str, tuple[Kind, Any]] = {
     "vocab": (VOCAB, 30522),
@@ -62,7 +67,7 @@ SETTINGS: Mapping[str, tuple[Kind, Any]] = {
     "norm_eps": (Real(0.0, 1.0, open_low=True), 1e-12),
     "residual": (Choice(("post", "pre")), "post"),
     "positions": (Choice(("learned", "sinusoidal", "none")), "learned"),
-    "max_length": (Whole(1, 100_000_000), 512),
+    "max_length": (Whole(1, MAX_LENGTH), 512),
     "token_types": (Whole(0, 65536), 2),
     "dropout": (Real(0.0, 1.0, open_high=True), 0.1),
     "attention_dropout": (Real(0.0, 1.0, open_high=True), 0.1),

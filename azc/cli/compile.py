@@ -13,6 +13,7 @@ import typer
 
 from azc import api
 from azc.check.choose import choose_model
+from azc.check.models import MAX_WIDTH
 from azc.cli.files import load, split_name
 from azc.cli.output import flag_json, out
 from azc.diagnostics import RunError, UsageError
@@ -49,7 +50,11 @@ def compile(
     labels: Annotated[
         int,
         typer.Option(
-            "--labels", min=1, metavar="N", help="Classes of sequence-classification."
+            "--labels",
+            min=1,
+            max=MAX_WIDTH,
+            metavar="N",
+            help="Classes of sequence-classification.",
         ),
     ] = 2,
     seed: Annotated[

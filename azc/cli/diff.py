@@ -20,6 +20,7 @@ import typer
 from azc import api
 from azc.check.choose import choose_attention, choose_model
 from azc.check.flatten import self_contained
+from azc.check.models import MAX_LENGTH
 from azc.check.program import AttentionSpec, Program
 from azc.cli.diff_text import print_model, print_program
 from azc.cli.files import load, split_name
@@ -66,6 +67,7 @@ def diff(
         typer.Option(
             "--tokens",
             min=1,
+            max=MAX_LENGTH,
             metavar="N",
             help="Length of the sequence that FLOPs are counted for; 128, or less "
             "where the models take less.",
@@ -152,7 +154,7 @@ def _models(
     quiet: bool,
 ) -> None:
     specs = old.program.models[old.name], new.program.models[new.name]
-    found = compare_models(*specs, tokens or api.default_tokens(*specs))
+    found = compare_models(*specs, api.cost_tokens(tokens, *specs))
     output.result(**answer, **_model_json(found))
     if not quiet and not output.as_json:
         print_model(found, old.label, new.label, output.console())

@@ -17,6 +17,7 @@ import typer
 
 from azc import api
 from azc.check.choose import choose_attention, choose_model
+from azc.check.models import MAX_LENGTH
 from azc.check.program import (
     AttentionSpec,
     AttentionUse,
@@ -57,6 +58,7 @@ def show(
         typer.Option(
             "--tokens",
             min=1,
+            max=MAX_LENGTH,
             metavar="N",
             help="Length of the sequence that FLOPs are counted for; 128, or less "
             "where the model takes less.",
@@ -119,7 +121,7 @@ def _show_model(
     output: Output,
 ) -> None:
     name, model = choose_model(program, name)
-    summary = summarise(model, tokens or api.default_tokens(model))
+    summary = summarise(model, api.cost_tokens(tokens, model))
     extra: dict[str, Any] = {}
     if ir:
         used = [x.mixing for x in model.layers if isinstance(x.mixing, AttentionUse)]
@@ -222,7 +224,7 @@ def _show_file(
     file: str, program: Program, tokens: int | None, detail: bool, output: Output
 ) -> None:
     models = [
-        (name, summarise(spec, tokens or api.default_tokens(spec)))
+        (name, summarise(spec, api.cost_tokens(tokens, spec)))
         for name, spec in program.models.items()
         if name in program.declared
     ]

@@ -167,3 +167,17 @@ def test_a_file_with_nothing_to_show(azc: Azc, write: Write) -> None:
 def test_a_name_with_a_colon_may_be_a_file(azc: Azc, write: Write) -> None:
     write("a:b", GOOD)
     assert azc("show", "a:b").out.startswith("small: 4 layers")
+
+
+@pytest.mark.parametrize("tokens", ["0", "-5", "1.5", "x", "1000000000000", "nan", ""])
+@pytest.mark.parametrize(
+    "words",
+    [["show", "good.azg"], ["diff", "good.azg", "good.azg"]],
+    ids=["show", "diff"],
+)
+def test_tokens_that_make_no_sense(
+    azc: Azc, good: str, words: list[str], tokens: str
+) -> None:
+    found = azc(*words, f"--tokens={tokens}")
+    assert found.code == 2
+    assert "--tokens" in found.err
