@@ -180,11 +180,14 @@ def unexpected(
     return Diagnostic("AZG001", message, span, _help(source, token, kinds))
 
 
-def _bad_name(source: Source, token: Token) -> Diagnostic:
+def _bad_name(source: Source, token: Token) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
-    if len(token) > MAX_NAME and not source.own:
+    # To names that clash azc adds numbers.
+    if len(token) > MAX_NAME and not (source.own and len(token) <= MAX_NAME + 10):
         text = f"a name of {len(token):,} characters; the limit is {MAX_NAME}"
         return Diagnostic("AZG507", text, span)
+    if is_name(str(token)):
+        return None
     if str(token) in KEYWORDS:
         text = f"`{token}` is a word of the language and can't be a name"
         return Diagnostic("AZG003", text, span, f"write `{token}_`, say")
@@ -206,12 +209,6 @@ def bad_words(
     source: Source, names: Sequence[Token], numbers: Iterable[Token]
 ) -> list[Diagnostic]:
     """What parses, but is not a name or a number of the language."""
-    # azc adds numbers to names that clash.
-    longest = MAX_NAME + 10 if source.own else MAX_NAME
-    found = [
-        _bad_name(source, token)
-        for token in names
-        if token.type == "NAME" and (len(token) > longest or not is_name(str(token)))
-    ]
-    found.extend(filter(None, (_bad_number(source, token) for token in numbers)))
-    return found
+    found = [_bad_name(source, token) for token in names if token.type == "NAME"]
+    found.extend(_bad_number(source, token) for token in numbers)
+    return [each for each in found if each is not None]

@@ -14,6 +14,7 @@ from azc.source import Source
 from azc.syntax import ast
 from azc.syntax import parse as parsing
 from azc.syntax.build import MAX_DEPTH
+from azc.syntax.faults import MAX_NAME
 from azc.syntax.format import format_text
 from azc.syntax.parse import MAX_ERRORS, MAX_TEXT, is_name, parse, read_source
 from tests.golden_files import compare, golden_inputs
@@ -291,3 +292,14 @@ def test_numbers_are_pythons(text: str) -> None:
 def test_what_is_no_number_in_python_is_none_here(text: str) -> None:
     with pytest.raises(DiagnosticError):
         parse(Source("n", f"model m {{\n    x = {text}\n}}\n"))
+
+
+def test_names_have_a_limit_and_those_that_azc_makes_some_room() -> None:
+    def file(length: int) -> str:
+        return f"attention {'a' * length}(q) {{ return q }}\n"
+
+    assert read(file(MAX_NAME)).declarations
+    assert refused(file(MAX_NAME + 1)) == ["AZG507"]
+    assert parse(Source("own", file(MAX_NAME + 2), own=True)).declarations
+    with pytest.raises(DiagnosticError, match="AZG507"):
+        parse(Source("own", file(MAX_NAME + 11), own=True))
