@@ -267,13 +267,19 @@ def evolve(
 def resume(
     run: str | os.PathLike[str],
     *,
+    evaluations: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunView:
-    """Goes on with a run that was stopped. Raises `UsageError` and `RunError`."""
+    """Continues a run that was stopped, or with `evaluations` any run with that budget.
+
+    Raises `UsageError` and `RunError`.
+    """
     from azc.search.run import resume as go_on
 
-    return go_on(Path(run), cache=_cache(cache), on_event=on_event)
+    return go_on(
+        Path(run), cache=_cache(cache), evaluations=evaluations, on_event=on_event
+    )
 
 
 def _cache(given: str | os.PathLike[str] | None) -> Path:

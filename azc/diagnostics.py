@@ -21,10 +21,12 @@ __all__ = [
     "AzcError",
     "Diagnostic",
     "DiagnosticError",
+    "Fix",
     "InternalError",
     "RunError",
     "UsageError",
     "listed",
+    "nearby",
     "nearest",
     "out_of_memory",
     "render",
@@ -32,7 +34,20 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning"]
-_MAX_SENTENCE = 280  # characters; what is longer is cut in its middle
+_MAX_SENTENCE = 500  # characters; what is longer is cut in its middle
+
+
+@dataclass(frozen=True)
+class Fix:
+    """A mend that can be made without asking: `text` in the place of `span`."""
+
+    span: Span
+    text: str
+
+    def applied(self) -> str:
+        """The whole text of the source with the mend made."""
+        old = self.span.source.text
+        return old[: self.span.start] + self.text + old[self.span.end :]
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class Diagnostic:
 
     `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
     4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
+    `fix` is the mend that `help` offers, where that is sure: with it made, the
+    diagnostic is gone and nothing else is wrong in its place.
     """
 
     code: str
@@ -48,6 +65,7 @@ class Diagnostic:
     span: Span | None
     help: str | None = None
     severity: Severity = "error"
+    fix: Fix | None = None
 
     def __post_init__(self) -> None:
         # What is quoted in a message may be as long as a file.
@@ -58,24 +76,31 @@ class Diagnostic:
                 object.__setattr__(self, name, cut)
 
     def as_json(self) -> dict[str, object]:
-        """A JSON object: code, severity, message, help, file, line, column, end positions."""
+        """A JSON object: code, severity, message, help, file, line, column, end positions,
+        and fix: the text to put from one position to another, or null.
+        """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
-            end_line, end_column = self.span.source.position(self.span.end)
-            place = {
-                "file": self.span.source.name,
-                "line": self.span.line,
-                "column": self.span.column,
-                "end_line": end_line,
-                "end_column": end_column,
-            }
+            place = {"file": self.span.source.name, **_positions(self.span)}
+        fix = self.fix
         return {
             "code": self.code,
             "severity": self.severity,
             "message": self.message,
             "help": self.help,
             **place,
+            "fix": fix and {"text": fix.text, **_positions(fix.span)},
         }
+
+
+def _positions(span: Span) -> dict[str, int]:
+    end_line, end_column = span.source.position(span.end)
+    return {
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
 
 
 class AzcError(Exception):
@@ -144,28 +169,54 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-# A search for the nearest name takes the same time at most, whatever the names.
+# A search for near names takes the same time at most, whatever the names.
 _LONGEST = 32  # letters of a name that is compared
 _SCANNED = 10_000  # known names that are looked at
 _COMPARED = 100  # of these, how many are compared letter by letter
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most likely a slip of, or None.
+    """The known name that `name` is most likely a slip of, or None."""
+    return next(iter(nearby(name, known)), None)
 
-    Long names have no nearest one, and of many known ones only some are looked at:
-    those of about the same length, and where these are too many, of the same letter.
+
+def nearby(name: str, known: Iterable[str]) -> list[str]:
+    """The known names that `name` may be a slip of, the nearest first; at most three.
+
+    A slip changes, adds, leaves out or swaps few letters: one of a short name, at most
+    three of a long one. Another word for the same thing is none. Very long names have
+    none near, and of many known ones only some are looked at: those of about the same
+    length, and where these are too many, of the same first letter.
     """
     length = len(name)
     if not 0 < length <= _LONGEST:
-        return None
+        return []
     # What differs more in length is below the cutoff whatever its letters.
     low, high = length * 3 / 7, min(length * 7 / 3, _LONGEST)
     close = [each for each in islice(known, _SCANNED) if low <= len(each) <= high]
     if len(close) > _COMPARED:
         close = [each for each in close if each[0] == name[0]][:_COMPARED]
-    matches = difflib.get_close_matches(name, close, n=1, cutoff=0.6)
-    return matches[0] if matches else None
+    if not close:
+        return []
+    matches = difflib.get_close_matches(name, close, n=3, cutoff=0.6)
+    most = 1 if len(name) <= 4 else 2 if len(name) <= 8 else 3
+    return [match for match in matches if _distance(name, match, most) <= most]
+
+
+def _distance(a: str, b: str, most: int) -> int:
+    """Letters changed, added, left out or swapped from one to the other, if so few."""
+    if abs(len(a) - len(b)) > most:
+        return most + 1
+    above: list[int] = []
+    row = list(range(len(b) + 1))
+    for i, mine in enumerate(a, 1):
+        before, above, row = above, row, [i]
+        for j, other in enumerate(b, 1):
+            cost = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (mine != other))
+            if i > 1 and j > 1 and (mine, a[i - 2]) == (b[j - 2], other):
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+    return row[-1]
 
 
 def listed(names: Collection[str], most: int = 12) -> str:

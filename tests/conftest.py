@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def update_goldens(request: pytest.FixtureRequest) -> bool:
     """Whether a golden is to be rewritten rather than compared with."""
     return bool(request.config.getoption("--update-goldens"))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """As the processes that tests start have: scores are the same then."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

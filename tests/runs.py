@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from azc.check.resolve import check_source
+from azc.search.events import Event
 from azc.search.options import EvolveOptions
 from azc.search.run import evolve
 from azc.search.view import RunView
@@ -127,11 +128,26 @@ def run_here(
     folder: Path,
     cache: Path,
     text: str = PROGRAM,
-    on_event: Callable[[Any], None] | None = None,
+    **more: Any,
 ) -> RunView:
-    """A run in this process."""
+    """A run in this process; `more` is what `evolve` takes beyond these."""
     program = check_source(Source("tiny.azg", text))
-    return evolve(program, None, options, folder, cache=cache, on_event=on_event)
+    return evolve(program, None, options, folder, cache=cache, **more)
+
+
+class Killed(BaseException):
+    """Ends the loop where it stands, as a kill would: nothing catches it."""
+
+
+def cut_at(number: int) -> Callable[[Event], None]:
+    """Kills the loop when it tells its event of that number."""
+    told = iter(range(number + 1))
+
+    def on_event(_: Event) -> None:
+        if next(told) == number:
+            raise Killed
+
+    return on_event
 
 
 def arguments(options: EvolveOptions) -> list[str]:
@@ -150,6 +166,7 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--final-steps", str(options.final_steps)),
         *("--final-seeds", str(len(options.final_seeds))),
         *("--workers", str(options.workers)),
+        *("--time-limit", str(options.time_limit)),
     ]
 
 
@@ -187,11 +204,10 @@ def until(process: subprocess.Popen[str], there: Callable[[], bool]) -> bool:
 
 _ROWS = {
     "candidate": "SELECT * FROM candidate ORDER BY id",
-    "evaluation": "SELECT round, position, candidate, status, score, reason"
+    "evaluation": "SELECT round, position, candidate, status, score, reason, weights"
     " FROM evaluation ORDER BY round, position",
-    "round": "SELECT id, priorities FROM round ORDER BY id",
-    "fit": "SELECT role, candidate, seed, status, loss, reason FROM fit"
-    " ORDER BY candidate, seed",
+    "round": "SELECT * FROM round ORDER BY id",
+    "fit": "SELECT * FROM fit ORDER BY candidate, seed",
 }
 
 

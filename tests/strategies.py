@@ -24,6 +24,9 @@ _LETTERS = string.ascii_lowercase + "_"
 _NAMES = ["q", "k", "v", "x", "y", "add", "softmax", "a_rather_long_name_" + "z" * 30]
 
 
+_SIGNS = st.sampled_from(["", "", "-"])
+
+
 @cache
 def names() -> st.SearchStrategy[str]:
     """Names, some of them long."""
@@ -43,13 +46,19 @@ def _tuples(of: st.SearchStrategy[Any], least: int = 0) -> st.SearchStrategy[Any
 
 
 @cache
+def signed() -> st.SearchStrategy[ast.Number]:
+    """Numbers as values have them: some with a minus."""
+    return st.builds(lambda sign, n: ast.Number(sign + n.text), _SIGNS, numbers())
+
+
+@cache
 def values() -> st.SearchStrategy[ast.Value]:
     """Values of settings and keyword arguments."""
     leaves = st.one_of(
-        numbers(),
+        signed(),
         names().map(ast.Name),
         st.booleans().map(ast.Boolean),
-        st.builds(ast.Range, numbers(), numbers()),
+        st.builds(ast.Range, signed(), signed()),
     )
     return st.recursive(
         leaves,

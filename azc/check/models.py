@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from math import isqrt
 from typing import Any
 
-from azc.check.collect import Findings
+from azc.check.collect import Findings, Offers, renames
 from azc.check.params import model_parameters
 from azc.check.program import (
     AttentionSpec,
@@ -26,7 +26,11 @@ from azc.check.values import (
     Whole,
     read_value,
 )
+from azc.check.words import LAYERS, RENAMED
+from azc.check.words import SETTINGS as SETTING_WORDS
+from azc.diagnostics import Diagnostic, Fix, nearby
 from azc.ops.defs.places import MAX_KERNEL
+from azc.ops.table import load_ops
 from azc.source import Span
 from azc.syntax import ast
 
@@ -41,6 +45,7 @@ __all__ = [
     "MAX_WIDTH",
     "SETTINGS",
     "VOCAB",
+    "Library",
     "check_model",
 ]
 
@@ -88,32 +93,54 @@ _CONV_ARGUMENTS: Mapping[str, Kind] = {
 }
 
 
+# How a program of the standard library is imported, if it has one of that name.
+Library = Callable[[str], Fix | None]
+
+
 @dataclass
 class _Scope:
     """What the layers of one model are read with."""
 
+    node: ast.Model
     findings: Findings
     attentions: Mapping[str, AttentionSpec | None]
     settings: dict[str, Any]
-    known: Collection[str]  # what a layer may be called
+    library: Library | None
 
 
 def check_model(
     node: ast.Model,
     attentions: Mapping[str, AttentionSpec | None],
     findings: Findings,
+    library: Library | None = None,
 ) -> ModelSpec | None:
     """The model with its defaults filled in, or None where an error was found.
 
     `attentions` are those in scope by name; None for one with errors of its own.
+    `library` knows how to import those that are not.
     """
+    spec = _check(node, attentions, findings, library)
+
+    def again(other: ast.Declaration, trial: Findings) -> None:
+        assert isinstance(other, ast.Model)
+        _check(other, attentions, trial, None)
+
+    findings.settle(node, again)
+    return spec
+
+
+def _check(
+    node: ast.Model,
+    attentions: Mapping[str, AttentionSpec | None],
+    findings: Findings,
+    library: Library | None,
+) -> ModelSpec | None:
     before = findings.count
     settings = _settings(node, findings)
     if findings.count == before:  # else a default may stand for what was wrong
         _divides(node, settings, findings)
     _whole(node, settings, findings)
-    known = {"conv": None, **attentions}
-    scope = _Scope(findings, attentions, settings, known)
+    scope = _Scope(node, findings, attentions, settings, library)
     count = _count(node.layers)
     layers: list[LayerSpec | None] = []
     if not any(isinstance(item, ast.Layers) for item in node.items) or count == 0:
@@ -150,7 +177,15 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
     given: set[str] = set()
     for setting in node.settings:
         if setting.name not in SETTINGS:
-            findings.unknown("AZG301", "setting", setting.name, SETTINGS, setting.span)
+            findings.unknown(
+                "AZG301",
+                "setting",
+                setting.name,
+                SETTINGS,
+                setting.span,
+                help=_setting_help(setting.name),
+                offers=_renames(node, setting, SETTINGS),
+            )
             continue
         if setting.name in given:
             message = f"`{setting.name}` is set twice"
@@ -158,11 +193,30 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
             continue
         given.add(setting.name)
         kind, default = SETTINGS[setting.name]
-        value = read_value(setting.name, kind, setting.value, findings, "AZG303")
+        value = read_value(setting.name, kind, setting.value, findings, "AZG303", node)
         values[setting.name] = default if value is None else value
     if values["ffn"] is None:
         values["ffn"] = (4 * values["hidden"],)
     return values
+
+
+def _setting_help(name: str) -> str | None:
+    """What there is for a setting that is none."""
+    told = SETTING_WORDS.get(name)
+    if name in RENAMED:
+        told = f"it is called `{RENAMED[name]}` here"
+    return f"{told}; the settings are {', '.join(SETTINGS)}" if told else None
+
+
+def _renames(
+    node: ast.Model, named: ast.Setting | ast.Attr, known: Iterable[str]
+) -> Offers:
+    """Offers another name for a setting or an argument."""
+
+    def renamed(name: str) -> ast.Model:
+        return ast.swapped(node, named, replace(named, name=name))
+
+    return renames(named.name, known, named.span, renamed, RENAMED)
 
 
 def _place(node: ast.Model, *names: str) -> Span:
@@ -236,22 +290,26 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
     conv = node.name == "conv"
     known = _CONV_ARGUMENTS if conv else LAYER_ARGUMENTS
     if not conv and node.name not in scope.attentions:
-        findings.unknown("AZG307", "layer", node.name, scope.known, node.span)
+        _unknown_layer(node, scope)
     values: dict[str, Any] = {}
-    slips: set[str | None] = set()
+    slips: set[str] = set()
     for arg in node.args:
         if arg.name not in known:
             where = f"of `{node.name}`"
-            slip = findings.unknown(
-                "AZG308", "argument", arg.name, known, arg.span, where
+            offers = _renames(scope.node, arg, known)
+            findings.unknown(
+                "AZG308", "argument", arg.name, known, arg.span, where, offers=offers
             )
-            slips.add(slip)
+            if not findings.full:
+                slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])
         elif arg.name in values:
             message = f"`{arg.name}` is given twice"
             findings.error("AZG308", message, arg.span)
         else:
             kind = known[arg.name]
-            values[arg.name] = read_value(arg.name, kind, arg.value, findings, "AZG303")
+            values[arg.name] = read_value(
+                arg.name, kind, arg.value, findings, "AZG303", scope.node
+            )
     if conv and "kernel" not in values.keys() | slips:
         findings.error("AZG308", "`conv` needs a kernel", node.span, "conv(kernel = 9)")
     heads = values.get("heads") or scope.settings["heads"]
@@ -276,4 +334,30 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         ffn=values.get("ffn") or scope.settings["ffn"],
         activation=values.get("activation") or scope.settings["activation"],
         node=node,
+    )
+
+
+def _unknown_layer(node: ast.Layer, scope: _Scope) -> None:
+    name = node.name
+    if scope.findings.full:
+        scope.findings.error("AZG307", f"unknown layer `{name}`", node.span)
+        return
+    known = ["conv", *scope.attentions]
+    fix = scope.library(name) if scope.library else None
+    message = f"unknown layer `{name}`"
+    if fix is not None:
+        help_ = f"import it: `from std.attention import {name}`"
+        found = Diagnostic("AZG307", message, node.span, help_, fix=fix)
+        scope.findings.add(found)
+        return
+    told = LAYERS.get(name)
+    if told is None and name in load_ops():
+        told = f"`{name}` is an operation, for programs; a layer is `conv` or a program"
+
+    def renamed(near: str) -> ast.Model:
+        return ast.swapped(scope.node, node, replace(node, name=near))
+
+    offers = renames(name, known, node.span, renamed, {})
+    scope.findings.unknown(
+        "AZG307", "layer", name, known, node.span, help=told, offers=offers
     )

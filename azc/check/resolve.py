@@ -5,27 +5,37 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from azc.check.collect import Findings
 from azc.check.models import check_model
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
 from azc.check.spaces import MAX_SPACES, check_space
 from azc.check.types import check_attention
-from azc.diagnostics import Diagnostic, DiagnosticError, listed, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, Fix, listed, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.parse import MAX_IMPORTED, parse, read_source, unreadable
+from azc.syntax.parse import (
+    MAX_IMPORTED,
+    Reading,
+    parse,
+    read_source,
+    read_text,
+    unreadable,
+)
 
 __all__ = ["check_file", "check_source"]
 
 MAX_FILES = 256
 MAX_CHAIN = 64  # files that import one another in a row
+
+_Spec = TypeVar("_Spec", AttentionSpec, ModelSpec)
 
 # What a name stands for; None where its declaration has errors.
 Declared = AttentionSpec | ModelSpec | SpaceSpec | None
@@ -42,7 +52,8 @@ class _Unit:
     names: dict[str, Declared] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
     declared: set[str] = field(default_factory=set)
-    broken: bool = False  # it could not be read
+    lost: frozenset[str] = frozenset()  # what it may declare where it can't be read
+    broken: bool = False  # it could not be read at all
 
 
 class _Session:
@@ -52,14 +63,14 @@ class _Session:
         self.units: dict[Path, _Unit] = {}
         self.order: list[_Unit] = []
         self.open: list[Path] = []  # being checked: an import of one is a cycle
-        self.findings = Findings()  # what all files have in common: room for errors
+        self.findings = Findings()  # with the room that all files share
         self.characters = 0
         self.spaces = 0
         self.folders: dict[Path, list[str]] = {}
 
     def unit(self, source: Source, path: Path | None, root: Path | None) -> _Unit:
         """A file that takes part in this check."""
-        found = _Unit(source, path, root, Findings(self.findings))
+        found = _Unit(source, path, root, Findings(other=self.findings))
         self.order.append(found)
         self.characters += len(source.text)
         if path is not None:
@@ -67,7 +78,7 @@ class _Session:
         return found
 
     def modules(self, folder: Path) -> list[str]:
-        """Names of azg files in a folder, the first thousand that there are."""
+        """Names of azg files in a folder, if there are many not all."""
         if folder not in self.folders:
             try:
                 with os.scandir(folder) as entries:
@@ -98,12 +109,12 @@ def check_source(source: Source, path: Path | None = None) -> Program:
     unit = session.unit(source, resolved, resolved.parent if resolved else None)
     if resolved:
         session.open.append(resolved)
-    file = parse(source)
-    _check_unit(unit, file, session)
+    reading = read_text(source)
+    _check_unit(unit, reading, session)
     errors = [d for each in session.order for d in each.findings.errors]
-    if errors:
+    if errors or reading.file is None:
         raise DiagnosticError(errors)
-    return _program(unit, file)
+    return _program(unit, reading.file)
 
 
 def _program(unit: _Unit, file: ast.File) -> Program:
@@ -123,33 +134,41 @@ def _program(unit: _Unit, file: ast.File) -> Program:
     )
 
 
-def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
+def _check_unit(unit: _Unit, reading: Reading, session: _Session) -> None:
     findings = unit.findings
-    for node in file.declarations:
+    for diagnostic in reading.errors:
+        findings.add(diagnostic)
+    if reading.file is None:
+        unit.broken = True
+        return
+    file, unit.lost = reading.file, reading.lost
+    broken = {id(node) for node in reading.broken}
+    sound = [node for node in file.declarations if id(node) not in broken]
+    for node in sound:
         if isinstance(node, ast.Import):
             _import(node, unit, session)
-    for node in file.declarations:
+    programs = {n for n, kind in unit.kinds.items() if kind == "attention"}
+    programs.update(node.name for node in sound if isinstance(node, ast.Attention))
+    for node in sound:
         if isinstance(node, ast.Attention):
+            spec = check_attention(node, findings, programs)
             if _declare(node, "attention", unit):
-                unit.names[node.name] = check_attention(node, findings)
-            else:
-                check_attention(node, findings)
-    attentions = {
-        name: spec if isinstance(spec, AttentionSpec) else None
-        for name, spec in unit.names.items()
-        if unit.kinds[name] in ("attention", "unknown")
-    }
-    for node in file.declarations:
-        if isinstance(node, ast.Model):
-            spec = check_model(node, attentions, findings)
-            if _declare(node, "model", unit):
                 unit.names[node.name] = spec
-    models = {
-        name: spec if isinstance(spec, ModelSpec) else None
-        for name, spec in unit.names.items()
-        if unit.kinds[name] in ("model", "unknown")
-    }
-    for node in file.declarations:
+    _unknown(reading.broken, unit)
+    attentions = _known(unit, AttentionSpec, "attention")
+
+    def library(name: str) -> Fix | None:
+        declared = {getattr(d, "name", None) for d in file.declarations}
+        free = name not in declared and name not in unit.names
+        return _importing(name, file) if free else None
+
+    for node in sound:
+        if isinstance(node, ast.Model):
+            model = check_model(node, attentions, findings, library)
+            if _declare(node, "model", unit):
+                unit.names[node.name] = model
+    models = _known(unit, ModelSpec, "model")
+    for node in sound:
         if isinstance(node, ast.Space):
             session.spaces += 1
             if session.spaces > MAX_SPACES:
@@ -161,6 +180,32 @@ def _check_unit(unit: _Unit, file: ast.File, session: _Session) -> None:
                 unit.names[node.name] = space
     _unused_imports(file, unit)
     findings.found.sort(key=lambda d: d.span.start if d.span else -1)
+
+
+def _known(unit: _Unit, kind: type[_Spec], word: str) -> dict[str, _Spec | None]:
+    """What may be named as one of a kind; None where it has errors, or may have."""
+    found: dict[str, _Spec | None] = dict.fromkeys(unit.lost)
+    for name, spec in unit.names.items():
+        if unit.kinds[name] in (word, "unknown"):
+            found[name] = spec if isinstance(spec, kind) else None
+    return found
+
+
+_KINDS = {ast.Attention: "attention", ast.Model: "model", ast.Space: "space"}
+
+
+def _unknown(broken: tuple[ast.Declaration, ...], unit: _Unit) -> None:
+    """Declarations with syntax errors: uses of their names are not errors too."""
+    for node in broken:
+        kind = _KINDS.get(type(node), "unknown")
+        if isinstance(node, ast.Import):
+            names = [imported.local for imported in node.names]
+        else:
+            names = [node.name]
+            unit.declared.add(node.name)
+        for name in names:
+            if name not in unit.names:
+                unit.names[name], unit.kinds[name] = None, kind
 
 
 def _declare(
@@ -183,6 +228,31 @@ def _declare(
 # Imports
 
 
+@cache
+def _library() -> frozenset[str]:
+    """The attention programs of std.attention."""
+    file = parse(read_source(stdlib_folder() / "attention.azg"))
+    return frozenset(d.name for d in file.declarations if isinstance(d, ast.Attention))
+
+
+def _importing(name: str, file: ast.File) -> Fix | None:
+    """How a file imports a program of std.attention that it names, if there is one."""
+    if name not in _library():
+        return None
+    imports = [d for d in file.declarations if isinstance(d, ast.Import)]
+    for node in imports:
+        if node.module == "std.attention":
+            end = node.names[-1].span.end
+            return Fix(replace(node.span, start=end, end=end), f", {name}")
+    line = f"from std.attention import {name}"
+    if imports:
+        end = imports[-1].span.end
+        return Fix(replace(imports[-1].span, start=end, end=end), f"\n{line}")
+    start = file.declarations[0].span.start
+    place = replace(file.declarations[0].span, start=start, end=start)
+    return Fix(place, f"{line}\n\n")
+
+
 def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
     target = _locate(node, unit, session)
     other = _load(node, target, unit, session) if target else None
@@ -193,16 +263,13 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             mend = f"`{imported.name} as …` gives it another name"
             unit.findings.error("AZG121", message, imported.span, mend)
             continue
-        if other is None:
+        if other is None or imported.name in other.lost - other.declared:
             # Told already; whatever it is, uses of it are not errors of their own.
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
-            help_ = None
-            if not unit.findings.full:
-                help_ = _help(imported.name, sorted(other.declared), "it declares")
-            message = f"{node.module} declares no `{imported.name}`"
-            unit.findings.error("AZG122", message, imported.span, help_)
+            known = [] if unit.findings.full else sorted(other.declared)
+            _undeclared(node, imported, known, unit)
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif local == "conv" and other.kinds[imported.name] == "attention":
@@ -213,12 +280,19 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             unit.kinds[local] = other.kinds[imported.name]
 
 
-def _help(name: str, known: list[str], others: str | None) -> str | None:
-    """The nearest known name, or else what there is."""
-    near = nearest(name, known)
+def _undeclared(
+    node: ast.Import, imported: ast.ImportName, known: list[str], unit: _Unit
+) -> None:
+    near = nearest(imported.name, known)
+    place = imported.span
+    fix: Fix | None = None
+    help_ = f"it declares: {listed(known)}" if known else None
     if near:
-        return f"did you mean `{near}`?"
-    return f"{others}: {listed(known)}" if others and known else None
+        end = place.start + len(imported.name)
+        fix = Fix(replace(place, end=end), near)
+        help_ = f"did you mean `{near}`?"
+    message = f"{node.module} declares no `{imported.name}`"
+    unit.findings.add(Diagnostic("AZG122", message, place, help_, fix=fix))
 
 
 def _locate(
@@ -254,7 +328,7 @@ def _locate(
             error = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         shown = "/".join(parts) + ".azg" if relative else node.module
         (fault,) = unreadable(shown, error).diagnostics
-        findings.error(fault.code, fault.message, node.span)
+        findings.add(replace(fault, span=node.span))
         return None
     if not resolved.is_relative_to(root):
         message = f"`{node.module}` lies outside the folder {root.name}"
@@ -262,12 +336,21 @@ def _locate(
         findings.error("AZG124", message, node.span, mend)
         return None
     if not there:
+        known = [] if findings.full else session.modules(path.parent)
+        known = [each for each in known if path.parent / f"{each}.azg" != unit.path]
+        near = nearest(parts[-1], known)
+        fix: Fix | None = None
         help_ = None
-        if not findings.full:
-            others = None if relative else "the standard library has"
-            help_ = _help(parts[-1], session.modules(path.parent), others)
+        if near:
+            end = node.span.text.index("import")
+            at = node.span.start + node.span.text.rindex(parts[-1], 0, end)
+            fix = Fix(replace(node.span, start=at, end=at + len(parts[-1])), near)
+            help_ = f"did you mean `{near}`?"
+        elif not relative and known:
+            help_ = f"the standard library has: {listed(known)}"
         shown = "/".join(parts) + ".azg" if relative else node.module
-        findings.error("AZG123", f"there is no {shown}", node.span, help_)
+        message = f"there is no {shown}"
+        findings.add(Diagnostic("AZG123", message, node.span, help_, fix=fix))
         return None
     return resolved, root
 
@@ -294,35 +377,28 @@ def _load(
         return None  # nothing that is found there would be told
     name = _shown(path, root, unit)
     try:
-        other = session.unit(read_source(path, name), path, root)
+        source = read_source(path, name)
     except DiagnosticError as error:
         other = session.unit(Source(name, ""), path, root)
         other.broken = True
         for diagnostic in error.diagnostics:
             _place(diagnostic, node, other)
         return None
+    other = session.unit(source, path, root)
     if session.characters > MAX_IMPORTED:
         message = f"more than {MAX_IMPORTED:,} characters in a file and its imports"
         unit.findings.error("AZG506", message, node.span)
         other.broken = True
         return None
-    try:
-        file = parse(other.source)
-    except DiagnosticError as error:
-        other.broken = True
-        for diagnostic in error.diagnostics:
-            _place(diagnostic, node, other)
-        return None
     session.open.append(path)
-    _check_unit(other, file, session)
+    _check_unit(other, read_text(source), session)
     session.open.pop()
-    return other
+    return None if other.broken else other
 
 
 def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:
-    """Keeps a diagnostic of an imported file; one without a place is put here."""
-    span = diagnostic.span or node.span
-    unit.findings.error(diagnostic.code, diagnostic.message, span, diagnostic.help)
+    """Keeps why an imported file could not be read, where the import stands."""
+    unit.findings.add(replace(diagnostic, span=node.span))
 
 
 def _shown(path: Path, root: Path, unit: _Unit) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
-from azc.check.collect import Findings
+from azc.check.collect import Findings, Offer, Offers, renames
 from azc.check.models import (
     CONV_KINDS,
     LAYER_ARGUMENTS,
@@ -23,13 +24,16 @@ from azc.check.program import (
     ModelSpec,
     SpaceSpec,
 )
+from azc.check.rewrite import pattern_help
 from azc.check.types import MAX_OPERATIONS
-from azc.check.values import Choice, OddWhole, Whole, read_value
-from azc.diagnostics import Diagnostic, listed
+from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
+from azc.check.words import ENTRIES, OPERATIONS, RENAMED
+from azc.diagnostics import Diagnostic, Fix, listed
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
 from azc.syntax import ast
+from azc.syntax.format import format_expr
 from azc.syntax.parse import is_name
 
 __all__ = ["MAX_SPACES", "check_space", "membership"]
@@ -48,6 +52,19 @@ def check_space(
     node: ast.Space, models: Mapping[str, ModelSpec | None], findings: Findings
 ) -> SpaceSpec | None:
     """The space, or None where an error was found. Its start must lie in it."""
+    spec = _check(node, models, findings)
+
+    def again(other: ast.Declaration, trial: Findings) -> None:
+        assert isinstance(other, ast.Space)
+        _check(other, models, trial)
+
+    findings.settle(node, again)
+    return spec
+
+
+def _check(
+    node: ast.Space, models: Mapping[str, ModelSpec | None], findings: Findings
+) -> SpaceSpec | None:
     before = findings.count
     reader = _Reader(node, findings)
     settings = reader.unique(node.settings, ("start", "depth"), "space")
@@ -73,9 +90,34 @@ def check_space(
     )
     where = settings["start"].span
     for fault in membership(start, spec):
+        if fault.code == "AZG411":
+            _depth_fault(spec, settings["depth"], findings)
+            continue
         message = f"the start `{start.name}` does not lie in the space: {fault.message}"
         findings.error("AZG405", message, where, fault.help)
     return spec if findings.count == before else None
+
+
+def _depth_fault(spec: SpaceSpec, setting: ast.Setting, findings: Findings) -> None:
+    """Tells a start that is outside the depth of its space, with the range around it."""
+    (low, high), count = spec.depth, len(spec.start.layers)
+    depth = _shown_range(low, high)
+    layers = "1 layer" if count == 1 else f"{count} layers"
+    message = f"the start `{spec.start.name}` has {layers}; the depth is {depth}"
+    low, high = min(low, count), max(high, count)
+    new = ast.Range(ast.Number(str(low)), ast.Number(str(high)))
+
+    def offers() -> Iterator[Offer]:
+        text = format_expr(new)
+        node = ast.swapped(spec.node, setting.value, new)
+        yield Offer(node, Fix(setting.value.span, text), f"did you mean `{text}`?")
+
+    help_ = f"a range around it is {format_expr(new)}"
+    findings.error("AZG405", message, setting.value.span, help_, offers)
+
+
+def _shown_range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low}..{high}"
 
 
 class _Reader:
@@ -93,7 +135,14 @@ class _Reader:
                 what = "setting" if space else "entry"
                 place = "of a space" if space else f"of `{where}`"
                 self.findings.unknown(
-                    "AZG401", what, setting.name, known, setting.span, place
+                    "AZG401",
+                    what,
+                    setting.name,
+                    known,
+                    setting.span,
+                    place,
+                    help=ENTRIES.get(setting.name),
+                    offers=self.renames(setting, known),
                 )
             elif setting.name in found:
                 message = f"`{setting.name}` is set twice"
@@ -102,12 +151,36 @@ class _Reader:
                 found[setting.name] = setting
         return found
 
+    def renames(self, named: ast.Setting | ast.Block, known: Iterable[str]) -> Offers:
+        """Offers another name for an entry or a block."""
+
+        def renamed(name: str) -> ast.Space:
+            return ast.swapped(self.node, named, replace(named, name=name))
+
+        return renames(named.name, known, named.span, renamed, RENAMED)
+
+    def named(self, value: ast.Name, known: Iterable[str]) -> Offers:
+        """Offers another name for one that stands as a value."""
+
+        def renamed(name: str) -> ast.Space:
+            return ast.swapped(self.node, value, replace(value, id=name))
+
+        return renames(value.id, known, value.span, renamed, {})
+
+    def value(self, name: str, kind: Kind, value: ast.Value) -> Any | None:
+        return read_value(name, kind, value, self.findings, "AZG404", self.node)
+
     def blocks(self) -> dict[str, dict[str, ast.Setting]]:
         found: dict[str, dict[str, ast.Setting]] = {}
         for block in self.node.blocks:
             if block.name not in _BLOCKS:
                 self.findings.unknown(
-                    "AZG401", "block", block.name, _BLOCKS, block.span
+                    "AZG401",
+                    "block",
+                    block.name,
+                    _BLOCKS,
+                    block.span,
+                    offers=self.renames(block, _BLOCKS),
                 )
             elif block.name in found:
                 message = f"the block `{block.name}` is there twice"
@@ -133,7 +206,10 @@ class _Reader:
             self.findings.error("AZG404", message, value.span)
             return None
         if value.id not in models:
-            self.findings.unknown("AZG404", "model", value.id, models, value.span)
+            offers = self.named(value, models)
+            self.findings.unknown(
+                "AZG404", "model", value.id, models, value.span, offers=offers
+            )
             return None
         return models[value.id]  # None where it has errors of its own
 
@@ -149,13 +225,21 @@ class _Reader:
         """A number or a range of numbers, from 1."""
         kind = Whole(1, high)
         if isinstance(value, ast.Range):
-            low = read_value(name, kind, value.low, self.findings, "AZG404")
-            top = read_value(name, kind, value.high, self.findings, "AZG404")
+            low = self.value(name, kind, value.low)
+            top = self.value(name, kind, value.high)
             if low is not None and top is not None and low > top:
                 message = f"the range {low}..{top} is empty"
-                self.findings.error("AZG404", message, value.span, f"{top}..{low}")
+                new = replace(value, low=value.high, high=value.low)
+
+                def offers() -> Iterator[Offer]:
+                    text = format_expr(new)
+                    node = ast.swapped(self.node, value, new)
+                    fix = Fix(value.span, text)
+                    yield Offer(node, fix, f"did you mean `{text}`?")
+
+                self.findings.error("AZG404", message, value.span, None, offers)
             return low or 1, top or 1
-        number = read_value(name, kind, value, self.findings, "AZG404") or 1
+        number = self.value(name, kind, value) or 1
         return number, number
 
     def items(self, setting: ast.Setting) -> tuple[ast.Value, ...]:
@@ -188,17 +272,31 @@ class _Reader:
                     message = "`inputs` are names of parameters"
                     self.findings.error("AZG404", message, item.span)
         if "ops" in block:
-            known = sorted(load_ops())
             for item in self.items(block["ops"]):
                 if isinstance(item, ast.Name) and item.id in load_ops():
                     ops.append(item.id)
                 else:
-                    text = item.id if isinstance(item, ast.Name) else item.span.text
-                    self.findings.unknown("AZG404", "operation", text, known, item.span)
+                    self.unknown_operation(item)
         size = (1, MAX_OPERATIONS)
         if "size" in block:
             size = self.span_of("size", block["size"].value, MAX_OPERATIONS)
         return tuple(dict.fromkeys(inputs)), frozenset(ops), size
+
+    def unknown_operation(self, item: ast.Value) -> None:
+        known = sorted(load_ops())
+        if not isinstance(item, ast.Name):
+            message = "`ops` are names of operations"
+            self.findings.error("AZG404", message, item.span)
+            return
+        self.findings.unknown(
+            "AZG404",
+            "operation",
+            item.id,
+            known,
+            item.span,
+            help=OPERATIONS.get(item.id) or pattern_help(item.id),
+            offers=self.named(item, known),
+        )
 
     def conv(
         self, block: dict[str, ast.Setting] | None
@@ -213,16 +311,14 @@ class _Reader:
             return (), ()
         odd = OddWhole(1, MAX_KERNEL)
         found = [
-            read_value("kernel", odd, item, self.findings, "AZG404")
-            for item in self.items(block["kernel"])
+            self.value("kernel", odd, item) for item in self.items(block["kernel"])
         ]
         kernels = tuple(sorted({kernel for kernel in found if kernel is not None}))
         kinds: tuple[Any, ...] = ("light",)
         if "kind" in block:
             choice = Choice(CONV_KINDS)
             read = [
-                read_value("kind", choice, item, self.findings, "AZG404")
-                for item in self.items(block["kind"])
+                self.value("kind", choice, item) for item in self.items(block["kind"])
             ]
             kinds = tuple(dict.fromkeys(kind for kind in read if kind is not None))
         return kernels, kinds
@@ -235,7 +331,7 @@ class _Reader:
             kind = LAYER_ARGUMENTS[name]
             values: list[int | str | tuple[int, ...]] = []
             for item in self.items(setting):
-                value = read_value(name, kind, item, self.findings, "AZG404")
+                value = self.value(name, kind, item)
                 if value is not None:
                     values.append(_plain(value))
             found[name] = tuple(dict.fromkeys(values))
@@ -259,13 +355,15 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
             findings.error("AZG410", message, _setting_span(model, name))
     low, high = space.depth
     if not low <= len(model.layers) <= high:
-        wanted = str(low) if low == high else f"{low}..{high}"
+        wanted = _shown_range(low, high)
         message = f"{len(model.layers)} layers; the space has depth {wanted}"
         findings.error("AZG411", message, model.node.name_span)
     allowed = {name: frozenset(values) for name, values in space.layer.items()}
     inputs = frozenset(space.inputs or ())
     fixed = _fixed(start)
-    told: dict[int, list[tuple[str, str]]] = {}  # of each program, looked at once
+    told: dict[
+        int, list[tuple[str, str, str | None]]
+    ] = {}  # of each program, looked at once
     for layer in _distinct(model.layers):
         if findings.full:
             break
@@ -282,8 +380,8 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
             if id(program) not in told:
                 faults = _program_faults(program, inputs, space)
                 told[id(program)] = list(islice(faults, Findings.LIMIT))
-            for code, fault in told[id(program)]:
-                findings.error(code, f"`{layer.mixing.name}` {fault}", span)
+            for code, fault, help_ in told[id(program)]:
+                findings.error(code, f"`{layer.mixing.name}` {fault}", span, help_)
     return findings.found
 
 
@@ -363,15 +461,17 @@ def _conv_membership(
 
 def _program_faults(
     program: AttentionSpec, inputs: frozenset[str], space: SpaceSpec
-) -> Iterator[tuple[str, str]]:
-    """Why a program does not lie in a space: a code, and what is said of it."""
+) -> Iterator[tuple[str, str, str | None]]:
+    """Why a program does not lie in a space: a code, what is said of it, and a help."""
     for param in program.params:
         if param not in inputs:
-            yield "AZG415", f"takes `{param}`, which is no input of the space"
+            told = f"takes `{param}`, which is no input of the space"
+            yield "AZG415", told, f"add `{param}` to `inputs`"
     used = program.operations
     for op in sorted(used.keys() - (space.ops or frozenset())):
-        yield "AZG416", f"uses `{op}`, which is not among the space's ops"
+        told = f"uses `{op}`, which is not among the space's ops"
+        yield "AZG416", told, f"add `{op}` to `ops`"
     low, high = space.size
     size = used.total()
     if not low <= size <= high:
-        yield "AZG417", f"has {size} operations; the space allows {low}..{high}"
+        yield "AZG417", f"has {size} operations; the space allows {low}..{high}", None

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import keyword
-import re
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import replace
 
-from azc.check.collect import Findings
+from azc.check.collect import Findings, Offer, Offers
+from azc.check.mend import Scene, mends
 from azc.check.program import AttentionSpec, live_statements
+from azc.check.rewrite import axis_help, calls, counted, over_axis, pattern_help
+from azc.check.words import NAMES, OPERATIONS
+from azc.diagnostics import Fix, nearby
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape
 from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.format import format_expr
-from azc.syntax.operators import UNARY, operator
 
 __all__ = ["MAX_OPERATIONS", "check_attention", "count_operations"]
 
@@ -35,8 +39,26 @@ def count_operations(node: ast.Attention) -> int:
     )
 
 
-def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | None:
-    """The typed program, or None where an error was found."""
+def check_attention(
+    node: ast.Attention, findings: Findings, programs: Collection[str] = ()
+) -> AttentionSpec | None:
+    """The typed program, or None where an error was found.
+
+    `programs` are the attention programs in scope, which an expression can't use.
+    """
+    spec = _check(node, findings, programs)
+
+    def again(other: ast.Declaration, trial: Findings) -> None:
+        assert isinstance(other, ast.Attention)
+        _check(other, trial, programs)
+
+    findings.settle(node, again)
+    return spec
+
+
+def _check(
+    node: ast.Attention, findings: Findings, programs: Collection[str]
+) -> AttentionSpec | None:
     before = findings.count
     size = count_operations(node)
     if size > MAX_OPERATIONS:
@@ -45,9 +67,9 @@ def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | 
         )
         findings.error("AZG503", message, node.name_span)
         return None
-    checker = _Checker(findings)
-    checker.params(node)
-    bindings = checker.body(node)
+    checker = _Checker(node, findings, programs)
+    checker.params()
+    bindings = checker.body()
     _warn_unused(node, findings)
     if findings.count > before:
         return None
@@ -55,14 +77,27 @@ def check_attention(node: ast.Attention, findings: Findings) -> AttentionSpec | 
     return AttentionSpec(node.name, params, node, node.body, bindings)
 
 
+# An expression in the place of a statement's, and what is to be said of it.
+_Candidates = Callable[
+    [Scene, ast.Expr, tuple[int, ...]], Iterator[tuple[ast.Expr, str]]
+]
+
+
 class _Checker:
     """Types of one program. A type of None means: an error was told already."""
 
-    def __init__(self, findings: Findings) -> None:
+    def __init__(
+        self, node: ast.Attention, findings: Findings, programs: Collection[str]
+    ) -> None:
+        self.node = node
         self.findings = findings
+        self.programs = programs
         self.types: dict[str, Shape | None] = {}
+        self.told: list[ast.Expr] = []  # the expressions with errors of their own
+        self.place = 0  # of the statement at hand
 
-    def params(self, node: ast.Attention) -> None:
+    def params(self) -> None:
+        node = self.node
         if not node.params:
             message = f"`{node.name}` has no parameters"
             help_ = "each parameter is a projection of the layer's input: (q, k, v)"
@@ -77,18 +112,20 @@ class _Checker:
                 self.findings.error("AZG105", message, param.span, help_)
             self.types[param.name] = TOKENS
 
-    def body(self, node: ast.Attention) -> tuple[tuple[str, Shape], ...]:
+    def body(self) -> tuple[tuple[str, Shape], ...]:
+        node = self.node
         bindings: list[tuple[str, Shape]] = []
         returned = False
-        for statement in node.body:
+        for place, statement in enumerate(node.body):
+            self.place = place
             if returned:
                 message = "nothing runs after `return`"
                 self.findings.error("AZG107", message, statement.span)
                 break
-            shape = self.expr(statement.value)
+            shape = ast.fold(statement.value, self.part)
             if isinstance(statement, ast.Return):
                 returned = True
-                self._result(statement, shape, node.params)
+                self._result(statement, shape)
                 continue
             if statement.name in self.types:
                 message = f"`{statement.name}` is bound already"
@@ -103,38 +140,28 @@ class _Checker:
             self.findings.error("AZG106", message, node.name_span, help_)
         return tuple(bindings)
 
-    def _result(
-        self, statement: ast.Return, shape: Shape | None, params: tuple[ast.Param, ...]
-    ) -> None:
+    def _result(self, statement: ast.Return, shape: Shape | None) -> None:
         if shape is None or shape == TOKENS:
             return
-        help_ = None
-        result = statement.value
-        if shape == TOKENS.T:
-            help_ = f"did you mean `{_text(_transposed(result))}`?"
-        elif shape.cols is TOKENS.rows and params:
-            # [n, n]: each row weighs the tokens, by custom those of the last parameter.
-            values = ast.Name(params[-1].name)
-            help_ = f"did you mean `{_text(ast.Apply('matmul', (result, values)))}`?"
-            help_ = help_ if shape.rows is TOKENS.rows else None
+        help_ = _RESULT_HELP.get(str(shape))
         message = f"the result has the type {shape}; it must be {TOKENS}"
-        self.findings.error("AZG202", message, statement.value.span, help_)
+        offers = self.offers(statement.value, _mended)
+        self.findings.error("AZG202", message, statement.value.span, help_, offers)
 
-    def expr(self, expr: ast.Expr) -> Shape | None:
+    # Expressions
+
+    def part(self, expr: ast.Expr, shapes: list[Shape | None]) -> Shape | None:
+        """The type of an expression whose operands have these types."""
         if isinstance(expr, ast.Number):
             return self.number(expr)
         if isinstance(expr, ast.Name):
-            if expr.id not in self.types:
-                self.findings.unknown("AZG101", "name", expr.id, self.types, expr.span)
-                return None
-            return self.types[expr.id]
-        shapes = [self.expr(arg) for arg in expr.args]
+            if expr.id in self.types:
+                return self.types[expr.id]
+            self._unknown_name(expr)
+            return None
         op = load_ops().get(expr.op)
         if op is None:
-            known = sorted(load_ops())
-            start = expr.span.start
-            span = Span(expr.span.source, start, start + len(expr.op))
-            self.findings.unknown("AZG103", "operation", expr.op, known, span)
+            self._unknown_operation(expr)
             return None
         attrs_fine = self._attrs(op, expr)
         if len(shapes) != len(op.operands):
@@ -146,9 +173,10 @@ class _Checker:
         try:
             shape = op.result(known_shapes)
         except TypeFault as fault:
-            help_ = _mend(fault.help, expr.args) if fault.help else None
+            self.told.append(expr)
             message = f"{op.name}: {fault.message}"
-            self.findings.error("AZG201", message, expr.span, help_)
+            offers = self.offers(expr, _mended)
+            self.findings.error("AZG201", message, expr.span, fault.help, offers)
             return None
         return shape if attrs_fine else None
 
@@ -159,32 +187,110 @@ class _Checker:
             return None
         return SCALAR
 
+    def _unknown_name(self, expr: ast.Name) -> None:
+        self.told.append(expr)
+        name = expr.id
+        if self.findings.full:
+            self.findings.error("AZG101", f"unknown name `{name}`", expr.span)
+            return
+        later = [s for s in self.node.body[self.place :] if isinstance(s, ast.Bind)]
+        bound = next((s.span.line for s in later if s.name == name), None)
+        help_: str | None
+        if bound is not None:
+            help_ = f"it is bound in line {bound}; a name is bound before it is used"
+        elif name in self.programs:
+            help_ = f"`{name}` is an attention program: layers name it, no expression"
+        elif name in load_ops():
+            names = ", ".join(load_ops()[name].operands)
+            help_ = f"`{name}` is an operation, which is called: `{name}({names})`"
+        else:
+            help_ = NAMES.get(name)
+        known = list(self.types)
+
+        def candidates(
+            scene: Scene, root: ast.Expr, path: tuple[int, ...]
+        ) -> Iterator[tuple[ast.Expr, str]]:
+            for way, new in counted(root, path, scene):
+                yield ast.put(root, way, new), ""
+            if help_ is None:
+                for near in nearby(name, known):
+                    yield ast.put(root, path, ast.Name(near)), ""
+
+        offers = self.offers(expr, candidates)
+        self.findings.unknown(
+            "AZG101", "name", name, known, expr.span, help=help_, offers=offers
+        )
+
+    def _unknown_operation(self, expr: ast.Apply) -> None:
+        self.told.append(expr)
+        name, start = expr.op, expr.span.start
+        span = Span(expr.span.source, start, start + len(name))
+        if self.findings.full:
+            self.findings.error("AZG103", f"unknown operation `{name}`", span)
+            return
+        help_: str | None
+        if name in self.types:
+            help_ = (
+                f"`{name}` is a value; products are written `{name} * x`, `{name} @ x`"
+            )
+        elif name in self.programs:
+            help_ = f"`{name}` is an attention program: layers name it, no expression"
+        else:
+            help_ = OPERATIONS.get(name) or pattern_help(name)
+
+        def candidates(
+            scene: Scene, root: ast.Expr, path: tuple[int, ...]
+        ) -> Iterator[tuple[ast.Expr, str]]:
+            for new in calls(expr) if name not in self.types else ():
+                yield ast.put(root, path, new), ""
+            for near in nearby(name, load_ops()) if help_ is None else ():
+                yield ast.put(root, path, replace(expr, op=near)), ""
+
+        offers = self.offers(expr, candidates)
+        known = sorted(load_ops())
+        self.findings.unknown(
+            "AZG103", "operation", name, known, span, help=help_, offers=offers
+        )
+
     def _arity(self, op: Op, expr: ast.Apply) -> None:
+        self.told.append(expr)
         takes = len(op.operands)
         plural = "" if takes == 1 else "s"
         message = f"`{op.name}` takes {takes} operand{plural}, not {len(expr.args)}"
-        names = [*op.operands, *(f"{a.name} = …" for a in op.attrs)]
-        help_ = f"{op.name}({', '.join(names)}): {op.doc}"
+
+        def candidates(
+            scene: Scene, root: ast.Expr, path: tuple[int, ...]
+        ) -> Iterator[tuple[ast.Expr, str]]:
+            if op.name == "transpose" and expr.args:  # transpose(x, -2, -1)
+                yield ast.put(root, path, replace(expr, args=expr.args[:1])), ""
+            if len(expr.args) != takes + 1:
+                return
+            extra = expr.args[-1]
+            missing = [
+                a for a in op.attrs if a.name not in {e.name for e in expr.attrs}
+            ]
+            if missing and isinstance(extra, ast.Number):
+                attr = ast.Attr(missing[0].name, extra)
+                new = replace(expr, args=expr.args[:-1], attrs=(*expr.attrs, attr))
+                yield ast.put(root, path, new), ""
+            yield from _ranked(over_axis(expr, None), scene, root, path)
+
+        help_ = _usage(op)
         if len(expr.args) > takes and op.attrs:
-            help_ = f"attributes are given by name: {op.name}({', '.join(names)})"
-        self.findings.error("AZG203", message, expr.span, help_)
+            help_ = f"attributes are given by name: {_call(op)}"
+        offers = self.offers(expr, candidates)
+        self.findings.error("AZG203", message, expr.span, help_, offers)
 
     def _attrs(self, op: Op, expr: ast.Apply) -> bool:
         before = self.findings.count
         known = {attribute.name: attribute for attribute in op.attrs}
         given: set[str] = set()
-        slips: set[str | None] = set()
+        slips: set[str] = set()
         for attr in expr.attrs:
             if attr.name not in known:
-                if known:
-                    where = f"of `{op.name}`"
-                    slip = self.findings.unknown(
-                        "AZG204", "attribute", attr.name, known, attr.span, where
-                    )
-                    slips.add(slip)
-                else:
-                    message = f"`{op.name}` takes no `{attr.name}`"
-                    self.findings.error("AZG204", message, attr.span)
+                self._unknown_attr(op, expr, attr)
+                if not self.findings.full:
+                    slips.update(nearby(attr.name, known))
             elif attr.name in given:
                 message = f"`{attr.name}` is given twice"
                 self.findings.error("AZG204", message, attr.span)
@@ -199,6 +305,173 @@ class _Checker:
                 help_ = f"{op.name}({', '.join(op.operands)}, {attribute.name} = 3)"
                 self.findings.error("AZG205", message, expr.span, help_)
         return self.findings.count == before
+
+    def _unknown_attr(self, op: Op, expr: ast.Apply, attr: ast.Attr) -> None:
+        known = [attribute.name for attribute in op.attrs]
+
+        def candidates(
+            scene: Scene, root: ast.Expr, path: tuple[int, ...]
+        ) -> Iterator[tuple[ast.Expr, str]]:
+            yield from _ranked(over_axis(expr, attr), scene, root, path)
+            for near in nearby(attr.name, known):
+                new = ast.swapped(expr, attr, replace(attr, name=near))
+                yield ast.put(root, path, new), ""
+
+        message = f"`{op.name}` takes no `{attr.name}`"
+        offers = self.offers(expr, candidates)
+        help_ = axis_help(expr, attr.name) or _usage(op)
+        self.findings.error("AZG204", message, attr.span, help_, offers)
+
+    # Mends
+
+    def offers(self, expr: ast.Expr, candidates: _Candidates) -> Offers | None:
+        """What may be offered for an error in an expression of the statement at hand."""
+        made = expr.span.source is ast.NO_SPAN.source
+        if made or self.findings.trial or self.findings.full:
+            return None
+        place, types = self.place, dict(self.types)
+
+        def offers() -> Iterable[Offer]:
+            statement, *rest = self.node.body[place:]
+            root = statement.value
+            path = _way(root, expr)
+            told = [other for other in self.told if other is not expr]
+            params = [param.name for param in self.node.params]
+            used = _used(self.node.body)
+            unused = [name for name in params if name not in used]
+            scene = Scene(types, statement, rest, told, unused, params)
+            for new, why in candidates(scene, root, path):
+                fix = _fix(root, new, path)
+                if fix is not None:
+                    body = list(self.node.body)
+                    body[place] = replace(statement, value=new)
+                    words = f"did you mean `{_shortened(fix.text)}`?"
+                    words += f" {why[0].upper()}{why[1:]}" if why else ""
+                    yield Offer(replace(self.node, body=tuple(body)), fix, words)
+
+        return offers
+
+
+_RESULT_HELP = {
+    "[n, n]": "scores weigh the tokens of a parameter: `softmax(s) @ v`",
+    "[d, d]": "a state is read by a parameter: `q @ s`",
+    "[n, 1]": "a column is broadcast over a parameter: `s * v`",
+    "[1, 1]": "a number is broadcast over a parameter: `2 * v`",
+    "[d, 1]": "transposed it is broadcast over a parameter: `s.T * v`",
+    "[1, d]": "a row is broadcast over a parameter: `s * v`",
+}
+
+
+def _mended(
+    scene: Scene, root: ast.Expr, path: tuple[int, ...]
+) -> Iterator[tuple[ast.Expr, str]]:
+    return ((new, "") for new in mends(scene, root))
+
+
+def _ranked(
+    found: Iterable[tuple[ast.Expr, str]],
+    scene: Scene,
+    root: ast.Expr,
+    path: tuple[int, ...],
+) -> list[tuple[ast.Expr, str]]:
+    """In the place of a part, those first that nothing later takes exception to."""
+    whole = [(ast.put(root, path, new), why) for new, why in found]
+
+    def upsets(each: tuple[ast.Expr, str]) -> bool:
+        return scene.fault(each[0]) is not None or scene.upsets()
+
+    return sorted(whole, key=upsets)
+
+
+def _way(root: ast.Expr, part: ast.Expr) -> tuple[int, ...]:
+    """The way through the operands to a part."""
+    todo: list[tuple[ast.Expr, tuple[int, ...]]] = [(root, ())]
+    while todo:
+        expr, path = todo.pop()
+        if expr is part:
+            return path
+        if isinstance(expr, ast.Apply):
+            todo.extend((arg, (*path, i)) for i, arg in enumerate(expr.args))
+    return ()
+
+
+def _fix(root: ast.Expr, new: ast.Expr, path: tuple[int, ...]) -> Fix | None:
+    """The smallest edit that holds the part at `path` and all that is new.
+
+    Where that would take a comment out it is the smallest that holds what is new.
+    """
+    above: ast.Apply | None = None
+    depth = 0
+    while isinstance(root, ast.Apply) and isinstance(new, ast.Apply):
+        if depth >= len(path) and "#" not in root.span.text:
+            break
+        if (root.op, root.attrs, len(root.args)) != (new.op, new.attrs, len(new.args)):
+            break
+        pairs = list(zip(root.args, new.args, strict=True))
+        differ = [i for i, (old, other) in enumerate(pairs) if old is not other]
+        outside = depth < len(path) and differ != [path[depth]]
+        if len(differ) != 1 or outside:
+            break
+        above, root, new = root, *pairs[differ[0]]
+        depth += 1
+    if "#" in root.span.text:
+        return None
+    if _renamed(root, new):
+        assert isinstance(root, ast.Apply)
+        assert isinstance(new, ast.Apply)
+        start = root.span.start
+        return Fix(replace(root.span, end=start + len(root.op)), new.op)
+    text = format_expr(new)
+    if above is not None and ast.precedence(new) < _least(above, root):
+        text = f"({text})"
+    return Fix(root.span, text)
+
+
+def _renamed(old: ast.Expr, new: ast.Expr) -> bool:
+    """Whether a call differs in the name of its operation alone."""
+    return (
+        isinstance(old, ast.Apply)
+        and isinstance(new, ast.Apply)
+        and ast.operator(new) is None
+        and old.args is new.args
+        and old.attrs is new.attrs
+        and old.span.text.startswith(old.op)
+    )
+
+
+def _least(above: ast.Apply, part: ast.Expr) -> int:
+    """How tight an operand must bind to stand where `part` does, unless in parentheses."""
+    found = ast.operator(above)
+    source = part.span.source.text
+    before = source[: part.span.start].rstrip()[-1:]
+    after = source[part.span.end :].lstrip()[:1]
+    if found is None or (before == "(" and after == ")"):
+        return 0
+    return found.precedence + (found.fixity == "infix" and above.args[1] is part)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:28]} … {text[-28:]}"
+
+
+def _call(op: Op) -> str:
+    return (
+        f"{op.name}({', '.join([*op.operands, *(f'{a.name} = …' for a in op.attrs)])})"
+    )
+
+
+def _usage(op: Op) -> str:
+    return f"{_call(op)}: {op.doc}"
+
+
+def _used(body: tuple[ast.Statement, ...]) -> set[str]:
+    """The names that stand in expressions."""
+    return {
+        expr.id
+        for statement in body
+        for expr in ast.expressions(statement.value)
+        if isinstance(expr, ast.Name)
+    }
 
 
 def _check_attribute(attribute: Attribute, attr: ast.Attr, findings: Findings) -> None:
@@ -229,37 +502,3 @@ def _warn_unused(node: ast.Attention, findings: Findings) -> None:
         if isinstance(statement, ast.Bind) and statement.name not in used:
             message = f"`{statement.name}` takes no part in the result"
             findings.warn("AZG111", message, statement.span)
-
-
-def _text(expr: ast.Expr) -> str:
-    text = format_expr(expr)
-    return text if len(text) <= 60 else "…"
-
-
-def _transposed(expr: ast.Expr) -> ast.Expr:
-    """The transpose of an expression; twice transposed is as it was."""
-    if isinstance(expr, ast.Apply) and expr.op == "transpose" and len(expr.args) == 1:
-        return expr.args[0]
-    return ast.Apply("transpose", (expr,))
-
-
-_BLANK = re.compile(r"\{(\d)\}(\.T)?")
-_QUOTED = re.compile(r"`([^`]*)`")
-
-
-def _mend(help_: str, args: tuple[ast.Expr, ...]) -> str:
-    """A help of a `TypeFault` with the operands put into its `{0}`, `{0}.T`, …"""
-
-    def operand(match: re.Match[str], beside: bool) -> str:
-        expr = args[int(match[1])]
-        expr = _transposed(expr) if match[2] else expr
-        found = operator(expr)
-        # Beside a product only what binds as tight needs no parentheses.
-        bare = not beside or found is None or found.precedence >= UNARY
-        return _text(expr) if bare else f"({_text(expr)})"
-
-    def quoted(match: re.Match[str]) -> str:
-        beside = "@" in match[1]
-        return f"`{_BLANK.sub(lambda blank: operand(blank, beside), match[1])}`"
-
-    return _QUOTED.sub(quoted, help_)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from azc.check.collect import Findings
-from azc.diagnostics import nearest
+from azc.check.collect import Findings, Offer
+from azc.check.words import VALUES
+from azc.diagnostics import Fix, nearby
 from azc.syntax import ast
+from azc.syntax.format import format_expr
+from azc.syntax.parse import is_name
 
 __all__ = [
     "Choice",
@@ -147,16 +151,49 @@ class OneOrMore:
 
 
 def read_value(
-    name: str, kind: Kind, value: ast.Value, findings: Findings, code: str
+    name: str,
+    kind: Kind,
+    value: ast.Value,
+    findings: Findings,
+    code: str,
+    root: ast.Declaration,
 ) -> Any | None:
-    """The value as Python has it, or None after telling what is wrong with it."""
+    """The value as Python has it, or None after telling what is wrong with it.
+
+    `root` is the declaration that it is written in.
+    """
     found = kind.read(value)
     if found is None:
-        help_ = None
-        if isinstance(kind, Choice) and isinstance(value, ast.Name):
-            near = None if findings.full else nearest(value.id, kind.names)
-            help_ = f"did you mean `{near}`?" if near else None
+        help_: str | None = None
+        if isinstance(value, ast.Name):
+            help_ = VALUES.get(name, {}).get(value.id)
+            if not help_ or is_name(help_):
+                help_ = None  # another word for a value: it is offered
         if isinstance(kind, OddWhole) and isinstance(value, ast.Number):
             help_ = "only an odd width has a centre"
-        findings.error(code, f"`{name}` must be {kind.words}", value.span, help_)
+
+        def offers() -> Iterator[Offer]:
+            for new in _meant(name, kind, value):
+                text = format_expr(new)
+                node = ast.swapped(root, value, new)
+                yield Offer(node, Fix(value.span, text), f"did you mean `{text}`?")
+
+        message = f"`{name}` must be {kind.words}"
+        findings.error(code, message, value.span, help_, offers)
     return found
+
+
+def _meant(name: str, kind: Kind, value: ast.Value) -> Iterator[ast.Value]:
+    """Values that may be meant by one that is not of a kind."""
+    if isinstance(value, ast.Name) and isinstance(kind, Choice):
+        here = VALUES.get(name, {}).get(value.id)
+        near = nearby(value.id, kind.names) if here is None else [here]
+        yield from (ast.Name(each) for each in near if each in kind.names)
+    elif isinstance(kind, Truth) and isinstance(value, ast.Name | ast.Number):
+        word = value.id if isinstance(value, ast.Name) else value.text
+        if word in ("yes", "on", "1"):
+            yield ast.Boolean(True)
+        elif word in ("no", "off", "none", "0"):
+            yield ast.Boolean(False)
+    elif isinstance(value, ast.Number) and float(value.value).is_integer():
+        yield ast.Number(str(int(value.value)))  # for 1e4, 512.0

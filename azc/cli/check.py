@@ -2,11 +2,13 @@
 
 JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `attentions`
 (name, params, operations, bindings: name and type), `models` (name, layers, parameters)
-and `spaces` (name, start); `errors` and `warnings`, how many in all.
+and `spaces` (name, start); `errors` and `warnings`, how many in all. A diagnostic has a
+`fix` where there is a mend that is sure: a text, and from where to where it belongs.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +19,7 @@ from azc.check.params import model_parameters
 from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.check.types import count_operations
-from azc.cli.files import load, split_name
+from azc.cli.files import expanded, load, split_name
 from azc.cli.output import Output, count, flag_json, out
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 
@@ -30,8 +32,9 @@ def check(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Programs to check; `std.models` is one of the standard library, "
-            "and `-` is standard input.",
+            help="Programs to check, or folders of them; FILE:NAME is one declaration "
+            "of a file, `std.models` is of the standard library, and `-` is standard "
+            "input.",
         ),
     ],
     verbose: Annotated[
@@ -53,14 +56,15 @@ def check(
 ) -> None:
     """Check programs: names, types, models and search spaces.
 
-    Everything that is wrong is told at once, the syntax first, each with the line it is
-    in and, where there is a likely one, a mend. The exit code is 1 if there is an error.
+    Everything that is wrong is told at once, each with the line it is in and, where
+    there is a likely one, a mend. The exit code is 1 if there is an error.
 
     Example: azc check -v examples/01_attention.azg
     """
     output = out(context)
     told: set[Diagnostic] = set()
     checked = []
+    files = expanded(files)
     for file in files:
         program, found = _check(file, space)
         output.diagnostics([each for each in found if each not in told])
@@ -81,13 +85,26 @@ def check(
 def _check(file: str, space: str | None) -> tuple[Program | None, list[Diagnostic]]:
     """A program, if it checks, and all that is to be said of it."""
     try:
-        program = load(file)
+        whole, name = split_name(file)
+        program = load(whole)
+        if name is not None:
+            program = _only(program, name)
         found = [*program.warnings]
         if space is not None:
             found += _outside(program, _space(space, program))
     except DiagnosticError as error:
         return None, [*error.diagnostics]
     return program, found
+
+
+def _only(program: Program, name: str) -> Program:
+    """The program with one of its declarations taken for all."""
+    if name not in program.declared:
+        near = nearest(name, program.declared)
+        listed = f"it has: {', '.join(sorted(program.declared))}"
+        help_ = f"did you mean `{near}`?" if near else listed
+        raise UsageError("U101", f"{program.source.name} has no `{name}`", help_)
+    return replace(program, declared=frozenset({name}))
 
 
 def _summary(output: Output, files: int, wrong: int, errors: int, warned: int) -> None:

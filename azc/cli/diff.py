@@ -7,12 +7,13 @@ mixing; null where it is not there), changes (name, old, new), program, paramete
 flops_per_token; `parameters` and `flops_per_token` of the model, each old, new and
 change. Of programs `program` alone: result (old and new, lines), inputs (removed,
 added), operations (removed, added, rewired: how many by name), attributes (operation,
-name, old, new).
+name, old, new). Of whole files `declarations`, each with kind, name and status (same,
+added, removed, changed), and where it changed the fields of models or programs.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
 import typer
@@ -22,8 +23,15 @@ from azc.check.choose import choose_attention, choose_model
 from azc.check.flatten import self_contained
 from azc.check.models import MAX_LENGTH
 from azc.check.program import AttentionSpec, Program
+from azc.cli.diff_files import (
+    Entry,
+    compare_files,
+    is_nothing,
+    open_side,
+    print_files,
+)
 from azc.cli.diff_text import print_model, print_program
-from azc.cli.files import load, split_name
+from azc.cli.files import split_name
 from azc.cli.output import Output, fields, flag_json, out
 from azc.compare.match import ProgramDiff
 from azc.compare.models import (
@@ -81,15 +89,21 @@ def diff(
 ) -> None:
     """Compare two models by what they mean: layer by layer, operation by operation.
 
-    Layout, comments, names of values and where a program is declared play no part. The
-    exit code is 0 whether or not they differ.
+    Layout, comments, names of values and where a program is declared play no part. Files
+    with several models are compared one by one, by name, and `/dev/null` is a file with
+    none. The exit code is 0 whether or not they differ.
 
     Example: azc diff std.models:bert_base std.models:autobert_zero_base
     """
     output = out(context)
     if model is not None and attention is not None:
         raise UsageError("U105", "one name is enough: --model or --attention")
-    sides = [_Side(each, model, attention) for each in (old, new)]
+    given = _Given.open(old), _Given.open(new)
+    named = model is not None or attention is not None
+    if not named and _as_wholes(*given):
+        _files(*given, tokens, text, output)
+        return
+    sides = [_Side(each, model, attention) for each in given]
     before, after = sides
     if before.is_model != after.is_model:
         kinds = [
@@ -108,14 +122,63 @@ def diff(
         _programs(before, after, answer, output, quiet=text)
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What one argument names: a file, perhaps something in it, and its program."""
+
+    text: str
+    file: str
+    name: str | None
+    program: Program
+
+    @classmethod
+    def open(cls, text: str) -> _Given:
+        file, name = split_name(text)
+        return cls(text, file, name, open_side(file))
+
+    @property
+    def candidates(self) -> int:
+        """How many things of the file may be meant where none is named."""
+        own = self.program.declared
+        models = [name for name in self.program.models if name in own]
+        return len(models or [n for n in self.program.attentions if n in own])
+
+
+def _as_wholes(old: _Given, new: _Given) -> bool:
+    """Whether files are compared as wholes: one is not there, or has no one model."""
+    if is_nothing(old.file) or is_nothing(new.file):
+        return True
+    both = old, new
+    return all(g.name is None for g in both) and any(g.candidates != 1 for g in both)
+
+
+def _files(
+    old: _Given, new: _Given, tokens: int | None, text: bool, output: Output
+) -> None:
+    entries = compare_files(old.program, new.program, tokens)
+    same = all(entry.status == "same" for entry in entries)
+    answer: dict[str, Any] = {
+        "old": {"file": old.file, "name": None},
+        "new": {"file": new.file, "name": None},
+        "same": same,
+        "declarations": [_entry_json(entry) for entry in entries],
+    }
+    if text:
+        before, after = format_file(old.program.file), format_file(new.program.file)
+        answer["text"] = text_diff(before, after, old.file, new.file)
+        output.text(answer["text"])
+    output.result(**answer)
+    if not text and not output.as_json:
+        print_files(entries, old.file, new.file, output.console())
+
+
 class _Side:
     """One of the two that are compared."""
 
-    def __init__(self, given: str, model: str | None, attention: str | None) -> None:
-        self.file, name = split_name(given)
+    def __init__(self, given: _Given, model: str | None, attention: str | None) -> None:
+        self.file, self.program, name = given.file, given.program, given.name
         if name is not None and (model is not None or attention is not None):
-            raise UsageError("U105", f"{given} names what to compare already")
-        self.program: Program = load(self.file)
+            raise UsageError("U105", f"{given.text} names what to compare already")
         if name is not None and name in self.program.attentions:
             attention = name
         elif name is not None:
@@ -199,6 +262,19 @@ def _program_json(found: ProgramDiff | None) -> dict[str, Any] | None:
             for a in found.attributes
         ],
     }
+
+
+def _entry_json(entry: Entry) -> dict[str, Any]:
+    found = {
+        "kind": entry.kind,
+        "name": entry.spec.name,
+        "status": entry.status,
+    }
+    if isinstance(entry.diff, ModelDiff):
+        return {**found, **_model_json(entry.diff)}
+    if isinstance(entry.diff, ProgramDiff):
+        return {**found, "program": _program_json(entry.diff)}
+    return found
 
 
 def _layer_json(layer: LayerDiff) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`azc evolve` and `azc resume`: a search, begun or gone on with.
+"""`azc evolve` and `azc resume`: a search, begun or continued.
 
 JSON: see `azc.cli.report.report_json`.
 """
@@ -100,6 +100,16 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="SECONDS",
+            help="What a candidate may take. One that takes longer is run again, then "
+            "fails.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1800.0,
     round_size: Annotated[
         int,
         typer.Option(
@@ -244,6 +254,7 @@ def evolve(
         final_steps=final_steps,
         final_seeds=tuple(range(1, final_seeds + 1)),
         workers=workers,
+        time_limit=time_limit,
         device=device,
     )
 
@@ -261,18 +272,33 @@ def evolve(
 def resume(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluations",
+            metavar="N",
+            min=1,
+            help="Another budget, also for a run that is over.",
+        ),
+    ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
-    """Go on with a run that was stopped, killed or interrupted.
+    """Continue a run that was stopped, killed or interrupted, or with a larger budget.
 
-    What was scored is not scored again, and the budget stays what it was.
+    What was scored is not scored again.
 
-    Example: azc resume runs/first
+    Example: azc resume runs/first --evaluations 120
     """
     from azc.search.run import resume as go_on
 
     output = out(context)
-    _show(output, lambda tell: go_on(run, cache=cache_folder(), on_event=tell), run)
+    _show(
+        output,
+        lambda tell: go_on(
+            run, cache=cache_folder(), evaluations=evaluations, on_event=tell
+        ),
+        run,
+    )
 
 
 def _show(

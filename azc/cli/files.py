@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from azc import api
 from azc.check.program import Program
 from azc.check.resolve import check_source
+from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.source import Source
 from azc.syntax.parse import MAX_BYTES, decoded, is_name, read_source, unreadable
 
-__all__ = ["load", "open_source", "split_name"]
+__all__ = ["expanded", "load", "open_source", "readable", "split_name"]
 
 
 def split_name(text: str) -> tuple[str, str | None]:
@@ -24,6 +26,55 @@ def split_name(text: str) -> tuple[str, str | None]:
     return text, None
 
 
+def expanded(named: Iterable[str]) -> list[str]:
+    """The files named, each once, with the `.azg` files of each folder in its place.
+
+    Hidden folders and links to folders are left out; a folder without such files stays,
+    and so does one that can't be read: it is told like a file that can't be.
+    """
+    found: dict[str, None] = {}
+    for file in named:
+        inside = _programs(Path(file)) if os.path.isdir(file) else []
+        found.update(dict.fromkeys(map(str, inside) if inside else [file]))
+    return list(found)
+
+
+def _programs(folder: Path) -> list[Path]:
+    found: list[Path] = []
+
+    def closed(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for where, folders, files in os.walk(folder, onerror=closed):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = (Path(where, name) for name in sorted(files) if name.endswith(".azg"))
+        found.extend(path for path in inside if path.is_file())
+    return found
+
+
+def readable(file: str, path: Path) -> Path:
+    """The path of a file, if a file may be there.
+
+    Raises `DiagnosticError` for a folder, and for FILE:NAME where FILE is meant.
+    """
+    help_: str | None = None
+    if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+        raise unreadable(file, PermissionError(errno.EACCES, "permission denied"))
+    if os.path.isdir(path):
+        help_ = "name one of the files in it" if _programs(path) else _NO_PROGRAMS
+        reason = "is a directory"
+    elif not os.path.exists(path) and (whole := split_name(file))[1] is not None:
+        help_ = f"the whole file is meant here: {whole[0]}"
+        reason = "no such file or directory"
+    if help_ is not None:
+        message = f"can't read {file}: {reason}"
+        raise DiagnosticError([Diagnostic("AZG005", message, None, help_)])
+    return path
+
+
+_NO_PROGRAMS = "it has no .azg files"
+
+
 def open_source(file: str) -> tuple[Source, Path | None]:
     """The text of a file, of `std.NAME`, or of standard input (`-`); and its path.
 
@@ -32,7 +83,7 @@ def open_source(file: str) -> tuple[Source, Path | None]:
     if file == "-":
         return _standard_input(), None
     path, shown = api.find_file(file)
-    return read_source(path, shown), path
+    return read_source(readable(file, path), shown), path
 
 
 def _standard_input() -> Source:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from azc.cli.files import open_source
+from azc.cli.files import expanded, open_source, readable
 from azc.cli.output import Output, count, flag_json, out
 from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.files import write_text
@@ -29,8 +29,8 @@ def fmt(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Programs to format in place; `-` formats standard input to "
-            "standard output.",
+            help="Programs to format in place, or folders of them; `-` formats "
+            "standard input to standard output.",
         ),
     ],
     check: Annotated[
@@ -51,6 +51,7 @@ def fmt(
     Example: azc fmt --diff model.azg
     """
     output = out(context)
+    files = expanded(files)
     reports = [_one(file, check, diff, output) for file in files]
     changed = sum(report["changed"] for report in reports)
     failed = sum(bool(report["diagnostics"]) for report in reports)
@@ -70,7 +71,9 @@ def _one(file: str, check: bool, diff: bool, output: Output) -> dict[str, Any]:
     report: dict[str, Any] = {"file": file, "changed": False, "diagnostics": []}
     try:
         path = None if file == "-" else Path(file)
-        source = open_source(file)[0] if path is None else read_source(path)
+        # A file is what it is called: `std.models` is none that could be written.
+        found = path and read_source(readable(file, path))
+        source = found or open_source(file)[0]
         text = format_text(source)
         report["changed"] = text != source.text
         if diff:

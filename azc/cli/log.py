@@ -20,7 +20,7 @@ import typer
 
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError
-from azc.search.journal import Candidate
+from azc.search.journal import START, Candidate
 from azc.search.view import RunView, read_run
 from azc.syntax.diff import text_diff
 
@@ -44,9 +44,9 @@ def log(
     """
     output = out(context)
     view = read_run(run)
-    if not view.candidates:
+    if not view.spent:
         raise RunError("R040", f"nothing has been scored in {run} yet")
-    best = view.best.id if view.best else 1
+    best = view.best.id if view.best else START
     steps = view.lineage(best)
     chosen = list(view.candidates.values()) if everything else steps
     for candidate in chosen:

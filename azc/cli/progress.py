@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
+from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,11 @@ from azc.cli.output import count
 from azc.search.events import (
     Closed,
     Comparing,
+    Ended,
     Event,
     Fitted,
     Opened,
+    Retried,
     Scored,
     Warming,
 )
@@ -27,7 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["LineProgress", "LiveProgress", "progress_for"]
 
 _RECENT = 8  # candidates shown
-_PRIORITIES = 10  # operations shown
+_DISPLAYED = 10  # rows shown of the strategy
+_OFTEN = 60.0  # seconds between two lines that say the time left
 
 
 def progress_for(console: Console, quiet: bool) -> LiveProgress | LineProgress:
@@ -39,11 +44,48 @@ def progress_for(console: Console, quiet: bool) -> LiveProgress | LineProgress:
     )
 
 
+class Pace:
+    """How fast a stage goes: its rate since this process is in it, and the time left."""
+
+    def __init__(self) -> None:
+        self.stage = "loading the data"
+        self.done, self.total = 0, 0
+        self._first = 0
+        self._began = time.monotonic()
+
+    def take(self, event: Event) -> None:
+        """Takes one event in."""
+        if isinstance(event, Warming):
+            self._at("warming the shared weights", event.step, event.steps)
+        elif isinstance(event, Opened | Scored):
+            self._at("searching", event.spent, event.budget)
+        elif isinstance(event, Comparing | Fitted):
+            self._at("training winner and start alone", event.done, event.total)
+
+    def _at(self, stage: str, done: int, total: int) -> None:
+        if stage != self.stage:
+            self.stage, self._began, self._first = stage, time.monotonic(), done
+        self.done, self.total = done, total
+
+    def words(self) -> str:
+        """The rate and the time left; empty before they are known."""
+        new = self.done - self._first
+        if new <= 0:
+            return ""
+        rate = new / max(time.monotonic() - self._began, 1e-3)
+        left = _clock((self.total - self.done) / rate)
+        return f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute, {left} left"
+
+
 class LineProgress:
-    """A line for each candidate and stage, on standard error."""
+    """A line for each candidate and stage, on standard error; after each round, and at
+    least once a minute, the rate and the time left.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self.pace = Pace()
+        self.said = time.monotonic()
 
     def __enter__(self) -> LineProgress:
         return self
@@ -53,10 +95,21 @@ class LineProgress:
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""
-        text = None if self.quiet else _line(event)
-        if text is not None:
-            sys.stderr.write(visible(text) + "\n")
-            sys.stderr.flush()
+        self.pace.take(event)
+        if self.quiet:
+            return
+        lines = [_line(event)]
+        now = time.monotonic()
+        if isinstance(event, Closed) or now - self.said >= _OFTEN:
+            self.said = now
+            lines.append(self._pace())
+        text = "".join(f"{visible(line)}\n" for line in lines if line)
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+    def _pace(self) -> str | None:
+        words, pace = self.pace.words(), self.pace
+        return f"{pace.stage}: {pace.done}/{pace.total}, {words}" if words else None
 
 
 def _line(event: Event) -> str | None:
@@ -71,6 +124,11 @@ def _line(event: Event) -> str | None:
         case Scored():
             found = f"{event.candidate:04}  {_found(event)}"
             return f"  {event.spent}/{event.budget}  {found}  {event.mutation}"
+        case Retried():
+            return f"  {event.candidate:04}  is run again: {event.reason}"
+        case Ended():
+            spent = f"{event.spent} of {event.budget} evaluations"
+            return f"the search is over after {spent}: {event.reason}"
         case Closed(number, _, None):
             return f"round {number + 1} is over: every candidate failed"
         case Closed(number, best, score):
@@ -91,22 +149,20 @@ def _found(event: Scored) -> str:
 
 
 class LiveProgress:
-    """Best so far, priorities, rate and time left, drawn over and over."""
+    """Best so far, what the strategy shows, rate and time left, drawn over and over."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
 
         self.console = console
-        self.stage = "loading the data"
-        self.done, self.total = 0, 0
+        self.pace = Pace()
         self.round = 0
         self.best: Scored | None = None
         self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
         self.fits: tuple[Fitted, ...] = ()
-        self.priorities: dict[str, float] = {}
-        self.began = time.monotonic()
-        self.first = 0
+        self.display: Mapping[str, str] = {}
+        self.note: str | None = None
         self.live: Any = Live(
             get_renderable=self._draw,
             console=console,
@@ -129,29 +185,21 @@ class LiveProgress:
 
     def __call__(self, event: Event) -> None:
         """Takes one event in."""
-        if isinstance(event, Warming):
-            self._stage("warming the shared weights", event.step, event.steps)
-        elif isinstance(event, Opened):
-            self._stage("searching", event.spent, event.budget)
+        self.pace.take(event)
+        if isinstance(event, Opened):
             self.round, self.best = event.round, None
-            self.priorities = event.priorities
+            self.display = event.display
         elif isinstance(event, Scored):
-            self._stage("searching", event.spent, event.budget)
             self.recent = (*self.recent, event)[-_RECENT:]
             self.failed += event.score is None
             score = self.best.score if self.best else None
             if event.score is not None and (score is None or event.score < score):
                 self.best = event
-        elif isinstance(event, Comparing | Fitted):
-            self._stage("training winner and start alone", event.done, event.total)
-            if isinstance(event, Fitted):
-                self.fits = (*self.fits, event)
+        elif isinstance(event, Retried | Ended):
+            self.note = _line(event)
+        elif isinstance(event, Fitted):
+            self.fits = (*self.fits, event)
         self.live.refresh()
-
-    def _stage(self, stage: str, done: int, total: int) -> None:
-        if stage != self.stage:
-            self.stage, self.began, self.first = stage, time.monotonic(), done
-        self.done, self.total = done, total
 
     def _draw(self) -> Any:
         from rich.console import Group
@@ -162,11 +210,12 @@ class LiveProgress:
         from azc.cli.visible import Visible
 
         head = Table.grid(padding=(0, 2))
-        row: list[Any] = [Text(self.stage, style="bold")]
-        if self.total:
-            row.append(ProgressBar(total=self.total, completed=self.done, width=30))
-            row.append(Text(f"{self.done}/{self.total}"))
-            row.append(Text(self._pace()))
+        pace = self.pace
+        row: list[Any] = [Text(pace.stage, style="bold")]
+        if pace.total:
+            row.append(ProgressBar(total=pace.total, completed=pace.done, width=30))
+            row.append(Text(f"{pace.done}/{pace.total}"))
+            row.append(Text(pace.words()))
         head.add_row(*row)
         parts: list[Any] = [head]
         if self.best is not None:
@@ -176,19 +225,12 @@ class LiveProgress:
             )
         if self.failed:
             parts.append(Text(f"{count(self.failed, 'candidate')} failed", style="red"))
+        if self.note:
+            parts.append(Text(self.note.strip(), style="yellow"))
         parts += [Text(_fitted(fit)) for fit in self.fits]
-        if self.priorities:
+        if self.display or self.recent:
             parts.append(self._body())
         return Visible(Group(*parts))
-
-    def _pace(self) -> str:
-        """The rate of this stage and the time left in it."""
-        new = self.done - self.first
-        if new <= 0:
-            return ""
-        rate = new / max(time.monotonic() - self.began, 1e-3)
-        left = _clock((self.total - self.done) / rate)
-        return f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute, {left} left"
 
     def _body(self) -> Any:
         from rich.table import Table
@@ -206,16 +248,15 @@ class LiveProgress:
             said = event.mutation if event.score is not None else str(event.reason)
             number = f"{event.round + 1}"
             recent.add_row(number, f"{event.candidate:04}", score, Text(said))
-        chances = Table(box=None, padding=(0, 1), header_style="dim")
-        chances.add_column("operation", no_wrap=True)
-        chances.add_column("chance", justify="right", no_wrap=True)
-        top = sorted(self.priorities.items(), key=lambda item: -item[1])[:_PRIORITIES]
-        for name, chance in top:
-            chances.add_row(name, f"{100 * chance:.1f}%")
+        display = Table(box=None, padding=(0, 1), show_header=False)
+        display.add_column(no_wrap=True)
+        display.add_column(justify="right", no_wrap=True)
+        for name, text in islice(self.display.items(), _DISPLAYED):
+            display.add_row(Text(name), Text(text))
         both = Table.grid(padding=(0, 3), expand=True)
         both.add_column(ratio=1)
         both.add_column()
-        both.add_row(recent, chances)
+        both.add_row(recent, display)
         return both
 
 

@@ -12,6 +12,7 @@ from azc.check.resolve import check_source
 from azc.cli.numbers import amount
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
+from azc.search.journal import START
 from azc.search.view import RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
@@ -48,6 +49,9 @@ def report(view: RunView, output: Output) -> None:
     output.line(
         head + (f", {failed} failed" if failed else "") + f"; run in {view.folder}"
     )
+    if view.ending is not None:
+        budget = count(view.options.evaluations, "evaluation")
+        output.line(f"the search ended before its budget of {budget}: {view.ending}")
     _best(view, output)
     _difference(view, output)
     _alone(view, output)
@@ -65,7 +69,7 @@ def _best(view: RunView, output: Output) -> None:
         spec = _spec(view, evaluation.candidate)
         costs = summarise(spec, view.options.length)
         label = f"{evaluation.candidate:04}.azg"
-        if evaluation.candidate == 1:
+        if evaluation.candidate == START:
             label += " (start)"
         table.add_row(
             label,
@@ -104,9 +108,9 @@ def _difference(view: RunView, output: Output) -> None:
 def _alone(view: RunView, output: Output) -> None:
     from rich.table import Table
 
-    if not view.fits:
+    seeds = _seeds(view)
+    if not seeds:
         return
-    seeds = sorted({fit.seed for fit in view.fits})
     steps = view.options.final_steps
     table = Table()
     table.add_column("")
@@ -123,12 +127,16 @@ def _alone(view: RunView, output: Output) -> None:
     output.line(_verdict(view))
 
 
+def _seeds(view: RunView) -> list[int]:
+    return sorted({fit.seed for role in view.roles for fit in view.fits_of(role)})
+
+
 def _rows(view: RunView) -> Iterator[list[str]]:
     from math import exp
 
-    seeds = sorted({fit.seed for fit in view.fits})
+    seeds = _seeds(view)
     for role in ("start", "winner"):
-        losses = {f.seed: f for f in view.fits if f.role == role}
+        losses = {fit.seed: fit for fit in view.fits_of(role)}
         if not losses:
             continue
         cells = []
@@ -149,11 +157,14 @@ def _rows(view: RunView) -> Iterator[list[str]]:
 
 def _verdict(view: RunView) -> str:
     gain, spread = view.gain, view.spread
-    if view.winner == 1:
+    if view.winner == START:
         return "the winner is the start: there is nothing to compare"
     if gain is None:
         reasons = [
-            f"{f.role}, seed {f.seed}: {f.reason}" for f in view.fits if f.reason
+            f"{role}, seed {fit.seed}: {fit.reason}"
+            for role in view.roles
+            for fit in view.fits_of(role)
+            if fit.reason
         ]
         return f"no comparison: {'; '.join(reasons) or 'it is not over yet'}"
     words = f"by {abs(gain):.3f} nats"
@@ -170,7 +181,8 @@ def _verdict(view: RunView) -> str:
 def report_json(view: RunView) -> dict[str, Any]:
     """The same as a JSON object.
 
-    `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `rounds`: how many;
+    `folder`, `space`, `model`; `evaluations`: spent, budget, failed; `ending`: why the
+    search ended before its budget was spent, or null; `rounds`: how many;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
     last round, best first: id, score (nats), seconds; `comparison`: steps, seeds, losses
     (nats on the test text) of start and winner, gain (null unless both have one from
@@ -185,6 +197,7 @@ def report_json(view: RunView) -> dict[str, Any]:
             "budget": view.options.evaluations,
             "failed": sum(e.status == "failed" for e in view.evaluations),
         },
+        "ending": view.ending,
         "rounds": len(view.rounds),
         "start": None,
         "winner": None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ __all__ = ["load", "load_table"]
 _COLUMNS = ("text", "sentence", "content", "document", "article", "body")
 
 
-def load(name: str) -> Iterator[str]:
+def load(name: str) -> list[str]:
     """Rows of text of `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
 
     Raises UsageError D005 for a name of another form, RunError D002 for a data set
@@ -37,7 +38,7 @@ def load(name: str) -> Iterator[str]:
     reasons = []
     for path, config in attempts:
         try:
-            return _texts(f"hf:{name}", _read(path, config))
+            return _read(f"hf:{name}", path, config)
         except RunError:
             raise
         except Exception as error:  # its loaders raise what they like
@@ -49,7 +50,7 @@ def load(name: str) -> Iterator[str]:
     )
 
 
-def load_table(path: Path) -> Iterator[str]:
+def load_table(path: Path) -> list[str]:
     """Rows of text of a parquet, csv, tsv, json or jsonl file; raises as `load`."""
     kind = path.suffix.lower().lstrip(".")
     options: dict[str, Any] = {"data_files": str(path)}
@@ -57,22 +58,27 @@ def load_table(path: Path) -> Iterator[str]:
         options |= {"delimiter": "\t", "quoting": 3, "keep_default_na": False}
     builder = {"tsv": "csv", "jsonl": "json"}.get(kind, kind)
     try:
-        rows = _read(builder, None, **options)
+        return _read(str(path), builder, None, **options)
+    except RunError:
+        raise
     except Exception as error:
         raise RunError(
             "D003", f"{path} cannot be read as {kind}: {_first_line(error)}"
         ) from error
-    return _texts(str(path), rows)
 
 
-def _read(path: str, config: str | None, **options: Any) -> Any:
+def _read(name: str, path: str, config: str | None, **options: Any) -> list[str]:
     import datasets
 
     datasets.disable_progress_bars()
-    loaded = datasets.load_dataset(path, config, **options)
-    if "train" in loaded:
-        return loaded["train"]
-    return loaded[next(iter(loaded))]
+    with tempfile.TemporaryDirectory() as folder:
+        # What is on this disk needs no copy in the cache of `datasets`, which may be
+        # full, write-protected, or damaged by a kill.
+        if options or Path(path).exists():
+            options["cache_dir"] = folder
+        loaded = datasets.load_dataset(path, config, **options)
+        split = "train" if "train" in loaded else next(iter(loaded))
+        return list(_texts(name, loaded[split]))
 
 
 def _texts(name: str, rows: Any) -> Iterator[str]:

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from azc.data.store import write_beside
+from azc.data.store import kept
 
 __all__ = ["documents"]
 
-_FORMAT = 1  # raise it when what a document is made of changes
+_FORMAT = 2  # raise it when what a document is made of, or the file, changes
 _SKIPPED = frozenset(
     "__pycache__ site-packages dist-packages lib-dynload test tests idle_test idlelib "
     "lib2to3 turtledemo ensurepip encodings distutils pydoc_data".split()
@@ -35,16 +35,9 @@ def documents(cache: Path | None = None) -> list[str]:
     for path in files:
         found = path.stat()
         key.update(f"{path} {found.st_size} {found.st_mtime_ns}\n".encode())
-    store = cache / f"python-{key.hexdigest()[:16]}.json"
-    try:
-        kept = json.loads(store.read_text("utf-8"))
-        if isinstance(kept, list):
-            return [str(text) for text in kept]
-    except (OSError, ValueError):
-        pass  # not there yet, or not whole: made anew
-    texts = _parse(files)
-    write_beside(store, json.dumps(texts).encode("utf-8"))
-    return texts
+    place = cache / f"python-{key.hexdigest()[:16]}.json"
+    texts = json.loads(kept(place, lambda: json.dumps(_parse(files)).encode()))
+    return [str(text) for text in texts]
 
 
 def _files(root: Path) -> Iterator[Path]:

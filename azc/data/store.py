@@ -1,57 +1,50 @@
-"""Files of a cache: written beside their place, then renamed into it."""
+"""What took long to make, kept in a cache that nothing depends on."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import hashlib
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from azc.diagnostics import RunError
+from azc.files import write_bytes
 
-__all__ = ["write_beside", "write_folder_beside"]
+__all__ = ["kept"]
 
-
-def write_beside(path: Path, content: bytes) -> None:
-    """Write a file so that no part of it is ever seen; raises RunError D006."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise _unwritable(path, error) from error
+_log = logging.getLogger(__name__)
 
 
-def write_folder_beside(path: Path, fill: Callable[[Path], None]) -> None:
-    """Let `fill` write a new folder, then rename it into place; raises RunError D006.
+def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
+    """What `make` gives, from `path` if it was kept there before; None keeps nothing.
 
-    If another process was quicker, its folder stays.
+    The file has the sha256 of its content in its first line. One that is damaged is
+    made again, and one that can't be written is done without: a warning says so. Two
+    processes may make it at once, if both make the same.
     """
+    if path is None:
+        return make()
+    try:
+        found = _content(path.read_bytes())
+        if found is not None:
+            return found
+        _log.warning("%s is damaged: it is made again", path)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        _log.warning("%s can't be read (%s): it is made again", path, error.strerror)
+    content = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
-            fill(made)
-            made.chmod(0o755)
-            if not path.exists():
-                made.rename(path)
-        finally:
-            shutil.rmtree(made, ignore_errors=True)
+        write_bytes(path, _digest(content) + b"\n" + content)
     except OSError as error:
-        if not path.is_dir():
-            raise _unwritable(path, error) from error
+        _log.warning("%s can't be kept: %s", path, error.strerror)
+    return content
 
 
-def _unwritable(path: Path, error: OSError) -> RunError:
-    return RunError(
-        "D006",
-        f"the cache file {path} cannot be written: {error.strerror or error}",
-        "free some space, or name another cache folder",
-    )
+def _content(stored: bytes) -> bytes | None:
+    digest, _, content = stored.partition(b"\n")
+    return content if digest == _digest(content) else None
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

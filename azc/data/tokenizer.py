@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.data.corpus import Corpus
-from azc.data.store import write_folder_beside
+from azc.data.store import kept
 from azc.diagnostics import RunError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["SPECIAL_TOKENS", "load_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_FORMAT = 1  # raise it when the same corpus would give another vocabulary
+_FORMAT = 2  # raise it when the same corpus would give another vocabulary or file
 _SMALLEST = 64
 _NEEDED = ("pad", "unk", "cls", "sep", "mask")
 
@@ -34,7 +34,7 @@ def load_tokenizer(
     """The tokenizer of a directory or name, or one trained on `corpus`.
 
     A trained one lower-cases, has at most `vocab_size` tokens, is the same in every
-    process and is kept in `cache` in a folder that `AutoTokenizer` reads.
+    process and is kept in `cache`.
 
     Raises UsageError D010 for a `vocab_size` below 64, RunError D011 where
     `name_or_path` does not load or lacks one of the tokens that masking needs.
@@ -47,18 +47,9 @@ def load_tokenizer(
             f"a vocabulary of {vocab_size} tokens is too small",
             f"take at least {_SMALLEST}",
         )
-    if cache is None:
-        return _train(corpus, vocab_size)
-    key = f"wordpiece-v{_FORMAT}-{corpus.fingerprint[:16]}-{vocab_size}"
-    folder = cache / key
-    if not (folder / "tokenizer.json").is_file():
-        trained = _train(corpus, vocab_size)
-        write_folder_beside(folder, lambda made: _save(trained, made))
-    return _given(str(folder))
-
-
-def _save(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    tokenizer.save_pretrained(folder)
+    key = f"wordpiece-v{_FORMAT}-{corpus.fingerprint[:16]}-{vocab_size}.json"
+    place = None if cache is None else cache / key
+    return _wrapped(kept(place, lambda: _train(corpus, vocab_size)).decode())
 
 
 def _given(name_or_path: str) -> PreTrainedTokenizerFast:
@@ -89,10 +80,23 @@ def _given(name_or_path: str) -> PreTrainedTokenizerFast:
     return found
 
 
-def _train(corpus: Corpus, vocab_size: int) -> PreTrainedTokenizerFast:
+def _wrapped(text: str) -> PreTrainedTokenizerFast:
+    """The JSON of a tokenizer as one of transformers."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    names: dict[str, Any] = {
+        f"{name}_token": token
+        for name, token in zip(_NEEDED, SPECIAL_TOKENS, strict=True)
+    }
+    found = Tokenizer.from_str(text)
+    return PreTrainedTokenizerFast(tokenizer_object=found, **names)
+
+
+def _train(corpus: Corpus, vocab_size: int) -> bytes:
+    """The JSON of a tokenizer."""
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
     from tokenizers.pre_tokenizers import BertPreTokenizer
-    from transformers import PreTrainedTokenizerFast
 
     def wordpiece(vocabulary: dict[str, int]) -> Any:
         tokenizer: Any = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
@@ -105,11 +109,7 @@ def _train(corpus: Corpus, vocab_size: int) -> PreTrainedTokenizerFast:
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
     tokenizer.decoder = decoders.WordPiece(prefix="##")
-    names: dict[str, Any] = {
-        f"{name}_token": token
-        for name, token in zip(_NEEDED, SPECIAL_TOKENS, strict=True)
-    }
-    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
+    return str(tokenizer.to_str()).encode()
 
 
 def _vocabulary(tokenizer: Any, corpus: Corpus, vocab_size: int) -> dict[str, int]:

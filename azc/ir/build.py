@@ -26,14 +26,16 @@ def build_graph(program: AttentionSpec) -> Graph:
 
 
 def _expr(expr: ast.Expr, scope: dict[str, Node], builder: GraphBuilder) -> Node:
-    if isinstance(expr, ast.Name):
-        return scope[expr.id]
-    if isinstance(expr, ast.Number):
-        return builder.number(expr.value)
-    args = [_expr(arg, scope, builder) for arg in expr.args]
-    attrs = {
-        attr.name: int(attr.value.value)
-        for attr in expr.attrs
-        if isinstance(attr.value, ast.Number)
-    }
-    return builder.apply(expr.op, args, attrs)
+    def visit(part: ast.Expr, args: list[Node]) -> Node:
+        if isinstance(part, ast.Name):
+            return scope[part.id]
+        if isinstance(part, ast.Number):
+            return builder.number(part.value)
+        attrs = {
+            attr.name: int(attr.value.value)
+            for attr in part.attrs
+            if isinstance(attr.value, ast.Number)
+        }
+        return builder.apply(part.op, args, attrs)
+
+    return ast.fold(expr, visit)

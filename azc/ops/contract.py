@@ -52,10 +52,7 @@ Precision = Literal["same", "wide", "inside", "narrow"]
 
 
 class TypeFault(Exception):
-    """Operand types that an operation does not take.
-
-    `help` may hold `{0}`, `{1}`, … for the text of the operands.
-    """
+    """Operand types that an operation does not take; `help` says what it is for."""
 
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)

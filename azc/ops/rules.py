@@ -63,8 +63,7 @@ def meet(a: Shape, b: Shape) -> Shape:
     """Elementwise, broadcast over 1."""
     result = a.broadcast(b)
     if result is None:
-        hint = "`{1}.T` has the type " + str(b.T) if a.broadcast(b.T) else None
-        raise TypeFault(f"{a} and {b} do not meet: only 1 broadcasts", hint)
+        raise TypeFault(f"{a} and {b} do not meet: only 1 broadcasts")
     return result
 
 

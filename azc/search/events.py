@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Closed", "Comparing", "Event", "Fitted", "Opened", "Scored", "Warming"]
+__all__ = [
+    "Closed",
+    "Comparing",
+    "Ended",
+    "Event",
+    "Fitted",
+    "Opened",
+    "Retried",
+    "Scored",
+    "Warming",
+]
 
 
 @dataclass(frozen=True)
@@ -22,14 +33,14 @@ class Warming:
 class Opened:
     """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
 
-    `priorities`: sampling probability by operation.
+    `display`: what the strategy shows of itself, names with short texts.
     """
 
     round: int
     size: int
     spent: int
     budget: int
-    priorities: dict[str, float]
+    display: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -48,12 +59,29 @@ class Scored:
 
 
 @dataclass(frozen=True)
+class Retried:
+    """A candidate came to nothing, perhaps because of the machine, and is run again."""
+
+    candidate: int
+    reason: str
+
+
+@dataclass(frozen=True)
 class Closed:
     """A round is over: its best candidate and score, None where every one failed."""
 
     round: int
     best: int | None
     score: float | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The search has ended before its budget was spent."""
+
+    reason: str
+    spent: int
+    budget: int
 
 
 @dataclass(frozen=True)
@@ -76,4 +104,4 @@ class Fitted:
     total: int
 
 
-Event = Warming | Opened | Scored | Closed | Comparing | Fitted
+Event = Warming | Opened | Scored | Retried | Closed | Ended | Comparing | Fitted

@@ -1,15 +1,16 @@
 """A run is a folder: frozen configuration, journal, programs, weights, log, lock.
 
-Codes: U021 a folder that is taken, R031 a journal that is missing, R035 a folder that is
-no run, R036 one of another format, R037 one in use.
+Codes: U021 a folder that is taken, R030 weights that are missing, R031 a journal that is
+missing or a file that has changed, R035 a folder that is not a run, R036 one of another
+format, R037 one in use.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,33 +20,21 @@ from filelock import FileLock, Timeout
 from azc.check.program import Program
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError, UsageError
-from azc.search.journal import Candidate, Journal
+from azc.files import write_text
+from azc.search.journal import FORMAT, START, Candidate, Journal
 from azc.search.options import EvolveOptions
 from azc.source import Source
 
-__all__ = ["FORMAT", "RunFolder", "write_text"]
+__all__ = ["RunFolder", "fingerprint"]
 
-FORMAT = 1
 _NEEDED = {"program": str, "space": str, "options": dict, "fingerprint": str}
 _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes beside `path`, flushes to the disk, then renames: all or nothing.
-
-    Raises `OSError` that names the path.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+def fingerprint(path: Path) -> str:
+    """The sha256 of a file. Raises `OSError`."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -204,10 +193,56 @@ class RunFolder:
 
     def write_candidates(self, candidates: Mapping[int, Candidate]) -> None:
         """Writes the programs that have no file yet."""
-        for number, candidate in candidates.items():
-            path = self.candidate_file(number)
+        for path, candidate in self._programs(candidates):
             if not path.exists():
                 write_text(path, candidate.program)
+
+    def _programs(
+        self, candidates: Mapping[int, Candidate]
+    ) -> Iterator[tuple[Path, Candidate]]:
+        for number, candidate in candidates.items():
+            yield self.candidate_file(number), candidate
+            if number == START:
+                yield self.start_file, candidate
+
+    # What has changed
+
+    def check_config(self, journal: Journal) -> None:
+        """Raises `RunError` R031 where `run.json` is not what the run began with."""
+        name = self.config_file.name
+        begun = journal.files().get(name)
+        if begun is not None and begun != fingerprint(self.config_file):
+            raise _changed(
+                self.config_file,
+                "the scores in the journal are of what it was: bring that back, or"
+                " start a new run",
+            )
+
+    def check_programs(self, candidates: Mapping[int, Candidate]) -> None:
+        """Raises `RunError` R031 where the file of a program is not what the journal
+        has. One that is gone is written again.
+        """
+        for path, candidate in self._programs(candidates):
+            try:
+                same = path.read_bytes() == candidate.program.encode()
+            except FileNotFoundError:
+                continue
+            if not same:
+                help_ = "remove it, and azc writes it again; to search from a changed"
+                raise _changed(path, f"{help_} program, start a new run")
+
+    def check_weights(self, path: Path, kept: str | None) -> None:
+        """Raises `RunError` R030 for weights that are gone, and R031 for others than
+        those with this fingerprint.
+        """
+        if not path.exists():
+            raise RunError(
+                "R030",
+                f"{path} is missing: no candidate can be scored without it",
+                "bring back a copy of it, or start a new run",
+            )
+        if fingerprint(path) != kept:
+            raise _changed(path, "bring back a copy of it, or start a new run")
 
     def sweep(self, number: int) -> None:
         """Removes weights of rounds before a round, and what a kill left half-written."""
@@ -218,3 +253,8 @@ class RunFolder:
         for folder in (self.path, self.candidates_folder, self.supernet_folder):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
+
+
+def _changed(path: Path, help_: str) -> RunError:
+    message = f"{path} is not as the run left it: its contents have changed"
+    return RunError("R031", message, help_)

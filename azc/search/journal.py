@@ -1,19 +1,22 @@
 """The journal of a run: an SQLite database, the source of truth.
 
 A candidate is there before it is scored; a score counts once its transaction has
-committed. All that a run needs to go on is here or is written before it is.
+committed. All that a run needs to go on is here or is written before it is. The sum of
+the fingerprints of all rows is kept with them, so that rows which something else has
+changed, added or removed are found out.
 
-Codes: R031 a file that is no journal, or a broken one; R032 a score not asked for.
+Codes: R031 a file that is not a journal, or a damaged one; R032 a score not asked for;
+R036 another format.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +24,20 @@ from typing import Any
 
 from azc.diagnostics import RunError
 
-__all__ = ["Candidate", "Evaluation", "Fit", "Journal", "NewCandidate", "ranked"]
+__all__ = [
+    "FORMAT",
+    "START",
+    "Candidate",
+    "Evaluation",
+    "Fit",
+    "Journal",
+    "NewCandidate",
+    "last_ranking",
+    "ranked",
+]
+
+FORMAT = 2  # of a run: raise it when the journal's tables or run.json change
+START = 1  # the candidate that a run begins with
 
 _SCHEMA = """
 CREATE TABLE candidate (
@@ -29,50 +45,53 @@ CREATE TABLE candidate (
     round INTEGER NOT NULL,
     parent INTEGER REFERENCES candidate (id),
     mutation TEXT NOT NULL,
-    features TEXT NOT NULL,
-    key TEXT NOT NULL,
+    key TEXT NOT NULL UNIQUE,
     program TEXT NOT NULL
 ) STRICT;
+CREATE TABLE round (
+    id INTEGER PRIMARY KEY,
+    closed INTEGER NOT NULL,
+    state TEXT NOT NULL
+) STRICT;
 CREATE TABLE evaluation (
-    round INTEGER NOT NULL,
+    round INTEGER NOT NULL REFERENCES round (id),
     position INTEGER NOT NULL,
     candidate INTEGER NOT NULL REFERENCES candidate (id),
     status TEXT NOT NULL CHECK (status IN ('asked', 'done', 'failed')),
     score REAL CHECK ((score IS NOT NULL) = (status = 'done')),
     reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
     seconds REAL,
-    finished REAL,
+    weights TEXT,
     PRIMARY KEY (round, candidate)
 ) STRICT;
-CREATE TABLE round (
-    id INTEGER PRIMARY KEY,
-    priorities TEXT NOT NULL,
-    closed REAL
-) STRICT;
 CREATE TABLE fit (
-    role TEXT NOT NULL,
     candidate INTEGER NOT NULL REFERENCES candidate (id),
     seed INTEGER NOT NULL,
     status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
     loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
     reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
-    tokens_per_second REAL,
-    seconds REAL,
     PRIMARY KEY (candidate, seed)
 ) STRICT;
+CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
+CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
+CREATE TABLE file (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT;
+CREATE TABLE seal (total TEXT NOT NULL) STRICT;
+INSERT INTO seal VALUES ('0');
 """
 
+_SEALED = ("candidate", "round", "evaluation", "fit", "budget", "ending", "file")
 _DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 @dataclass(frozen=True)
 class NewCandidate:
-    """A program about to enter the journal; `parent` is a candidate's id."""
+    """A program about to enter the journal; `parent` is a candidate's id, `key` is
+    equal for programs that compute the same function class.
+    """
 
     program: str
     parent: int | None
     mutation: str
-    features: frozenset[str]
     key: str
 
 
@@ -86,8 +105,11 @@ class Candidate(NewCandidate):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One candidate in one round. `score`: validation loss in nats, lower is better,
-    comparable within the round alone; None unless `status` is "done".
+    """One candidate in one round.
+
+    `score`: validation loss in nats, lower is better, comparable within the round alone;
+    None unless `status` is "done". `weights`: the fingerprint of the file with the
+    trained weights.
     """
 
     round: int
@@ -96,6 +118,18 @@ class Evaluation:
     score: float | None
     reason: str | None
     seconds: float | None
+    weights: str | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A candidate trained alone from one seed; `loss`: test loss in nats."""
+
+    candidate: int
+    seed: int
+    status: str
+    loss: float | None
+    reason: str | None
 
 
 def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
@@ -104,30 +138,90 @@ def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
     return sorted(done, key=lambda e: (e.score, e.candidate))
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A candidate trained alone from one seed; `loss`: test loss in nats."""
+def last_ranking(
+    rounds: Sequence[tuple[int, bool]],
+    evaluations: Iterable[Evaluation],
+    budget: int,
+) -> list[Evaluation]:
+    """The last round with a score, best first: scores compare within a round only.
 
-    role: str
-    candidate: int
-    seed: int
-    status: str
-    loss: float | None
-    reason: str | None
-    tokens_per_second: float | None
-    seconds: float | None
+    A round that is still open counts where the budget ended in the midst of it, and
+    where there is no other.
+    """
+    by_round: dict[int, list[Evaluation]] = {number: [] for number, _ in rounds}
+    spent = 0
+    for evaluation in evaluations:
+        by_round[evaluation.round].append(evaluation)
+        spent += evaluation.status != "asked"
+    closed = [number for number, over in rounds if over]
+    under_way = [number for number, over in rounds if not over]
+    closed.reverse()
+    ended = spent >= budget
+    for number in [*under_way, *closed] if ended else [*closed, *under_way]:
+        found = ranked(by_round[number])
+        if found:
+            return found
+    return []
+
+
+class _Writer:
+    """The rows that one transaction writes, and what they do to the seal."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.change = 0
+
+    def insert(self, table: str, **values: object) -> int:
+        """A new row; its number."""
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+        number = self.db.execute(query, tuple(values.values())).lastrowid
+        assert number is not None
+        self.change += self._fingerprint(table, number)
+        return number
+
+    def update(self, table: str, at: Mapping[str, object], **values: object) -> bool:
+        """Changes the row at a place; whether there is one."""
+        where = " AND ".join(f"{name} = ?" for name in at)
+        query = f"SELECT rowid FROM {table} WHERE {where}"
+        row = self.db.execute(query, tuple(at.values())).fetchone()
+        if row is None:
+            return False
+        self.change -= self._fingerprint(table, row[0])
+        names = ", ".join(f"{name} = ?" for name in values)
+        query = f"UPDATE {table} SET {names} WHERE rowid = ?"
+        self.db.execute(query, (*values.values(), row[0]))
+        self.change += self._fingerprint(table, row[0])
+        return True
+
+    def _fingerprint(self, table: str, number: int) -> int:
+        # Read back: RETURNING gives other types than the table has.
+        query = f"SELECT * FROM {table} WHERE rowid = ?"
+        return _fingerprint(table, self.db.execute(query, (number,)).fetchone())
+
+    def seal(self) -> None:
+        """Takes what was written into the sum over all rows."""
+        total = int(self.db.execute("SELECT total FROM seal").fetchone()[0], 16)
+        new = f"{(total + self.change) % 2**128:x}"
+        self.db.execute("UPDATE seal SET total = ?", (new,))
+
+
+def _fingerprint(table: str, row: Sequence[object]) -> int:
+    text = json.dumps([table, *row])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
 
 
 class Journal:
     """An open journal. Every writing method is one transaction.
 
-    Methods raise `RunError` R031 for a broken file, `OSError` where the disk is full.
+    Methods raise `RunError` R031 for a damaged file, `OSError` where the disk is full.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
         """Opens a journal. A reader may come while another process writes.
 
-        Raises `RunError` R031 for a file that is no journal, or none.
+        Raises `RunError` R031 for a file that is not a journal, or none, and R036 for
+        one of another format.
         """
         self.path = path
         with self._faults():
@@ -136,6 +230,11 @@ class Journal:
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA foreign_keys = ON")
             self._db.execute("SELECT count(*) FROM round").fetchone()
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found != FORMAT:
+            raise RunError(
+                "R036", f"{path} has the format {found}; this azc reads {FORMAT}"
+            )
 
     @classmethod
     def create(cls, path: Path) -> Journal:
@@ -143,22 +242,38 @@ class Journal:
         with _told(path), closing(_connect(path, "rwc")) as db:
             db.execute("PRAGMA journal_mode = WAL")
             if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+                version = f"PRAGMA user_version = {FORMAT};"
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {version} COMMIT;")
         return cls(path)
 
     def close(self) -> None:
         """Closes the database."""
         self._db.close()
 
+    def check(self) -> None:
+        """Raises `RunError` R031 where its rows are not those that were written."""
+        total = 0
+        for table in _SEALED:
+            for row in self._rows(f"SELECT * FROM {table}"):
+                total += _fingerprint(table, row)
+        if self._rows("SELECT total FROM seal") != [(f"{total % 2**128:x}",)]:
+            raise RunError(
+                "R031",
+                f"{self.path} is not as the run left it: its rows were changed",
+                "bring back a copy of it, or start a new run",
+            )
+
     def _faults(self) -> AbstractContextManager[None]:
         return _told(self.path)
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _transaction(self) -> Iterator[_Writer]:
         with self._faults():
             try:
                 self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
+                writer = _Writer(self._db)
+                yield writer
+                writer.seal()
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -177,40 +292,43 @@ class Journal:
 
     # Writing
 
+    def begin(self, start: NewCandidate, budget: int, files: Mapping[str, str]) -> None:
+        """The run begins: its first candidate, its budget, fingerprints of files."""
+        with self._transaction() as write:
+            write.insert("candidate", id=START, round=0, **vars(start))
+            write.insert("budget", evaluations=budget)
+            for name, fingerprint in files.items():
+                write.insert("file", name=name, fingerprint=fingerprint)
+
+    def give_budget(self, evaluations: int) -> None:
+        """From here on the run has another budget."""
+        with self._transaction() as write:
+            write.insert("budget", evaluations=evaluations)
+
+    def keep_file(self, name: str, fingerprint: str) -> None:
+        """A file is in its place, whole."""
+        with self._transaction() as write:
+            _keep(write, name, fingerprint)
+
     def open_round(
-        self,
-        number: int,
-        parents: Iterable[int],
-        children: Iterable[NewCandidate],
-        priorities: object,
+        self, number: int, members: Iterable[int | NewCandidate], state: object
     ) -> None:
-        """A round begins: candidates scored again, and new ones, in this order."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT INTO round VALUES (?, ?, NULL)",
-                (number, json.dumps(priorities)),
-            )
-            members = list(parents)
-            for child in children:
-                row = db.execute(
-                    "INSERT INTO candidate (round, parent, mutation, features, key,"
-                    " program) VALUES (?, ?, ?, ?, ?, ?)",
-                    (
-                        number,
-                        child.parent,
-                        child.mutation,
-                        json.dumps(sorted(child.features)),
-                        child.key,
-                        child.program,
-                    ),
+        """A round begins: candidates scored again and new ones, in this order.
+
+        `state` is the strategy's, any JSON value.
+        """
+        with self._transaction() as write:
+            write.insert("round", id=number, closed=0, state=json.dumps(state))
+            for position, member in enumerate(members):
+                if isinstance(member, NewCandidate):
+                    member = write.insert("candidate", round=number, **vars(member))
+                write.insert(
+                    "evaluation",
+                    round=number,
+                    position=position,
+                    candidate=member,
+                    status="asked",
                 )
-                assert row.lastrowid is not None
-                members.append(row.lastrowid)
-            db.executemany(
-                "INSERT INTO evaluation (round, position, candidate, status)"
-                " VALUES (?, ?, ?, 'asked')",
-                [(number, i, member) for i, member in enumerate(members)],
-            )
 
     def record(self, evaluation: Evaluation) -> None:
         """A candidate was scored or has failed; from here on it counts.
@@ -219,48 +337,32 @@ class Journal:
         """
         if evaluation.status not in ("done", "failed"):
             raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
-        with self._transaction() as db:
-            changed = db.execute(
-                "UPDATE evaluation SET status = ?, score = ?, reason = ?, seconds = ?,"
-                " finished = ? WHERE round = ? AND candidate = ? AND status = 'asked'",
-                (
-                    evaluation.status,
-                    evaluation.score,
-                    evaluation.reason,
-                    evaluation.seconds,
-                    time.time(),
-                    evaluation.round,
-                    evaluation.candidate,
-                ),
-            )
-            if changed.rowcount != 1:
+        values = dict(vars(evaluation))
+        at = {name: values.pop(name) for name in ("round", "candidate")}
+        with self._transaction() as write:
+            if not write.update("evaluation", {**at, "status": "asked"}, **values):
                 raise RunError(
                     "R032", f"candidate {evaluation.candidate} was not asked for"
                 )
 
-    def close_round(self, number: int) -> None:
-        """A round is over and its weights are in the next snapshot."""
-        with self._transaction() as db:
-            db.execute(
-                "UPDATE round SET closed = ? WHERE id = ?", (time.time(), number)
-            )
+    def close_round(self, number: int, state: object, files: Mapping[str, str]) -> None:
+        """A round is over and its weights are in the next snapshot, one of `files`."""
+        with self._transaction() as write:
+            write.update("round", {"id": number}, closed=1, state=json.dumps(state))
+            for name, fingerprint in files.items():
+                _keep(write, name, fingerprint)
+
+    def end(self, reason: str) -> None:
+        """The search has ended before its budget was spent."""
+        spent = self.spent()
+        with self._transaction() as write:
+            if not write.update("ending", {"spent": spent}, reason=reason):
+                write.insert("ending", spent=spent, reason=reason)
 
     def record_fit(self, fit: Fit) -> None:
         """A candidate was trained alone."""
-        with self._transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO fit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (
-                    fit.role,
-                    fit.candidate,
-                    fit.seed,
-                    fit.status,
-                    fit.loss,
-                    fit.reason,
-                    fit.tokens_per_second,
-                    fit.seconds,
-                ),
-            )
+        with self._transaction() as write:
+            write.insert("fit", **vars(fit))
 
     # Reading
 
@@ -273,20 +375,35 @@ class Journal:
         query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
         return int(self._rows(query)[0][0])
 
+    def budget(self) -> int:
+        """Evaluations that the run may spend, as last given; 0 before it has begun."""
+        rows = self._rows("SELECT evaluations FROM budget ORDER BY id DESC LIMIT 1")
+        return int(rows[0][0]) if rows else 0
+
+    def ending(self) -> str | None:
+        """Why the search has ended before its budget was spent, None if it has not."""
+        rows = self._rows("SELECT reason FROM ending WHERE spent = ?", self.spent())
+        return str(rows[0][0]) if rows else None
+
     def rounds(self) -> list[tuple[int, bool]]:
         """Every round with whether it is closed, in order."""
-        rows = self._rows("SELECT id, closed IS NOT NULL FROM round ORDER BY id")
+        rows = self._rows("SELECT id, closed FROM round ORDER BY id")
         return [(number, bool(closed)) for number, closed in rows]
 
-    def priorities(self, number: int) -> object:
-        """The priorities that a round was drawn with."""
-        rows = self._rows("SELECT priorities FROM round WHERE id = ?", number)
-        return json.loads(rows[0][0]) if rows else None
+    def state(self) -> object:
+        """The strategy's state as it last was, None before the first round."""
+        rows = self._rows("SELECT state FROM round ORDER BY id DESC LIMIT 1")
+        try:
+            return json.loads(rows[0][0]) if rows else None
+        except ValueError as error:
+            message = f"{self.path} is damaged: the state of the search is not JSON"
+            raise RunError("R031", message) from error
 
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
         """The evaluations of one round, or of all, in the order asked."""
         query = (
-            "SELECT round, candidate, status, score, reason, seconds FROM evaluation"
+            "SELECT round, candidate, status, score, reason, seconds, weights"
+            " FROM evaluation"
         )
         if number is None:
             rows = self._rows(f"{query} ORDER BY round, position")
@@ -294,32 +411,42 @@ class Journal:
             rows = self._rows(f"{query} WHERE round = ? ORDER BY position", number)
         return [Evaluation(*row) for row in rows]
 
-    def candidates(self) -> dict[int, Candidate]:
-        """Every candidate by id."""
-        rows = self._rows(
-            "SELECT id, round, parent, mutation, features, key, program FROM candidate"
-            " ORDER BY id"
-        )
-        return {
-            number: Candidate(
-                program=program,
-                parent=parent,
-                mutation=mutation,
-                features=frozenset(json.loads(features)),
-                key=key,
-                id=number,
-                round=born,
-            )
-            for number, born, parent, mutation, features, key, program in rows
-        }
+    def candidates(self, number: int | None = None) -> dict[int, Candidate]:
+        """Every candidate by id, or those that a round scores."""
+        query = "SELECT program, parent, mutation, key, id, round FROM candidate"
+        if number is not None:
+            query += " WHERE id IN (SELECT candidate FROM evaluation WHERE round = ?)"
+        rows = self._rows(f"{query} ORDER BY id", *([] if number is None else [number]))
+        return {found.id: found for found in (Candidate(*row) for row in rows)}
+
+    def candidate(self, number: int) -> Candidate:
+        """One candidate. Raises `KeyError` where there is none of that number."""
+        query = "SELECT program, parent, mutation, key, id, round FROM candidate"
+        rows = self._rows(f"{query} WHERE id = ?", number)
+        if not rows:
+            raise KeyError(number)
+        return Candidate(*rows[0])
+
+    def keys(self) -> dict[str, int]:
+        """The key of every candidate, with its id."""
+        return dict(self._rows("SELECT key, id FROM candidate ORDER BY id"))
 
     def fits(self) -> list[Fit]:
         """Every candidate trained alone."""
         rows = self._rows(
-            "SELECT role, candidate, seed, status, loss, reason, tokens_per_second,"
-            " seconds FROM fit ORDER BY seed, role DESC"
+            "SELECT candidate, seed, status, loss, reason FROM fit"
+            " ORDER BY seed, candidate"
         )
         return [Fit(*row) for row in rows]
+
+    def files(self) -> dict[str, str]:
+        """The fingerprints of files, by their names in the folder."""
+        return dict(self._rows("SELECT name, fingerprint FROM file"))
+
+
+def _keep(write: _Writer, name: str, fingerprint: str) -> None:
+    if not write.update("file", {"name": name}, fingerprint=fingerprint):
+        write.insert("file", name=name, fingerprint=fingerprint)
 
 
 _MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
@@ -334,7 +461,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Says what SQLite has met: a full disk is no broken journal, and a broken
+    """Says what SQLite has met: a full disk is not a damaged journal, and a broken
     constraint is our fault.
     """
     try:
@@ -345,5 +472,5 @@ def _told(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DISK:
             raise OSError(_DISK[code], f"{error}", str(path)) from error
-        message = f"{path} is not the journal of a run, or a broken one: {error}"
+        message = f"{path} is not the journal of a run, or a damaged one: {error}"
         raise RunError("R031", message) from error

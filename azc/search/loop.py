@@ -1,61 +1,55 @@
-"""The loop of a run: warm the supernet, rounds of ask and tell, the last comparison.
+"""The loop of a run: ask, evaluate, tell; then the last comparison.
 
 Every step can be cut off and taken again: what is done is in the journal or in a file
-written whole, and what a step does depends on these and on the seed alone.
+whose fingerprint is there, and what a step does depends on these and on the seed alone.
+The loop holds the budget, and knows nothing of how a strategy searches.
 
-Codes: R030 weights that are missing or broken, R038 nothing left to ask for.
+Codes: R031 a state of another strategy, R038 what can't be scored asked for.
 """
 
 from __future__ import annotations
 
-import hashlib
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 from azc.check.program import SpaceSpec
+from azc.check.spaces import membership
 from azc.diagnostics import RunError
+from azc.files import write_text
 from azc.search.events import (
     Closed,
     Comparing,
+    Ended,
     Event,
     Fitted,
     Opened,
     Scored,
-    Warming,
 )
 from azc.search.executors.base import Executor
-from azc.search.folder import RunFolder, write_text
+from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.journal import (
+    START,
     Candidate,
     Evaluation,
     Fit,
     Journal,
     NewCandidate,
+    last_ranking,
     ranked,
 )
-from azc.search.mutate import Rates, mutate
-from azc.search.options import EvolveOptions
-from azc.search.priorities import Priorities
-from azc.search.score import Job, Outcome, Scorer, build_candidate, reason_of
+from azc.search.options import EvolveOptions, derived
+from azc.search.score import Job, Outcome, Scorer
+from azc.search.shared import SharedWeights
+from azc.search.strategies.base import Child, Strategy
 from azc.search.strategies.base import Scored as Told
-from azc.search.strategies.base import Strategy
-
-if TYPE_CHECKING:
-    from azc.supernet.supernet import Supernet
+from azc.search.trials import Trials
 
 __all__ = ["Loop"]
 
-_PATH_STEPS = 10  # of one random path while the supernet warms up
-
-
-def derived(seed: int, *purpose: object) -> int:
-    """A seed of 32 bits for one purpose of a run."""
-    text = " ".join(map(str, (seed, *purpose)))
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
+_ASKS = 8  # answers with nothing new in them until the space counts as used up
 
 
 @dataclass
@@ -74,153 +68,146 @@ class Loop:
 
     def run(self) -> None:
         """Everything that is still to be done."""
-        number = self._next_round()
+        self._begin()
+        candidates = self.journal.candidates()
+        self.folder.check_programs(candidates)
+        self.folder.write_candidates(candidates)
+        self._restore(self.journal.state())
+        number, is_open = self._place()
         self.folder.sweep(number)
-        self.folder.write_candidates(self.journal.candidates())
-        self._replay()
-        if number == 0 and not self.folder.snapshot_file(0).exists():
-            self._warm_up()
-        # A round may be open although its last evaluation has spent the budget.
-        while self._is_open(number) or self.journal.spent() < self.options.evaluations:
-            self._round(number)
-            number += 1
+        self.shared.warm_up()
+        self.shared.check(number)
+        while is_open or self._left() > 0:
+            if not is_open and not self._open(number):
+                break
+            self._score(number)
+            if not self._close(number):
+                break
+            number, is_open = self._place()
         self._compare()
 
-    def _replay(self) -> None:
-        """Tells the strategy what it was told before."""
-        candidates = self.journal.candidates()
-        for number, closed in self.journal.rounds():
-            if closed:
-                self._tell_strategy(number, candidates)
+    @cached_property
+    def shared(self) -> SharedWeights:
+        """The shared weights."""
+        return SharedWeights(
+            self.folder,
+            self.journal,
+            self.options,
+            self.start,
+            self.space,
+            self.scorer,
+            self.tell,
+        )
 
-    def _tell_strategy(self, number: int, candidates: dict[int, Candidate]) -> None:
-        told = []
-        for evaluation in self.journal.evaluations(number):
-            program = candidates[evaluation.candidate].program
-            genome = Genome.from_text(program, self.start.model)
-            told.append(Told(evaluation.candidate, genome, evaluation.score))
-        self.strategy.tell(told)
+    @cached_property
+    def trials(self) -> Trials:
+        """The executor, which does not take the machine's faults for the programs'."""
+        return Trials(self.executor, self.start.text, self.tell)
 
-    def _next_round(self) -> int:
-        """The round to work on: the one under way, or a new one."""
+    def _begin(self) -> None:
+        """The start is the first candidate of every run."""
+        if self.journal.budget():
+            return
+        start = NewCandidate(self.start.text, None, "the start", self.start.key)
+        config = self.folder.config_file
+        files = {config.name: fingerprint(config)}
+        self.journal.begin(start, self.options.evaluations, files)
+
+    def _restore(self, state: object) -> None:
+        """Gives the strategy back what it knew."""
+        if state is None:
+            return
+        try:
+            self.strategy.restore(state, self._genome)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            message = f"{self.journal.path} has the state of another strategy"
+            raise RunError("R031", message) from error
+
+    def _genome(self, candidate: int) -> Genome:
+        program = self.journal.candidate(candidate).program
+        return Genome.from_text(program, self.start.model)
+
+    def _place(self) -> tuple[int, bool]:
+        """The round to work on, and whether it is open already."""
         rounds = self.journal.rounds()
         if not rounds:
-            return 0
+            return 0, False
         number, closed = rounds[-1]
-        return number + 1 if closed else number
+        return (number + 1, False) if closed else (number, True)
 
-    # The supernet
+    def _left(self) -> int:
+        return self.options.evaluations - self.journal.spent()
 
-    def _warm_up(self) -> None:
-        """Makes the first snapshot: random paths through the space, trained in turn."""
-        import torch
+    # Ask
 
-        from azc.supernet.supernet import Supernet
+    def _open(self, number: int) -> bool:
+        """Opens a round; whether there was anything to ask for.
 
-        options = self.options
-        rng = random.Random(derived(options.seed, "warm-up"))
-        supernet = Supernet()
-        with torch.random.fork_rng():
-            reason = _failure(lambda: self._admit_start(supernet))
-            self.tell(Warming(0, options.warm_up, reason))
-            for done in range(0, options.warm_up, _PATH_STEPS):
-                steps = min(_PATH_STEPS, options.warm_up - done)
-                seed = derived(options.seed, "warm-up", done)
-                path = self._random_path(rng) if done else self.start
-                train = partial(self._train_path, supernet, path, steps, seed)
-                reason = _failure(train)
-                self.tell(Warming(done + steps, options.warm_up, reason))
-        supernet.save(self.folder.snapshot_file(0))
-
-    def _train_path(
-        self, supernet: Supernet, path: Genome, steps: int, seed: int
-    ) -> None:
-        """Trains one path in the shared weights, which stay as they are where it fails:
-        raises what goes wrong in it.
+        A round is asked for as a whole, however much of the budget is left: a run with a
+        larger one then asks for the same.
         """
-        from azc.training.fit import FitOptions, fit
-
-        model, spec = build_candidate(path.text, path.model, seed)
-        supernet.give(model, spec)
-        options = FitOptions(
-            steps=steps,
-            batch_size=self.options.batch_size,
-            learning_rate=self.options.learning_rate,
-            schedule="constant",
-            warmup=0.0,
-            seed=seed,
-        )
-        fit(model, self.scorer.data, options, device=self.options.device)
-        # The last step's loss was a number; what it made of the weights may be none.
-        if not all(p.isfinite().all() for p in model.parameters()):
-            raise RunError("R029", "the weights are no numbers after the last step")
-        supernet.take(model.cpu(), spec)
-
-    def _admit_start(self, supernet: Supernet) -> None:
-        seed = derived(self.options.seed, "supernet")
-        model, spec = build_candidate(self.start.text, self.start.model, seed)
-        supernet.admit(model, spec)
-
-    def _random_path(self, rng: random.Random) -> Genome:
-        """The start after as many mutations between layers as it has layers."""
-        genome = self.start
-        priorities = Priorities.start((), self.options.alpha)
-        rates = Rates(inter=1.0, intra=0.25)
-        for _ in self.start.spec.layers:
-            mutation = mutate(genome, self.space, rng, priorities, rates)
-            genome = mutation.genome if mutation else genome
-        return genome
-
-    # Rounds
-
-    def _is_open(self, number: int) -> bool:
-        return (number, False) in self.journal.rounds()
-
-    def _round(self, number: int) -> None:
-        """One round, from wherever it stands."""
-        snapshot = self.folder.snapshot_file(number)
-        if not snapshot.exists():
-            raise RunError("R030", f"{snapshot} is missing: no candidate can be scored")
-        if not self._is_open(number):
-            self._open(number)
-        candidates = self.journal.candidates()
-        self.folder.write_candidates(candidates)
-        evaluations = self.journal.evaluations(number)
-        waiting = [e.candidate for e in evaluations if e.status == "asked"]
-        budget, spent = self.options.evaluations, self.journal.spent()
-        chances = _chances(self.journal.priorities(number))
-        self.tell(Opened(number, len(evaluations), spent, budget, chances))
-        jobs = [self._job(number, candidates[c]) for c in waiting]
-        for job, outcome in self.executor.run(jobs):
-            self._record(number, candidates[job.candidate], outcome)
-        self._close(number, candidates)
-
-    def _open(self, number: int) -> None:
-        left = self.options.evaluations - self.journal.spent()
-        count = min(self.options.round_size, left)
+        known = self.journal.keys()
         rng = random.Random(derived(self.options.seed, "round", number))
-        ask = self.strategy.ask(count, rng)
-        children = [
-            NewCandidate(
-                program=child.mutation.genome.text,
-                parent=child.parent,
-                mutation=child.mutation.description,
-                features=child.mutation.genome.features,
-                key=child.mutation.genome.key,
-            )
-            for child in ask.children
-        ]
-        parents = list(ask.parents)
-        if number == 0:
-            children.insert(0, self._first())
-            parents = []
-        if not parents and not children:
-            raise RunError("R038", "the strategy has nothing left to ask for")
-        self.journal.open_round(number, parents, children, ask.priorities)
+        members: list[int | NewCandidate] = []
+        for _ in range(_ASKS):
+            asked = self.strategy.ask(self.options.round_size, rng, known)
+            members = self._admitted(asked, known)
+            if members or not asked:
+                break
+        if members:
+            self.journal.open_round(number, members, self.strategy.state())
+            self.folder.write_candidates(self.journal.candidates(number))
+            return True
+        self._end("nothing new was found in the space")
+        return False
 
-    def _first(self) -> NewCandidate:
-        start = self.start
-        return NewCandidate(start.text, None, "the start", start.features, start.key)
+    def _admitted(
+        self, asked: Sequence[int | Child], known: dict[str, int]
+    ) -> list[int | NewCandidate]:
+        """What a round scores: no more than it holds, nothing twice, nothing known as
+        new. Raises `RunError` R038 for what can't be scored.
+        """
+        members: dict[object, int | NewCandidate] = {}
+        numbers = set(known.values())
+        for each in asked:
+            if len(members) == self.options.round_size:
+                break
+            if isinstance(each, int):
+                _require(each in numbers, f"candidate {each}, which is not there")
+                members.setdefault(each, each)
+                continue
+            genome = each.genome
+            _require(each.parent in numbers, f"a child of no candidate, {each.parent}")
+            if genome.key in known or genome.key in members:
+                continue
+            inside = genome.model == self.start.model
+            inside = inside and not membership(genome.spec, self.space)
+            _require(inside, f"a program outside the space: {each.description}")
+            members[genome.key] = NewCandidate(
+                genome.text, each.parent, each.description, genome.key
+            )
+        return list(members.values())
+
+    def _end(self, reason: str) -> None:
+        self.journal.end(reason)
+        spent, budget = self.journal.spent(), self.options.evaluations
+        self.tell(Ended(reason, spent, budget))
+
+    # Evaluate
+
+    def _score(self, number: int) -> None:
+        """Scores what a round still waits for, as far as the budget goes."""
+        evaluations = self.journal.evaluations(number)
+        candidates = self.journal.candidates(number)
+        waiting = [e.candidate for e in evaluations if e.status == "asked"]
+        budget, left = self.options.evaluations, self._left()
+        jobs = [self._job(number, candidates[c]) for c in waiting[:left]]
+        if jobs:
+            size = len(evaluations) - len(waiting[left:])
+            display = self.strategy.display()
+            self.tell(Opened(number, size, budget - left, budget, display))
+        for job, outcome in self.trials.run(jobs):
+            self._record(number, candidates[job.candidate], outcome)
 
     def _job(self, number: int, candidate: Candidate) -> Job:
         return Job(
@@ -230,20 +217,21 @@ class Loop:
             model=self.start.model,
             # One seed a round: all its candidates see the same batches and masks.
             seed=derived(self.options.seed, "score", number),
+            limit=self.options.time_limit,
             snapshot=self.folder.snapshot_file(number),
             weights=self.folder.weights_file(number, candidate.id),
         )
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
-        status = "failed" if outcome.value is None else "done"
         self.journal.record(
             Evaluation(
                 number,
                 candidate.id,
-                status,
+                "failed" if outcome.value is None else "done",
                 outcome.value,
                 outcome.reason,
                 outcome.seconds,
+                outcome.weights,
             )
         )
         self.tell(
@@ -260,53 +248,46 @@ class Loop:
             )
         )
 
-    def _close(self, number: int, candidates: dict[int, Candidate]) -> None:
-        """Gives the best weights back to the supernet and ends the round."""
-        from azc.supernet.supernet import Supernet
+    # Tell
 
-        done = ranked(self.journal.evaluations(number))
-        after = self.folder.snapshot_file(number + 1)
-        if not after.exists():
-            supernet = Supernet.read(self.folder.snapshot_file(number))
-            # The best last: where two trained the same weights, the better ones stay.
-            for evaluation in reversed(done[: self.options.parents]):
-                self._take(supernet, number, candidates[evaluation.candidate])
-            supernet.save(after)
-        if done:
-            best = candidates[done[0].candidate]
-            write_text(self.folder.best_file, best.program)
-        self.journal.close_round(number)
+    def _close(self, number: int) -> bool:
+        """Ends the round and tells the strategy; whether it could be ended.
+
+        One that the budget has cut off stays open, for a run that goes on with more.
+        """
+        evaluations = self.journal.evaluations(number)
+        if any(e.status == "asked" for e in evaluations):
+            return False
+        candidates = self.journal.candidates(number)
+        done = ranked(evaluations)
+        # The best last: where two trained the same weights, the better ones stay.
+        best = [candidates[e.candidate] for e in done[: self.options.parents]]
+        snapshot = self.shared.give_back(number, reversed(best))
+        if best:
+            write_text(self.folder.best_file, best[0].program)
+        self.strategy.tell(
+            [Told(e.candidate, self._genome(e.candidate), e.score) for e in evaluations]
+        )
+        self.journal.close_round(number, self.strategy.state(), snapshot)
         self.folder.sweep(number + 1)
-        self._tell_strategy(number, candidates)
         found = (done[0].candidate, done[0].score) if done else (None, None)
         self.tell(Closed(number, *found))
-
-    def _take(self, supernet: Supernet, number: int, candidate: Candidate) -> None:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        path = self.folder.weights_file(number, candidate.id)
-        try:
-            trained = load_file(path)
-        except (OSError, SafetensorError) as error:
-            raise RunError("R030", f"can't read {path}: {error}") from error
-        model, spec = build_candidate(candidate.program, self.start.model, 0)
-        # The head's matrix is the embedding's: it is there once.
-        model.load_state_dict(trained, strict=False)
-        supernet.take(model, spec)
+        return True
 
     # The last comparison
 
     def _compare(self) -> None:
         """Trains the winner and the start alone, from the same fresh seeds."""
-        candidates = self.journal.candidates()
-        winner = self._winner()
-        if winner is None:
+        rounds, evaluations = self.journal.rounds(), self.journal.evaluations()
+        ranking = last_ranking(rounds, evaluations, self.options.evaluations)
+        if not ranking:
             return
-        roles = {winner: "winner", 1: "start"}
+        winner = self.journal.candidate(ranking[0].candidate)
+        write_text(self.folder.best_file, winner.program)
+        roles = {winner.id: "winner", START: "start"}
         have = {(f.candidate, f.seed) for f in self.journal.fits()}
         jobs = [
-            Job("alone", number, candidates[number].program, self.start.model, seed)
+            self._fit(self.journal.candidate(number), seed)
             for seed in self.options.final_seeds
             for number in roles
             if (number, seed) not in have
@@ -315,48 +296,27 @@ class Loop:
         done = total - len(jobs)
         if jobs:
             self.tell(Comparing(done, total))
-        for job, outcome in self.executor.run(jobs):
+        for job, outcome in self.trials.run(jobs):
             done += 1
-            role = roles[job.candidate]
-            status = "failed" if outcome.value is None else "done"
-            fit = Fit(
-                role,
-                job.candidate,
-                job.seed,
-                status,
-                outcome.value,
-                outcome.reason,
-                outcome.tokens_per_second,
-                outcome.seconds,
-            )
-            self.journal.record_fit(fit)
             value, reason = outcome.value, outcome.reason
+            status = "failed" if value is None else "done"
+            self.journal.record_fit(Fit(job.candidate, job.seed, status, value, reason))
+            role = roles[job.candidate]
             self.tell(Fitted(role, job.seed, value, reason, done, total))
 
-    def _winner(self) -> int | None:
-        """The best candidate of the last round in which any did not fail."""
-        for number, _ in reversed(self.journal.rounds()):
-            done = ranked(self.journal.evaluations(number))
-            if done:
-                return done[0].candidate
-        return None
+    def _fit(self, candidate: Candidate, seed: int) -> Job:
+        options = self.options
+        longer = max(1.0, options.final_steps / options.steps)
+        return Job(
+            kind="alone",
+            candidate=candidate.id,
+            program=candidate.program,
+            model=self.start.model,
+            seed=seed,
+            limit=options.time_limit * longer,
+        )
 
 
-def _failure(attempt: Callable[[], None]) -> str | None:
-    """Why a program failed, None if it did not. Raises what is not its fault."""
-    try:
-        attempt()
-    except OSError:
-        raise
-    except Exception as error:
-        return reason_of(error)
-    return None
-
-
-def _chances(priorities: object) -> dict[str, float]:
-    """The sampling probability of every feature, from the journal's JSON."""
-    if not isinstance(priorities, dict):
-        return {}
-    known = Priorities.from_json(priorities)
-    features = [row.feature for row in known.table()]
-    return dict(zip(features, known.weights(features), strict=True))
+def _require(met: bool, what: str) -> None:
+    if not met:
+        raise RunError("R038", f"the strategy asked for what can't be scored: {what}")

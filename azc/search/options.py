@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -9,7 +10,7 @@ from typing import Any
 
 from azc.diagnostics import UsageError
 
-__all__ = ["EvolveOptions"]
+__all__ = ["EvolveOptions", "derived"]
 
 _LEAST = {
     "evaluations": 1,
@@ -39,7 +40,9 @@ class EvolveOptions:
     candidate before it is scored on `blocks` validation blocks (None: all). The winner
     and the start are trained alone for `final_steps` from each of `final_seeds`; no final
     seeds, no comparison. `workers` processes score at a time and share the cores: a score
-    depends, in its last bits, on how many threads it is computed with. Sequences have
+    depends, in its last bits, on how many threads it is computed with. A candidate has
+    `time_limit` seconds to be scored, and in the comparison as many times more as it has
+    more steps. Sequences have
     `length` tokens, batches `batch_size` of them. `device`: None for the best there is.
     Raises `UsageError` U020 for values that make no sense.
     """
@@ -62,6 +65,7 @@ class EvolveOptions:
     final_steps: int = 400
     final_seeds: tuple[int, ...] = (1, 2)
     workers: int = 1
+    time_limit: float = 1800.0
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -74,8 +78,10 @@ class EvolveOptions:
             if not (_is_real(value) and 0 <= value <= most):
                 wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
                 raise _wrong(name, value, f"a number, {wanted}")
-        if not (_is_real(self.learning_rate) and self.learning_rate > 0):
-            raise _wrong("learning_rate", self.learning_rate, "a number above 0")
+        for name in ("learning_rate", "time_limit"):
+            value = getattr(self, name)
+            if not (_is_real(value) and value > 0):
+                raise _wrong(name, value, "a number above 0")
         for name in ("data", "tokenizer", "device"):
             value = getattr(self, name)
             if not isinstance(value, str) and (value is not None or name == "data"):
@@ -100,6 +106,12 @@ class EvolveOptions:
         if not isinstance(seeds, list | tuple):
             raise _wrong("final_seeds", seeds, "a list")
         return cls(**{**values, "final_seeds": tuple(seeds)})
+
+
+def derived(seed: int, *purpose: object) -> int:
+    """A seed of 32 bits for one purpose of a run."""
+    text = " ".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 
 
 def _is_whole(value: object, least: int) -> bool:

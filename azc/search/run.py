@@ -1,6 +1,7 @@
-"""Runs: begun, gone on with, and read.
+"""Runs: begun, continued and read.
 
-Codes: U023 sequences too long for the model, R042 files that can't be written.
+Codes: U022 a budget below what was spent, U023 sequences too long for the model, R042
+files that can't be written.
 """
 
 from __future__ import annotations
@@ -21,15 +22,19 @@ from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.events import (
     Closed,
     Comparing,
+    Ended,
     Event,
     Fitted,
     Opened,
+    Retried,
     Scored,
     Warming,
 )
-from azc.search.folder import RunFolder, write_text
+from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.options import EvolveOptions
+from azc.search.strategies.base import MakeStrategy
+from azc.search.strategies.opnas import op_nas
 from azc.search.view import RunView, local_name, read_run
 
 if TYPE_CHECKING:
@@ -56,8 +61,10 @@ def evolve(
     *,
     cache: Path,
     on_event: OnEvent | None = None,
+    strategy: MakeStrategy = op_nas,
 ) -> RunView:
-    """Begins a run in a new folder and works until its budget is spent.
+    """Begins a run in a new folder and works until its budget is spent, or until the
+    strategy has nothing new to ask for.
 
     All that can be wrong is looked at before anything is written. Raises `UsageError`
     for a folder that is taken or options that don't fit the model, `RunError` for data or
@@ -84,27 +91,44 @@ def evolve(
             "fingerprint": scorer.fingerprint,
         }
         run.create(config)
-        return _work(run, scorer, on_event)
+        return _work(run, scorer, strategy, on_event, None)
 
 
-def resume(folder: Path, *, cache: Path, on_event: OnEvent | None = None) -> RunView:
-    """Goes on with a run where it stopped; one that is over is only read.
+def resume(
+    folder: Path,
+    *,
+    cache: Path,
+    evaluations: int | None = None,
+    on_event: OnEvent | None = None,
+    strategy: MakeStrategy = op_nas,
+) -> RunView:
+    """Continues a run where it stopped; one that is over is only read.
 
-    Raises `RunError` for a folder that is no run, of another format or in use, or whose
-    data has changed.
+    With `evaluations`, from here on the run has this budget: it comes to what it would
+    have come to with that from its beginning. Raises `UsageError` U022 for less than it
+    has spent, `RunError` for a folder that is not a run, of another format or in use, or
+    whose files or data have changed.
     """
     from azc.search.score import Bench, Scorer
 
     run = RunFolder(folder)
     config = run.read()
-    found = read_run(folder)
-    if found.is_over:
-        return found
+    view = read_run(folder)
+    run.check_programs(view.candidates)
+    if evaluations is not None and evaluations < max(1, view.spent):
+        raise UsageError(
+            "U022",
+            f"a budget of {evaluations:,} is too small: {view.spent:,} evaluations of"
+            f" {folder} are spent",
+        )
+    if view.is_over and evaluations in (None, view.options.evaluations):
+        return view
     _, spec = choose_space(run.program(config), config["space"])
-    options = run.options(config)
     with _files_told(folder), run.lock():
-        bench = Bench(options, spec.start.vocab, cache, config["fingerprint"])
-        return _work(run, Scorer(bench), on_event)
+        bench = Bench(
+            run.options(config), spec.start.vocab, cache, config["fingerprint"]
+        )
+        return _work(run, Scorer(bench), strategy, on_event, evaluations)
 
 
 def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
@@ -146,29 +170,26 @@ def _files_told(folder: Path) -> Iterator[None]:
         raise RunError("R042", f"{where}: {words}", help_) from error
 
 
-def _work(run: RunFolder, scorer: Scorer, on_event: OnEvent | None) -> RunView:
+def _work(
+    run: RunFolder,
+    scorer: Scorer,
+    make: MakeStrategy,
+    on_event: OnEvent | None,
+    evaluations: int | None,
+) -> RunView:
     """Runs the loop in a folder whose lock is held."""
     from azc.search.loop import Loop
-    from azc.search.mutate import Rates
-    from azc.search.strategies.opnas import OpNas
 
     config = run.read()
-    options = run.options(config)
     program = run.program(config)
     _, space = choose_space(program, config["space"])
     model = local_name(program, space)
     start = Genome.from_text(self_contained(program, model), model)
+    options = run.options(config)
     log = _Log(run.log_file)
     journal = run.open()
     bench = replace(scorer.bench, fingerprint=scorer.fingerprint)
     executor = _executor(bench, scorer)
-    strategy = OpNas(
-        start,
-        space,
-        parents=options.parents,
-        alpha=options.alpha,
-        rates=Rates(options.inter_rate, options.intra_rate),
-    )
 
     def tell(event: Event) -> None:
         log.line(_words(event))
@@ -177,15 +198,21 @@ def _work(run: RunFolder, scorer: Scorer, on_event: OnEvent | None) -> RunView:
 
     try:
         log.line(f"azc {_version()} at work")
-        if not run.start_file.exists():
-            write_text(run.start_file, start.text)
+        journal.check()
+        run.check_config(journal)
+        begun = journal.budget()
+        if begun and evaluations not in (None, begun):
+            journal.give_budget(evaluations)
+            log.line(f"the budget is {evaluations}, it was {begun}")
+        budget = evaluations or begun or options.evaluations
+        options = replace(options, evaluations=budget)
         Loop(
             folder=run,
             journal=journal,
             options=options,
             start=start,
             space=space,
-            strategy=strategy,
+            strategy=make(start, space, options),
             scorer=scorer,
             executor=executor,
             tell=tell,
@@ -241,9 +268,13 @@ def _words(event: Event) -> str:
         case Scored():
             found = event.reason if event.score is None else f"{event.score:.4f}"
             return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
+        case Retried(candidate, reason):
+            return f"candidate {candidate:04} is run again: {reason}"
         case Closed(number, best, score):
             found = f"best {best:04} at {score:.4f}" if best else "every one failed"
             return f"round {number + 1} is over: {found}"
+        case Ended(reason, spent, budget):
+            return f"the search is over after {spent} of {budget} evaluations: {reason}"
         case Comparing():
             return f"winner and start alone: {event.done}/{event.total}"
         case Fitted():

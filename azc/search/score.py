@@ -1,18 +1,22 @@
 """One candidate trained and measured: what executors run, here or in other processes.
 
 Codes: R033 text that is not what the run began with, R034 a tokenizer too large, R041 a
-device that is not there.
+device that is not there, R043 a machine at fault, R044 an installation that lacks
+something.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from azc.diagnostics import AzcError, RunError
+from azc.search.folder import fingerprint
 from azc.search.options import EvolveOptions
 
 if TYPE_CHECKING:
@@ -23,7 +27,17 @@ if TYPE_CHECKING:
     from azc.model.modeling import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
 
-__all__ = ["Bench", "Job", "Outcome", "Scorer", "build_candidate", "reason_of"]
+__all__ = [
+    "Bench",
+    "Job",
+    "Outcome",
+    "Scorer",
+    "blamed",
+    "build_candidate",
+    "cannot_import",
+    "late",
+    "machine_at_fault",
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +57,7 @@ class Job:
     """A program to train and measure.
 
     "score": from the supernet's `snapshot`, its trained weights written to `weights`.
-    "alone": from fresh weights of `seed`.
+    "alone": from fresh weights of `seed`. It has `limit` seconds.
     """
 
     kind: Literal["score", "alone"]
@@ -53,16 +67,26 @@ class Job:
     seed: int
     snapshot: Path | None = None
     weights: Path | None = None
+    limit: float = math.inf
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: `value` in nats a masked token, or the reason of a failure."""
+    """What came of a job: `value` in nats a masked token, or the reason of a failure.
+
+    `suspect`: it failed in a way that may be the machine's fault and not the program's
+    (memory, time, a process that died). `weights`: the fingerprint of the file written.
+    """
 
     value: float | None
     reason: str | None
     seconds: float
-    tokens_per_second: float | None = None
+    suspect: bool = False
+    weights: str | None = None
+
+
+class _Late(Exception):
+    """The time of a job is over."""
 
 
 class Scorer:
@@ -108,76 +132,73 @@ class Scorer:
     def __call__(self, job: Job) -> Outcome:
         """Trains and measures one program; whatever goes wrong in it is its outcome.
 
-        Raises `OSError` where files can't be written and `RunError` where the snapshot
-        can't be read: that is not its fault.
+        Its time limit is looked at after every step. Raises `OSError` where files can't
+        be written and `RunError` where the snapshot can't be read or the installation
+        lacks something: that is not its fault.
         """
         import torch
 
         from azc.supernet.supernet import Supernet, save_atomically
 
         start = time.perf_counter()
+
+        def on_step(step: int, loss: float) -> None:
+            if time.perf_counter() - start > job.limit:
+                raise _Late(late(job.limit))
+
         shared = Supernet.read(job.snapshot) if job.snapshot is not None else None
-        trained: dict[str, torch.Tensor] = {}
         try:
             with torch.random.fork_rng():
-                if shared is None:
-                    value, rate = self._alone(job)
-                else:
-                    value, rate, trained = self._score(job, shared)
-        except OSError:
-            raise
+                value, trained = self._train(job, shared, on_step)
         except Exception as error:
-            return Outcome(None, reason_of(error), time.perf_counter() - start)
+            reason, suspect = blamed(error)
+            return Outcome(None, reason, time.perf_counter() - start, suspect)
+        weights = None
         if job.weights is not None:
-            try:
-                save_atomically(trained, job.weights)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                raise OSError(error.errno, reason, str(job.weights)) from error
-        return Outcome(value, None, time.perf_counter() - start, rate)
+            save_atomically(trained, job.weights)
+            weights = fingerprint(job.weights)
+        seconds = time.perf_counter() - start
+        return Outcome(value, None, seconds, weights=weights)
 
-    def _score(
-        self, job: Job, shared: Supernet
-    ) -> tuple[float, float, dict[str, torch.Tensor]]:
+    def _train(
+        self,
+        job: Job,
+        shared: Supernet | None,
+        on_step: Callable[[int, float], None],
+    ) -> tuple[float, dict[str, torch.Tensor]]:
+        """The loss on validation after a few steps from shared weights, or on the test
+        text after the final ones from fresh weights; and the weights.
+        """
         from azc.training.fit import FitOptions, evaluate, fit
 
         options = self.bench.options
         model, spec = build_candidate(job.program, job.model, job.seed)
-        shared.give(model, spec)
-        done = fit(
+        if shared is not None:
+            shared.give(model, spec)
+        fit(
             model,
             self.data,
             FitOptions(
-                steps=options.steps,
+                steps=options.final_steps if shared is None else options.steps,
                 batch_size=options.batch_size,
                 learning_rate=options.learning_rate,
                 seed=job.seed,
             ),
+            on_step=on_step,
             device=options.device,
         )
-        loss = evaluate(
-            model, self.data, "validation", blocks=options.blocks, device=options.device
-        )
+        if shared is None:
+            loss = evaluate(model, self.data, "test", device=options.device)
+        else:
+            loss = evaluate(
+                model,
+                self.data,
+                "validation",
+                blocks=options.blocks,
+                device=options.device,
+            )
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
-        return loss, done.tokens / max(done.seconds, 1e-9), trained
-
-    def _alone(self, job: Job) -> tuple[float, float]:
-        from azc.training.compare import compare_alone
-        from azc.training.fit import FitOptions
-
-        options = self.bench.options
-        done = compare_alone(
-            {"it": lambda seed: build_candidate(job.program, job.model, seed)[0]},
-            self.data,
-            FitOptions(
-                steps=options.final_steps,
-                batch_size=options.batch_size,
-                learning_rate=options.learning_rate,
-            ),
-            [job.seed],
-            device=options.device,
-        )
-        return done["it"].mean, done["it"].tokens_per_second
+        return loss, trained
 
 
 def build_candidate(
@@ -196,16 +217,51 @@ def build_candidate(
     return AzcForMaskedLM(config), spec_of(config)
 
 
-def reason_of(error: Exception) -> str:
-    """Why a candidate failed, in one line."""
+def blamed(error: Exception) -> tuple[str, bool]:
+    """Why a program failed, in one line, and whether that may be the machine's fault.
+
+    Raises what is certainly not the program's: `OSError`, and for a module that can't be
+    imported `RunError`.
+    """
     import torch
 
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "memory ran out"
+    if isinstance(error, OSError):
+        raise error
+    if isinstance(error, ImportError):
+        raise cannot_import(error) from error
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    if out_of_memory or (isinstance(error, AzcError) and error.code == "T002"):
+        return "memory ran out", True
+    if isinstance(error, _Late):
+        return str(error), True
     text = error.message if isinstance(error, AzcError) else str(error)
     if not isinstance(error, AzcError):
         text = f"{type(error).__name__}: {text}"
-    return " ".join(text.split())[:500]
+    # After one of these a device computes nothing more in this process.
+    return " ".join(text.split())[:500], isinstance(error, torch.AcceleratorError)
+
+
+def late(limit: float) -> str:
+    """What is said of what took longer than so many seconds."""
+    return f"it took longer than {limit:,.10g} seconds"
+
+
+def cannot_import(error: ImportError) -> RunError:
+    """What is said where the installation lacks something."""
+    return RunError(
+        "R044",
+        f"azc can't work in this installation: {type(error).__name__}: {error}",
+        "once that is mended, azc resume goes on",
+    )
+
+
+def machine_at_fault(found: str, reason: str) -> RunError:
+    """What is said where a program that should train does not."""
+    return RunError(
+        "R043",
+        f"{found}: {reason}; the machine seems to be at fault, not the programs",
+        "nothing was marked as failed: azc resume goes on, once that is mended",
+    )
 
 
 def _fingerprint(data: MaskedLMData) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from azc.check.choose import choose_space
 from azc.check.program import Program, SpaceSpec
 from azc.search.folder import RunFolder
-from azc.search.journal import Candidate, Evaluation, Fit, ranked
+from azc.search.journal import START, Candidate, Evaluation, Fit, last_ranking
 from azc.search.options import EvolveOptions
 
 __all__ = ["RunView", "local_name", "read_run"]
@@ -19,13 +20,16 @@ __all__ = ["RunView", "local_name", "read_run"]
 class RunView:
     """What a run holds: read without its lock, also while it is at work.
 
-    `candidates` by id, the first is the start; `rounds` with whether each is over.
+    `options` have the budget that the run has now; `ending` is why the search ended
+    before it was spent. `candidates` by id; `rounds` with whether each is closed. `fits`
+    may have earlier winners among them.
     """
 
     folder: Path
     space: str
     model: str
     options: EvolveOptions
+    ending: str | None
     candidates: Mapping[int, Candidate]
     evaluations: tuple[Evaluation, ...]
     rounds: tuple[tuple[int, bool], ...]
@@ -39,17 +43,22 @@ class RunView:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to be done."""
-        if self.spent < self.options.evaluations or not all(o for _, o in self.rounds):
+        if self.spent < self.options.evaluations and self.ending is None:
             return False
+        waiting = {e.round for e in self.evaluations if e.status == "asked"}
+        if any(not closed and number not in waiting for number, closed in self.rounds):
+            return False  # it is still to be closed
         wanted = {
-            (role, seed) for role in self.roles for seed in self.options.final_seeds
+            (candidate, seed)
+            for candidate in self.roles.values()
+            for seed in self.options.final_seeds
         }
-        return wanted <= {(fit.role, fit.seed) for fit in self.fits}
+        return wanted <= {(fit.candidate, fit.seed) for fit in self.fits}
 
     @property
     def start(self) -> Candidate | None:
         """The program that evolution began with."""
-        return self.candidates.get(1)
+        return self.candidates.get(START)
 
     @property
     def winner(self) -> int | None:
@@ -63,11 +72,14 @@ class RunView:
         return None if self.winner is None else self.candidates[self.winner]
 
     @property
-    def roles(self) -> tuple[str, ...]:
-        """What is trained alone at the end: the start, and the winner if it is another."""
+    def roles(self) -> dict[str, int]:
+        """What is trained alone at the end, with its number: the start, and the winner
+        if it is another.
+        """
         if self.winner is None:
-            return ()
-        return ("start",) if self.winner == 1 else ("start", "winner")
+            return {}
+        roles = {"start": START, "winner": self.winner}
+        return {"start": START} if self.winner == START else roles
 
     def lineage(self, candidate: int) -> list[Candidate]:
         """From the start to a candidate, parent by parent."""
@@ -79,20 +91,17 @@ class RunView:
         return found[::-1]
 
     def ranking(self) -> list[Evaluation]:
-        """The last round that is over and has a score, best first (the one under way
-        before there is any): scores compare within a round only.
-        """
-        over = [number for number, closed in self.rounds if closed]
-        under_way = [number for number, closed in self.rounds if not closed]
-        for number in (*reversed(over), *under_way):
-            found = ranked(e for e in self.evaluations if e.round == number)
-            if found:
-                return found
-        return []
+        """The evaluations that decide, best first: see `last_ranking`."""
+        return last_ranking(self.rounds, self.evaluations, self.options.evaluations)
+
+    def fits_of(self, role: str) -> list[Fit]:
+        """The winner, or the start, trained alone: a fit for each seed so far."""
+        number = self.roles.get(role)
+        return [fit for fit in self.fits if fit.candidate == number]
 
     def losses(self, role: str) -> tuple[float, ...]:
         """Test losses (nats) of the winner or the start trained alone, by seed."""
-        return tuple(f.loss for f in self.fits if f.role == role and f.loss is not None)
+        return tuple(f.loss for f in self.fits_of(role) if f.loss is not None)
 
     @property
     def gain(self) -> float | None:
@@ -121,19 +130,26 @@ class RunView:
 
 
 def read_run(folder: Path) -> RunView:
-    """What a run holds. Raises `RunError` for a folder that is no run."""
+    """What a run holds. Raises `RunError` for a folder that is not a run, or one whose
+    journal or configuration is not as the run left it.
+    """
     run = RunFolder(folder)
     config = run.read()
-    program = run.program(config)
-    name, space = choose_space(program, config["space"])
-    head = (folder, name, local_name(program, space), run.options(config))
     journal = run.look()
     if journal is None:
-        return RunView(*head, {}, (), (), ())
+        return RunView(folder, *_of(run, config), None, {}, (), (), ())
     try:
         with journal.snapshot():
+            journal.check()
+            run.check_config(journal)
+            name, model, options = _of(run, config)
+            budget = journal.budget() or options.evaluations
             return RunView(
-                *head,
+                folder,
+                name,
+                model,
+                options=replace(options, evaluations=budget),
+                ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),
                 rounds=tuple(journal.rounds()),
@@ -141,6 +157,13 @@ def read_run(folder: Path) -> RunView:
             )
     finally:
         journal.close()
+
+
+def _of(run: RunFolder, config: Mapping[str, Any]) -> tuple[str, str, EvolveOptions]:
+    """The names of the space and of the model in it, and the options."""
+    program = run.program(config)
+    name, space = choose_space(program, config["space"])
+    return name, local_name(program, space), run.options(config)
 
 
 def local_name(program: Program, space: SpaceSpec) -> str:

@@ -1,8 +1,8 @@
-"""The shared weights: given to candidates by reference or as a copy, and taken back."""
+"""The shared weights: given to candidates as a copy, and taken back."""
 
 from __future__ import annotations
 
-import os
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from azc.diagnostics import RunError, out_of_memory
+from azc.files import write_with
 from azc.supernet.slots import Slot, slots
 
 if TYPE_CHECKING:
@@ -21,19 +22,15 @@ __all__ = ["Supernet", "save_atomically"]
 
 
 def save_atomically(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes safetensors beside `path`, flushes them to the disk, then renames: a
-    reader sees all or nothing.
-    """
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        save_file(tensors, beside)
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except SafetensorError as error:  # the disk is full, say
-        raise OSError(str(error)) from error
-    finally:
-        beside.unlink(missing_ok=True)
+    """Writes safetensors, whole or not at all. Raises `OSError`, which names `path`."""
+
+    def save(beside: Path) -> None:
+        try:
+            save_file(tensors, beside)
+        except SafetensorError as error:  # the disk is full, say
+            raise OSError(errno.EIO, str(error)) from error
+
+    write_with(path, save)
 
 
 class Supernet:
@@ -63,22 +60,6 @@ class Supernet:
         with torch.no_grad():
             for parameter, slot in _places(model, spec):
                 self._widen(slot, parameter)
-
-    def bind(self, model: nn.Module, spec: ModelSpec) -> None:
-        """Makes the model's parameters views of the shared tensors.
-
-        What is trained in the model is then trained here. The model must stay on the
-        device of the supernet.
-        """
-        self.admit(model, spec)
-        with torch.no_grad():
-            for parameter, slot in _places(model, spec):
-                view = self._view(slot)
-                if view.shape != parameter.shape:
-                    # A kernel predicted by a matrix is no view of a wider one.
-                    parameter.copy_(view.reshape(parameter.shape))
-                else:
-                    parameter.data = view
 
     def give(self, model: nn.Module, spec: ModelSpec) -> None:
         """Copies the shared values into the model; what is not shared stays."""

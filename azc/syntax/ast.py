@@ -11,14 +11,19 @@
 
 Nodes are immutable and compare by meaning: spans and comments take no part. Operators
 and calls are one node, `Apply`: `q + k` and `add(q, k)` are the same tree.
+
+A sum of many terms is a tree as deep as it is long, so nothing here recurses.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import Any, TypeVar
 
 from azc.source import Source, Span
+from azc.syntax.operators import ATOM, OPERATORS, Operator
 
 __all__ = [
     "NO_COMMENTS",
@@ -51,7 +56,15 @@ __all__ = [
     "Space",
     "Statement",
     "Value",
+    "at",
     "expressions",
+    "fold",
+    "operator",
+    "parts",
+    "precedence",
+    "put",
+    "rebuilt",
+    "swapped",
 ]
 
 NO_SPAN = Source("<generated>", "").span(0, 0)
@@ -112,7 +125,7 @@ class Number(Node):
     def value(self) -> int | float:
         """The number itself: an int if it is written as one."""
         text = self.text.replace("_", "")
-        return int(text) if text.isdigit() else float(text)
+        return int(text) if text.lstrip("-").isdigit() else float(text)
 
     @property
     def depth(self) -> int:
@@ -128,18 +141,55 @@ class Attr(Node):
     value: Value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Apply(Node):
-    """An operation on expressions, written as an operator or as a call."""
+    """An operation on expressions, written as an operator or as a call.
+
+    `depth`: how deep it is nested as it is written; a chain of infix operators of one
+    precedence, `a + b - c`, is one level however long.
+    """
 
     op: str
     args: tuple[Expr, ...]
     attrs: tuple[Attr, ...] = ()
-    depth: int = field(init=False, compare=False, repr=False)
+    depth: int = field(init=False, repr=False)
+    _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        depth = 1 + max((arg.depth for arg in self.args), default=0)
-        object.__setattr__(self, "depth", depth)
+        depths = [1 + arg.depth for arg in self.args]
+        mine = operator(self)
+        if mine and mine.fixity == "infix":
+            left = operator(self.args[0])
+            depths[0] -= left is not None and left.precedence == mine.precedence
+        object.__setattr__(self, "depth", max(depths, default=1))
+        object.__setattr__(self, "_hash", hash((self.op, self.args, self.attrs)))
+
+    def __reduce__(self) -> Any:
+        # Hashes of names differ from process to process: they are made anew.
+        again = partial(Apply, span=self.span, comments=self.comments)
+        return again, (self.op, self.args, self.attrs)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Apply):
+            return NotImplemented
+        todo: list[tuple[Expr, Expr]] = [(self, other)]
+        while todo:
+            a, b = todo.pop()
+            if type(a) is not type(b):
+                return False
+            if not isinstance(a, Apply) or not isinstance(b, Apply):
+                if a != b:
+                    return False
+            elif a is not b:
+                if (a._hash, a.op, a.attrs) != (b._hash, b.op, b.attrs):
+                    return False
+                if len(a.args) != len(b.args):
+                    return False
+                todo.extend(zip(a.args, b.args, strict=True))
+        return True
 
 
 Expr = Name | Number | Apply
@@ -333,6 +383,30 @@ class File(Node):
     declarations: tuple[Declaration, ...]
 
 
+# Operators
+
+
+def operator(node: Node) -> Operator | None:
+    """The operator that `node` is written with, or None if it is a call or no call."""
+    if not isinstance(node, Apply) or node.attrs:
+        return None
+    found = OPERATORS.get(node.op)
+    return found if found and found.operands == len(node.args) else None
+
+
+def precedence(node: Node) -> int:
+    """How tight `node` binds as it is written."""
+    found = operator(node)
+    return found.precedence if found else ATOM
+
+
+# Walks
+
+
+_Result = TypeVar("_Result")
+_AnyNode = TypeVar("_AnyNode", bound=Node)
+
+
 def expressions(expr: Expr) -> Iterator[Expr]:
     """The expression and all its parts, parents first, left to right."""
     todo = [expr]
@@ -341,3 +415,119 @@ def expressions(expr: Expr) -> Iterator[Expr]:
         yield found
         if isinstance(found, Apply):
             todo.extend(reversed(found.args))
+
+
+def fold(expr: Expr, visit: Callable[[Expr, list[_Result]], _Result]) -> _Result:
+    """What `visit` gives for an expression, from what it gave for the operands."""
+    todo: list[tuple[Expr, bool]] = [(expr, False)]
+    done: list[_Result] = []
+    while todo:
+        node, ready = todo.pop()
+        count = len(node.args) if isinstance(node, Apply) else 0
+        if isinstance(node, Apply) and not ready:
+            todo.append((node, True))
+            todo.extend((arg, False) for arg in reversed(node.args))
+            continue
+        results = done[len(done) - count :]
+        del done[len(done) - count :]
+        done.append(visit(node, results))
+    return done[0]
+
+
+def at(expr: Expr, path: Sequence[int]) -> Expr:
+    """The part of an expression that a way through the operands leads to."""
+    for place in path:
+        assert isinstance(expr, Apply)
+        expr = expr.args[place]
+    return expr
+
+
+def put(expr: Expr, path: Sequence[int], new: Expr) -> Expr:
+    """The expression with another part at the end of such a way."""
+    way: list[Apply] = []
+    for place in path:
+        assert isinstance(expr, Apply)
+        way.append(expr)
+        expr = expr.args[place]
+    for above, place in zip(reversed(way), reversed(path), strict=True):
+        args = (*above.args[:place], new, *above.args[place + 1 :])
+        new = replace(above, args=args)
+    return new
+
+
+_FIELDS: dict[type[Any], tuple[str, ...]] = {}
+_NO_PARTS = frozenset({"span", "name_span", "comments", "depth", "_hash"})
+
+
+def _fields(node: Node) -> tuple[str, ...]:
+    """The names of the fields that may hold nodes."""
+    kind: type[Any] = type(node)
+    if kind not in _FIELDS:
+        names = (each.name for each in fields(kind))
+        _FIELDS[kind] = tuple(name for name in names if name not in _NO_PARTS)
+    return _FIELDS[kind]
+
+
+def parts(node: Node) -> list[Node]:
+    """The nodes directly below `node`, field by field."""
+    found: list[Node] = []
+    for name in _fields(node):
+        value = getattr(node, name)
+        if isinstance(value, Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found.extend(value)
+    return found
+
+
+def rebuilt(
+    node: _AnyNode,
+    change: Callable[[Node, Node | None], dict[str, Any]],
+    enters: Callable[[Node], bool] = lambda node: True,
+) -> _AnyNode:
+    """The tree with some fields changed at every node, but below those not entered.
+
+    `change` is given each node as it was and the one above it. What does not change
+    stays the same object.
+    """
+    todo: list[tuple[Node, Node | None, bool]] = [(node, None, False)]
+    done: list[Any] = []
+    while todo:
+        old, above, ready = todo.pop()
+        below = parts(old) if enters(old) else []
+        if below and not ready:
+            todo.append((old, above, True))
+            todo.extend((part, old, False) for part in reversed(below))
+            continue
+        new = iter(done[len(done) - len(below) :])
+        changes: dict[str, Any] = {}
+        for name in _fields(old) if below else ():
+            value = getattr(old, name)
+            if isinstance(value, Node):
+                part = next(new)
+                if part is not value:
+                    changes[name] = part
+            elif isinstance(value, tuple):
+                inner = tuple(next(new) for _ in value)
+                if any(a is not b for a, b in zip(inner, value, strict=True)):
+                    changes[name] = inner
+        del done[len(done) - len(below) :]
+        changes |= change(old, above)
+        done.append(replace(old, **changes) if changes else old)
+    found: _AnyNode = done[0]
+    return found
+
+
+def swapped(root: _AnyNode, old: Node, new: Node) -> _AnyNode:
+    """The tree with another node in the place of one of its own."""
+
+    def change(node: Node, above: Node | None) -> dict[str, Any]:
+        for name in _fields(node):
+            value = getattr(node, name)
+            if value is old:
+                return {name: new}
+            if isinstance(value, tuple) and any(part is old for part in value):
+                return {name: tuple(new if part is old else part for part in value)}
+        return {}
+
+    return rebuilt(root, change)

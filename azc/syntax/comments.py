@@ -11,11 +11,9 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from typing import Any
 
 from azc.syntax import ast
-from azc.syntax.operators import operator
 
 __all__ = ["attach"]
 
@@ -29,46 +27,26 @@ _BLOCKS = (
     ast.Block,
 )
 _BRACKETS = (ast.List, ast.Layer, ast.Import)
-_AnyNode = TypeVar("_AnyNode", bound=ast.Node)
 
 
 def _start(node: ast.Node) -> int:
     return node.span.start
 
 
-_FIELDS: dict[type[Any], tuple[str, ...]] = {}
-
-
-def _fields(node: ast.Node) -> tuple[str, ...]:
-    """The names of the fields that may hold nodes."""
-    kind: type[Any] = type(node)
-    if kind not in _FIELDS:
-        skipped = {"span", "name_span", "comments", "depth"}
-        _FIELDS[kind] = tuple(f.name for f in fields(kind) if f.name not in skipped)
-    return _FIELDS[kind]
-
-
 def _parts(node: ast.Node) -> list[ast.Node]:
     """The nodes directly below `node`, in the order of the text."""
-    found: list[ast.Node] = []
-    for name in _fields(node):
-        value = getattr(node, name)
-        if isinstance(value, ast.Node):
-            found.append(value)
-        elif isinstance(value, tuple):
-            found.extend(value)
-    return sorted(found, key=_start)
+    return sorted(ast.parts(node), key=_start)
 
 
 def _in_brackets(node: ast.Node) -> bool:
     """Whether `node` is printed as elements in brackets, which can carry comments."""
     if isinstance(node, ast.Apply):
-        return operator(node) is None
+        return ast.operator(node) is None
     return isinstance(node, _BRACKETS)
 
 
 def _infix(node: ast.Node) -> bool:
-    found = operator(node)
+    found = ast.operator(node)
     return found is not None and found.fixity == "infix"
 
 
@@ -231,24 +209,17 @@ class _Attach:
         else:
             self.closing[id(owner)].extend(lines)
 
-    def rebuild(self, node: _AnyNode, in_block: bool = False) -> _AnyNode:
-        """The node with its comments, and the nodes below with theirs."""
-        changes: dict[str, Any] = {}
-        block = isinstance(node, _BLOCKS)
-        for name in _fields(node) if block or id(node) in self.around else ():
-            value = getattr(node, name)
-            new: Any = value
-            if isinstance(value, ast.Node):
-                new = self.rebuild(value)
-            elif isinstance(value, tuple):
-                new = tuple(self.rebuild(part, block) for part in value)
-                if all(a is b for a, b in zip(new, value, strict=True)):
-                    new = value
-            if new is not value:
-                changes[name] = new
+    def enters(self, node: ast.Node) -> bool:
+        """Whether something below a node may have comments, or blank lines above."""
+        return isinstance(node, _BLOCKS) or id(node) in self.around
+
+    def carried(self, node: ast.Node, above: ast.Node | None) -> dict[str, Any]:
+        """The field `comments` of a node that has any."""
         key = id(node)
         before = list(self.before.get(key, ()))
-        if in_block and not isinstance(node, ast.Param):
+        # Parameters and the count of a `repeat` stand in the block's first line.
+        in_line = isinstance(node, ast.Param | ast.Number)
+        if isinstance(above, _BLOCKS) and not in_line:
             before.extend(self.blank_above(node.span.start))
         before.extend(self.hoisted.get(key, ()))
         closing = self.closing.get(key, ())
@@ -259,9 +230,7 @@ class _Attach:
             tuple(self.params.get(key, ())),
             self.end.get(key),
         )
-        if comments != ast.NO_COMMENTS:
-            changes["comments"] = comments
-        return replace(node, **changes) if changes else node
+        return {"comments": comments} if comments != ast.NO_COMMENTS else {}
 
 
 def attach(file: ast.File, comments: list[tuple[int, str]]) -> ast.File:
@@ -269,4 +238,4 @@ def attach(file: ast.File, comments: list[tuple[int, str]]) -> ast.File:
     work = _Attach(file)
     for offset, text in comments:
         work.place(offset, text.rstrip())
-    return work.rebuild(file)
+    return ast.rebuilt(file, work.carried, work.enters)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
-from azc.diagnostics import Diagnostic
+from azc.diagnostics import Diagnostic, Fix
 from azc.source import Source, Span
 
 __all__ = ["KEYWORDS", "bad_words", "is_name", "unexpected"]
@@ -56,13 +57,15 @@ _TOKENS = {
 }
 _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "SLASH", "AT", "TRANSPOSE"})
 _EXPRESSION = frozenset({"NAME", "NUMBER", "LPAR", "MINUS"})
-_VALUE = frozenset({"NAME", "NUMBER", "LSQB", "TRUE", "FALSE"})
+_VALUE = frozenset({"NAME", "NUMBER", "MINUS", "LSQB", "TRUE", "FALSE"})
+_NUMBER = frozenset({"NUMBER", "MINUS"})
 _DECLARATION = frozenset({"FROM", "ATTENTION", "MODEL", "SPACE"})
 # What may begin something, as one phrase instead of its tokens.
 _PHRASES = (
     (_DECLARATION, "`from`, `attention`, `model` or `space`"),
     (_EXPRESSION, "an expression"),
     (_VALUE, "a value"),
+    (_NUMBER, "a number"),
 )
 
 # A line that must be a declaration, whatever is open; `attention {` is a block.
@@ -70,12 +73,42 @@ _DECLARES = re.compile(r"(attention|model|space)[ \t]+[A-Za-z_]|from[ \t]+[\w.]+
 _TRANSPOSE = "`.T` transposes; nothing else follows a dot"
 _BROKEN = "a statement goes on in the next line only inside `( )` or `[ ]`"
 _COMPUTED = "a setting is a number, a name, `true`, `false`, a list or a range"
+_POWER = "`square(x)` is x², `sqrt(x)` is √x"
+_DIVIDES = "`/` divides; nothing is rounded"
+_LAYERS = "a model has a block `layers { … }`; in a space their number is `depth`"
+_NO_INDEX = "a value is a whole matrix: no part of it is taken"
+_NO_ARROW = "a program has no annotation: its result is [n, d]"
+_NO_CONDITION = "a program has no conditions: values are not compared"
+_REPEAT = "a program has no loops; in a model, `repeat 4 { … }` repeats layers"
+_DECLARE = "a program is declared as `attention name(q, k, v) { … }`"
+_BIND = "a value is named with `name = expression`, nothing before it"
+# What a line starts with elsewhere.
+_HABITS = {
+    **dict.fromkeys(("def", "fn", "func", "function", "lambda", "program"), _DECLARE),
+    "class": "a model is declared as `model name { … }`",
+    **dict.fromkeys(("if", "elif", "else", "match", "assert"), _NO_CONDITION),
+    **dict.fromkeys(("for", "while"), _REPEAT),
+    **dict.fromkeys(("let", "const", "var", "val", "global"), _BIND),
+    "import": "write `from MODULE import NAME`",
+    "print": "`azc check -v` shows the type of every value",
+    "pass": "a program ends with `return` and an expression",
+}
 _CHARACTERS = {
     ".": _TRANSPOSE,
-    '"': "names are written without quotes",
-    "'": "names are written without quotes",
     ":": "a body is written in `{ }`",
     ";": "write one statement a line",
+    "^": _POWER,
+    "\\": _BROKEN,
+    "%": "there is no remainder",
+    "²": "`square(x)` is x²",
+    "³": "`square(x) * x` is x³",
+    "√": "`sqrt(x)` is √x",
+    "ᵀ": "write `.T`",
+    "⊤": "write `.T`",
+    "⊙": "write `*`",
+    "∘": "write `*`",
+    **dict.fromkeys("<>!&|~?≤≥≠", _NO_CONDITION),
+    **dict.fromkeys("\"'“”‘’`´", "names are written without quotes"),
 }
 
 
@@ -101,10 +134,20 @@ def _character(source: Source, error: UnexpectedCharacters) -> Diagnostic:
     start = error.pos_in_stream or 0
     char = source.text[start]
     shown = f"`{char}`" if char.isprintable() and char != "`" else ascii(char)
+    if not char.isascii():
+        name = unicodedata.name(char, "").lower()
+        shown += f", U+{ord(char):04X}" + (f" ({name})" if name else "")
     span = source.span(start, start + 1)
     help_ = _CHARACTERS.get(char)
-    if char == ":" and span.column <= len(source.line(span.line).rstrip()) - 1:
+    line = source.line(span.line)
+    if char == ":" and span.column <= len(line.rstrip()) - 1:
         help_ = None  # not Python's colon before a body
+        if re.match(r"\s*\w+\s*:", line):
+            help_ = "a value has no annotation: azc finds its type"
+    elif char == ">" and line[: span.column - 1].endswith("-"):
+        help_ = _NO_ARROW
+    elif help_ is None and not char.isascii() and char.isalpha():
+        help_ = "names are made of a to z, 0 to 9 and _"
     return Diagnostic("AZG001", f"unexpected character {shown}", span, help_)
 
 
@@ -130,23 +173,78 @@ def _line_goes_on(source: Source, start: int) -> bool:
 
 
 def _help(source: Source, token: Token, kinds: frozenset[str]) -> str | None:
-    first_in_line = not source.line(_where(source, token).line)[
-        : _where(source, token).column - 1
-    ].strip()
+    span = _where(source, token)
+    before = source.line(span.line)[: span.column - 1]
     if token.type == "DOT" and "DOT" not in kinds:
-        return _TRANSPOSE if "TRANSPOSE" in kinds else None
+        return _dot_help(source, token, kinds, before)
     if token.type == "_NL" and kinds >= _EXPRESSION:
         return _BROKEN if _line_goes_on(source, token.start_pos or 0) else None
-    if token.type in _OPERATORS and first_in_line and "RETURN" in kinds:
+    if token.type in _OPERATORS and not before.strip() and "RETURN" in kinds:
         return _BROKEN
+    if token.type in ("STAR", "SLASH") and before.endswith(str(token)):
+        return _power(source, token) if token.type == "STAR" else _DIVIDES
+    if _follows(source, token) == ">" and token.type == "MINUS":
+        return _NO_ARROW
+    if _follows(source, token) == "=" and token.type in _OPERATORS:
+        return "a name is bound once: give the result another"
     computes = token.type in _OPERATORS | {"LPAR"} and not kinds & _OPERATORS
     if computes and (kinds >= _VALUE or ("RANGE" in kinds and "LPAR" not in kinds)):
         return _COMPUTED
-    if str(token) == "import" and kinds >= _DECLARATION:
-        return "write `from MODULE import NAME`"
+    first = re.match(r"\s*([a-z]+)\b", source.line(span.line))
+    if first and first[1] in _HABITS and (before.strip() in ("", first[1])):
+        return _HABITS[first[1]]
+    if token.type == "LSQB" and (kinds & _OPERATORS or kinds >= _EXPRESSION):
+        return _NO_INDEX
+    if token.type == "LPAR" and before.endswith(".T"):
+        return "`.T` takes no parentheses"
+    if token.type == "EQUAL" and before.endswith("="):
+        return "one `=` is enough"
+    if token.type == "EQUAL" and _follows(source, token) == "=":
+        return _NO_CONDITION
+    if str(token) in _HABITS and kinds & _OPERATORS:
+        return _HABITS[str(token)]
+    if token.type == "COMMA" and re.match(r"\s*return\b", before):
+        return "a program returns one value"
+    if token.type == "COMMA" and kinds == {"RPAR"}:
+        return "a value is one matrix: there are no tuples"
     if str(token) in KEYWORDS and "NAME" in kinds:
         return f"`{token}` is a word of the language and can't be a name"
     return None
+
+
+def _follows(source: Source, token: Token) -> str:
+    end = token.end_pos or 0
+    return source.text[end : end + 1]
+
+
+def _power(source: Source, token: Token) -> str:
+    """How the power is written that a `**` is for."""
+    at = token.start_pos or 0
+    base = re.search(r"(?<![\w.])([a-z_]\w*)\s*\*$", source.text[max(0, at - 80) : at])
+    exponent = re.match(r"\*\s*(2|0?\.5)(?![\w.])", source.text[at : at + 80])
+    if not base or not exponent:
+        return _POWER
+    call = "square" if exponent[1] == "2" else "sqrt"
+    return f"write `{call}({base[1]})`"
+
+
+_PREFIXES = frozenset("torch nn functional math np numpy jnp jax tf self".split())
+
+
+def _dot_help(
+    source: Source, token: Token, kinds: frozenset[str], before: str
+) -> str | None:
+    """What to write for `q.mean()`, `torch.exp(q)` and the like."""
+    if "TRANSPOSE" not in kinds:
+        return None
+    owner = re.search(r"(\w+)$", before)
+    called = re.match(r"\.(\w+)\s*\(", source.text[token.start_pos or 0 :][:80])
+    if owner and owner[1] in _PREFIXES:
+        name = called[1] if called else "softmax"
+        return f"operations have no prefix: `{name}(x)`" if name != "x" else None
+    if called and called[1] not in ("t", "transpose", "permute", "swapaxes"):
+        return f"operations are called by their name: `{called[1]}(x)`"
+    return _TRANSPOSE
 
 
 def unexpected(
@@ -176,11 +274,17 @@ def unexpected(
         return Diagnostic("AZG002", "this `}` closes nothing", span)
     kinds = frozenset(error.accepts or error.expected) - {"COMMENT"}
     found = _words(token.type) if token.type in ("_NL", "$END") else f"`{token}`"
+    twice = source.text[max(0, span.start - 1) : span.start] == str(token)
+    if token.type in ("STAR", "SLASH") and twice:
+        span = source.span(span.start - 1, span.end)
+        return Diagnostic(
+            "AZG001", f"there is no `{span.text}`", span, _help(source, token, kinds)
+        )
     message = f"unexpected {found}{_expected(kinds)}"
     return Diagnostic("AZG001", message, span, _help(source, token, kinds))
 
 
-def _bad_name(source: Source, token: Token) -> Diagnostic | None:
+def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
     # To names that clash azc adds numbers.
     if len(token) > MAX_NAME and not (source.own and len(token) <= MAX_NAME + 10):
@@ -190,9 +294,14 @@ def _bad_name(source: Source, token: Token) -> Diagnostic | None:
         return None
     if str(token) in KEYWORDS:
         text = f"`{token}` is a word of the language and can't be a name"
-        return Diagnostic("AZG003", text, span, f"write `{token}_`, say")
+        number = token == "layers" and re.match(r"\s*=", source.text[span.end :][:80])
+        help_ = _LAYERS if number else f"write `{token}_`, say"
+        return Diagnostic("AZG003", text, span, help_)
     text = f"names are lower case: `{token}`"
-    return Diagnostic("AZG003", text, span, f"write `{str(token).lower()}`")
+    lower = str(token).lower()
+    # Where both are written, `Q` and `q` may be meant as two names.
+    fix = Fix(span, lower) if lower not in names else None
+    return Diagnostic("AZG003", text, span, f"write `{lower}`", fix=fix)
 
 
 def _bad_number(source: Source, token: Token) -> Diagnostic | None:
@@ -209,6 +318,7 @@ def bad_words(
     source: Source, names: Sequence[Token], numbers: Iterable[Token]
 ) -> list[Diagnostic]:
     """What parses, but is not a name or a number of the language."""
-    found = [_bad_name(source, token) for token in names if token.type == "NAME"]
+    fine = frozenset(str(token) for token in names if is_name(str(token)))
+    found = [_bad_name(source, token, fine) for token in names if token.type == "NAME"]
     found.extend(_bad_number(source, token) for token in numbers)
     return [each for each in found if each is not None]

@@ -31,7 +31,7 @@ from azc.syntax.doc import (
     indent,
     render,
 )
-from azc.syntax.operators import UNARY, operator, precedence
+from azc.syntax.operators import UNARY
 from azc.syntax.parse import MAX_DEPTH, MAX_TEXT, parse
 
 __all__ = ["format_expr", "format_file", "format_text"]
@@ -126,7 +126,7 @@ class _Printer:
                 return self.range(node)
             case ast.Attr():
                 return concat((node.name, " = ", self.inner(node.value)))
-            case ast.Apply() if operator(node):
+            case ast.Apply() if ast.operator(node):
                 return group(self.operation(node))
             case ast.Apply():
                 elements = (*node.args, *node.attrs)
@@ -218,7 +218,7 @@ class _Printer:
     def right_side(self, node: ast.Expr) -> Doc:
         """The right of `=` or `return`: a chain that breaks is put in parentheses."""
         self.stray(node)
-        found = operator(node)
+        found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found or found.fixity != "infix":
             return self.content(node)
         chain = self.operation(node)
@@ -230,7 +230,7 @@ class _Printer:
     def operation(self, node: ast.Apply) -> Doc:
         """An operation with its symbol; an infix chain breaks before each operator."""
         self.strays.extend(filter(None, node.comments.closing))
-        found = operator(node)
+        found = ast.operator(node)
         assert found is not None
         first = node.args[0]
         if found.fixity == "prefix":
@@ -253,7 +253,7 @@ class _Printer:
                 after = []
             spine.append((symbol, last, after))
             first = chain.args[0]
-            before = operator(first)
+            before = ast.operator(first)
             if not before or before.precedence != found.precedence:
                 break
             assert isinstance(first, ast.Apply)
@@ -275,11 +275,11 @@ class _Printer:
 
         What calls it sees to the operand's own comments.
         """
-        found = operator(node)
+        found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found:
             return self.content(node)
         doc = self.operation(node)
-        if precedence(node) < least:
+        if ast.precedence(node) < least:
             return group("(", indent(SOFT, doc), SOFT, ")")
         return group(indent(doc)) if found.fixity == "infix" else doc
 

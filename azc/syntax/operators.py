@@ -8,9 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from azc.syntax import ast
-
-__all__ = ["ATOM", "OPERATORS", "SUM", "Operator", "operator", "precedence"]
+__all__ = ["ATOM", "OPERATORS", "POSTFIX", "PRODUCT", "SUM", "UNARY", "Operator"]
 
 SUM, PRODUCT, UNARY, POSTFIX, ATOM = range(1, 6)
 
@@ -38,17 +36,3 @@ OPERATORS = {
     "neg": Operator("-", UNARY, "prefix"),
     "transpose": Operator(".T", POSTFIX, "postfix"),
 }
-
-
-def operator(node: ast.Node) -> Operator | None:
-    """The operator that `node` is written with, or None if it is a call or no call."""
-    if not isinstance(node, ast.Apply) or node.attrs:
-        return None
-    found = OPERATORS.get(node.op)
-    return found if found and found.operands == len(node.args) else None
-
-
-def precedence(node: ast.Node) -> int:
-    """How tight `node` binds as it is written."""
-    found = operator(node)
-    return found.precedence if found else ATOM

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
-from typing import NoReturn, cast
+from typing import cast
 
 from lark import Lark, Token
 from lark.exceptions import UnexpectedInput
@@ -20,16 +21,19 @@ from azc.syntax import ast
 from azc.syntax.build import MAX_DEPTH, Build, TooDeep
 from azc.syntax.comments import attach
 from azc.syntax.faults import bad_words, is_name, unexpected
+from azc.syntax.repair import Region, blank, conflicts, lookalikes
 
 __all__ = [
     "MAX_BYTES",
     "MAX_DEPTH",
     "MAX_IMPORTED",
     "MAX_TEXT",
+    "Reading",
     "decoded",
     "is_name",
     "parse",
     "read_source",
+    "read_text",
     "unreadable",
 ]
 
@@ -155,20 +159,32 @@ def _declaration(text: str, start: int, end: int) -> tuple[int, int] | None:
     return (opened, following.start()) if following else None
 
 
-def _skip(text: str, at: int) -> str | None:
-    """The text without the line or declaration at `at`, or None if nothing is left."""
+def _skipped(text: str, at: int) -> Region | None:
+    """The line or declaration at `at`, or None if nothing is left there to skip."""
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
     inside = _braces(text, start, end)
     below = None if inside else _BODY_BELOW.match(text, end)
-    region: tuple[int, int] | None = start, end
+    region: Region | None = start, end
     if below or not _balanced(inside):
         region = _declaration(text, start, end)
-    if region is None or not text[slice(*region)].strip():
-        return None
-    blank = re.sub(r"[^\n]", " ", text[slice(*region)])
-    return text[: region[0]] + blank + text[region[1] :]
+    return region if region and text[slice(*region)].strip() else None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What could be read of a file, with the syntax errors of the rest.
+
+    `file` is None where reading was given up. `broken`: the declarations that have
+    errors inside. `lost`: the words outside any declaration that could be read, which
+    may be what it declares.
+    """
+
+    file: ast.File | None
+    errors: tuple[Diagnostic, ...]
+    broken: tuple[ast.Declaration, ...] = ()
+    lost: frozenset[str] = frozenset()
 
 
 def parse(source: Source) -> ast.File:
@@ -178,55 +194,128 @@ def parse(source: Source) -> ast.File:
     line (or, if braces are at stake, of its declaration) is skipped. A long text isn't
     read over and over, so some of its errors may show only once others are mended.
     """
+    reading = read_text(source)
+    if reading.errors or reading.file is None:
+        raise DiagnosticError(reading.errors)
+    return reading.file
+
+
+def read_text(source: Source) -> Reading:
+    """What can be read of a file; see `parse`. Comments are attached if all can be."""
     size, limit = len(source.text), MAX_TEXT
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
     if size > limit:
         text = f"the file has {size:,} characters; at most {limit:,} do"
-        raise DiagnosticError([Diagnostic("AZG501", text, source.span(0, 1))])
+        return Reading(None, (Diagnostic("AZG501", text, source.span(0, 1)),))
     parser = _parser()
     with parser.lock:
-        return _parse(parser, source)
+        return _Recovery(parser, source).read()
 
 
-def _parse(parser: _Parser, source: Source) -> ast.File:
-    text = source.text
-    errors: list[Diagnostic] = []
-    reread = 0
-    while len(errors) < MAX_ERRORS and reread <= MAX_REREAD:
+class _Recovery:
+    """One text, read again without what could not be read."""
+
+    def __init__(self, parser: _Parser, source: Source) -> None:
+        self.parser = parser
+        self.source = source
+        self.errors: list[Diagnostic] = []
+        self.skipped, conflict = conflicts(source)
+        if conflict:
+            self.errors.append(conflict)
+        text = blank(source.text, self.skipped)
+        self.text, found = lookalikes(source, text, MAX_ERRORS)
+        self.errors.extend(found)
+
+    def read(self) -> Reading:
+        """Reads until there is nothing more to skip."""
+        file: ast.File | None = None
+        reread = 0
+        while file is None and len(self.errors) < MAX_ERRORS and reread <= MAX_REREAD:
+            try:
+                file = self.parser.parse(self.source, self.text)
+            except TooDeep as error:
+                at = error.start
+                self.errors.append(_too_deep(self.source, error))
+            except UnexpectedInput as error:
+                newlines = self.parser.newlines
+                brackets, braces = newlines.brackets, newlines.braces
+                found = unexpected(self.source, error, brackets, braces)
+                self.errors.append(found)
+                at = found.span.start if found.span else 0
+            if file is None:
+                reread += at
+                region = _skipped(self.text, at)
+                if region is None:
+                    break
+                self.skip(region)
+        return self.done(file)
+
+    def skip(self, region: Region) -> None:
+        self.skipped.append(region)
+        self.text = blank(self.text, [region])
+
+    def done(self, file: ast.File | None) -> Reading:
+        broken: list[Region] = list(self.skipped)
+        if file is not None:
+            collected = self.parser.collected
+            comments = [(t.start_pos or 0, str(t)) for t in collected["COMMENT"]]
+            wrong = bad_words(self.source, collected["NAME"], collected["NUMBER"])
+            self.errors.extend(wrong)
+            file = self.mended(file, wrong, broken)
+            if not self.errors:
+                return Reading(attach(file, comments), ())
+        ordered = sorted(self.errors, key=lambda d: d.span.start if d.span else 0)
+        errors = tuple(ordered[:MAX_ERRORS])
+        if file is None:
+            return Reading(None, errors)
+        found = tuple(d for d in file.declarations if _touched(d, broken))
+        return Reading(file, errors, found, self.lost(file))
+
+    def mended(
+        self, file: ast.File, wrong: list[Diagnostic], broken: list[Region]
+    ) -> ast.File:
+        """The file with the names that are written wrong as they were meant."""
+        text = self.text
+        for each in wrong:
+            if each.span is not None and each.fix is None:
+                broken.append((each.span.start, each.span.end))
+            elif each.fix is not None:
+                start, end = each.fix.span.start, each.fix.span.end
+                text = text[:start] + each.fix.text + text[end:]
+        if text == self.text:
+            return file
         try:
-            file = parser.parse(source, text)
-        except TooDeep as error:
-            span = source.span(error.start, error.end)
-            message = f"nested more than {MAX_DEPTH} levels deep"
-            brace = source.text[error.start] == "{"
-            help_ = None if brace else "bind the inner part to a name first"
-            errors.append(Diagnostic("AZG502", message, span, help_))
-            break
-        except UnexpectedInput as error:
-            newlines = parser.newlines
-            found = unexpected(source, error, newlines.brackets, newlines.braces)
-            errors.append(found)
-            at = found.span.start if found.span else 0
-            reread += at
-            rest = _skip(text, at)
-            if rest is None:
-                break
-            text = rest
-        else:
-            found_words = (parser.collected["NAME"], parser.collected["NUMBER"])
-            errors.extend(bad_words(source, *found_words))
-            if errors:
-                break
-            comments = parser.collected["COMMENT"]
-            return attach(file, [(t.start_pos or 0, str(t)) for t in comments])
-    _raise(errors)
+            return self.parser.parse(self.source, text)
+        except (TooDeep, UnexpectedInput):
+            spans = (each.span for each in wrong if each.span)
+            broken.extend((span.start, span.end) for span in spans)
+            return file
+
+    def lost(self, file: ast.File) -> frozenset[str]:
+        """The words in what was skipped, outside the declarations that were read."""
+        outside = [
+            region
+            for region in self.skipped
+            if not any(_touched(each, [region]) for each in file.declarations)
+        ]
+        texts = (self.source.text[start:end] for start, end in outside)
+        return frozenset(word for text in texts for word in _WORD.findall(text))
 
 
-def _raise(errors: list[Diagnostic]) -> NoReturn:
-    raise DiagnosticError(
-        sorted(errors, key=lambda d: d.span.start if d.span else 0)[:MAX_ERRORS]
-    )
+_WORD = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
+
+
+def _touched(node: ast.Node, regions: list[Region]) -> bool:
+    return any(a < node.span.end and node.span.start < b for a, b in regions)
+
+
+def _too_deep(source: Source, error: TooDeep) -> Diagnostic:
+    span = source.span(error.start, error.end)
+    message = f"nested more than {MAX_DEPTH} levels deep"
+    brace = source.text[error.start] == "{"
+    help_ = None if brace else "bind the inner part to a name first"
+    return Diagnostic("AZG502", message, span, help_)
 
 
 def read_source(path: Path, name: str | None = None) -> Source:

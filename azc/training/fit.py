@@ -12,7 +12,6 @@ import inspect
 import math
 import random
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FitOptions",
-    "FitResult",
     "TrainingFailed",
     "default_device",
     "evaluate",
     "fit",
+    "load",
 ]
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup", "constant")
@@ -82,23 +81,16 @@ class FitOptions:
                 raise UsageError("T003", f"{name} is {found}, it must be {wanted}")
 
 
-@dataclass(frozen=True)
-class FitResult:
-    """What a fit did: up to 20 `(step, mean loss since the one before)` points, its
-    number of steps, real tokens seen, and seconds of wall time.
-    """
-
-    curve: tuple[tuple[int, float], ...]
-    steps: int
-    tokens: int
-    seconds: float
-
-
 def default_device() -> torch.device:
     """CUDA where there is one, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load() -> None:
+    """Imports what the first fit would import: that takes seconds."""
+    _trainer_class()
 
 
 def fit(
@@ -108,7 +100,7 @@ def fit(
     *,
     on_step: Callable[[int, float], None] | None = None,
     device: torch.device | str | None = None,
-) -> FitResult:
+) -> None:
     """Train `model` in place on batches of `data`, leaving it in evaluation mode.
 
     `model(input_ids=, labels=)`, with `attention_mask=` where there is padding, gives a
@@ -129,12 +121,9 @@ def fit(
         arguments = _arguments(options, device, folder)
         trainer = _trainer_class()(module, arguments, feed, on_step)
         torch.manual_seed(options.seed)
-        start = time.perf_counter()
         with _memory_guard(lambda: trainer.state.global_step + 1):
             trainer.train()
-        seconds = time.perf_counter() - start
     module.eval()
-    return FitResult(_curve(trainer.losses), options.steps, feed.tokens, seconds)
 
 
 def evaluate(
@@ -238,11 +227,9 @@ class _Feed:
         self.batches = batches
         self.device = device
         self.extras = extras
-        self.tokens = 0  # real ones, in the batches so far
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         for batch in self.batches:
-            self.tokens += int(batch.attention_mask.sum())
             yield batch.inputs(self.device) | self.extras
 
 
@@ -304,15 +291,6 @@ def _trainer_class() -> Any:
             return 0  # not reported
 
     return Fit
-
-
-def _curve(losses: list[float]) -> tuple[tuple[int, float], ...]:
-    stride = max(1, -(-len(losses) // 20))
-    return tuple(
-        (min(start + stride, len(losses)), math.fsum(part) / len(part))
-        for start in range(0, len(losses), stride)
-        for part in [losses[start : start + stride]]
-    )
 
 
 @contextmanager

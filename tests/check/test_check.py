@@ -8,14 +8,20 @@ import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import azc
 from azc.check.collect import Findings
+from azc.check.flatten import self_contained
 from azc.check.params import head_parameters, layer_parameters, model_parameters
 from azc.check.program import AttentionUse, ModelSpec, Program
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
+from azc.check.types import MAX_OPERATIONS
 from azc.compare.cost import model_flops
+from azc.compare.expression import express
 from azc.diagnostics import Diagnostic, DiagnosticError, render
 from azc.ir.build import build_graph
+from azc.search.mutate.draft import bare
+from azc.search.mutate.sites import sites
 from azc.shapes import N, Shape
 from azc.source import Source
 from azc.syntax import ast
@@ -228,6 +234,28 @@ def test_the_most_operations() -> None:
     text = f"attention a(q, k) {{\nx0 = q\n{body}\nreturn x500\n}}\n"
     assert len(build_graph(check(text).attentions["a"]).nodes) == 1002
     assert codes(text.replace("return x500", "return -x500")) == ["AZG503"]
+
+
+@pytest.mark.parametrize("term", ["+ k", "* tanh(v)", "- q @ k.T @ v"])
+def test_a_long_chain_goes_all_the_way(term: str) -> None:
+    count = (MAX_OPERATIONS - 1) // (term.count("@") + term.count("(") + 2)
+    text = (
+        f"attention a(q, k, v) {{ return q {' '.join([term] * count)} + k + v }}\n"
+        "model m { hidden = 8\nheads = 2\nvocab = 50\nlayers { a } }\n"
+        "space s { start = m\nattention { inputs = [q, k, v]\n"
+        "ops = [add, mul, sub, tanh, matmul, transpose] } }\n"
+    )
+    program = check(text)
+    spec = program.attentions["a"]
+    graph = build_graph(spec)
+    assert check(self_contained(program, "m", "s")).models["m"].layers
+    assert check(text).attentions["a"] == spec
+    assert len(sites(spec.node)) > count
+    assert bare(spec.node) == spec.node
+    assert express(graph).lines
+    function = azc.compile_attention(program)
+    x = torch.randn(1, 2, 3, 4) / 100
+    assert function(q=x, k=x, v=x).shape == x.shape
 
 
 # Spaces

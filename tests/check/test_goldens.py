@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,62 @@ def test_membership_golden(path: Path, update_goldens: bool) -> None:
             if faults:
                 blocks.append(render(faults))
     compare(path.with_suffix(".err"), "\n\n".join(blocks) + "\n", update_goldens)
+
+
+# Mends
+
+
+def lines_of(diagnostic: Diagnostic) -> tuple[int, int]:
+    """The lines that a diagnostic and its fix are about."""
+    spans = [diagnostic.span, diagnostic.fix and diagnostic.fix.span]
+    places = [(s.line, s.source.position(s.end)[0]) for s in spans if s]
+    return min(first for first, _ in places), max(last for _, last in places)
+
+
+def suggestions() -> list[object]:
+    """Every fix of every golden."""
+    found: list[object] = []
+    for path in sorted(
+        p for p in GOLDEN.rglob("*.azg") if p.with_suffix(".err").exists()
+    ):
+        for each in told(read_source(path, path.name)):
+            where = f"{path.parent.name}/{path.stem}:{each.span and each.span.line}"
+            offered = "did you mean" in (each.help or "")
+            if each.fix is not None or offered:
+                found.append(pytest.param(each, id=f"{where}:{each.code}"))
+    assert len(found) > 100
+    return found
+
+
+@pytest.mark.parametrize("suggested", suggestions())
+def test_every_suggestion_mends_what_it_is_for(suggested: Diagnostic) -> None:
+    fix = suggested.fix
+    assert fix is not None, "a mend is offered that no one can make"
+    assert suggested.help is not None
+    if "did you mean" in suggested.help and len(fix.text) <= 60:
+        # Parentheses may be needed in the text around it.
+        offered = suggested.help.split("`")[1]
+        assert fix.text.strip("()") == offered.strip("()")
+    source = fix.span.source
+    before = told(source)
+    first, last = lines_of(suggested)
+    shift = fix.text.count("\n") - fix.span.text.count("\n")
+    after = told(Source(source.name, fix.applied()))
+
+    def here(found: list[Diagnostic], last: int) -> Counter[tuple[str, str]]:
+        return Counter(
+            (each.code, each.message)
+            for each in found
+            if each.severity == "error"
+            and each.span is not None
+            and first <= each.span.line <= last
+        )
+
+    left = here(before, last)
+    left[suggested.code, suggested.message] -= 1
+    assert here(after, last + shift) <= left
+    errors = [each for each in after if each.severity == "error"]
+    assert len(errors) <= sum(each.severity == "error" for each in before)
 
 
 # Codes

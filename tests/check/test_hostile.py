@@ -51,10 +51,11 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_every_kind_is_answered_briefly(kind: str, compared: list[int]) -> None:
     text = hostile.kinds(6_000)[kind]
     for diagnostic in check(text):
-        assert len(diagnostic.message) < 300
-        assert len(diagnostic.help or "") < 300
-        assert len(render([diagnostic])) < 1_000
-    assert len(compared) <= Findings.LIMIT
+        assert len(diagnostic.message) <= 500
+        assert len(diagnostic.help or "") <= 500
+        assert len(render([diagnostic])) < 1_500
+    # Mends are tried, each in a check of its own.
+    assert len(compared) <= Findings.LIMIT * (Findings.TRIES + 1) * 2
     assert max(compared, default=0) <= 100
 
 

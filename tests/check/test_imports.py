@@ -179,13 +179,22 @@ def test_a_broken_file_is_told_once_and_where(tmp_path: Path) -> None:
         tmp_path,
         main="from .mine import plain\nfrom .mine import other, m\nfrom .b import x\n"
         "model n { layers { plain\n other } }\nspace s { start = m }\n",
-        mine="attention plain(q) { return q @ }\n",
+        mine="attention plain(q) { return q @ }\nattention other(q) {\n  return q +\n}\n"
+        "model m {\n  layers { }\n  x = \n}\n",
         b="from .mine import plain\nattention x(q) { return q }\n",
     )
-    (found,) = refused(path)
-    assert found.code == "AZG001"
-    assert found.span is not None
-    assert found.span.source.name == "mine.azg"
+    found = refused(path)
+    assert [diagnostic.code for diagnostic in found] == ["AZG001"] * 3
+    assert {d.span.source.name for d in found if d.span} == {"mine.azg"}
+
+
+def test_what_a_broken_file_does_declare_is_used(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        main="from .mine import fine, nothing\nmodel n { layers { fine } }\n",
+        mine="attention broken(q) { return q @ }\nattention fine(q) { return k }\n",
+    )
+    assert codes(path) == ["AZG122", "AZG001", "AZG101"]
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_warnings_are_no_errors(azc: Azc, write: Write) -> None:
 
 
 def test_json(azc: Azc, good: str, write: Write) -> None:
-    bad = write("bad.azg", "attention a(q) {\n    return x\n}\n")
+    bad = write("bad.azg", "attention a(q) {\n    return z\n}\n")
     found = azc("check", "--json", good, bad).json
     assert found["command"] == "check"
     assert (found["errors"], found["warnings"]) == (1, 0)
@@ -104,14 +104,24 @@ def test_json(azc: Azc, good: str, write: Write) -> None:
     assert second["diagnostics"][0] == {
         "code": "AZG101",
         "severity": "error",
-        "message": "unknown name `x`",
+        "message": "unknown name `z`",
         "help": "known: q",
         "file": "bad.azg",
         "line": 2,
         "column": 12,
         "end_line": 2,
         "end_column": 13,
+        "fix": None,
     }
+
+
+def test_a_fix_in_json(azc: Azc, write: Write) -> None:
+    text = "attention a(q, k, v) {\n    return softmax(q @ k) @ v\n}\n"
+    (file,) = azc("check", "--json", write("bad.azg", text)).json["files"]
+    (found,) = file["diagnostics"]
+    assert found["help"] == "did you mean `q @ k.T`?"
+    place = {"line": 2, "column": 20, "end_line": 2, "end_column": 25}
+    assert found["fix"] == {"text": "q @ k.T", **place}
 
 
 def test_standard_input(azc: Azc) -> None:
@@ -119,6 +129,63 @@ def test_standard_input(azc: Azc) -> None:
     found = azc("check", "-", stdin="attention a(q) { return x }")
     assert "<stdin>:1:25" in found.err
     assert "AZG004" in azc("check", "-", stdin=b"\xff\xfe").err
+
+
+# Folders, and parts of files
+
+
+def test_a_folder_is_walked(azc: Azc, good: str, write: Write, tmp_path: Path) -> None:
+    bad = "attention a(q) {\n    return z\n}\n"
+    write("sub/deep/bad.azg", bad)
+    write("sub/.hidden/bad.azg", bad)
+    write(".hidden/bad.azg", bad)
+    write("sub/notes.txt", bad)
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path)
+    (tmp_path / "sub" / "link.azg").symlink_to(tmp_path / good)
+    (tmp_path / "sub" / "dead.azg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "sub" / "folder.azg").mkdir()
+    found = azc("check", "--json", ".").json
+    names = [Path(each["file"]).as_posix() for each in found["files"]]
+    assert names == ["good.azg", "sub/link.azg", "sub/deep/bad.azg"]
+    assert found["errors"] == 1
+    told = azc("check", "sub", good)
+    assert " --> sub/deep/bad.azg:2:12" in told.err
+    assert told.err.endswith("1 error in 1 file\n")
+    assert azc("check", good, ".").err.count("AZG101") == 1
+
+
+def test_a_folder_without_programs(azc: Azc, good: str, write: Write) -> None:
+    write("empty/notes.txt", "")
+    for command in ("check", "fmt", "show"):
+        found = azc(command, "empty")
+        assert found.code == 1
+        assert "can't read empty: is a directory" in found.err
+        assert "it has no .azg files" in found.err
+    found = azc("check", "empty", good, "--json").json
+    assert [each["ok"] for each in found["files"]] == [False, True]
+    assert "name one of the files in it" in azc("show", ".").err
+
+
+def test_one_declaration_of_a_file(azc: Azc, good: str) -> None:
+    found = azc("check", "-v", f"{good}:softplus_key")
+    assert found.code == 0
+    assert "attention softplus_key" in found.out
+    assert "model" not in found.out
+    (file,) = azc("check", "--json", f"{good}:small").json["files"]
+    assert [each["name"] for each in file["models"]] == ["small"]
+    assert file["attentions"] == file["spaces"] == []
+    assert azc("check", "std.models:bert_tiny").code == 0
+    found = azc("check", f"{good}:smal")
+    assert found.code == 2
+    assert "good.azg has no `smal`" in found.err
+    assert "did you mean `small`?" in found.err
+    assert "it has: near_small" in azc("check", f"{good}:zzz").err
+
+
+def test_the_whole_file_is_meant(azc: Azc, good: str) -> None:
+    found = azc("fmt", f"{good}:small")
+    assert found.code == 1
+    assert "the whole file is meant here: good.azg" in found.err
 
 
 # Spaces
@@ -170,7 +237,7 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
     ("text", "code", "words"),
     [
         bad("operation", "attention a(q) { return fold(q) }", "AZG103", "fold"),
-        bad("types", "attention a(q, k) { return q @ k }", "AZG201", "q @ k.T"),
+        bad("types", "attention a(q, k) { return q @ k }", "AZG201", "gives [n, n]"),
         bad("out", "from .up.x import y", "AZG123", "up/x.azg"),
         bad("import", "from .nowhere import x", "AZG123", "nowhere.azg"),
         bad("library", "from std.nowhere import x", "AZG123", "std.nowhere"),

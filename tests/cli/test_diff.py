@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -152,7 +156,7 @@ def test_json(azc: Azc, good: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["std.models", "std.models"], 2, "8 models; say which"),
+        (["std.models", "std.models:bert_tiny"], 2, "8 models; say which"),
         (["std.models:bert_tiny", "std.attention:sdpa"], 2, "can't compare these"),
         (["std.models:bert_tiny", "nothing.azg"], 1, "can't read nothing.azg"),
         (["std.models:bert_tny", "std.models:bert_tiny"], 2, "`bert_tiny`"),
@@ -174,3 +178,143 @@ def test_wrong_usage(azc: Azc, args: list[str], code: int, words: str) -> None:
     assert found.code == code
     assert words in found.err
     assert found.out == ""
+
+
+# Whole files
+
+OLD = """\
+from std.attention import sdpa
+
+attention one(q, k) {
+    return softmax(q @ k.T) @ k
+}
+
+attention gone(q) {
+    return tanh(q)
+}
+
+model small {
+    hidden = 8
+    heads = 2
+    vocab = 50
+
+    layers {
+        one
+    }
+}
+
+space near {
+    start = small
+    depth = 1..2
+}
+"""
+CHANGED = (
+    OLD.replace("softmax(q @ k.T)", "softmax(scale(q @ k.T))")
+    .replace("attention gone", "attention new")
+    .replace("1..2", "1..3")
+    + "\nmodel other {\n    layers {\n        sdpa\n    }\n}\n"
+)
+
+
+def test_files_as_wholes(azc: Azc, write: Write) -> None:
+    write("old.azg", OLD)
+    write("new.azg", CHANGED)
+    found = azc("diff", "old.azg", "new.azg")
+    assert (found.code, found.err) == (0, "")
+    assert found.out.startswith("--- old.azg\n+++ new.azg\n")
+    for line in (
+        "~ attention one",
+        "+ attention new(q): tanh(q)",
+        "- attention gone(q): tanh(q)",
+        "~ model small",
+        "+ model other: 1 layer, ",
+        "~ space near",
+        "+    depth = 1..3",
+    ):
+        assert f"\n{line}" in found.out, line
+    listed = azc("diff", "old.azg", "new.azg", "--json").json["declarations"]
+    statuses = {(each["kind"], each["name"]): each["status"] for each in listed}
+    assert statuses == {
+        ("attention", "one"): "changed",
+        ("attention", "new"): "added",
+        ("attention", "gone"): "removed",
+        ("model", "small"): "changed",
+        ("model", "other"): "added",
+        ("space", "near"): "changed",
+    }
+    text = azc("diff", "old.azg", "new.azg", "--text").out
+    assert "+    return softmax(scale(q @ k.T)) @ k\n" in text
+    assert (
+        azc("diff", "new.azg", "new.azg").out == "new.azg and new.azg mean the same\n"
+    )
+
+
+def test_a_file_that_is_not_there(azc: Azc, good: str) -> None:
+    found = azc("diff", os.devnull, good)
+    assert (found.code, found.err) == (0, "")
+    assert found.out.startswith(f"--- {os.devnull}\n+++ good.azg\n\n+ attention")
+    assert "\n+ model small: 4 layers, 3,982 parameters\n" in found.out
+    assert "\n+ space near_small: from small, depth 3..5\n" in found.out
+    gone = azc("diff", good, os.devnull).out
+    assert "\n- model small: 4 layers" in gone
+    text = azc("diff", os.devnull, good, "--text").out
+    lines = text.splitlines()
+    assert all(line.startswith("+") for line in lines[3:])
+    assert len(lines) == 3 + GOOD.count("\n")
+
+
+def test_standard_input(azc: Azc, good: str) -> None:
+    assert azc("diff", "-", good, stdin=GOOD).out.endswith("same architecture\n")
+
+
+def test_git(tmp_path: Path) -> None:
+    """The set-up that the documentation gives, in a repository."""
+    guide = (Path(__file__).parents[2] / "docs" / "git.md").read_text("utf-8")
+    (config,) = re.findall(r"```ini\n(.*?)```", guide, re.DOTALL)
+    (attributes,) = re.findall(r"```gitattributes\n(.*?)```", guide, re.DOTALL)
+    (tmp_path / "bin").mkdir()
+    script = tmp_path / "bin" / "azc"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m azc "$@"\n')
+    script.chmod(0o755)
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    environment = {
+        **os.environ,
+        "PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(Path(package.__file__).parents[1]),
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+    }
+
+    def git(*args: str) -> str:
+        names = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        done = subprocess.run(
+            ["git", *names, *args],
+            cwd=repository,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    git("init", "-q")
+    with (repository / ".git" / "config").open("a") as file:
+        file.write(config)
+    (repository / ".gitattributes").write_text(attributes)
+    (repository / "kept.azg").write_text(OLD)
+    (repository / "gone.azg").write_text(OLD)
+    git("add", ".")
+    git("commit", "-qm", "one")
+    (repository / "kept.azg").write_text(CHANGED)
+    (repository / "new.azg").write_text(GOOD)
+    (repository / "gone.azg").unlink()
+    git("add", ".")
+    out = git("diff", "--cached", "--ext-diff")
+    assert "~ model small" in out
+    assert "+ model other" in out
+    assert "+ space near_small" in out
+    assert "- attention gone" in out
+    (repository / "kept.azg").write_text("attention a(q) {\n    return\n")
+    assert "AZG" not in git("diff", "--ext-diff")  # told beside it; git goes on

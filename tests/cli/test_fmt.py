@@ -153,3 +153,16 @@ def test_a_full_disk_leaves_the_file_whole(tmp_path: Path) -> None:
     assert "error[R101]: can't write long.azg: file too large" in done.stderr
     assert (tmp_path / "long.azg").read_text() == text
     assert names(tmp_path) == ["long.azg"]
+
+
+def test_a_folder(azc: Azc, good: str, write: Write, tmp_path: Path) -> None:
+    write("sub/loose.azg", LOOSE)
+    write("sub/.hidden/loose.azg", LOOSE)
+    (tmp_path / "sub" / "loop").symlink_to(tmp_path / "sub")
+    found = azc("fmt", ".", good)
+    assert found.code == 0
+    assert found.err == (
+        "formatted sub/loose.azg\n1 file formatted, 1 file already canonical\n"
+    )
+    assert (tmp_path / "sub" / ".hidden" / "loose.azg").read_text() == LOOSE
+    assert azc("fmt", "--check", ".").code == 0

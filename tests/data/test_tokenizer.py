@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,22 +69,32 @@ def test_it_is_a_bert_tokenizer(corpus: Corpus) -> None:
     assert tokenizer("[MASK]")["input_ids"][1] == tokenizer.mask_token_id
 
 
-def test_the_cache_is_used_and_read_by_transformers(
-    corpus: Corpus, tmp_path: Path
-) -> None:
-    from transformers import AutoTokenizer
-
+def test_the_cache_is_used(corpus: Corpus, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     made = load_tokenizer(corpus, vocab_size=300, cache=cache)
-    (folder,) = cache.iterdir()
-    before = (folder / "tokenizer.json").stat().st_mtime_ns
+    (file,) = cache.iterdir()
+    before = file.stat().st_mtime_ns
     again = load_tokenizer(corpus, vocab_size=300, cache=cache)
-    assert (folder / "tokenizer.json").stat().st_mtime_ns == before
-    auto = AutoTokenizer.from_pretrained(folder)
-    given = load_tokenizer(corpus, vocab_size=9999, name_or_path=str(folder))
-    for other in (again, auto, given):
-        assert other.get_vocab() == made.get_vocab()
-        assert other("Import it, [MASK]!") == made("Import it, [MASK]!")
+    assert file.stat().st_mtime_ns == before
+    assert alike(again, made)
+
+
+def test_transformers_reads_what_it_has_saved(corpus: Corpus, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    made = load_tokenizer(corpus, vocab_size=300)
+    made.save_pretrained(tmp_path / "saved")
+    assert alike(AutoTokenizer.from_pretrained(tmp_path / "saved"), made)
+    given = load_tokenizer(
+        corpus, vocab_size=9999, name_or_path=str(tmp_path / "saved")
+    )
+    assert alike(given, made)
+
+
+def alike(one: Any, other: Any) -> bool:
+    texts = ("Import it, [MASK]!", "the class statement")
+    same = all(one(text).data == other(text).data for text in texts)
+    return same and bool(one.get_vocab() == other.get_vocab())
 
 
 def test_a_corpus_of_many_characters_keeps_room_for_words() -> None:
@@ -107,8 +118,8 @@ def test_refusals(corpus: Corpus, tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_without_a_mask_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    load_tokenizer(corpus, vocab_size=300, cache=tmp_path / "cache")
-    (folder,) = (tmp_path / "cache").iterdir()
+    folder = tmp_path / "saved"
+    load_tokenizer(corpus, vocab_size=300).save_pretrained(folder)
     for name in ("tokenizer_config.json", "special_tokens_map.json"):
         path = folder / name
         if path.exists():

@@ -5,28 +5,32 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterator
+import shutil
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
+from azc.cli import progress as progress_module
 from azc.cli.app import app
 from azc.cli.progress import LiveProgress
-from azc.search.events import Closed, Comparing, Event, Fitted, Opened, Scored, Warming
+from azc.search.events import (
+    Closed,
+    Comparing,
+    Ended,
+    Event,
+    Fitted,
+    Opened,
+    Retried,
+    Scored,
+    Warming,
+)
 from tests.runs import NARROW, PROGRAM, arguments, scored, start, tiny, write_corpus
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +77,7 @@ warm-up \d+/20 steps
 round \d: 3 candidates
   \d/6  \d{4}  \d\.\d{3}  .+
 round \d is over: best \d{4}, \d\.\d{3} nats
+searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
 training winner and start alone
   \d/\d  (start|winner), seed [12]: \d\.\d{3} nats
 """.strip("\n").split("\n")
@@ -83,7 +88,8 @@ def test_nobody_else_says_anything(told: tuple[str, str]) -> None:
     output, errors = told
     for line in errors.splitlines():
         assert any(re.fullmatch(known, line) for known in _LINES), line
-    assert len(errors.splitlines()) >= 2 + 2 * 5 + 1 + 2
+    assert len(errors.splitlines()) >= 2 + 2 * 6 + 1 + 2
+    assert errors.count(" a minute, ") == 2  # rate and time left, after each round
     assert "\x1b" not in output + errors
     assert "\r" not in output + errors
 
@@ -106,7 +112,8 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert result.stderr == ""
     answer = answer_of(result)
     assert list(answer) == [
-        *("azc", "command", "ok", "folder", "space", "model", "evaluations", "rounds"),
+        *("azc", "command", "ok", "folder", "space", "model", "evaluations"),
+        *("ending", "rounds"),
         *("start", "winner", "ranking", "comparison"),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
@@ -258,7 +265,7 @@ def test_a_folder_that_is_taken_is_refused(
 _EVENTS: list[Event] = [
     Warming(0, 400),
     Warming(200, 400),
-    Opened(0, 4, 0, 8, {"softmax": 0.5, "add": 0.25, "conv 3": 0.25}),
+    Opened(0, 4, 0, 8, {"softmax": "50.0%", "add": "25.0%", "conv 3": "25.0%"}),
     Scored(0, 1, None, "the start", 5.4321, None, 0.1, 1, 8),
     Scored(0, 2, 1, "a change " * 30, 4.321, None, 0.1, 2, 8),
     Scored(0, 3, 1, "another", None, "the loss is nan", 0.1, 3, 8),
@@ -295,6 +302,93 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert "training winner and start alone" in seen[7]
     assert "1/4" in seen[8]
     assert "winner, seed 1: 4.000 nats" in seen[8]
+
+
+def test_the_display_has_notes() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
+    with LiveProgress(console) as progress:
+        for event, said in [
+            (Retried(3, "memory ran out"), "0003  is run again: memory ran out"),
+            (Ended("nothing new", 2, 8), "over after 2 of 8 evaluations: nothing new"),
+        ]:
+            progress(event)
+            drawn = Console(file=io.StringIO(), width=100, height=30, record=True)
+            drawn.print(progress._draw())
+            assert said in drawn.export_text()
+
+
+def test_lines_say_the_time_left_in_a_long_round(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(0, 10_000, 25))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: float(next(now)))
+    tell = progress_module.LineProgress(quiet=False)
+    tell(Opened(0, 8, 0, 8, {}))
+    for number in range(1, 7):
+        tell(Scored(0, number, None, "a change", 5.0, None, 0.1, number, 8))
+    said = capsys.readouterr().err
+    assert re.findall(r"searching: (\d)/8, .* a minute, \d+:\d\d left", said)
+
+
+def test_a_space_that_is_used_up_is_said(
+    words: list[str | Path], home: Path, tmp_path: Path
+) -> None:
+    narrow = ["evolve", home / "narrow.azg", *words[2:]]
+    result = here(*narrow, "-o", tmp_path / "run", home=home)
+    assert result.exit_code == 0
+    why = "nothing new was found in the space"
+    assert f"the search is over after 2 of 6 evaluations: {why}\n" in result.stderr
+    assert (
+        f"the search ended before its budget of 6 evaluations: {why}\n" in result.stdout
+    )
+    answer = answer_of(here("resume", tmp_path / "run", "--json", home=home))
+    assert answer["ending"] == why
+    assert answer["evaluations"] == {"spent": 2, "budget": 6, "failed": 0}
+
+
+def test_a_run_that_is_over_goes_on_with_more(
+    told: tuple[str, str], words: list[str | Path], home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    few = here("resume", tmp_path / "run", "--evaluations", "5", home=home)
+    assert few.exit_code == 2
+    assert "error[U022]: a budget of 5 is too small: 6 evaluations of" in few.stderr
+    more = here("resume", tmp_path / "run", "--evaluations", "8", "--json", home=home)
+    assert more.exit_code == 0
+    answer = answer_of(more)
+    assert answer["evaluations"] == {"spent": 8, "budget": 8, "failed": 0}
+    assert answer["comparison"]["gain"] is None or answer["winner"]["id"] != 1
+    again = here("resume", tmp_path / "run", "--json", home=home)
+    assert answer_of(again) == answer
+
+
+def test_a_changed_file_is_named(
+    told: tuple[str, str], home: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(home / "run", tmp_path / "run")
+    config = tmp_path / "run" / "run.json"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace("hidden = 8", "hidden = 16"), encoding="utf-8")
+    for command in ("resume", "log"):
+        result = here(command, tmp_path / "run", home=home)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(
+            f"error[R031]: {config} is not as the run left it"
+        )
+        assert "please report" not in result.stderr
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(
+    words: list[str | Path], home: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    process = start(
+        *words, "--evaluations", "1", "-o", tmp_path / "run", cache=tmp_path / "file"
+    )
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert errors.count("can't be") == 1
+    assert len(scored(tmp_path / "run")) == 1
 
 
 def test_without_a_terminal_nothing_is_drawn(told: tuple[str, str]) -> None:

@@ -12,11 +12,11 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from azc.cli.app import app
@@ -33,14 +33,7 @@ from tests.runs import (
     write_corpus,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """As the processes that these tests start have: scores are the same then."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +125,7 @@ def test_killed_at_five_random_moments(
         for table, known in before.items():
             assert known <= set(rows(run, table))
     assert [len(before["evaluation"]) for before in seen][-1] == 10
-    assert len(rows(run, "evaluation")) == len(scored(run)) == 10
+    assert len(scored(run)) == 10
     assert result(run) == result(whole)
 
 
@@ -150,6 +143,61 @@ def test_killed_with_workers(
     assert before <= set(scored(run))
     assert result(run) == result(whole)
     assert multiprocessing.active_children() == []
+
+
+def workers_of(cache: Path) -> list[int]:
+    """The worker processes of the run that was given this cache."""
+    found = []
+    for pid in started_with(cache):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        if b"spawn_main" in words:
+            found.append(pid)
+    return found
+
+
+def test_a_worker_that_hangs_is_replaced(
+    home: Path, words: list[str | Path], whole: Path, tmp_path: Path
+) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    shutil.copytree(home / "cache", cache)
+    limited = [*words, "--workers", "2", "--time-limit", "20"]
+    process = start(*limited, "-o", run, cache=cache)
+    assert until(process, lambda: len(scored(run)) >= 2), process.communicate()
+    hung = workers_of(cache)
+    assert hung
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "is run again: it took longer than 20 seconds" in said
+    assert all(map(ended, hung))
+    assert result(run) == result(whole)
+
+
+def test_workers_killed_again_and_again_stop_the_run(
+    home: Path, words: list[str | Path], whole: Path, tmp_path: Path
+) -> None:
+    run, cache = tmp_path / "run", tmp_path / "cache"
+    shutil.copytree(home / "cache", cache)
+    process = start(*words, "--workers", "2", "-o", run, cache=cache)
+
+    def hunted() -> bool:
+        for pid in workers_of(cache):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return False
+
+    assert not until(process, hunted)
+    _, said = process.communicate()
+    assert process.returncode == 1, said
+    assert "error[R04" in said
+    assert scored(run) == []
+    answer = here("resume", run, cache=cache)
+    assert answer.exit_code == 0, answer.output
+    assert result(run) == result(whole)
 
 
 def test_one_process_at_a_time_and_an_interrupt(

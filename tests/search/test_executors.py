@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import multiprocessing
 import os
 import signal
-import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,21 +15,17 @@ import torch
 
 from azc.check.resolve import check_source
 from azc.diagnostics import InternalError, RunError
+from azc.search.events import Event, Retried
+from azc.search.executors import pool as pool_module
 from azc.search.executors.pool import PoolExecutor, _Fault
 from azc.search.executors.serial import SerialExecutor
 from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
+from azc.search.trials import Trials
 from azc.source import Source
 from azc.supernet.supernet import Supernet
-from tests.runs import PROGRAM, tiny, write_corpus
+from tests.runs import PROGRAM, tiny
 
 MODEL = PROGRAM[: PROGRAM.index("space tiny")]
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("executors")
-    write_corpus(folder / "corpus.txt")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +82,8 @@ def expected(scorer: Scorer, jobs: list[Job]) -> dict[int, tuple[object, object]
 def kill_workers() -> int:
     children = multiprocessing.active_children()
     for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child.pid or 0, signal.SIGKILL)
+        child.kill()
+        child.join()
     return len(children)
 
 
@@ -141,40 +136,168 @@ def test_files_that_can_not_be_written_are_no_fault_of_the_job(
         list(chosen.run([replace(jobs[0], weights=target)]))
 
 
-def test_jobs_of_workers_that_die_run_again(
+def test_idle_workers_that_die_are_replaced(
     pool: PoolExecutor, jobs: list[Job], expected: dict[int, tuple[object, object]]
 ) -> None:
-    """One may be idle, one at work: both are killed after the first outcome."""
-    found: dict[int, tuple[object, object]] = {}
-    killed = 0
-    for job, outcome in pool.run(jobs):
-        if not found:
-            killed = kill_workers()
-        found[job.candidate] = (outcome.value, outcome.reason)
-    assert killed == 2
-    assert found == expected
-
-
-def test_a_job_whose_workers_die_twice_fails(
-    pool: PoolExecutor, jobs: list[Job], expected: dict[int, tuple[object, object]]
-) -> None:
-    """Those that are idle die before: they are replaced, and that counts for nothing."""
-    kill_workers()
-    stop = threading.Event()
-
-    def hunt() -> None:
-        while not stop.wait(0.01):
-            kill_workers()
-
-    hunter = threading.Thread(target=hunt)
-    hunter.start()
-    try:
-        (found,) = values(pool.run(jobs[:1])).values()
-    finally:
-        stop.set()
-        hunter.join()
-    assert found == (None, "its process died (out of memory?)")
+    values(pool.run(jobs[:2]))
+    assert kill_workers() == 2
     assert values(pool.run(jobs[:1])) == {1: expected[1]}
+
+
+# Workers that die or hang at work, and what is the machine's fault
+
+
+def hit(
+    monkeypatch: pytest.MonkeyPatch, how: signal.Signals, hits: Mapping[int, int]
+) -> list[int]:
+    """Sends a signal to whichever worker is at work on a candidate, so many times; the
+    candidates hit, in order.
+    """
+    left = dict(hits)
+    at_work: dict[pool_module._Worker, int] = {}
+    found: list[int] = []
+    original_send = pool_module._Worker.send
+    original_answer = pool_module._Worker.answer
+
+    def strike(worker: pool_module._Worker) -> None:
+        candidate = at_work.get(worker, 0)
+        if worker.begun and left.get(candidate, 0):
+            left[candidate] -= 1
+            found.append(at_work.pop(worker))
+            os.kill(worker.process.pid or 0, how)
+            if how == signal.SIGSTOP:
+                worker.limit = 0.0  # no need to wait for it
+
+    def send(worker: pool_module._Worker, job: Job) -> bool:
+        at_work[worker] = job.candidate
+        taken = original_send(worker, job)
+        strike(worker)
+        return taken
+
+    def answer(worker: pool_module._Worker) -> object:
+        told = original_answer(worker)
+        if told is None:  # one that has just begun, perhaps
+            strike(worker)
+        return told
+
+    monkeypatch.setattr(pool_module._Worker, "send", send)
+    monkeypatch.setattr(pool_module._Worker, "answer", answer)
+    return found
+
+
+def trials(pool: PoolExecutor, told: list[Retried]) -> Trials:
+    def tell(event: Event) -> None:
+        assert isinstance(event, Retried)
+        told.append(event)
+
+    return Trials(pool, MODEL, tell)
+
+
+SIGNALS = {
+    signal.SIGKILL: "a process was ended by SIGKILL (out of memory?)",
+    signal.SIGSTOP: "it took longer than 0 seconds",
+}
+
+
+@pytest.mark.parametrize("how", SIGNALS, ids=lambda how: how.name)
+def test_a_job_whose_worker_dies_or_hangs_once_comes_to_the_same(
+    pool: PoolExecutor,
+    jobs: list[Job],
+    expected: dict[int, tuple[object, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    told: list[Retried] = []
+    hits = hit(monkeypatch, how, {2: 1})
+    assert values(trials(pool, told).run(jobs)) == expected
+    assert hits == [2]
+    assert told == [Retried(2, SIGNALS[how])]
+    assert len(multiprocessing.active_children()) <= 2
+
+
+@pytest.mark.parametrize("how", SIGNALS, ids=lambda how: how.name)
+def test_a_job_whose_workers_die_or_hang_twice_fails(
+    pool: PoolExecutor,
+    jobs: list[Job],
+    expected: dict[int, tuple[object, object]],
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    """The start, on trial, lives: it is the program's fault."""
+    told: list[Retried] = []
+    hits = hit(monkeypatch, how, {4: 2})
+    found = values(trials(pool, told).run(jobs))
+    assert hits == [4, 4]
+    assert found == {**expected, 4: (None, SIGNALS[how])}
+
+
+def test_where_the_start_dies_too_the_machine_is_at_fault(
+    pool: PoolExecutor, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Retried] = []
+    hit(monkeypatch, signal.SIGKILL, {1: 9, 2: 9, 4: 9})
+    found = trials(pool, told).run([*jobs[1:4], jobs[0]])
+    assert next(found)[0].candidate == 3
+    with pytest.raises(
+        RunError, match=r"candidate 000\d could not be trained"
+    ) as caught:
+        list(found)
+    assert caught.value.code == "R043"
+    assert sorted(each.candidate for each in told) == [1, 2, 4]
+
+
+def test_workers_that_never_begin_stop_the_run(
+    scorer: Scorer, jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that can't be imported there, though it could be here."""
+    (tmp_path / "tokenizers.py").write_text("raise ImportError('broken')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with closing(PoolExecutor(scorer.bench, 2)) as broken:
+        with pytest.raises(RunError, match="ImportError: broken") as caught:
+            list(broken.run(jobs))
+        assert caught.value.code == "R044"
+    assert multiprocessing.active_children() == []
+
+
+def test_a_module_that_breaks_at_work_stops_the_run(
+    scorer: Scorer, jobs: list[Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "accelerate.py").write_text("raise ImportError('broken')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with closing(PoolExecutor(scorer.bench, 1)) as broken:
+        with pytest.raises(RunError, match="ImportError") as caught:
+            list(broken.run(jobs[:1]))
+        assert caught.value.code == "R044"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_workers_that_die_or_hang_before_they_begin_stop_the_run(
+    scorer: Scorer,
+    jobs: list[Job],
+    monkeypatch: pytest.MonkeyPatch,
+    how: signal.Signals,
+) -> None:
+    original = pool_module._Worker.send
+
+    def send(worker: pool_module._Worker, job: Job) -> bool:
+        os.kill(worker.process.pid or 0, how)
+        return original(worker, job)
+
+    monkeypatch.setattr(pool_module._Worker, "send", send)
+    with closing(PoolExecutor(scorer.bench, 1, start_limit=0.5)) as broken:
+        with pytest.raises(RunError, match="worker processes can't begin") as caught:
+            list(broken.run(jobs[:2]))
+        assert caught.value.code == "R044"
+    assert multiprocessing.active_children() == []
+
+
+def test_time_is_looked_at_after_every_step(scorer: Scorer, jobs: list[Job]) -> None:
+    ((_, outcome),) = SerialExecutor(scorer).run([replace(jobs[0], limit=1e-9)])
+    assert outcome.suspect
+    assert (outcome.value, outcome.reason) == (
+        None,
+        "it took longer than 1e-09 seconds",
+    )
 
 
 def test_whoever_stops_asking_leaves_no_work_behind(

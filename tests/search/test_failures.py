@@ -3,61 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from azc import api
 from azc.diagnostics import AzcError, RunError, UsageError
-from azc.search import loop as loop_module
 from azc.search import score as score_module
+from azc.search import shared as shared_module
+from azc.search.journal import Evaluation
 from azc.search.options import EvolveOptions
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.supernet import supernet as supernet_module
+from azc.training import fit as fit_module
 from tests.runs import (
     NARROW,
     PROGRAM,
     log_lines,
+    result,
     run_here,
     scored,
     tiny,
-    write_corpus,
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the corpus, the cache and the whole run are."""
-    folder = tmp_path_factory.mktemp("failures")
-    write_corpus(folder / "corpus.txt")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def options(home: Path) -> EvolveOptions:
-    return tiny(home / "corpus.txt", evaluations=8)
-
-
-@pytest.fixture
-def go(home: Path, tmp_path: Path) -> Callable[..., RunView]:
-    """Makes a run in `tmp_path / "run"`."""
-
-    def run(options: EvolveOptions, text: str = PROGRAM, **more: Any) -> RunView:
-        return run_here(options, tmp_path / "run", home / "cache", text, **more)
-
-    return run
-
 
 # Candidates that fail
 
@@ -72,7 +42,12 @@ def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
         return original(program, name, seed)
 
     monkeypatch.setattr(score_module, "build_candidate", build)
-    monkeypatch.setattr(loop_module, "build_candidate", build)
+    monkeypatch.setattr(shared_module, "build_candidate", build)
+
+
+def ended(view: RunView) -> list[Evaluation]:
+    """Without those that the budget is too small for."""
+    return [each for each in view.evaluations if each.status != "asked"]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +72,7 @@ def test_a_failure_is_recorded_and_the_search_goes_on(
     assert view.spent == 6
     with_conv = {n for n, c in view.candidates.items() if "conv(" in c.program}
     assert with_conv
-    for evaluation in view.evaluations:
+    for evaluation in ended(view):
         failed = evaluation.candidate in with_conv
         assert evaluation.status == ("failed" if failed else "done")
         assert evaluation.reason == (reason if failed else None)
@@ -132,6 +107,60 @@ def test_a_full_disk_is_no_failure_of_a_candidate(
     assert resume(tmp_path / "run", cache=home / "cache").is_over
 
 
+@pytest.mark.parametrize("first", [1, 2])
+def test_no_memory_for_the_start_stops_the_run(
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    first: int,
+) -> None:
+    """At once, or once it has been trained: the warm-up does not go on without it."""
+    original = fit_module.fit
+    calls = count(1)
+
+    def full(*args: Any, **more: Any) -> None:
+        if next(calls) >= first:
+            raise MemoryError
+        original(*args, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fit_module, "fit", full)
+        with pytest.raises(RunError, match="the start could not be trained") as caught:
+            go(options)
+    assert caught.value.code == "R043"
+    assert scored(tmp_path / "run") == []
+    view = resume(tmp_path / "run", cache=home / "cache")
+    assert (view.is_over, view.spent) == (True, 8)
+
+
+def test_no_memory_for_the_control_marks_nothing_as_failed(
+    go: Callable[..., RunView],
+    home: Path,
+    options: EvolveOptions,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    original = score_module.build_candidate
+    built = count(1)
+
+    def full(*args: Any) -> Any:
+        if next(built) > 2:
+            raise MemoryError
+        return original(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(score_module, "build_candidate", full)
+        with pytest.raises(RunError, match="neither could the start") as caught:
+            go(options)
+    assert caught.value.code == "R043"
+    assert [row[3] for row in scored(tmp_path / "run")] == ["done", "done"]
+    resume(tmp_path / "run", cache=home / "cache")
+    run_here(options, tmp_path / "whole", home / "cache")
+    assert result(tmp_path / "run") == result(tmp_path / "whole")
+
+
 OVERFLOWS = (
     PROGRAM.replace(
         "model start {",
@@ -154,7 +183,7 @@ def test_a_program_that_overflows_fails(go: Callable[..., RunView], home: Path) 
     assert view.evaluations[0].status == "failed"
     assert "loss is nan" in str(view.evaluations[0].reason)
     assert view.spent == 6
-    for evaluation in view.evaluations:
+    for evaluation in ended(view):
         text = view.candidates[evaluation.candidate].program
         if "burst" not in text[text.index("layers") :]:
             assert evaluation.status == "done"
@@ -167,7 +196,7 @@ def test_where_all_fail_there_is_no_winner(
 ) -> None:
     failing(monkeypatch, ValueError("no"))
     view = go(tiny(home / "corpus.txt", evaluations=5), NARROW)
-    assert view.spent == 5
+    assert view.spent == 2  # all that there is
     assert view.is_over
     assert {e.status for e in view.evaluations} == {"failed"}
     assert (view.winner, view.best, view.fits) == (None, None, ())

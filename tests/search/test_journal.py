@@ -5,16 +5,22 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import count
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from azc.diagnostics import RunError
 from azc.search.journal import Evaluation, Fit, Journal, NewCandidate
 
+_keys = count(1)
+
 
 def new(parent: int | None = None, program: str = "model m {}") -> NewCandidate:
-    return NewCandidate(program, parent, "a change", frozenset({"add", "mul"}), "key")
+    return NewCandidate(program, parent, "a change", f"key {next(_keys)}")
 
 
 def done(candidate: int, score: float = 1.5, round: int = 0) -> Evaluation:
@@ -35,7 +41,7 @@ def other(journal: Journal) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def count(db: sqlite3.Connection, what: str) -> int:
+def counted(db: sqlite3.Connection, what: str) -> int:
     return int(db.execute(f"SELECT count(*) FROM {what}").fetchone()[0])
 
 
@@ -46,18 +52,24 @@ def test_it_is_written_ahead_and_flushed(journal: Journal) -> None:
 
 
 def test_what_was_written_is_read(journal: Journal) -> None:
-    journal.open_round(0, [], [new(), new(1, "model n {}")], {"alpha": 0.5})
+    assert journal.state() is None
+    journal.open_round(0, [new(), new(1, "model n {}")], {"alpha": 0.5})
+    assert journal.state() == {"alpha": 0.5}
     journal.record(done(1))
     journal.record(Evaluation(0, 2, "failed", None, "the loss is nan", 0.2))
-    journal.close_round(0)
-    journal.open_round(1, [1], [new(1)], None)
-    fit = Fit("winner", 1, 7, "done", 2.5, None, 1000.0, 3.0)
+    journal.close_round(0, [1, {"two": 0.1}], {"supernet/0001": "ab"})
+    assert journal.state() == [1, {"two": 0.1}]
+    journal.open_round(1, [1, new(1)], "more")
+    fit = Fit(1, 7, "done", 2.5, None)
     journal.record_fit(fit)
 
     assert journal.spent() == 2
     assert journal.rounds() == [(0, True), (1, False)]
-    assert journal.priorities(0) == {"alpha": 0.5}
-    assert journal.priorities(7) is None
+    assert journal.state() == "more"
+    assert journal.files() == {"supernet/0001": "ab"}
+    assert set(journal.keys().values()) == {1, 2, 3}
+    assert list(journal.candidates(0)) == [1, 2]
+    assert list(journal.candidates(1)) == [1, 3]
     candidates = journal.candidates()
     assert [(c.id, c.parent, c.round) for c in candidates.values()] == [
         (1, None, 0),
@@ -65,7 +77,7 @@ def test_what_was_written_is_read(journal: Journal) -> None:
         (3, 1, 1),
     ]
     assert candidates[2].program == "model n {}"
-    assert candidates[2].features == {"add", "mul"}
+    assert journal.candidate(2) == candidates[2]
     found = journal.evaluations()
     assert [(e.round, e.candidate, e.status) for e in found] == [
         (0, 1, "done"),
@@ -81,9 +93,9 @@ def test_what_was_written_is_read(journal: Journal) -> None:
 def test_an_evaluation_is_one_transaction(
     journal: Journal, other: sqlite3.Connection
 ) -> None:
-    journal.open_round(0, [], [new(), new(1)], None)
+    journal.open_round(0, [new(), new(1)], None)
     for spent in (0, 1, 2):
-        assert count(other, "evaluation WHERE status = 'done'") == spent
+        assert counted(other, "evaluation WHERE status = 'done'") == spent
         if spent < 2:
             journal.record(done(spent + 1))
 
@@ -92,16 +104,16 @@ def test_a_round_is_there_as_a_whole_or_not_at_all(
     journal: Journal, other: sqlite3.Connection
 ) -> None:
     with pytest.raises(sqlite3.IntegrityError):
-        journal.open_round(0, [], [new(), new(parent=99)], None)
+        journal.open_round(0, [new(), new(parent=99)], None)
     for table in ("round", "candidate", "evaluation"):
-        assert count(other, table) == 0
-    journal.open_round(0, [], [new()], None)
-    assert count(other, "evaluation") == 1
+        assert counted(other, table) == 0
+    journal.open_round(0, [new()], None)
+    assert counted(other, "evaluation") == 1
 
 
 @pytest.mark.parametrize("status", ["asked", "odd", ""])
 def test_another_status_is_refused(journal: Journal, status: str) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     with pytest.raises(ValueError, match="not the end of an evaluation"):
         journal.record(Evaluation(0, 1, status, None, None, 0.1))
     assert journal.spent() == 0
@@ -119,13 +131,13 @@ def test_another_status_is_refused(journal: Journal, status: str) -> None:
 def test_the_table_refuses_what_makes_no_sense(
     journal: Journal, other: sqlite3.Connection, row: tuple[object, ...]
 ) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
         other.execute("UPDATE evaluation SET status = ?, score = ?, reason = ?", row)
 
 
 def test_a_score_counts_once(journal: Journal) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     journal.record(done(1, 1.0))
     for evaluation in (done(1, 2.0), done(5), done(1, round=3)):
         with pytest.raises(RunError, match="not asked for") as caught:
@@ -135,26 +147,24 @@ def test_a_score_counts_once(journal: Journal) -> None:
 
 
 def test_readers_go_on_while_another_writes(journal: Journal) -> None:
-    journal.open_round(0, [], [new(), new(1)], None)
+    journal.open_round(0, [new(), new(1)], None)
     journal.record(done(1))
     reader = Journal(journal.path, read_only=True)
-    with closing(reader), journal._transaction() as db:
-        db.execute(
-            "UPDATE evaluation SET status = 'done', score = 2 WHERE candidate = 2"
-        )
+    with closing(reader), journal._transaction() as write:
+        write.update("evaluation", {"candidate": 2}, status="done", score=2)
         assert reader.spent() == 1
         assert journal.spent() == 2
 
 
 def test_a_snapshot_is_of_one_moment(journal: Journal) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     reader = Journal(journal.path, read_only=True)
     with closing(reader):
         with reader.snapshot():
             assert len(reader.candidates()) == 1
             journal.record(done(1))
-            journal.close_round(0)
-            journal.open_round(1, [1], [new(1)], None)
+            journal.close_round(0, None, {})
+            journal.open_round(1, [1, new(1)], None)
             assert len(reader.candidates()) == 1
             assert reader.spent() == 0
         assert len(reader.candidates()) == 2
@@ -163,11 +173,11 @@ def test_a_snapshot_is_of_one_moment(journal: Journal) -> None:
 def test_a_reader_writes_nothing(journal: Journal) -> None:
     reader = Journal(journal.path, read_only=True)
     with closing(reader), pytest.raises(RunError, match="readonly"):
-        reader.open_round(0, [], [new()], None)
+        reader.open_round(0, [new()], None)
 
 
 def test_to_make_it_twice_keeps_what_is_there(journal: Journal) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     with closing(Journal.create(journal.path)) as again:
         assert len(again.candidates()) == 1
 
@@ -193,24 +203,109 @@ def test_what_is_no_journal_is_refused(
 
 
 def test_a_page_that_broke_is_told(journal: Journal) -> None:
-    journal.open_round(0, [], [new(None, "x" * 5000) for _ in range(40)], None)
+    journal.open_round(0, [new(None, "x" * 5000) for _ in range(40)], None)
     journal.close()
     content = bytearray(journal.path.read_bytes())
     for place in range(4096, len(content)):
         content[place] ^= 0xA5
     journal.path.write_bytes(content)
-    with pytest.raises(RunError, match="broken"):
+    with pytest.raises(RunError, match="damaged"):
         Journal(journal.path).candidates()
 
 
 def test_a_full_disk_is_no_broken_journal(journal: Journal) -> None:
-    journal.open_round(0, [], [new()], None)
+    journal.open_round(0, [new()], None)
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(OSError, match="full") as caught:
-        journal.open_round(1, [], [new(None, "x" * 100_000)], None)
+        journal.open_round(1, [new(None, "x" * 100_000)], None)
     assert caught.value.filename == str(journal.path)
     assert journal.rounds() == [(0, False)]
     journal._db.execute("PRAGMA max_page_count = 100000")
-    journal.open_round(1, [], [new(None, "x" * 100_000)], None)
+    journal.open_round(1, [new(None, "x" * 100_000)], None)
     assert journal.rounds() == [(0, False), (1, False)]
+
+
+def test_budgets_and_endings(journal: Journal) -> None:
+    assert (journal.budget(), journal.ending()) == (0, None)
+    journal.begin(new(), 8, {"run.json": "00"})
+    assert journal.candidates()[1].parent is None
+    assert journal.files() == {"run.json": "00"}
+    journal.open_round(0, [1, new(1)], None)
+    journal.end("nothing new")
+    journal.end("nothing new at all")
+    assert (journal.budget(), journal.ending()) == (8, "nothing new at all")
+    journal.give_budget(20)
+    journal.record(done(1))
+    assert (journal.budget(), journal.ending()) == (20, None)
+
+
+def test_a_program_comes_once(journal: Journal) -> None:
+    twice = new()
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.open_round(0, [twice, twice], None)
+    assert journal.rounds() == []
+
+
+# What other hands have written
+
+operations = st.lists(
+    st.sampled_from(["open", "record", "fail", "close", "fit", "file", "budget"]),
+    max_size=20,
+)
+
+
+@given(operations, st.data())
+def test_every_row_is_under_the_seal(steps: list[str], data: st.DataObject) -> None:
+    """Whatever was written by the journal passes, and any value that is changed in any
+    row, or a row taken out, does not.
+    """
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "journal.sqlite"
+        with closing(Journal.create(path)) as journal:
+            journal.begin(new(), 8, {"run.json": "00"})
+            for step in steps:
+                write_something(journal, step)
+            journal.check()
+        with closing(sqlite3.connect(path)) as db:
+            names = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = [name for (name,) in db.execute(names) if counted(db, name)]
+            table = data.draw(st.sampled_from(sorted(tables)))
+            query = f"SELECT rowid, * FROM {table}"
+            row = data.draw(st.sampled_from(db.execute(query).fetchall()))
+            columns = [c[1] for c in db.execute(f"PRAGMA table_info({table})")]
+            column = data.draw(st.sampled_from([None, *columns]))
+            change = f"DELETE FROM {table} WHERE rowid = {row[0]}"
+            if column is not None:
+                value = "x" if isinstance(row[columns.index(column) + 1], str) else 77
+                text = f"UPDATE {table} SET {column} = ? WHERE rowid = {row[0]}"
+            try:
+                db.execute(*((change,) if column is None else (text, (value,))))
+                db.commit()
+            except sqlite3.IntegrityError:
+                return
+        with closing(Journal(path)) as journal, pytest.raises(RunError) as caught:
+            journal.check()
+        assert caught.value.code == "R031"
+
+
+def write_something(journal: Journal, step: str) -> None:
+    number = len(journal.rounds())
+    waiting = [e for e in journal.evaluations() if e.status == "asked"]
+    if step == "open":
+        journal.open_round(number, [1, new(1)], {"number": number})
+    elif step == "record" and waiting:
+        journal.record(done(waiting[0].candidate, 0.1, waiting[0].round))
+    elif step == "fail" and waiting:
+        place = waiting[0]
+        journal.record(
+            Evaluation(place.round, place.candidate, "failed", None, "x", 1.0)
+        )
+    elif step == "close" and number:
+        journal.close_round(number - 1, [number], {"supernet": f"{number}"})
+    elif step == "fit":
+        journal.record_fit(Fit(1, len(journal.fits()), "done", 1.0, None))
+    elif step == "file":
+        journal.keep_file("run.json", f"{number}")
+    elif step == "budget":
+        journal.give_budget(journal.budget() + 1)

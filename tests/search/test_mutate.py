@@ -12,7 +12,7 @@ from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.ir.build import build_graph
-from azc.search.genome import Genome, space_features
+from azc.search.genome import Genome
 from azc.search.mutate import Rates, mutate
 from azc.search.mutate.draft import CONV, Draft
 from azc.search.mutate.sense import count_idle
@@ -55,9 +55,6 @@ def test_walks_stay_legal(name: str) -> None:
         assert 1 <= len(made.kinds) <= 2
         assert made.description
         assert "\n" not in made.description
-        assert made.features <= set(space_features(space))
-        drawn = {each for each in made.features if each.startswith("conv ")}
-        assert drawn <= child.features
         # What the walk never touches.
         kept = {c for c in marked(start_of(name).text) if c[2] in "HM"}
         assert kept <= marked(child.text)
@@ -123,7 +120,7 @@ rng = random.Random(7)
 for _ in range(25):
     made = mutate(genome, space, rng, priorities)
     genome = made.genome
-    print(genome.key, made.description, sorted(made.features))
+    print(genome.key, made.description)
 assert "torch" not in sys.modules and "numpy" not in sys.modules
 """
 

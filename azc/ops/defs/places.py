@@ -41,13 +41,16 @@ _SCORES = Shape(N, N)
 
 def _tokens_only(x: Shape) -> Shape:
     if x != TOKENS:
-        raise TypeFault(f"takes [n, d], one row of features a token, not {x}")
+        hint = (
+            "it comes before the product of queries and keys" if x == _SCORES else None
+        )
+        raise TypeFault(f"takes [n, d], one row of features a token, not {x}", hint)
     return x
 
 
 def _scores_only(x: Shape) -> Shape:
     if x != _SCORES:
-        hint = "did you mean `{0} @ {0}.T`?" if x == TOKENS else None
+        hint = "scores are a product such as `q @ k.T`"
         raise TypeFault(f"takes [n, n], an entry for every two tokens, not {x}", hint)
     return x
 

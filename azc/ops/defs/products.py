@@ -107,13 +107,13 @@ SCALE = Op(
 
 def _matmul_type(a: Shape, b: Shape) -> Shape:
     if a.cols is not b.rows:
-        hint = None
-        if a.cols is b.cols:
-            hint = "did you mean `{0} @ {1}.T`?"
-        elif a.rows is b.rows:
-            hint = "did you mean `{0}.T @ {1}`?"
         message = f"{a} @ {b}: {a.cols} columns on the left, {b.rows} rows on the right"
-        raise TypeFault(message, hint)
+        turned = []
+        if a.cols is b.cols:
+            turned.append(f"on the right gives {Shape(a.rows, b.rows)}")
+        if a.rows is b.rows:
+            turned.append(f"on the left gives {Shape(a.cols, b.cols)}")
+        raise TypeFault(message, f"`.T` {', '.join(turned)}" if turned else None)
     return Shape(a.rows, b.cols)
 
 
@@ -171,12 +171,7 @@ MATMUL = Op(
 
 def _rows_type(a: Shape, b: Shape) -> Shape:
     if a.cols is not b.cols:
-        hint = None
-        if a.cols is b.rows:
-            hint = "did you mean `{1}.T` on the right?"
-        elif a.rows is b.cols:
-            hint = "did you mean `{0}.T` on the left?"
-        raise TypeFault(f"rows of {a} and {b} have unlike lengths", hint)
+        raise TypeFault(f"rows of {a} and {b} have unlike lengths")
     return Shape(a.rows, b.rows)
 
 

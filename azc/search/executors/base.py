@@ -11,12 +11,16 @@ __all__ = ["Executor"]
 
 
 class Executor(Protocol):
-    """Runs jobs. A job's outcome depends on the job alone, not on where or when it
-    runs.
+    """Runs jobs, each once. A job's outcome depends on the job alone, not on where or
+    when it runs.
     """
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end."""
+        """Every job with its outcome, as they end.
+
+        Raises `RunError` and `OSError` for what is certainly not the fault of a job. What
+        may be is an outcome that is `suspect`.
+        """
 
     def close(self) -> None:
         """Gives back what the executor holds."""

@@ -1,7 +1,11 @@
-"""Jobs in worker processes of this machine."""
+"""Jobs in worker processes of this machine.
+
+Codes: R044 worker processes that can't begin.
+"""
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
@@ -14,11 +18,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from azc.diagnostics import AzcError, InternalError, RunError
-from azc.search.score import Bench, Job, Outcome, Scorer
+from azc.search.score import Bench, Job, Outcome, Scorer, cannot_import, late
 
 __all__ = ["PoolExecutor"]
 
-_DIED = "its process died (out of memory?)"
+_START = 600.0  # seconds that a worker has to import and to load the data
+_STARTS = 2  # so many workers in a row that end before they have begun are no accident
+_LONGEST_WAIT = 3600.0  # seconds; the system takes no infinity
+_LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a status
 
 
 @dataclass(frozen=True)
@@ -35,75 +42,92 @@ class _Fault:
         return RunError(self.code, self.message, self.help)
 
 
-_Answer = Outcome | _Fault | OSError | None
+@dataclass(frozen=True)
+class _Begun:
+    """A worker has loaded code and data: what it does from here on is the job."""
 
 
-def _outcome(answer: _Answer) -> Outcome | None:
-    if isinstance(answer, OSError):
-        raise answer
-    if isinstance(answer, _Fault):
-        raise answer.error()
-    return answer
+@dataclass(frozen=True)
+class _Gone:
+    """A worker that died, or whose time is over."""
+
+    why: str
+
+
+_Answer = Outcome | _Fault | OSError | _Begun | _Gone
 
 
 class PoolExecutor:
     """Runs jobs in `workers` processes, each with its share of the cores.
 
-    They end with this one, however it ends.
+    They end with this one, however it ends. A worker that takes longer than its job may
+    is killed, and so is one after an outcome that is suspect: a new one takes its place.
     """
 
-    def __init__(self, bench: Bench, workers: int) -> None:
+    def __init__(self, bench: Bench, workers: int, start_limit: float = _START) -> None:
         import torch
 
         self.bench = bench
         self.workers = workers
+        self.start_limit = start_limit
         self.threads = max(1, torch.get_num_threads() // workers)
         self._idle: list[_Worker] = []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Every job with its outcome, as they end.
 
-        A job whose process dies is run again when all others are done, alone: memory may
-        have run out because of its neighbours. Then it fails. Raises `RunError` and
-        `OSError` for what is no job's fault.
+        Raises `RunError` R044 where workers end before they have begun, and `RunError`
+        and `OSError` for what else is certainly not the fault of a job.
         """
-        again = []
-        for job, outcome in self._share(jobs, self.workers):
-            if outcome is None:
-                again.append(job)
-            else:
-                yield job, outcome
-        for job, outcome in self._share(again, 1):
-            yield job, outcome or Outcome(None, _DIED, 0.0)
+        waiting = deque(jobs)
+        busy: dict[Connection, tuple[_Worker, Job]] = {}
+        unborn = 0
+        try:
+            while waiting or busy:
+                while waiting and len(busy) < self.workers:
+                    worker = self._send(waiting[0])
+                    busy[worker.pipe] = worker, waiting.popleft()
+                soonest = min(worker.deadline for worker, _ in busy.values())
+                rest = soonest - time.monotonic()
+                wait(list(busy), min(max(rest, 0.0), _LONGEST_WAIT))
+                for worker, job in list(busy.values()):
+                    answer = worker.answer()
+                    if answer is None:
+                        continue
+                    del busy[worker.pipe]
+                    unborn = 0 if worker.begun else unborn + 1
+                    outcome = self._outcome(worker, answer)
+                    if outcome is not None:
+                        yield job, outcome
+                    elif unborn < _STARTS:
+                        waiting.appendleft(job)
+                    else:
+                        raise _never_began(answer)
+        finally:
+            for worker, _ in busy.values():  # whoever asked has gone
+                worker.end()
 
     def close(self) -> None:
         """Ends the workers."""
         while self._idle:
             self._idle.pop().end()
 
-    def _share(
-        self, jobs: Sequence[Job], count: int
-    ) -> Iterator[tuple[Job, Outcome | None]]:
-        """Every job with its outcome, None where its process died."""
-        waiting = deque(jobs)
-        busy: dict[Connection, tuple[_Worker, Job]] = {}
-        try:
-            while waiting or busy:
-                while waiting and len(busy) < count:
-                    worker = self._send(waiting[0])
-                    busy[worker.pipe] = worker, waiting.popleft()
-                for pipe in wait(list(busy)):
-                    assert isinstance(pipe, Connection)
-                    worker, job = busy.pop(pipe)
-                    answer = worker.receive()
-                    if answer is None:
-                        worker.end()
-                    else:
-                        self._idle.append(worker)
-                    yield job, _outcome(answer)
-        finally:
-            for worker, _ in busy.values():  # whoever asked has gone
-                worker.end()
+    def _outcome(self, worker: _Worker, answer: _Answer) -> Outcome | None:
+        """What came of a worker's job, None where it ended before it had begun."""
+        if isinstance(answer, Outcome) and not answer.suspect:
+            self._idle.append(worker)
+            return answer
+        worker.end()
+        if isinstance(answer, OSError):
+            raise answer
+        if isinstance(answer, _Fault):
+            raise answer.error()
+        if isinstance(answer, _Gone):
+            seconds = time.monotonic() - worker.since
+            lost = Outcome(None, answer.why, seconds, suspect=True)
+            return lost if worker.begun else None
+        assert isinstance(answer, Outcome)
+        return answer
 
     def _send(self, job: Job) -> _Worker:
         """A worker that has the job: an idle one that lives, or a new one."""
@@ -112,40 +136,73 @@ class PoolExecutor:
             if worker.send(job):
                 return worker
             worker.end()
-        worker = _Worker(self.bench, self.threads)
-        worker.send(job)  # where even a new one died, receive tells
+        worker = _Worker(self.bench, self.threads, self.start_limit)
+        worker.send(job)  # where even a new one died, answer tells
         return worker
+
+
+def _never_began(answer: _Answer) -> RunError:
+    why = answer.why if isinstance(answer, _Gone) else "it ended"
+    return RunError(
+        "R044",
+        f"worker processes can't begin: {why}",
+        "once that is mended, azc resume goes on",
+    )
 
 
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, bench: Bench, threads: int) -> None:
+    def __init__(self, bench: Bench, threads: int, start_limit: float) -> None:
         # A fork would share torch's threads and locks with this process.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
             target=_serve, args=(theirs, bench, threads, os.getpid()), daemon=True
         )
+        self.start_limit = start_limit
+        self.limit = start_limit
+        self.since = time.monotonic()
+        self.begun = False
         with _uninterrupted():
             self.process.start()
         theirs.close()  # so that the pipe ends with the process
 
     def send(self, job: Job) -> bool:
         """Whether the process took the job: a dead one can't."""
+        self.limit, self.since = job.limit, time.monotonic()
         try:
             self.pipe.send(job)
         except OSError:
             return False
         return True
 
-    def receive(self) -> _Answer:
-        """What it says of its job, None where it has died."""
+    @property
+    def deadline(self) -> float:
+        """When its time is over."""
+        return self.since + (self.limit if self.begun else self.start_limit)
+
+    def answer(self) -> _Answer | None:
+        """What it says of its job, None where it has said nothing yet."""
         try:
-            answer: _Answer = self.pipe.recv()
+            while self.pipe.poll():
+                found: _Answer = self.pipe.recv()
+                if not isinstance(found, _Begun):
+                    return found
+                self.begun, self.since = True, time.monotonic()
         except (EOFError, OSError):
+            return _Gone(f"a process {self._end_in_words()}")
+        if time.monotonic() < self.deadline:
             return None
-        return answer
+        return _Gone(late(self.limit if self.begun else self.start_limit))
+
+    def _end_in_words(self) -> str:
+        self.process.join(_LAST_WORDS)
+        code = self.process.exitcode
+        if code is None or code >= 0:
+            return f"ended with status {code}"
+        memory = " (out of memory?)" if -code == signal.SIGKILL else ""
+        return f"was ended by {signal.Signals(-code).name}{memory}"
 
     def end(self) -> None:
         """Ends the process, whatever it does."""
@@ -172,9 +229,8 @@ def _uninterrupted() -> Iterator[None]:
 
 def _serve(pipe: Connection, bench: Bench, threads: int, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    import torch
-
-    torch.set_num_threads(threads)
+    # The first process has said what there is to say of the cache.
+    logging.getLogger("azc").setLevel(logging.ERROR)
     scorer: Scorer | None = None
     while True:
         try:
@@ -183,10 +239,21 @@ def _serve(pipe: Connection, bench: Bench, threads: int, parent: int) -> None:
             return
         answer: _Answer
         try:
-            scorer = scorer or Scorer(bench)
+            if scorer is None:
+                import torch
+
+                from azc.training.fit import load
+
+                torch.set_num_threads(threads)
+                load()
+                scorer = Scorer(bench)
+                pipe.send(_Begun())
             answer = scorer(job)
         except OSError as error:
             answer = error
+        except ImportError as error:
+            fault = cannot_import(error)
+            answer = _Fault(fault.code, fault.message, fault.help)
         except AzcError as error:
             answer = _Fault(error.code, error.message, error.help)
         except Exception as error:

@@ -46,11 +46,8 @@ class Context:
 
 @dataclass(frozen=True)
 class Step:
-    """One mutation done: what came of it, its kind, what it did in words, and the
-    features that were drawn for it.
-    """
+    """One mutation done: what came of it, its kind, and what it did in words."""
 
     draft: Draft
     kind: str
     words: str
-    features: frozenset[str]

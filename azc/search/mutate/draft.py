@@ -8,9 +8,9 @@ peeled off: at its second turn, `repeat 4 { a }` becomes `a`, the new layer, and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from azc.syntax import ast
 
@@ -134,14 +134,8 @@ def _under(node: _Declared, first: ast.Declaration) -> _Declared:
 
 def bare(node: _AnyNode) -> _AnyNode:
     """The node without comments and blank lines, its own and those inside it."""
-    changes: dict[str, Any] = {}
-    for field in fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, ast.Node):
-            changes[field.name] = bare(value)
-        elif isinstance(value, tuple):
-            changes[field.name] = tuple(map(bare, value))
-    return replace(node, comments=ast.NO_COMMENTS, **changes)
+    none = {"comments": ast.NO_COMMENTS}
+    return ast.rebuilt(node, lambda each, _: none)
 
 
 # Layers

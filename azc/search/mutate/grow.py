@@ -59,12 +59,9 @@ def draw_attrs(op: str, context: Context) -> tuple[ast.Attr, ...]:
 
 @dataclass(frozen=True)
 class Grown:
-    """A new expression, with the operations drawn for it and the inputs of the space
-    that it needs as new parameters.
-    """
+    """A new expression, with the inputs of the space that it needs as new parameters."""
 
     expr: ast.Expr
-    drawn: frozenset[str]
     inputs: frozenset[str]
 
 
@@ -121,21 +118,20 @@ class Grower:
         if names and (not options or self.context.chance(_LEAF)):
             name = self.context.pick(names)
             new = frozenset([name] if name in self.inputs else [])
-            return Grown(ast.Name(name), frozenset(), new)
+            return Grown(ast.Name(name), new)
         op = self.context.priorities.draw(list(options), self.context.rng)
         operands = self._cheap(options[op])
         left = budget - 1
         args: list[ast.Expr] = []
-        drawn, inputs = {op}, set[str]()
+        inputs = set[str]()
         for place, operand in enumerate(operands):
             others = sum(self.least[each] for each in operands[place + 1 :])
             part = self.grow(operand, left - others)
             left -= sum(isinstance(e, ast.Apply) for e in ast.expressions(part.expr))
             args.append(part.expr)
-            drawn |= part.drawn
             inputs |= part.inputs
         expr = ast.Apply(op, tuple(args), draw_attrs(op, self.context))
-        return Grown(expr, frozenset(drawn), frozenset(inputs))
+        return Grown(expr, frozenset(inputs))
 
     def _cheap(self, options: Sequence[tuple[Shape, ...]]) -> tuple[Shape, ...]:
         """Operand types, the more likely the fewer operations they need."""

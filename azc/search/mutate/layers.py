@@ -48,11 +48,11 @@ class _Scene:
         found = [i for i, layer in enumerate(layers) if isinstance(layer.mixing, kind)]
         return self.context.shuffled(found)
 
-    def step(self, kind: str, place: int, layer: ast.Layer, drawn: str | None) -> Step:
+    def step(self, kind: str, place: int, layer: ast.Layer) -> Step:
         """One layer put in place of another."""
         old = _shown(self.parent.layers[place].node)
         words = f"layer {place + 1}: {old} becomes {_shown(layer)}"
-        return self.put(kind, place, (layer,), words, drawn)
+        return self.put(kind, place, (layer,), words)
 
     def put(
         self,
@@ -60,11 +60,10 @@ class _Scene:
         place: int,
         layers: tuple[ast.Layer, ...],
         words: str,
-        drawn: str | None = None,
     ) -> Step:
         """These layers in place of one."""
         draft = self.draft.with_layer(place, lambda old: _placed(old, layers))
-        return Step(draft, kind, words, frozenset([drawn] if drawn else []))
+        return Step(draft, kind, words)
 
     def use(self, choice: _Choice) -> _Scene:
         """With the program declared."""
@@ -187,7 +186,7 @@ def _to_conv(scene: _Scene) -> Step | None:
     old = scene.parent.layers[places[0]].node
     kind = scene.context.pick(scene.context.space.kinds)
     layer = _conv(kernel, kind, _shared(old))
-    return scene.step("attention to conv", places[0], layer, conv_feature(kernel))
+    return scene.step("attention to conv", places[0], layer)
 
 
 def _to_attention(scene: _Scene) -> Step | None:
@@ -196,7 +195,7 @@ def _to_attention(scene: _Scene) -> Step | None:
         return None
     choice = scene.context.pick(scene.choices)
     layer = ast.Layer(choice.name, _shared(scene.parent.layers[places[0]].node))
-    return scene.use(choice).step("conv to attention", places[0], layer, None)
+    return scene.use(choice).step("conv to attention", places[0], layer)
 
 
 def _kernel(scene: _Scene) -> Step | None:
@@ -208,8 +207,7 @@ def _kernel(scene: _Scene) -> Step | None:
             return None
         layer = _set(old.node, "kernel", kernel)
         words = f"layer {place + 1}: kernel {old.mixing.kernel} becomes {kernel}"
-        feature = conv_feature(kernel)
-        return scene.put("conv kernel", place, (layer,), words, feature)
+        return scene.put("conv kernel", place, (layer,), words)
     return None
 
 
@@ -269,7 +267,7 @@ def _copy(scene: _Scene) -> Step | None:
         others = [c for c in scene.choices if c.name != mine and not c.new]
         if others:
             new = replace(layer.node, name=scene.context.pick(others).name)
-            return scene.step("copy attention", place, new, None)
+            return scene.step("copy attention", place, new)
     return None
 
 
@@ -287,13 +285,10 @@ def _insert(scene: _Scene) -> Step | None:
     new = context.pick(options)
     if choice is not None and new is options[-1]:
         scene = scene.use(choice)
-    drawn = None
-    if kernel is not None and new is options[1]:
-        drawn = conv_feature(kernel)
     place = context.rng.randrange(len(layers) + 1)
     words = f"layer {place + 1} is new: {_shown(new)}"
     draft = scene.draft.with_new_layer(place, new)
-    return Step(draft, "insert layer", words, frozenset([drawn] if drawn else []))
+    return Step(draft, "insert layer", words)
 
 
 def _delete(scene: _Scene) -> Step | None:

@@ -36,15 +36,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A child.
-
-    `description`: what was done, one line. `features`: what was drawn for it by
-    priority. `kinds`: the kind of each mutation done.
-    """
+    """A child. `description`: what was done, one line. `kinds`: of each mutation done."""
 
     genome: Genome
     description: str
-    features: frozenset[str]
     kinds: tuple[str, ...]
 
 
@@ -80,7 +75,6 @@ def mutate(
             return Mutation(
                 genome=child,
                 description="; ".join(step.words for step in steps),
-                features=frozenset().union(*(step.features for step in steps)),
                 kinds=tuple(step.kind for step in steps),
             )
     return None

@@ -44,12 +44,11 @@ _GROWN = 3  # operations of a new operand, at most
 
 @dataclass(frozen=True)
 class _Edit:
-    """A program changed: its kind, what it did in words, the operations drawn."""
+    """A program changed: the kind of change, and what it did in words."""
 
     node: ast.Attention
     kind: str
     words: str
-    drawn: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,6 @@ class _Scene:
         kind: str,
         site: Site,
         new: ast.Expr,
-        drawn: frozenset[str] = frozenset(),
         inputs: frozenset[str] = frozenset(),
         words: str = "",
     ) -> _Edit:
@@ -87,7 +85,7 @@ class _Scene:
         for name in sorted(inputs):
             node = with_param(node, name, self.order)
         words = words or f"`{_short(site.expr)}` becomes `{_short(new)}`"
-        return _Edit(tidied(node), kind, words, drawn)
+        return _Edit(tidied(node), kind, words)
 
 
 def vary_program(draft: Draft, context: Context) -> Step | None:
@@ -112,7 +110,7 @@ def vary_program(draft: Draft, context: Context) -> Step | None:
         if several and context.chance(_FORK):
             return _fork(draft, place, edit, context)
         words = f"{name}: {edit.words}"
-        return Step(draft.with_program(name, edit.node), edit.kind, words, edit.drawn)
+        return Step(draft.with_program(name, edit.node), edit.kind, words)
     return None
 
 
@@ -135,7 +133,7 @@ def _fork(draft: Draft, place: int, edit: _Edit, context: Context) -> Step:
         return (replace(layer, name=name),)
 
     words = f"layer {place + 1} takes a copy {name} of {original.name}: {edit.words}"
-    return Step(draft.with_layer(place, change), edit.kind, words, edit.drawn)
+    return Step(draft.with_layer(place, change), edit.kind, words)
 
 
 def _spec(node: ast.Attention) -> AttentionSpec:
@@ -201,7 +199,7 @@ def _replace(scene: _Scene) -> _Edit | None:
         words = ""
         if not any(turned):
             words = f"`{old.op}` becomes `{op}`"
-        return scene.edit("replace", site, new, frozenset({op}), words=words)
+        return scene.edit("replace", site, new, words=words)
     return None
 
 
@@ -270,14 +268,14 @@ def _insert(scene: _Scene) -> _Edit | None:
             continue
         op = context.priorities.draw(list(options), context.rng)
         place, operands = context.pick(options[op])
-        drawn, inputs = frozenset({op}), frozenset[str]()
+        inputs = frozenset[str]()
         args: list[ast.Expr] = [site.expr]
         if len(operands) == 2:
             grown = grower.grow(operands[1 - place], budget)
             args.insert(1 - place, grown.expr)
-            drawn, inputs = drawn | grown.drawn, grown.inputs
+            inputs = grown.inputs
         new = ast.Apply(op, tuple(args), draw_attrs(op, context))
-        return scene.edit("insert", site, new, drawn, inputs)
+        return scene.edit("insert", site, new, inputs)
     return None
 
 

@@ -39,7 +39,7 @@ def sites(node: ast.Attention) -> list[Site]:
     found: list[Site] = []
     for index, statement in enumerate(node.body):
         here: list[Site] = []
-        shape = _walk(statement.value, index, (), dict(scope), here)
+        shape = _walk(statement.value, index, dict(scope), here)
         if id(statement) in live:
             found.extend(here)
         if isinstance(statement, ast.Bind):
@@ -48,25 +48,31 @@ def sites(node: ast.Attention) -> list[Site]:
 
 
 def _walk(
-    expr: ast.Expr,
-    statement: int,
-    path: tuple[int, ...],
-    scope: Mapping[str, Shape],
-    found: list[Site],
+    root: ast.Expr, statement: int, scope: Mapping[str, Shape], found: list[Site]
 ) -> Shape:
-    operands: tuple[Shape, ...] = ()
-    if isinstance(expr, ast.Name):
-        shape = scope[expr.id]
-    elif isinstance(expr, ast.Number):
-        shape = SCALAR
-    else:
-        operands = tuple(
-            _walk(arg, statement, (*path, place), scope, found)
-            for place, arg in enumerate(expr.args)
-        )
-        shape = load_ops()[expr.op].result(operands)
-    found.append(Site(statement, path, expr, shape, operands, scope))
-    return shape
+    """The type of an expression; its sites are added to `found`, operands first."""
+    shapes: list[Shape] = []
+    todo: list[tuple[ast.Expr, tuple[int, ...], bool]] = [(root, (), False)]
+    while todo:
+        expr, path, ready = todo.pop()
+        operands: tuple[Shape, ...] = ()
+        if isinstance(expr, ast.Name):
+            shape = scope[expr.id]
+        elif isinstance(expr, ast.Number):
+            shape = SCALAR
+        elif not ready:
+            todo.append((expr, path, True))
+            inner = [(arg, (*path, i), False) for i, arg in enumerate(expr.args)]
+            todo.extend(reversed(inner))
+            continue
+        else:
+            count = len(expr.args)
+            operands = tuple(shapes[len(shapes) - count :])
+            del shapes[len(shapes) - count :]
+            shape = load_ops()[expr.op].result(operands)
+        shapes.append(shape)
+        found.append(Site(statement, path, expr, shape, operands, scope))
+    return shapes[0]
 
 
 def names_of(node: ast.Attention) -> frozenset[str]:
@@ -82,18 +88,9 @@ def replaced(node: ast.Attention, site: Site, new: ast.Expr) -> ast.Attention:
     """With another expression at a site; comments there stay there."""
     body = list(node.body)
     old = body[site.statement]
-    body[site.statement] = replace(old, value=_put(old.value, site.path, new))
+    new = _commented(site.expr, new)
+    body[site.statement] = replace(old, value=ast.put(old.value, site.path, new))
     return replace(node, body=tuple(body))
-
-
-def _put(expr: ast.Expr, path: Sequence[int], new: ast.Expr) -> ast.Expr:
-    if not path:
-        return _commented(expr, new)
-    assert isinstance(expr, ast.Apply)
-    place, *rest = path
-    args = list(expr.args)
-    args[place] = _put(args[place], rest, new)
-    return replace(expr, args=tuple(args))
 
 
 def _commented(old: ast.Expr, new: ast.Expr) -> ast.Expr:

@@ -1,16 +1,21 @@
-"""The seam between a strategy and the loop: ask and tell."""
+"""The seam between a strategy and the loop: ask and tell.
+
+The loop owns the budget, the numbers of candidates and the journal; a strategy owns what
+it knows, and hands it to the loop as a JSON value that the loop keeps and does not read.
+"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
-from azc.search.mutate import Mutation
+from azc.search.options import EvolveOptions
 
-__all__ = ["Ask", "Child", "Scored", "Strategy"]
+__all__ = ["Child", "MakeStrategy", "Scored", "Strategy"]
 
 
 @dataclass(frozen=True)
@@ -24,30 +29,37 @@ class Scored:
 
 @dataclass(frozen=True)
 class Child:
-    """A new program and the candidate it came from."""
+    """A new program, the candidate it came from, and how, in one line."""
 
+    genome: Genome
     parent: int
-    mutation: Mutation
-
-
-@dataclass(frozen=True)
-class Ask:
-    """What to score next: candidates again, then new ones; `priorities` is a JSON value
-    for the journal.
-    """
-
-    parents: tuple[int, ...]
-    children: tuple[Child, ...]
-    priorities: object
+    description: str
 
 
 class Strategy(Protocol):
-    """A way to search. Its state is what it was told, in order: a resumed run tells it
-    all again.
-    """
+    """A way to search."""
 
-    def ask(self, count: int, rng: random.Random) -> Ask:
-        """At most `count` candidates for the next round."""
+    def ask(
+        self, count: int, rng: random.Random, known: Mapping[str, int]
+    ) -> Sequence[int | Child]:
+        """What to score next: candidates again, by number, and new ones.
+
+        The loop scores them in this order, at most `count`, until the budget is spent.
+        It passes over what comes twice and children whose key is `known` (that of every
+        candidate, with its number). Nothing asked for ends the search.
+        """
 
     def tell(self, round: Sequence[Scored]) -> None:
         """How a whole round did, scored from one snapshot."""
+
+    def state(self) -> object:
+        """All that it knows, as a JSON value."""
+
+    def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
+        """Takes in what `state` gave; `genome` has the program of a candidate."""
+
+    def display(self) -> Mapping[str, str]:
+        """What to show of it while it searches: names with short texts, in order."""
+
+
+MakeStrategy = Callable[[Genome, SpaceSpec, EvolveOptions], Strategy]

@@ -1,0 +1,178 @@
+"""What is written as elsewhere, as azc has it: calls, axes, √d and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+
+from azc.check.mend import Scene, transposed
+from azc.check.words import CALLS
+from azc.ops.table import load_ops
+from azc.shapes import D, Dim, N
+from azc.source import Source
+from azc.syntax import ast
+from azc.syntax.parse import parse
+
+__all__ = ["LAST_AXIS", "axis_help", "calls", "counted", "over_axis", "pattern_help"]
+
+_ROWS = frozenset("softmax normalize layer_norm rms_norm sum mean amax".split())
+_REDUCE = frozenset("sum mean amax".split())
+_AXES = frozenset("dim axis dims axes".split())
+_KEEP = frozenset("keepdim keepdims keep_dims".split())
+_WIDTHS = frozenset("d d_k dk d_head head_dim".split())
+_LENGTHS = frozenset("n n_tokens seq_len length".split())
+
+LAST_AXIS = "it always goes over the last axis; `.T` gives the other"
+
+_Pattern = tuple[ast.Apply, ast.Expr]
+
+
+@cache
+def _patterns() -> Mapping[str, tuple[_Pattern, ...]]:
+    """The calls of `CALLS` and what they become, by name."""
+    lines = [f"attention w(x) {{\nc = {a}\nreturn {b}\n}}\n" for a, b in CALLS]
+    found: dict[str, tuple[_Pattern, ...]] = {}
+    for node in parse(Source("<words>", "".join(lines))).declarations:
+        assert isinstance(node, ast.Attention)
+        call, result = (statement.value for statement in node.body)
+        assert isinstance(call, ast.Apply)
+        found[call.op] = (*found.get(call.op, ()), (call, result))
+    return found
+
+
+def calls(expr: ast.Apply) -> Iterator[ast.Expr]:
+    """A call of something known elsewhere as an expression that means the same."""
+    if any(not _idle(attr) for attr in expr.attrs):
+        return
+    for call, result in _patterns().get(expr.op, ()):
+        bound = _bound(call, expr)
+        if bound is not None:
+            yield _filled(result, bound)
+
+
+def pattern_help(name: str) -> str | None:
+    """How what a name stands for elsewhere is written, in words."""
+    for call, result in CALLS:
+        if call.split("(")[0] == name:
+            return f"`{call}` is written `{result}`"
+    return None
+
+
+def _bound(call: ast.Apply, expr: ast.Apply) -> dict[str, ast.Expr] | None:
+    if len(call.args) != len(expr.args):
+        return None
+    bound: dict[str, ast.Expr] = {}
+    for wanted, given in zip(call.args, expr.args, strict=True):
+        if isinstance(wanted, ast.Name):
+            bound[wanted.id] = given
+        elif _number(given) != _number(wanted):
+            return None
+    return bound
+
+
+def _filled(template: ast.Expr, bound: Mapping[str, ast.Expr]) -> ast.Expr:
+    def visit(part: ast.Expr, args: list[ast.Expr]) -> ast.Expr:
+        if isinstance(part, ast.Name):
+            return bound[part.id]
+        if isinstance(part, ast.Number):
+            return part
+        if part.op == "transpose":
+            return transposed(args[0])
+        return ast.Apply(part.op, tuple(args), part.attrs)
+
+    return ast.fold(template, visit)
+
+
+def _number(value: ast.Node) -> float | None:
+    """The number that is written, also as an expression with a minus."""
+    if isinstance(value, ast.Apply) and value.op == "neg" and len(value.args) == 1:
+        inner = _number(value.args[0])
+        return None if inner is None else -inner
+    return float(value.value) if isinstance(value, ast.Number) else None
+
+
+# Axes
+
+
+def _idle(attr: ast.Attr) -> bool:
+    """Whether an argument of another library says what is so here anyway."""
+    if attr.name in _AXES:
+        return _number(attr.value) in (-1.0, 1.0)
+    return attr.name in _KEEP
+
+
+def axis_help(expr: ast.Apply, name: str) -> str | None:
+    """What there is to say of an axis given to an operation over rows."""
+    return LAST_AXIS if expr.op in _ROWS and name in _AXES else None
+
+
+def over_axis(expr: ast.Apply, attr: ast.Attr | None) -> Iterator[tuple[ast.Expr, str]]:
+    """A row operation with an axis, `softmax(x, dim = -1)`, without it, and why.
+
+    `attr` is the argument at fault, or None where it is the second operand.
+    """
+    if expr.op not in _ROWS or not expr.args:
+        return
+    op = load_ops()[expr.op]
+    attrs = tuple(each for each in expr.attrs if each is not attr)
+    bare = ast.Apply(op.name, expr.args[:1], attrs, span=expr.span)
+    if attr is not None and attr.name in _KEEP:
+        why = "it always keeps its axis, of length 1" if op.name in _REDUCE else ""
+        yield bare, why
+        return
+    if attr is not None and attr.name not in _AXES:
+        return
+    axis = _number(expr.args[1] if attr is None else attr.value)
+    if axis in (-1.0, 1.0):
+        yield bare, LAST_AXIS
+    elif axis in (0.0, -2.0):
+        turned = ast.Apply(op.name, (transposed(expr.args[0]),), attrs)
+        if op.name in _REDUCE:
+            yield turned, LAST_AXIS
+        yield transposed(turned), LAST_AXIS
+
+
+# Widths and lengths
+
+
+def counted(
+    root: ast.Expr, path: tuple[int, ...], scene: Scene
+) -> Iterator[tuple[tuple[int, ...], ast.Expr]]:
+    """For an unknown `d` or `n` in `x / sqrt(d)` or `sum(x) / n`: what has it built in.
+
+    Each with the way to the part that it stands for.
+    """
+    name = ast.at(root, path)
+    assert isinstance(name, ast.Name)
+    dim = D if name.id in _WIDTHS else N if name.id in _LENGTHS else None
+    if dim is None or not path:
+        return
+    above = ast.at(root, path[:-1])
+    assert isinstance(above, ast.Apply)
+    if above.op == "div" and path[-1] == 1:
+        mean = _mean(above.args[0], dim, scene)
+        if mean is not None:
+            yield path[:-1], mean
+    if dim is not D or above.op not in ("sqrt", "rsqrt") or len(path) < 2:
+        return
+    outer = ast.at(root, path[:-2])
+    assert isinstance(outer, ast.Apply)
+    symbol = "div" if above.op == "sqrt" else "mul"
+    if outer.op == symbol and len(outer.args) == 2 and path[-2] == 1:
+        yield path[:-2], ast.Apply("scale", (outer.args[0],))
+
+
+def _mean(expr: ast.Expr, dim: Dim, scene: Scene) -> ast.Expr | None:
+    """The mean for a sum over an axis of a length, which may be transposed."""
+    if not isinstance(expr, ast.Apply) or len(expr.args) != 1:
+        return None
+    (inner,) = expr.args
+    if expr.op == "transpose":
+        mean = _mean(inner, dim, scene)
+        return None if mean is None else transposed(mean)
+    if expr.op != "sum" or expr.attrs:
+        return None
+    shape = scene.typed(inner)
+    if shape is None or shape.cols is not dim:
+        return None
+    return ast.Apply("mean", (inner,))

@@ -1,0 +1,175 @@
+"""The shared weights of a run: warmed up, and given back to after each round.
+
+A snapshot counts once its fingerprint is in the journal.
+
+Codes: R029 weights that are not finite, R030 weights that are missing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+
+from azc.check.program import SpaceSpec
+from azc.diagnostics import RunError
+from azc.search.events import Event, Warming
+from azc.search.folder import RunFolder, fingerprint
+from azc.search.genome import Genome
+from azc.search.journal import Candidate, Journal
+from azc.search.mutate import Rates, mutate
+from azc.search.options import EvolveOptions, derived
+from azc.search.priorities import Priorities
+from azc.search.score import Scorer, blamed, build_candidate, machine_at_fault
+from azc.supernet.supernet import Supernet
+
+__all__ = ["SharedWeights"]
+
+_PATH_STEPS = 10  # of one random path while the supernet warms up
+
+
+@dataclass(frozen=True)
+class SharedWeights:
+    """The supernet of one run."""
+
+    folder: RunFolder
+    journal: Journal
+    options: EvolveOptions
+    start: Genome
+    space: SpaceSpec
+    scorer: Scorer
+    tell: Callable[[Event], None]
+
+    def name(self, number: int) -> str:
+        """What the journal calls the snapshot that a round starts from."""
+        return (
+            self.folder.snapshot_file(number).relative_to(self.folder.path).as_posix()
+        )
+
+    def check(self, number: int) -> None:
+        """Raises `RunError` R030 or R031 where the snapshot of a round, or the weights
+        of a candidate scored in it, are not as the run left them.
+        """
+        kept = self.journal.files().get(self.name(number))
+        self.folder.check_weights(self.folder.snapshot_file(number), kept)
+        for evaluation in self.journal.evaluations(number):
+            if evaluation.status == "done":
+                path = self.folder.weights_file(number, evaluation.candidate)
+                self.folder.check_weights(path, evaluation.weights)
+
+    # The first snapshot
+
+    def warm_up(self) -> None:
+        """Makes the first snapshot, where there is none: random paths through the space,
+        trained in turn.
+
+        Raises `RunError` and `OSError` for what is not the fault of a path.
+        """
+        import torch
+
+        if self.name(0) in self.journal.files():
+            return
+        options = self.options
+        rng = random.Random(derived(options.seed, "warm-up"))
+        supernet = Supernet()
+        with torch.random.fork_rng():
+            reason = self._failure(lambda: self._admit_start(supernet), self.start)
+            self.tell(Warming(0, options.warm_up, reason))
+            for done in range(0, options.warm_up, _PATH_STEPS):
+                steps = min(_PATH_STEPS, options.warm_up - done)
+                seed = derived(options.seed, "warm-up", done)
+                path = self._random_path(rng) if done else self.start
+                train = partial(self._train_path, supernet, path, steps, seed)
+                reason = self._failure(train, path)
+                self.tell(Warming(done + steps, options.warm_up, reason))
+        snapshot = self.folder.snapshot_file(0)
+        supernet.save(snapshot)
+        self.journal.keep_file(self.name(0), fingerprint(snapshot))
+
+    def _failure(self, attempt: Callable[[], None], path: Genome) -> str | None:
+        """Why a path failed, None if it did not. Raises what is not its fault."""
+        try:
+            attempt()
+        except Exception as error:
+            reason, suspect = blamed(error)
+            if suspect and (path is self.start or self._start_fails()):
+                raise machine_at_fault(
+                    "the start could not be trained", reason
+                ) from error
+            return reason
+        return None
+
+    def _start_fails(self) -> bool:
+        """Whether the machine can't train the start either, from which nothing is kept."""
+        try:
+            self._train_path(Supernet(), self.start, 1, 0)
+        except Exception as error:
+            return blamed(error)[1]
+        return False
+
+    def _train_path(
+        self, supernet: Supernet, path: Genome, steps: int, seed: int
+    ) -> None:
+        """Trains one path in the shared weights, which stay as they are where it fails:
+        raises what goes wrong in it.
+        """
+        from azc.training.fit import FitOptions, fit
+
+        model, spec = build_candidate(path.text, path.model, seed)
+        supernet.give(model, spec)
+        options = FitOptions(
+            steps=steps,
+            batch_size=self.options.batch_size,
+            learning_rate=self.options.learning_rate,
+            schedule="constant",
+            warmup=0.0,
+            seed=seed,
+        )
+        fit(model, self.scorer.data, options, device=self.options.device)
+        # The last step's loss was finite; what it made of the weights may not be.
+        if not all(p.isfinite().all() for p in model.parameters()):
+            raise RunError("R029", "the weights are not finite after the last step")
+        supernet.take(model.cpu(), spec)
+
+    def _admit_start(self, supernet: Supernet) -> None:
+        seed = derived(self.options.seed, "supernet")
+        model, spec = build_candidate(self.start.text, self.start.model, seed)
+        supernet.admit(model, spec)
+
+    def _random_path(self, rng: random.Random) -> Genome:
+        """The start after as many mutations between layers as it has layers."""
+        genome = self.start
+        alike = Priorities.start((), 0.0)
+        rates = Rates(inter=1.0, intra=0.25)
+        for _ in self.start.spec.layers:
+            mutation = mutate(genome, self.space, rng, alike, rates)
+            genome = mutation.genome if mutation else genome
+        return genome
+
+    # The next ones
+
+    def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
+        """Makes the snapshot after a round, which the weights of its best candidates go
+        into in this order; its name and fingerprint, for the journal.
+        """
+        supernet = Supernet.read(self.folder.snapshot_file(number))
+        for candidate in best:
+            self._take(supernet, number, candidate)
+        after = self.folder.snapshot_file(number + 1)
+        supernet.save(after)
+        return {self.name(number + 1): fingerprint(after)}
+
+    def _take(self, supernet: Supernet, number: int, candidate: Candidate) -> None:
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        path = self.folder.weights_file(number, candidate.id)
+        try:
+            trained = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise RunError("R030", f"can't read {path}: {error}") from error
+        model, spec = build_candidate(candidate.program, self.start.model, 0)
+        # The head's matrix is the embedding's: it is there once.
+        model.load_state_dict(trained, strict=False)
+        supernet.take(model, spec)
