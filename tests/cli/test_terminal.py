@@ -15,7 +15,7 @@ from azc.cli.output import Output
 from azc.cli.progress import LineProgress, LiveProgress
 from azc.cli.visible import console
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError
-from azc.search.events import Scored
+from azc.search.events import Retried, Scored
 from azc.source import Source, visible
 from tests.cli.conftest import Azc
 from tests.cli.test_faults import on_terminal
@@ -173,8 +173,9 @@ def test_the_display_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     assert steers(capsys.readouterr().err) == ""
     page = io.StringIO()
     display = LiveProgress(console(file=page, width=200))
-    display.recent = (scored,)
-    display.priorities = {CODES: 1.0}
+    display(scored)
+    display(Retried(candidate=1, reason=CODES))
+    display.display = {CODES[26:40]: CODES[26:40]}
     display.console.print(display._draw())
     assert "\\x1b" in page.getvalue()
     assert steers(page.getvalue()) == ""
