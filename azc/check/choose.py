@@ -54,5 +54,5 @@ def _choose(
             return names[0], known[names[0]]
     if not known:
         raise UsageError("U102", f"{file} has no {kind}")
-    message = f"{file} has {len(known)} {kind}s; say which"
+    message = f"{file} has {len(known)} {kind}s; choose one"
     raise UsageError("U103", message, f"one of: {listed(known)}")

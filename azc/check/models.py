@@ -238,7 +238,7 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
     """What settings must fulfil together."""
     blocks = [item for item in node.items if isinstance(item, ast.Layers)]
     for extra in blocks[1:]:
-        findings.error("AZG302", "a model has one `layers` block", extra.span)
+        findings.error("AZG302", "a model can have only one `layers` block", extra.span)
     if settings["causal"]:
         message = "causal models can't be compiled yet"
         help_ = "leave `causal` out: the model is then an encoder"
@@ -275,7 +275,7 @@ def _layers(
             count = item.count.value
             inner = _layers(item.items, scope, expand)
             if not isinstance(count, int) or count < 1:
-                message = "`repeat` takes a whole number from 1"
+                message = "`repeat` takes a whole number, at least 1"
                 scope.findings.error("AZG306", message, item.count.span)
                 count = 1
             found.extend(inner * (count if expand else 1))

@@ -216,7 +216,7 @@ def _declare(
         unit.findings.error("AZG121", message, node.name_span)
         return False
     if node.name in unit.names:
-        message = f"`{node.name}` is declared or imported already"
+        message = f"`{node.name}` is already declared or imported"
         unit.findings.error("AZG121", message, node.name_span)
         return False
     unit.names[node.name] = None
@@ -259,7 +259,7 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
     for imported in node.names:
         local = imported.local
         if local in unit.names:
-            message = f"`{local}` is declared or imported already"
+            message = f"`{local}` is already declared or imported"
             mend = f"`{imported.name} as …` gives it another name"
             unit.findings.error("AZG121", message, imported.span, mend)
             continue
@@ -304,7 +304,7 @@ def _locate(
     parts = node.module.removeprefix(".").split(".")
     if relative:
         if unit.path is None or unit.root is None:
-            message = "a text that is no file has nothing beside it to import"
+            message = "a relative import needs a file, and this text is not one"
             findings.error("AZG123", message, node.span)
             return None
         root = unit.root
@@ -331,7 +331,7 @@ def _locate(
         findings.add(replace(fault, span=node.span))
         return None
     if not resolved.is_relative_to(root):
-        message = f"`{node.module}` lies outside the folder {root.name}"
+        message = f"`{node.module}` is outside the folder {root.name}"
         mend = "an import stays in the folder tree of the file it starts from"
         findings.error("AZG124", message, node.span, mend)
         return None
@@ -362,7 +362,7 @@ def _load(
     if path in session.open:
         names = [p.stem for p in session.open[session.open.index(path) :]]
         chain = " → ".join([*names, path.stem])
-        unit.findings.error("AZG125", f"imports go in a circle: {chain}", node.span)
+        unit.findings.error("AZG125", f"circular import: {chain}", node.span)
         return None
     if path in session.units:
         known = session.units[path]
@@ -370,7 +370,7 @@ def _load(
     if len(session.units) >= MAX_FILES or len(session.open) >= MAX_CHAIN:
         message = f"more than {MAX_FILES} files are imported"
         if len(session.open) >= MAX_CHAIN:
-            message = f"imports go more than {MAX_CHAIN} files deep"
+            message = f"imports are nested more than {MAX_CHAIN} files deep"
         unit.findings.error("AZG506", message, node.span)
         return None
     if unit.findings.full:

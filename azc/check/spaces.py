@@ -93,7 +93,7 @@ def _check(
         if fault.code == "AZG411":
             _depth_fault(spec, settings["depth"], findings)
             continue
-        message = f"the start `{start.name}` does not lie in the space: {fault.message}"
+        message = f"the start `{start.name}` is not in the space: {fault.message}"
         findings.error("AZG405", message, where, fault.help)
     return spec if findings.count == before else None
 
@@ -183,7 +183,7 @@ class _Reader:
                     offers=self.renames(block, _BLOCKS),
                 )
             elif block.name in found:
-                message = f"the block `{block.name}` is there twice"
+                message = f"duplicate block `{block.name}`"
                 self.findings.error("AZG402", message, block.span)
             else:
                 known = _BLOCKS[block.name]
@@ -465,7 +465,7 @@ def _program_faults(
     """Why a program does not lie in a space: a code, what is said of it, and a help."""
     for param in program.params:
         if param not in inputs:
-            told = f"takes `{param}`, which is no input of the space"
+            told = f"takes `{param}`, which is not an input of the space"
             yield "AZG415", told, f"add `{param}` to `inputs`"
     used = program.operations
     for op in sorted(used.keys() - (space.ops or frozenset())):

@@ -140,7 +140,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     found = []
     for name in names:
         for each in membership(program.models[name], space):
-            message = f"`{name}` does not lie in `{space.name}`: {each.message}"
+            message = f"`{name}` is not in `{space.name}`: {each.message}"
             found.append(Diagnostic(each.code, message, each.span, each.help))
         if len(found) >= Findings.LIMIT:
             break

@@ -60,7 +60,11 @@ def compile(
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", metavar="S", min=0, max=2**63 - 1, help="Of the fresh weights."
+            "--seed",
+            metavar="S",
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the initial weights.",
         ),
     ] = 0,
     force: Annotated[
@@ -82,7 +86,7 @@ def compile(
     output = out(context)
     file, name = split_name(file)
     if name is not None and model is not None:
-        raise UsageError("U105", "one name is enough: FILE:NAME or --model")
+        raise UsageError("U105", "give only one of FILE:NAME and --model")
     program = load(file)
     name, _ = choose_model(program, model or name)
     _may_write(folder, force)
@@ -109,7 +113,7 @@ def _may_write(folder: Path, force: bool) -> None:
         raise UsageError("U106", f"{folder} is not a directory")
     here = Path.cwd()
     if folder.resolve() in (here, *here.parents):
-        message = f"{folder} is the working directory or around it"
+        message = f"{folder} is, or contains, the working directory"
         raise UsageError("U106", message, "name a folder in it")
     if not any(folder.iterdir()):
         return

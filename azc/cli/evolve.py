@@ -67,7 +67,7 @@ def evolve(
         typer.Option(
             "--tokenizer",
             metavar="DIR_OR_NAME",
-            help="A tokenizer of transformers; without it, one is trained on the text.",
+            help="A transformers tokenizer; by default, one is trained on the text.",
         ),
     ] = None,
     evaluations: Annotated[
@@ -76,7 +76,7 @@ def evolve(
             "--evaluations",
             metavar="N",
             min=1,
-            help="The budget.",
+            help="The budget: how many candidates are scored.",
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
@@ -86,7 +86,7 @@ def evolve(
             "--seed",
             metavar="S",
             min=0,
-            help="Of all randomness.",
+            help="Seed of everything that is random.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0,
@@ -96,7 +96,7 @@ def evolve(
             "--workers",
             metavar="N",
             min=1,
-            help="Processes that score at a time.",
+            help="Processes that score candidates in parallel.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -126,7 +126,7 @@ def evolve(
             "--parents",
             metavar="K",
             min=1,
-            help="The best of a round, which have the children of the next.",
+            help="How many of the best of a round are the parents of the next.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
@@ -136,7 +136,7 @@ def evolve(
             "--alpha",
             metavar="A",
             min=0,
-            help="How much hardly tried operations are favoured.",
+            help="How strongly operations that were rarely tried are favoured.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0.5,
@@ -146,7 +146,7 @@ def evolve(
             "--warm-up",
             metavar="N",
             min=0,
-            help="Steps that the shared weights are trained first.",
+            help="Training steps of the shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
     ] = 400,
@@ -156,7 +156,7 @@ def evolve(
             "--steps",
             metavar="N",
             min=1,
-            help="Training steps.",
+            help="Training steps before a candidate is scored.",
             rich_help_panel=_PROXY,
         ),
     ] = 20,
@@ -166,7 +166,7 @@ def evolve(
             "--batch",
             metavar="N",
             min=1,
-            help="Sequences a step.",
+            help="Sequences per step.",
             rich_help_panel=_PROXY,
         ),
     ] = 32,
@@ -176,14 +176,17 @@ def evolve(
             "--length",
             metavar="N",
             min=8,
-            help="Tokens a sequence.",
+            help="Tokens per sequence.",
             rich_help_panel=_PROXY,
         ),
     ] = 64,
     learning_rate: Annotated[
         float,
         typer.Option(
-            "--learning-rate", metavar="R", help="Of AdamW.", rich_help_panel=_PROXY
+            "--learning-rate",
+            metavar="R",
+            help="Learning rate of AdamW.",
+            rich_help_panel=_PROXY,
         ),
     ] = 3e-3,
     blocks: Annotated[
@@ -202,7 +205,7 @@ def evolve(
             "--final-steps",
             metavar="N",
             min=1,
-            help="Steps that winner and start are trained alone.",
+            help="Training steps of the winner and of the start, each on its own.",
             rich_help_panel=_FINAL,
         ),
     ] = 400,
@@ -212,13 +215,15 @@ def evolve(
             "--final-seeds",
             metavar="N",
             min=0,
-            help="From how many seeds; 0 leaves the comparison out.",
+            help="Number of seeds; 0 skips the comparison.",
             rich_help_panel=_FINAL,
         ),
     ] = 2,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="D", help="cpu, cuda…; the best there is."),
+        typer.Option(
+            "--device", metavar="D", help="cpu, cuda, …; by default the best available."
+        ),
     ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
@@ -235,7 +240,7 @@ def evolve(
     output = out(context)
     file, name = split_name(file)
     if name is not None and space is not None:
-        raise UsageError("U105", "one name is enough: FILE:SPACE or --space")
+        raise UsageError("U105", "give only one of FILE:SPACE and --space")
     program = load(file)
     options = EvolveOptions(
         data=data,
@@ -319,7 +324,7 @@ def _show(
             view = work(tell)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():
-            output.note(f"azc resume {folder} goes on from here")
+            output.note(f"to continue: azc resume {folder}")
         raise
     if view.winner is None:
         reasons = Counter(e.reason for e in view.evaluations if e.reason)

@@ -64,7 +64,7 @@ def readable(file: str, path: Path) -> Path:
         help_ = "name one of the files in it" if _programs(path) else _NO_PROGRAMS
         reason = "is a directory"
     elif not os.path.exists(path) and (whole := split_name(file))[1] is not None:
-        help_ = f"the whole file is meant here: {whole[0]}"
+        help_ = f"give the whole file: {whole[0]}"
         reason = "no such file or directory"
     if help_ is not None:
         message = f"can't read {file}: {reason}"

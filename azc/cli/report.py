@@ -83,7 +83,7 @@ def _best(view: RunView, output: Output) -> None:
     if not output.as_json:
         output.console().print(table)
     output.line(
-        "nats: validation loss a masked token after a few steps from shared weights; it"
+        "nats: validation loss per masked token after a few steps from shared weights; it"
     )
     output.line("compares the programs of one round, and says little beyond that.")
 
@@ -121,7 +121,9 @@ def _alone(view: RunView, output: Output) -> None:
     for row in _rows(view):
         table.add_row(*row)
     output.line()
-    output.line(f"each trained alone for {steps} steps; loss on text never used, nats")
+    output.line(
+        f"each trained on its own for {steps} steps; loss in nats on held-out text"
+    )
     if not output.as_json:
         output.console().print(table)
     output.line(_verdict(view))
@@ -166,7 +168,7 @@ def _verdict(view: RunView) -> str:
             for fit in view.fits_of(role)
             if fit.reason
         ]
-        return f"no comparison: {'; '.join(reasons) or 'it is not over yet'}"
+        return f"no comparison: {'; '.join(reasons) or 'the run is not finished yet'}"
     words = f"by {abs(gain):.3f} nats"
     if spread is not None:
         words += f"; the seeds differ by {spread:.3f} at most"
@@ -174,7 +176,7 @@ def _verdict(view: RunView) -> str:
         return f"the winner is better {words}"
     if gain > 0:
         single = " from a single seed" if spread is None else ""
-        return f"the winner is ahead {words}{single}: that proves nothing"
+        return f"the winner is ahead {words}{single}, which proves nothing"
     return f"the winner is not better: it is behind {words}"
 
 

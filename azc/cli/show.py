@@ -83,9 +83,7 @@ def show(
     output = out(context)
     file, name = split_name(file)
     if sum(each is not None for each in (name, model, attention)) > 1:
-        raise UsageError(
-            "U105", "one name is enough: FILE:NAME, --model or --attention"
-        )
+        raise UsageError("U105", "give only one of FILE:NAME, --model and --attention")
     program = load(file)
     if name is not None and name in program.attentions:
         attention = name
@@ -237,7 +235,7 @@ def _show_file(
         raise UsageError("U102", f"{file} declares no model and no attention program")
     if detail:
         names = ", ".join(name for name, _ in [*models, *programs])
-        message = f"{file} has more than one thing to show; say which"
+        message = f"{file} has more than one thing to show; choose one"
         raise UsageError("U103", message, f"FILE:NAME, where NAME is one of: {names}")
     output.result(
         models=[

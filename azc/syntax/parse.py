@@ -206,7 +206,7 @@ def read_text(source: Source) -> Reading:
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
     if size > limit:
-        text = f"the file has {size:,} characters; at most {limit:,} do"
+        text = f"the file has {size:,} characters; the limit is {limit:,}"
         return Reading(None, (Diagnostic("AZG501", text, source.span(0, 1)),))
     parser = _parser()
     with parser.lock:

@@ -90,10 +90,10 @@ def test_a_file_is_checked_once(tmp_path: Path) -> None:
         ("from std.zzz import a", "AZG123", "no std.zzz", "the standard library has:"),
         ("from std import a", "AZG123", "`std` is a folder", "from std.attention"),
         ("from numpy import a", "AZG123", "no library `numpy`", "from .numpy import"),
-        ("from .mine import plain, plain", "AZG121", "`plain` is declared", "as …"),
+        ("from .mine import plain, plain", "AZG121", "`plain` is already declared", "as …"),
         ("from .mine import plain as conv", "AZG121", "built-in", None),
-        ("from .main import a", "AZG125", "in a circle: main → main", None),
-        (f"from .{'a' * 300} import b", "AZG507", "a name of 300 characters", None),
+        ("from .main import a", "AZG125", "circular import: main → main", None),
+        (f"from .{'a' * 300} import b", "AZG507", "the name has 300 characters", None),
     ],
 )
 def test_refused(
@@ -123,9 +123,7 @@ def test_a_circle_of_three(tmp_path: Path) -> None:
     )
     found = refused(path)
     circle = [d for d in found if d.code == "AZG125"]
-    assert [d.message for d in circle] == [
-        "imports go in a circle: main → a → b → main"
-    ]
+    assert [d.message for d in circle] == ["circular import: main → a → b → main"]
     assert circle[0].span is not None
     assert circle[0].span.source.name.endswith("b.azg")
 
@@ -247,7 +245,7 @@ def test_a_long_chain(tmp_path: Path) -> None:
     (found,) = refused(chain(tmp_path, MAX_CHAIN + 1))
     assert (found.code, found.message) == (
         "AZG506",
-        f"imports go more than {MAX_CHAIN} files deep",
+        f"imports are nested more than {MAX_CHAIN} files deep",
     )
 
 

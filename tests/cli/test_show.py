@@ -141,11 +141,11 @@ def test_a_file_with_several(azc: Azc) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["std.models", "--code"], 2, "say which"),
+        (["std.models", "--code"], 2, "choose one"),
         (["std.models", "--model", "bert_bas"], 2, "did you mean `bert_base`?"),
         (["std.models:nothing"], 2, "it has: bert_tiny"),
         (["std.modls"], 1, "did you mean `std.models`?"),
-        (["std.models:bert_tiny", "--model", "bert_tiny"], 2, "one name is enough"),
+        (["std.models:bert_tiny", "--model", "bert_tiny"], 2, "give only one of"),
         (["std.models", "--tokens", "0"], 2, "--tokens"),
         (["std.models", "--tokens", "many"], 2, "--tokens"),
         ([], 2, "FILE"),
