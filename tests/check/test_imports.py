@@ -90,7 +90,12 @@ def test_a_file_is_checked_once(tmp_path: Path) -> None:
         ("from std.zzz import a", "AZG123", "no std.zzz", "the standard library has:"),
         ("from std import a", "AZG123", "`std` is a folder", "from std.attention"),
         ("from numpy import a", "AZG123", "no library `numpy`", "from .numpy import"),
-        ("from .mine import plain, plain", "AZG121", "`plain` is already declared", "as …"),
+        (
+            "from .mine import plain, plain",
+            "AZG121",
+            "`plain` is already declared",
+            "as …",
+        ),
         ("from .mine import plain as conv", "AZG121", "built-in", None),
         ("from .main import a", "AZG125", "circular import: main → main", None),
         (f"from .{'a' * 300} import b", "AZG507", "the name has 300 characters", None),

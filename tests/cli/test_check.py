@@ -197,10 +197,7 @@ def test_models_in_a_space(azc: Azc, good: str, write: Write) -> None:
     assert azc("check", other, "--space", "near_small").code == 0
     found = azc("check", other, "--space", "good.azg:near_small")
     assert found.code == 1
-    assert (
-        "error[AZG410]: `small` is not in `near_small`: `hidden` is 16;"
-        in found.err
-    )
+    assert "error[AZG410]: `small` is not in `near_small`: `hidden` is 16;" in found.err
     assert " --> other.azg:11:5" in found.err
 
 
