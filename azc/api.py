@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.check.choose import choose_attention, choose_model
+from azc.check.models import MAX_HEADS, MAX_LENGTH, MAX_WIDTH
 from azc.check.program import ModelSpec, Program
 from azc.check.resolve import check_file, check_source
 from azc.compare.models import ModelDiff, compare_models
 from azc.compare.summary import ModelSummary, summarise
-from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest, whole
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
 from azc.passes.pipeline import program_graph
-from azc.resources import stdlib_folder
+from azc.resources import home_cache, stdlib_folder
 from azc.source import Source
 from azc.syntax.format import format_text
 
@@ -36,7 +37,7 @@ __all__ = [
     "ProgramLike",
     "compile",
     "compile_attention",
-    "default_tokens",
+    "cost_tokens",
     "diff",
     "evolve",
     "find_file",
@@ -61,11 +62,12 @@ def find_file(name: str | os.PathLike[str]) -> tuple[Path, str]:
     Raises `DiagnosticError` if the library has no such file.
     """
     path, text = Path(name), os.fspath(name)
-    if path.exists() or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
+    # `os.path.exists` is plainly false where `Path.exists` fails: of too long a name.
+    if os.path.exists(text) or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
         return path, text
     parts = text.split(".")[1:]
     found = stdlib_folder().joinpath(*parts).with_suffix(".azg")
-    if not found.is_file():
+    if not os.path.isfile(found):
         known = [f"std.{each.stem}" for each in sorted(stdlib_folder().glob("*.azg"))]
         near = nearest(text, known)
         help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"
@@ -119,9 +121,9 @@ def compile_attention(
     """
     from azc.lower.attention import compile_graph
 
-    for size in (heads, head_dim):
-        if size is not None and size < 1:
-            raise UsageError("U012", f"heads and head_dim are at least 1, not {size}")
+    heads = None if heads is None else whole("heads", heads, 1, MAX_HEADS)
+    if head_dim is not None:
+        head_dim = whole("head_dim", head_dim, 1, MAX_WIDTH)
     _, spec = choose_attention(_program(program), name)
     return compile_graph(program_graph(spec), heads, head_dim)
 
@@ -153,8 +155,7 @@ def compile(
     """
     from azc.model import build_model
 
-    if num_labels < 1:
-        raise UsageError("U012", f"num_labels is at least 1, not {num_labels}")
+    num_labels = whole("num_labels", num_labels, 1, MAX_WIDTH)
     checked = _program(program)
     found, _ = choose_model(checked, name)
     return build_model(checked, found, task, num_labels)
@@ -185,17 +186,25 @@ def generated_code(
     return [(title, code.strip() + "\n") for title, code in found.items()]
 
 
-def default_tokens(*models: ModelSpec) -> int:
-    """The length that costs are told for: 128 tokens, or what the models can take."""
+def cost_tokens(tokens: int | None, *models: ModelSpec) -> int:
+    """The length that costs are told for: as given, or else 128 tokens or what the
+    models can take. Raises `UsageError`.
+    """
+    if tokens is not None:
+        return whole("tokens", tokens, 1, MAX_LENGTH)
     return min(TOKENS, *(model.max_length for model in models))
 
 
 def summary(
     program: ProgramLike, name: str | None = None, tokens: int | None = None
 ) -> ModelSummary:
-    """The layers of a model, its parameters and its floating point operations."""
+    """The layers of a model, its parameters and its floating point operations.
+
+    `tokens`: the length of the sequence that these are counted for, by default 128 or
+    what the model can take. Raises `DiagnosticError` and `UsageError`.
+    """
     _, model = choose_model(_program(program), name)
-    return summarise(model, tokens or default_tokens(model))
+    return summarise(model, cost_tokens(tokens, model))
 
 
 def diff(
@@ -205,11 +214,13 @@ def diff(
     new_name: str | None = None,
     tokens: int | None = None,
 ) -> ModelDiff:
-    """What changed from one model to another, by layer and by operation."""
+    """What changed from one model to another, by layer and by operation.
+
+    `tokens`: as for `summary`. Raises `DiagnosticError` and `UsageError`.
+    """
     _, before = choose_model(_program(old), old_name)
     _, after = choose_model(_program(new), new_name)
-    tokens = tokens or default_tokens(before, after)
-    return compare_models(before, after, tokens)
+    return compare_models(before, after, cost_tokens(tokens, before, after))
 
 
 # Evolution
@@ -272,4 +283,4 @@ def resume(
 
 
 def _cache(given: str | os.PathLike[str] | None) -> Path:
-    return Path(given) if given is not None else Path.home() / ".cache" / "azc"
+    return Path(given) if given is not None else home_cache() / "azc"

@@ -9,11 +9,13 @@ these is a bug of azc itself, an `InternalError`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from operator import index
 from typing import Literal
 
-from azc.source import Span
+from azc.source import Span, visible
 
 __all__ = [
     "AzcError",
@@ -23,12 +25,16 @@ __all__ = [
     "InternalError",
     "RunError",
     "UsageError",
+    "listed",
     "nearby",
     "nearest",
+    "out_of_memory",
     "render",
+    "whole",
 ]
 
 Severity = Literal["error", "warning"]
+_MAX_SENTENCE = 500  # characters; what is longer is cut in its middle
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,14 @@ class Diagnostic:
     help: str | None = None
     severity: Severity = "error"
     fix: Fix | None = None
+
+    def __post_init__(self) -> None:
+        # What is quoted in a message may be as long as a file.
+        for name in ("message", "help"):
+            text = getattr(self, name)
+            if text is not None and len(text) > _MAX_SENTENCE:
+                cut = f"{text[: _MAX_SENTENCE - 80]}…{text[-79:]}"
+                object.__setattr__(self, name, cut)
 
     def as_json(self) -> dict[str, object]:
         """A JSON object: code, severity, message, help, file, line, column, end positions,
@@ -93,7 +107,7 @@ class AzcError(Exception):
     """A fault that azc tells its user about: a code, one plain sentence, perhaps a mend."""
 
     def __init__(self, code: str, message: str, help: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(visible(message))
         self.code = code
         self.message = message
         self.help = help
@@ -126,6 +140,41 @@ class InternalError(Exception):
         super().__init__(f"internal error, please report it: {message}")
 
 
+def whole(name: str, value: object, low: int, high: int, code: str = "U012") -> int:
+    """An argument that must be a whole number, both bounds allowed.
+
+    Raises `UsageError` for anything else; `True` is no number here, NumPy's are.
+    """
+    try:
+        number = index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or not low <= number <= high:
+        given = repr(value)
+        given = given if len(given) <= 40 else f"{given[:39]}…"
+        message = (
+            f"{name} is {given}; it must be a whole number from {low:,} to {high:,}"
+        )
+        raise UsageError(code, message)
+    return number
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left, as Python or torch say it."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    return isinstance(error, RuntimeError | OSError) and any(
+        words in said for words in ("can't allocate memory", "cannot allocate memory")
+    )
+
+
+# A search for near names takes the same time at most, whatever the names.
+_LONGEST = 32  # letters of a name that is compared
+_SCANNED = 10_000  # known names that are looked at
+_COMPARED = 100  # of these, how many are compared letter by letter
+
+
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The known name that `name` is most likely a slip of, or None."""
     return next(iter(nearby(name, known)), None)
@@ -135,9 +184,21 @@ def nearby(name: str, known: Iterable[str]) -> list[str]:
     """The known names that `name` may be a slip of, the nearest first; at most three.
 
     A slip changes, adds, leaves out or swaps few letters: one of a short name, at most
-    three of a long one. Another word for the same thing is none.
+    three of a long one. Another word for the same thing is none. Very long names have
+    none near, and of many known ones only some are looked at: those of about the same
+    length, and where these are too many, of the same first letter.
     """
-    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    length = len(name)
+    if not 0 < length <= _LONGEST:
+        return []
+    # What differs more in length is below the cutoff whatever its letters.
+    low, high = length * 3 / 7, min(length * 7 / 3, _LONGEST)
+    close = [each for each in islice(known, _SCANNED) if low <= len(each) <= high]
+    if len(close) > _COMPARED:
+        close = [each for each in close if each[0] == name[0]][:_COMPARED]
+    if not close:
+        return []
+    matches = difflib.get_close_matches(name, close, n=3, cutoff=0.6)
     most = 1 if len(name) <= 4 else 2 if len(name) <= 8 else 3
     return [match for match in matches if _distance(name, match, most) <= most]
 
@@ -158,6 +219,13 @@ def _distance(a: str, b: str, most: int) -> int:
     return row[-1]
 
 
+def listed(names: Collection[str], most: int = 12) -> str:
+    """Names for a message: `a, b, c`, and how many more there are where they are many."""
+    shown = ", ".join(islice(names, most))
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
 _MAX_LINE = 160  # characters of a source line shown, around the span
 
 
@@ -171,28 +239,34 @@ def _snippet(span: Span) -> list[str]:
         cut = max(0, min(start - _MAX_LINE // 4, len(text) - _MAX_LINE))
         text = text[cut : cut + _MAX_LINE]
         start -= cut
-    width = max(1, min(width, len(text) - start + 1))
+    # What is written out takes more room than the character that it stands for.
+    before, marked = visible(text[:start], "\t"), visible(text[start:][:width], "\t")
+    text = before + marked + visible(text[start + width :], "\t")
     gutter = " " * len(str(line))
-    pad = "".join("\t" if char == "\t" else " " for char in text[:start])
+    pad = "".join("\t" if char == "\t" else " " for char in before)
     return [
         f"{gutter} |",
         f"{line} | {text}",
-        f"{gutter} | {pad}{'^' * width}",
+        f"{gutter} | {pad}{'^' * max(1, len(marked))}",
     ]
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
-    """Diagnostics as plain text, with the source line of each underlined."""
+    """Diagnostics as plain text, with the source line of each underlined; nothing in it
+    can steer a terminal.
+    """
     blocks = []
     for diagnostic in diagnostics:
-        lines = [f"{diagnostic.severity}[{diagnostic.code}]: {diagnostic.message}"]
+        message = visible(diagnostic.message)
+        lines = [f"{diagnostic.severity}[{diagnostic.code}]: {message}"]
         gutter = ""
         if diagnostic.span is not None:
             span = diagnostic.span
             gutter = " " * len(str(span.line))
-            lines.append(f"{gutter}--> {span.source.name}:{span.line}:{span.column}")
+            name = visible(span.source.name)
+            lines.append(f"{gutter}--> {name}:{span.line}:{span.column}")
             lines.extend(_snippet(span))
         if diagnostic.help is not None:
-            lines.append(f"{gutter} = help: {diagnostic.help}")
+            lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

@@ -1,13 +1,13 @@
-"""The files that ship with azc: the grammar and the standard library."""
+"""The files that ship with azc, and the folder for those that it keeps."""
 
 from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
 
-from azc.diagnostics import InternalError
+from azc.diagnostics import InternalError, UsageError
 
-__all__ = ["grammar_text", "stdlib_folder"]
+__all__ = ["grammar_text", "home_cache", "stdlib_folder"]
 
 
 def _folder(name: str) -> Path:
@@ -36,3 +36,13 @@ def grammar_text() -> str:
 def stdlib_folder() -> Path:
     """The folder of the standard library; raises `InternalError` if it is missing."""
     return _folder("stdlib")
+
+
+def home_cache() -> Path:
+    """`.cache` in the user's home folder. Raises `UsageError` where there is none."""
+    try:
+        return Path.home() / ".cache"
+    except RuntimeError:
+        message = "there is no home folder to keep texts and tokenizers in"
+        help_ = "the variable AZC_CACHE, or the argument `cache`, names another folder"
+        raise UsageError("U110", message, help_) from None

@@ -60,7 +60,7 @@ class Source:
         return Span(self, start, max(start, end))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Span:
     """Characters `start` to `end` (not included) of a source."""
 

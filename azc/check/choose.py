@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
-from azc.diagnostics import UsageError, nearest
+from azc.diagnostics import UsageError, listed, nearest
 
 __all__ = ["choose_attention", "choose_model", "choose_space"]
 
@@ -45,8 +45,8 @@ def _choose(
         if name in known:
             return name, known[name]
         near = nearest(name, known)
-        listed = f"it has: {', '.join(known)}" if known else None
-        help_ = f"did you mean `{near}`?" if near else listed
+        others = f"it has: {listed(known)}" if known else None
+        help_ = f"did you mean `{near}`?" if near else others
         raise UsageError("U101", f"{file} has no {kind} `{name}`", help_)
     own = [each for each in known if each in program.declared]
     for names in (own, list(known)):
@@ -54,5 +54,5 @@ def _choose(
             return names[0], known[names[0]]
     if not known:
         raise UsageError("U102", f"{file} has no {kind}")
-    message = f"{file} has {len(known)} {kind}s; say which"
-    raise UsageError("U103", message, f"one of: {', '.join(known)}")
+    message = f"{file} has {len(known)} {kind}s; choose one"
+    raise UsageError("U103", message, f"one of: {listed(known)}")

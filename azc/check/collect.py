@@ -32,30 +32,44 @@ class Findings:
 
     `count` is the number of errors found, kept or not: where it has not grown, a piece
     of the program is sound. A `trial` is the check of a declaration with a mend made,
-    which offers no mends of its own.
+    which offers no mends of its own. With `other`, both share the room for errors and
+    for trials.
     """
 
-    LIMIT = 100
+    LIMIT = 100  # nobody reads more in one go
     TRIES = 6  # mends tried for one error
     TRIED = 100_000  # characters checked again in all to try mends
 
-    def __init__(self, trial: bool = False) -> None:
+    def __init__(self, trial: bool = False, other: Findings | None = None) -> None:
         self.found: list[Diagnostic] = []
         self.count = 0
         self.trial = trial
-        self._kept = {"error": 0, "warning": 0}
+        # What is left: errors, and characters to check again.
+        room = [self.LIMIT, self.TRIED]
+        self._room: list[int] = other._room if other else room
+        self._warnings = 0
         self._offers: list[tuple[int, Offers]] = []
         self._settled = 0
-        self._room = self.TRIED
+
+    @property
+    def full(self) -> bool:
+        """Whether further errors are counted, but not kept: no need to explain them."""
+        return self._room[0] <= 0
 
     def add(self, diagnostic: Diagnostic, offers: Offers | None = None) -> None:
         """Adds a diagnostic, and what may be offered in its help line."""
-        self.count += diagnostic.severity == "error"
-        if self._kept[diagnostic.severity] < self.LIMIT:
-            self._kept[diagnostic.severity] += 1
-            if offers is not None and not self.trial:
-                self._offers.append((len(self.found), offers))
-            self.found.append(diagnostic)
+        if diagnostic.severity == "error":
+            self.count += 1
+            if self.full:
+                return
+            self._room[0] -= 1
+        elif self._warnings >= self.LIMIT:
+            return
+        else:
+            self._warnings += 1
+        if offers is not None and not self.trial:
+            self._offers.append((len(self.found), offers))
+        self.found.append(diagnostic)
 
     def error(
         self,
@@ -86,9 +100,9 @@ class Findings:
         offers: Offers | None = None,
     ) -> None:
         """Adds an error for a name that is none of `known`; by default these are told."""
-        listed = list(known)
-        if help is None and listed and len(listed) <= 50:
-            help = f"known: {', '.join(listed)}"
+        if help is None and not self.full:
+            names = list(islice(known, 51))
+            help = f"known: {', '.join(names)}" if 0 < len(names) <= 50 else None
         place = f" {where}" if where else ""
         self.error(code, f"unknown {what} `{name}`{place}", span, help, offers)
 
@@ -107,11 +121,11 @@ class Findings:
         length = node.span.end - node.span.start
         for place, offers in pending:
             told = self.found[place]
-            self._room -= length
-            if self._room < 0:
+            self._room[1] -= length
+            if self._room[1] < 0:
                 break
             for offer in islice(offers(), self.TRIES):
-                self._room -= length
+                self._room[1] -= length
                 trial = Findings(trial=True)
                 check(offer.node, trial)
                 if _mends(told, offer.fix, before, trial.found):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from math import isqrt
 from typing import Any
 
 from azc.check.collect import Findings, Offers, renames
@@ -37,8 +38,11 @@ __all__ = [
     "ACTIVATIONS",
     "CONV_KINDS",
     "LAYER_ARGUMENTS",
+    "MAX_HEADS",
     "MAX_LAYERS",
+    "MAX_LENGTH",
     "MAX_PARAMETERS",
+    "MAX_WIDTH",
     "SETTINGS",
     "VOCAB",
     "Library",
@@ -47,6 +51,8 @@ __all__ = [
 
 MAX_LAYERS = 1000  # after `repeat`
 MAX_WIDTH = 1_000_000
+MAX_HEADS = 65_536
+MAX_LENGTH = 100_000_000
 MAX_PARAMETERS = 10**11
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "geglu", "swiglu")
@@ -54,7 +60,7 @@ CONV_KINDS = ("light", "dynamic", "depthwise")
 
 VOCAB = Whole(1, 100_000_000)
 _FFN = OneOrMore(Whole(1, MAX_WIDTH))
-_HEADS = Whole(1, 65536)
+_HEADS = Whole(1, MAX_HEADS)
 
 SETTINGS: Mapping[str, tuple[Kind, Any]] = {
     "vocab": (VOCAB, 30522),
@@ -66,7 +72,7 @@ SETTINGS: Mapping[str, tuple[Kind, Any]] = {
     "norm_eps": (Real(0.0, 1.0, open_low=True), 1e-12),
     "residual": (Choice(("post", "pre")), "post"),
     "positions": (Choice(("learned", "sinusoidal", "none")), "learned"),
-    "max_length": (Whole(1, 100_000_000), 512),
+    "max_length": (Whole(1, MAX_LENGTH), 512),
     "token_types": (Whole(0, 65536), 2),
     "dropout": (Real(0.0, 1.0, open_high=True), 0.1),
     "attention_dropout": (Real(0.0, 1.0, open_high=True), 0.1),
@@ -232,7 +238,7 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
     """What settings must fulfil together."""
     blocks = [item for item in node.items if isinstance(item, ast.Layers)]
     for extra in blocks[1:]:
-        findings.error("AZG302", "a model has one `layers` block", extra.span)
+        findings.error("AZG302", "a model can have only one `layers` block", extra.span)
     if settings["causal"]:
         message = "causal models can't be compiled yet"
         help_ = "leave `causal` out: the model is then an encoder"
@@ -241,11 +247,9 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
 
 def _divisor(hidden: int, wanted: int) -> int:
     """The divisor of `hidden` nearest to `wanted`, the smaller one of two."""
-    for step in range(wanted):
-        for near in (wanted - step, wanted + step):
-            if near > 0 and hidden % near == 0:
-                return near
-    return 1
+    small = [each for each in range(1, isqrt(hidden) + 1) if hidden % each == 0]
+    divisors = [*small, *(hidden // each for each in small)]
+    return min(divisors, key=lambda each: (abs(each - wanted), each))
 
 
 def _count(items: tuple[ast.LayerItem, ...]) -> int:
@@ -271,7 +275,7 @@ def _layers(
             count = item.count.value
             inner = _layers(item.items, scope, expand)
             if not isinstance(count, int) or count < 1:
-                message = "`repeat` takes a whole number from 1"
+                message = "`repeat` takes a whole number, at least 1"
                 scope.findings.error("AZG306", message, item.count.span)
                 count = 1
             found.extend(inner * (count if expand else 1))
@@ -296,7 +300,8 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
             findings.unknown(
                 "AZG308", "argument", arg.name, known, arg.span, where, offers=offers
             )
-            slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])
+            if not findings.full:
+                slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])
         elif arg.name in values:
             message = f"`{arg.name}` is given twice"
             findings.error("AZG308", message, arg.span)
@@ -334,6 +339,9 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
 
 def _unknown_layer(node: ast.Layer, scope: _Scope) -> None:
     name = node.name
+    if scope.findings.full:
+        scope.findings.error("AZG307", f"unknown layer `{name}`", node.span)
+        return
     known = ["conv", *scope.attentions]
     fix = scope.library(name) if scope.library else None
     message = f"unknown layer `{name}`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from math import prod
 
 from azc.check.program import (
@@ -99,9 +100,12 @@ def embedding_parameters(model: ModelSpec) -> int:
 def model_parameters(model: ModelSpec) -> int:
     """Parameters of the base model with its pooler, as BERT's are counted."""
     hidden = model.hidden
+    # What `repeat` repeats is one layer, counted once.
+    distinct = {id(layer): layer for layer in model.layers}
+    times = Counter(map(id, model.layers))
     return (
         embedding_parameters(model)
-        + sum(layer_parameters(model, layer) for layer in model.layers)
+        + sum(times[i] * layer_parameters(model, each) for i, each in distinct.items())
         + hidden * hidden
         + hidden
     )

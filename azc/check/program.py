@@ -9,8 +9,10 @@ SpaceSpec       = what may vary
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +48,12 @@ class AttentionSpec:
     node: ast.Attention = field(compare=False, repr=False)
     body: tuple[ast.Statement, ...] = field(repr=False)
     bindings: tuple[tuple[str, Shape], ...] = ()
+
+    @cached_property
+    def operations(self) -> Counter[str]:
+        """How often each operation is written in it."""
+        parts = (part for each in self.body for part in ast.expressions(each.value))
+        return Counter(part.op for part in parts if isinstance(part, ast.Apply))
 
 
 @dataclass(frozen=True)

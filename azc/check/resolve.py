@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -12,13 +15,20 @@ from typing import Any, TypeVar
 from azc.check.collect import Findings
 from azc.check.models import check_model
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
-from azc.check.spaces import check_space
+from azc.check.spaces import MAX_SPACES, check_space
 from azc.check.types import check_attention
-from azc.diagnostics import Diagnostic, DiagnosticError, Fix, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, Fix, listed, nearest
 from azc.resources import stdlib_folder
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.parse import MAX_IMPORTED, Reading, parse, read_source, read_text
+from azc.syntax.parse import (
+    MAX_IMPORTED,
+    Reading,
+    parse,
+    read_source,
+    read_text,
+    unreadable,
+)
 
 __all__ = ["check_file", "check_source"]
 
@@ -38,7 +48,7 @@ class _Unit:
     source: Source
     path: Path | None
     root: Path | None  # the folder that relative imports stay in
-    findings: Findings = field(default_factory=Findings)
+    findings: Findings
     names: dict[str, Declared] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
     declared: set[str] = field(default_factory=set)
@@ -53,7 +63,31 @@ class _Session:
         self.units: dict[Path, _Unit] = {}
         self.order: list[_Unit] = []
         self.open: list[Path] = []  # being checked: an import of one is a cycle
-        self.characters = 0  # of all files
+        self.findings = Findings()  # with the room that all files share
+        self.characters = 0
+        self.spaces = 0
+        self.folders: dict[Path, list[str]] = {}
+
+    def unit(self, source: Source, path: Path | None, root: Path | None) -> _Unit:
+        """A file that takes part in this check."""
+        found = _Unit(source, path, root, Findings(other=self.findings))
+        self.order.append(found)
+        self.characters += len(source.text)
+        if path is not None:
+            self.units[path] = found
+        return found
+
+    def modules(self, folder: Path) -> list[str]:
+        """Names of azg files in a folder, if there are many not all."""
+        if folder not in self.folders:
+            try:
+                with os.scandir(folder) as entries:
+                    names = [each.name for each in islice(entries, 10_000)]
+            except (OSError, ValueError):
+                names = []
+            found = sorted(n.removesuffix(".azg") for n in names if n.endswith(".azg"))
+            self.folders[folder] = found
+        return self.folders[folder]
 
 
 def check_file(path: Path, name: str | None = None) -> Program:
@@ -72,12 +106,9 @@ def check_source(source: Source, path: Path | None = None) -> Program:
     """
     session = _Session()
     resolved = path.resolve() if path else None
-    unit = _Unit(source, resolved, resolved.parent if resolved else None)
+    unit = session.unit(source, resolved, resolved.parent if resolved else None)
     if resolved:
-        session.units[resolved] = unit
         session.open.append(resolved)
-    session.order.append(unit)
-    session.characters += len(source.text)
     reading = read_text(source)
     _check_unit(unit, reading, session)
     errors = [d for each in session.order for d in each.findings.errors]
@@ -139,6 +170,11 @@ def _check_unit(unit: _Unit, reading: Reading, session: _Session) -> None:
     models = _known(unit, ModelSpec, "model")
     for node in sound:
         if isinstance(node, ast.Space):
+            session.spaces += 1
+            if session.spaces > MAX_SPACES:
+                message = f"more than {MAX_SPACES} spaces in a file and its imports"
+                findings.error("AZG508", message, node.name_span)
+                break
             space = check_space(node, models, findings)
             if _declare(node, "space", unit):
                 unit.names[node.name] = space
@@ -180,7 +216,7 @@ def _declare(
         unit.findings.error("AZG121", message, node.name_span)
         return False
     if node.name in unit.names:
-        message = f"`{node.name}` is declared or imported already"
+        message = f"`{node.name}` is already declared or imported"
         unit.findings.error("AZG121", message, node.name_span)
         return False
     unit.names[node.name] = None
@@ -218,12 +254,12 @@ def _importing(name: str, file: ast.File) -> Fix | None:
 
 
 def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
-    target = _locate(node, unit)
+    target = _locate(node, unit, session)
     other = _load(node, target, unit, session) if target else None
     for imported in node.names:
         local = imported.local
         if local in unit.names:
-            message = f"`{local}` is declared or imported already"
+            message = f"`{local}` is already declared or imported"
             mend = f"`{imported.name} as …` gives it another name"
             unit.findings.error("AZG121", message, imported.span, mend)
             continue
@@ -232,7 +268,8 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
-            _undeclared(node, imported, sorted(other.declared), unit)
+            known = [] if unit.findings.full else sorted(other.declared)
+            _undeclared(node, imported, known, unit)
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif local == "conv" and other.kinds[imported.name] == "attention":
@@ -249,7 +286,7 @@ def _undeclared(
     near = nearest(imported.name, known)
     place = imported.span
     fix: Fix | None = None
-    help_ = f"it declares: {', '.join(known[:12])}" if known else None
+    help_ = f"it declares: {listed(known)}" if known else None
     if near:
         end = place.start + len(imported.name)
         fix = Fix(replace(place, end=end), near)
@@ -258,14 +295,16 @@ def _undeclared(
     unit.findings.add(Diagnostic("AZG122", message, place, help_, fix=fix))
 
 
-def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
+def _locate(
+    node: ast.Import, unit: _Unit, session: _Session
+) -> tuple[Path, Path] | None:
     """The file a module name stands for, and the folder it must lie in."""
     findings = unit.findings
     relative = node.module.startswith(".")
     parts = node.module.removeprefix(".").split(".")
     if relative:
         if unit.path is None or unit.root is None:
-            message = "a text that is no file has nothing beside it to import"
+            message = "a relative import needs a file, and this text is not one"
             findings.error("AZG123", message, node.span)
             return None
         root = unit.root
@@ -284,15 +323,21 @@ def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
     try:
         resolved = path.resolve()
         there = resolved.is_file()
-    except (OSError, RuntimeError):  # a name too long, a link to itself
-        resolved, there = path, False
+    except (OSError, RuntimeError) as error:
+        if isinstance(error, RuntimeError):  # what pathlib makes of a link to itself
+            error = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        shown = "/".join(parts) + ".azg" if relative else node.module
+        (fault,) = unreadable(shown, error).diagnostics
+        findings.add(replace(fault, span=node.span))
+        return None
     if not resolved.is_relative_to(root):
-        message = f"`{node.module}` lies outside the folder {root.name}"
+        message = f"`{node.module}` is outside the folder {root.name}"
         mend = "an import stays in the folder tree of the file it starts from"
         findings.error("AZG124", message, node.span, mend)
         return None
     if not there:
-        known = sorted(p.stem for p in path.parent.glob("*.azg") if p != unit.path)
+        known = [] if findings.full else session.modules(path.parent)
+        known = [each for each in known if path.parent / f"{each}.azg" != unit.path]
         near = nearest(parts[-1], known)
         fix: Fix | None = None
         help_ = None
@@ -302,7 +347,7 @@ def _locate(node: ast.Import, unit: _Unit) -> tuple[Path, Path] | None:
             fix = Fix(replace(node.span, start=at, end=at + len(parts[-1])), near)
             help_ = f"did you mean `{near}`?"
         elif not relative and known:
-            help_ = f"the standard library has: {', '.join(known)}"
+            help_ = f"the standard library has: {listed(known)}"
         shown = "/".join(parts) + ".azg" if relative else node.module
         message = f"there is no {shown}"
         findings.add(Diagnostic("AZG123", message, node.span, help_, fix=fix))
@@ -317,7 +362,7 @@ def _load(
     if path in session.open:
         names = [p.stem for p in session.open[session.open.index(path) :]]
         chain = " → ".join([*names, path.stem])
-        unit.findings.error("AZG125", f"imports go in a circle: {chain}", node.span)
+        unit.findings.error("AZG125", f"circular import: {chain}", node.span)
         return None
     if path in session.units:
         known = session.units[path]
@@ -325,26 +370,26 @@ def _load(
     if len(session.units) >= MAX_FILES or len(session.open) >= MAX_CHAIN:
         message = f"more than {MAX_FILES} files are imported"
         if len(session.open) >= MAX_CHAIN:
-            message = f"imports go more than {MAX_CHAIN} files deep"
+            message = f"imports are nested more than {MAX_CHAIN} files deep"
         unit.findings.error("AZG506", message, node.span)
         return None
+    if unit.findings.full:
+        return None  # nothing that is found there would be told
+    name = _shown(path, root, unit)
     try:
-        source = read_source(path, _shown(path, root, unit))
+        source = read_source(path, name)
     except DiagnosticError as error:
-        other = _Unit(Source(str(path), ""), path, root, broken=True)
-        session.units[path] = other
-        session.order.append(other)
+        other = session.unit(Source(name, ""), path, root)
+        other.broken = True
         for diagnostic in error.diagnostics:
             _place(diagnostic, node, other)
         return None
-    other = session.units[path] = _Unit(source, path, root)
-    session.characters += len(source.text)
+    other = session.unit(source, path, root)
     if session.characters > MAX_IMPORTED:
         message = f"more than {MAX_IMPORTED:,} characters in a file and its imports"
         unit.findings.error("AZG506", message, node.span)
         other.broken = True
         return None
-    session.order.append(other)
     session.open.append(path)
     _check_unit(other, read_text(source), session)
     session.open.pop()

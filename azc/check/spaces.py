@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cache
+from itertools import islice
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +16,19 @@ from azc.check.models import (
     MAX_LAYERS,
     SETTINGS,
 )
-from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec, SpaceSpec
+from azc.check.program import (
+    AttentionSpec,
+    AttentionUse,
+    ConvUse,
+    LayerSpec,
+    ModelSpec,
+    SpaceSpec,
+)
 from azc.check.rewrite import pattern_help
-from azc.check.types import MAX_OPERATIONS, count_operations
+from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
 from azc.check.words import ENTRIES, OPERATIONS, RENAMED
-from azc.diagnostics import Diagnostic, Fix
+from azc.diagnostics import Diagnostic, Fix, listed
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
@@ -27,7 +36,10 @@ from azc.syntax import ast
 from azc.syntax.format import format_expr
 from azc.syntax.parse import is_name
 
-__all__ = ["check_space", "membership"]
+__all__ = ["MAX_SPACES", "check_space", "membership"]
+
+MAX_SPACES = 100  # in one file and all that it imports
+_SHOWN = 12  # values of a list in a message
 
 _BLOCKS: Mapping[str, tuple[str, ...]] = {
     "attention": ("inputs", "ops", "size"),
@@ -81,7 +93,7 @@ def _check(
         if fault.code == "AZG411":
             _depth_fault(spec, settings["depth"], findings)
             continue
-        message = f"the start `{start.name}` does not lie in the space: {fault.message}"
+        message = f"the start `{start.name}` is not in the space: {fault.message}"
         findings.error("AZG405", message, where, fault.help)
     return spec if findings.count == before else None
 
@@ -171,7 +183,7 @@ class _Reader:
                     offers=self.renames(block, _BLOCKS),
                 )
             elif block.name in found:
-                message = f"the block `{block.name}` is there twice"
+                message = f"duplicate block `{block.name}`"
                 self.findings.error("AZG402", message, block.span)
             else:
                 known = _BLOCKS[block.name]
@@ -346,21 +358,53 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
         wanted = _shown_range(low, high)
         message = f"{len(model.layers)} layers; the space has depth {wanted}"
         findings.error("AZG411", message, model.node.name_span)
-    fixed = {
-        layer.mixing.program
-        for layer in start.layers
-        if isinstance(layer.mixing, AttentionUse)
-    }
-    for layer in dict.fromkeys(model.layers):
-        _layer_membership(model, layer, space, findings)
+    allowed = {name: frozenset(values) for name, values in space.layer.items()}
+    inputs = frozenset(space.inputs or ())
+    fixed = _fixed(start)
+    told: dict[
+        int, list[tuple[str, str, str | None]]
+    ] = {}  # of each program, looked at once
+    for layer in _distinct(model.layers):
+        if findings.full:
+            break
+        span = layer.node.span
+        _layer_membership(model, layer, space, allowed, findings)
         if isinstance(layer.mixing, ConvUse):
-            _conv_membership(layer.mixing, layer.node.span, space, findings)
-        elif space.ops is not None:
-            _program_membership(layer.mixing, layer.node.span, space, findings)
-        elif layer.mixing.program not in fixed:
+            _conv_membership(layer.mixing, span, space, findings)
+            continue
+        program = layer.mixing.program
+        if space.ops is None and not fixed(program):
             message = "the space has no block `attention`, so its programs are fixed"
-            findings.error("AZG412", message, layer.node.span)
+            findings.error("AZG412", message, span)
+        elif space.ops is not None:
+            if id(program) not in told:
+                faults = _program_faults(program, inputs, space)
+                told[id(program)] = list(islice(faults, Findings.LIMIT))
+            for code, fault, help_ in told[id(program)]:
+                findings.error(code, f"`{layer.mixing.name}` {fault}", span, help_)
     return findings.found
+
+
+def _distinct(layers: tuple[LayerSpec, ...]) -> list[LayerSpec]:
+    """The layers without those that are like an earlier one.
+
+    Programs are told apart by identity: they are large, and a file has each once.
+    """
+    found: dict[object, LayerSpec] = {}
+    for layer in layers:
+        mixing = layer.mixing
+        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
+        found.setdefault((what, layer.heads, layer.ffn, layer.activation), layer)
+    return list(found.values())
+
+
+def _fixed(start: ModelSpec) -> Callable[[AttentionSpec], bool]:
+    """Whether a program is one of the start's, under whatever name."""
+    uses = [each.mixing for each in start.layers]
+    programs = [use.program for use in uses if isinstance(use, AttentionUse)]
+    same = set(map(id, programs))
+    equal = cache(lambda: frozenset(programs))  # to hash them all takes long
+    return lambda program: id(program) in same or program in equal()
 
 
 def _plain(value: Any) -> Any:
@@ -374,7 +418,7 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_shown, value))}]"
+        return f"[{listed([*map(_shown, value[:_SHOWN]), *value[_SHOWN:]], _SHOWN)}]"
     return str(value)
 
 
@@ -384,7 +428,11 @@ def _setting_span(model: ModelSpec, name: str) -> Span:
 
 
 def _layer_membership(
-    model: ModelSpec, layer: LayerSpec, space: SpaceSpec, findings: Findings
+    model: ModelSpec,
+    layer: LayerSpec,
+    space: SpaceSpec,
+    allowed: Mapping[str, frozenset[Any]],
+    findings: Findings,
 ) -> None:
     for name in LAYER_ARGUMENTS:
         value = getattr(layer, name)
@@ -392,10 +440,10 @@ def _layer_membership(
             continue
         if name not in space.layer and value == getattr(model, name):
             continue  # told at the setting
-        allowed = space.layer.get(name, ())
-        if _plain(value) not in allowed:
+        if _plain(value) not in allowed.get(name, ()) and not findings.full:
             message = f"`{name} = {_shown(value)}` in a layer is not in the space"
-            help_ = f"it has {_shown(allowed)}" if allowed else None
+            values = space.layer.get(name)
+            help_ = f"it has {_shown(values)}" if values else None
             findings.error("AZG413", message, layer.node.span, help_)
 
 
@@ -411,25 +459,19 @@ def _conv_membership(
         findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)
 
 
-def _program_membership(
-    use: AttentionUse, span: Span, space: SpaceSpec, findings: Findings
-) -> None:
-    node = use.program.node
-    for param in use.program.params:
-        if param not in (space.inputs or ()):
-            message = f"`{use.name}` takes `{param}`, which is no input of the space"
-            findings.error("AZG415", message, span, f"add `{param}` to `inputs`")
-    used = {
-        expr.op
-        for statement in node.body
-        for expr in ast.expressions(statement.value)
-        if isinstance(expr, ast.Apply)
-    }
-    for op in sorted(used - (space.ops or frozenset())):
-        message = f"`{use.name}` uses `{op}`, which is not among the space's ops"
-        findings.error("AZG416", message, span, f"add `{op}` to `ops`")
+def _program_faults(
+    program: AttentionSpec, inputs: frozenset[str], space: SpaceSpec
+) -> Iterator[tuple[str, str, str | None]]:
+    """Why a program does not lie in a space: a code, what is said of it, and a help."""
+    for param in program.params:
+        if param not in inputs:
+            told = f"takes `{param}`, which is not an input of the space"
+            yield "AZG415", told, f"add `{param}` to `inputs`"
+    used = program.operations
+    for op in sorted(used.keys() - (space.ops or frozenset())):
+        told = f"uses `{op}`, which is not among the space's ops"
+        yield "AZG416", told, f"add `{op}` to `ops`"
     low, high = space.size
-    size = count_operations(node)
+    size = used.total()
     if not low <= size <= high:
-        message = f"`{use.name}` has {size} operations; the space allows {low}..{high}"
-        findings.error("AZG417", message, span)
+        yield "AZG417", f"has {size} operations; the space allows {low}..{high}", None

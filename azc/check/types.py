@@ -104,7 +104,7 @@ class _Checker:
             self.findings.error("AZG104", message, node.name_span, help_)
         for param in node.params:
             if param.name in self.types:
-                message = f"the parameter `{param.name}` is there twice"
+                message = f"duplicate parameter `{param.name}`"
                 self.findings.error("AZG102", message, param.span)
             elif param.name in RESERVED:
                 message = f"a parameter can't be called `{param.name}`"
@@ -128,8 +128,8 @@ class _Checker:
                 self._result(statement, shape)
                 continue
             if statement.name in self.types:
-                message = f"`{statement.name}` is bound already"
-                help_ = "a name is bound once; choose another"
+                message = f"`{statement.name}` is already bound"
+                help_ = "a name can be bound only once; choose another"
                 self.findings.error("AZG102", message, statement.span, help_)
             self.types[statement.name] = shape
             if shape is not None:
@@ -144,7 +144,7 @@ class _Checker:
         if shape is None or shape == TOKENS:
             return
         help_ = _RESULT_HELP.get(str(shape))
-        message = f"the result has the type {shape}; it must be {TOKENS}"
+        message = f"the result has type {shape}; it must be {TOKENS}"
         offers = self.offers(statement.value, _mended)
         self.findings.error("AZG202", message, statement.value.span, help_, offers)
 
@@ -182,21 +182,26 @@ class _Checker:
 
     def number(self, expr: ast.Number) -> Shape | None:
         if abs(float(expr.value)) > MAX_NUMBER:
-            message = f"`{expr.text}` is too large a number for float32"
-            self.findings.error("AZG006", message, expr.span, "at most 3.4e38")
+            message = f"the number `{expr.text}` is too large for float32"
+            self.findings.error("AZG006", message, expr.span, "the limit is 3.4e38")
             return None
         return SCALAR
 
     def _unknown_name(self, expr: ast.Name) -> None:
         self.told.append(expr)
         name = expr.id
+        if self.findings.full:
+            self.findings.error("AZG101", f"unknown name `{name}`", expr.span)
+            return
         later = [s for s in self.node.body[self.place :] if isinstance(s, ast.Bind)]
         bound = next((s.span.line for s in later if s.name == name), None)
         help_: str | None
         if bound is not None:
-            help_ = f"it is bound in line {bound}; a name is bound before it is used"
+            help_ = (
+                f"it is bound in line {bound}; a name must be bound before it is used"
+            )
         elif name in self.programs:
-            help_ = f"`{name}` is an attention program: layers name it, no expression"
+            help_ = f"`{name}` is an attention program: a layer, not an expression"
         elif name in load_ops():
             names = ", ".join(load_ops()[name].operands)
             help_ = f"`{name}` is an operation, which is called: `{name}({names})`"
@@ -222,13 +227,16 @@ class _Checker:
         self.told.append(expr)
         name, start = expr.op, expr.span.start
         span = Span(expr.span.source, start, start + len(name))
+        if self.findings.full:
+            self.findings.error("AZG103", f"unknown operation `{name}`", span)
+            return
         help_: str | None
         if name in self.types:
             help_ = (
                 f"`{name}` is a value; products are written `{name} * x`, `{name} @ x`"
             )
         elif name in self.programs:
-            help_ = f"`{name}` is an attention program: layers name it, no expression"
+            help_ = f"`{name}` is an attention program: a layer, not an expression"
         else:
             help_ = OPERATIONS.get(name) or pattern_help(name)
 
@@ -283,7 +291,8 @@ class _Checker:
         for attr in expr.attrs:
             if attr.name not in known:
                 self._unknown_attr(op, expr, attr)
-                slips.update(nearby(attr.name, known))
+                if not self.findings.full:
+                    slips.update(nearby(attr.name, known))
             elif attr.name in given:
                 message = f"`{attr.name}` is given twice"
                 self.findings.error("AZG204", message, attr.span)
@@ -319,7 +328,8 @@ class _Checker:
 
     def offers(self, expr: ast.Expr, candidates: _Candidates) -> Offers | None:
         """What may be offered for an error in an expression of the statement at hand."""
-        if self.findings.trial or expr.span.source is ast.NO_SPAN.source:
+        made = expr.span.source is ast.NO_SPAN.source
+        if made or self.findings.trial or self.findings.full:
             return None
         place, types = self.place, dict(self.types)
 
@@ -488,9 +498,9 @@ def _warn_unused(node: ast.Attention, findings: Findings) -> None:
     }
     for param in node.params:
         if param.name not in used:
-            message = f"the parameter `{param.name}` takes no part in the result"
+            message = f"the parameter `{param.name}` has no effect on the result"
             findings.warn("AZG110", message, param.span)
     for statement in node.body:
         if isinstance(statement, ast.Bind) and statement.name not in used:
-            message = f"`{statement.name}` takes no part in the result"
+            message = f"`{statement.name}` has no effect on the result"
             findings.warn("AZG111", message, statement.span)

@@ -129,7 +129,9 @@ CALLS: tuple[tuple[str, str], ...] = (
     ("flash_attention(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
 )
 
-_SHAPES = "every value is a matrix already, of one head: `.T` is all there is to turn"
+_SHAPES = (
+    "every value is already the matrix of one head; `.T` is the only way to reshape it"
+)
 _MASKS = (
     "padding is masked by azc itself; `window(s, radius = 16)` limits what a token sees"
 )
@@ -152,18 +154,18 @@ OPERATIONS: Mapping[str, str] = _each(
         " key_padding_mask": _MASKS,
         "where keep": f"there are no conditions; {_MASKS}",
         "tril triu causal causal_mask autoregressive": "causal models can't be compiled"
-        " yet; `window(s, radius = 16)` sees as far to both sides",
+        " yet; `window(s, radius = 16)` reaches equally far to both sides",
         "local local_attention sliding_window band banded": "`window(s, radius = 16)`"
         " limits what a token sees",
         "topk top_k argmax argmin argsort sort gather scatter index_select take cumsum"
         " cumprod": "nothing picks or orders entries; `softmax` weighs them",
         "sin cos": "there is no sine or cosine of numbers; `rope(x)` turns features by"
         " their positions, and `cosine(a, b)` compares rows",
-        "tan atan atan2 asin acos sinh cosh": "of these there is `tanh` alone",
+        "tan atan atan2 asin acos sinh cosh": "of these, there is only `tanh`",
         "var variance": "the variance of a row is `mean(square(x - mean(x)))`",
         "std": "the deviation of a row is `sqrt(mean(square(x - mean(x))))`",
         "median quantile mode prod": "of a row there are `sum`, `mean` and `amax`",
-        "sign floor ceil round trunc": "nothing is rounded; `softsign(x)` is"
+        "sign floor ceil round trunc": "there is no rounding; `softsign(x)` is"
         " x / (1 + |x|), and `tanh(x)` lies between -1 and 1",
         "pow power": "`square(x)` is x², `sqrt(x)` is √x, `exp(y * log(x))` any power"
         " of a positive x",
@@ -174,7 +176,7 @@ OPERATIONS: Mapping[str, str] = _each(
         " `exp(s) / (1 + sum(exp(s)))`",
         "sparsemax entmax entmax15 hardmax gumbel_softmax": "weights of a row come from"
         " `softmax`, or from `relu(s) / sum(relu(s))`",
-        "hardtanh hardsigmoid hardswish": "`minimum(maximum(x, -1), 1)` cuts off",
+        "hardtanh hardsigmoid hardswish": "`minimum(maximum(x, -1), 1)` clips",
         "prelu rrelu celu selu glu": "there are relu, gelu, silu, elu, softplus"
         " and tanh; a gate is `sigmoid(a) * b`",
         "linear dense proj projection fc to_q to_k to_v w_q w_k w_v": _PROJECTIONS,
@@ -184,7 +186,7 @@ OPERATIONS: Mapping[str, str] = _each(
         "alibi_bias get_alibi bias": "`alibi(s)` adds its bias to the scores s",
         "ones zeros full eye arange linspace rand randn ones_like zeros_like"
         " tensor parameter": "numbers are written out and broadcast: `1 + x`",
-        "len size shape numel dim": "lengths are no values; `mean(x)` divides by the"
+        "len size shape numel dim": "lengths are not values; `mean(x)` divides by the"
         " length of a row, and `scale(x)` by √d",
         "mha multihead_attention multi_head_attention multihead gqa mqa"
         " flash_attention flash_attn flex_attention xformers": _HEADS,
@@ -208,9 +210,9 @@ OPERATIONS: Mapping[str, str] = _each(
 # Names that stand for nothing: what they would be for.
 NAMES: Mapping[str, str] = _each(
     {
-        "d d_k dk d_head head_dim dim": "the width of a head is no value: `scale(x)`"
+        "d d_k dk d_head head_dim dim": "the width of a head is not a value: `scale(x)`"
         " is x / √d, and `mean(x)` divides by the length of a row",
-        "n n_tokens seq_len length l t": "the number of tokens is no value: `mean(x.T).T`"
+        "n n_tokens seq_len length l t": "the number of tokens is not a value: `mean(x.T).T`"
         " is the mean over the tokens",
         "h heads num_heads n_heads": _HEADS,
         "mask attn_mask attention_mask key_padding_mask": _MASKS,
@@ -300,7 +302,7 @@ ENTRIES: Mapping[str, str] = _each(
 )
 
 _ROPE = (
-    "turn queries and keys in the program, `rope(q) @ rope(k).T`; the model then has"
+    "rotate queries and keys in the program, `rope(q) @ rope(k).T`; the model then has"
     " `positions = none`"
 )
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from azc.check.choose import choose_space
+from azc.check.collect import Findings
 from azc.check.params import model_parameters
 from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
@@ -139,9 +140,11 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     found = []
     for name in names:
         for each in membership(program.models[name], space):
-            message = f"`{name}` does not lie in `{space.name}`: {each.message}"
+            message = f"`{name}` is not in `{space.name}`: {each.message}"
             found.append(Diagnostic(each.code, message, each.span, each.help))
-    return found
+        if len(found) >= Findings.LIMIT:
+            break
+    return found[: Findings.LIMIT]
 
 
 # What a file holds

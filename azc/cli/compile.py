@@ -13,6 +13,7 @@ import typer
 
 from azc import api
 from azc.check.choose import choose_model
+from azc.check.models import MAX_WIDTH
 from azc.cli.files import load, split_name
 from azc.cli.output import flag_json, out
 from azc.diagnostics import RunError, UsageError
@@ -49,13 +50,21 @@ def compile(
     labels: Annotated[
         int,
         typer.Option(
-            "--labels", min=1, metavar="N", help="Classes of sequence-classification."
+            "--labels",
+            min=1,
+            max=MAX_WIDTH,
+            metavar="N",
+            help="Classes of sequence-classification.",
         ),
     ] = 2,
     seed: Annotated[
         int,
         typer.Option(
-            "--seed", metavar="S", min=0, max=2**63 - 1, help="Of the fresh weights."
+            "--seed",
+            metavar="S",
+            min=0,
+            max=2**63 - 1,
+            help="Seed of the initial weights.",
         ),
     ] = 0,
     force: Annotated[
@@ -77,7 +86,7 @@ def compile(
     output = out(context)
     file, name = split_name(file)
     if name is not None and model is not None:
-        raise UsageError("U105", "one name is enough: FILE:NAME or --model")
+        raise UsageError("U105", "give only one of FILE:NAME and --model")
     program = load(file)
     name, _ = choose_model(program, model or name)
     _may_write(folder, force)
@@ -104,7 +113,7 @@ def _may_write(folder: Path, force: bool) -> None:
         raise UsageError("U106", f"{folder} is not a directory")
     here = Path.cwd()
     if folder.resolve() in (here, *here.parents):
-        message = f"{folder} is the working directory or around it"
+        message = f"{folder} is, or contains, the working directory"
         raise UsageError("U106", message, "name a folder in it")
     if not any(folder.iterdir()):
         return

@@ -21,6 +21,7 @@ import typer
 from azc import api
 from azc.check.choose import choose_attention, choose_model
 from azc.check.flatten import self_contained
+from azc.check.models import MAX_LENGTH
 from azc.check.program import AttentionSpec, Program
 from azc.cli.diff_files import (
     Entry,
@@ -57,7 +58,7 @@ def diff(
     context: typer.Context,
     old: Annotated[str, typer.Argument(metavar="OLD", help=_SIDE)],
     new: Annotated[
-        str, typer.Argument(metavar="NEW", help="The same, to compare with.")
+        str, typer.Argument(metavar="NEW", help="The program to compare it with.")
     ],
     model: Annotated[
         str | None,
@@ -74,6 +75,7 @@ def diff(
         typer.Option(
             "--tokens",
             min=1,
+            max=MAX_LENGTH,
             metavar="N",
             help="Length of the sequence that FLOPs are counted for; 128, or less "
             "where the models take less.",
@@ -95,7 +97,7 @@ def diff(
     """
     output = out(context)
     if model is not None and attention is not None:
-        raise UsageError("U105", "one name is enough: --model or --attention")
+        raise UsageError("U105", "give only one of --model and --attention")
     given = _Given.open(old), _Given.open(new)
     named = model is not None or attention is not None
     if not named and _as_wholes(*given):
@@ -105,7 +107,7 @@ def diff(
     before, after = sides
     if before.is_model != after.is_model:
         kinds = [
-            f"{s.name} is {'a model' if s.is_model else 'no model'}" for s in sides
+            f"{s.name} is {'a model' if s.is_model else 'not a model'}" for s in sides
         ]
         raise UsageError("U109", f"can't compare these: {', '.join(kinds)}")
     answer: dict[str, Any] = {"old": before.json(), "new": after.json()}
@@ -176,7 +178,7 @@ class _Side:
     def __init__(self, given: _Given, model: str | None, attention: str | None) -> None:
         self.file, self.program, name = given.file, given.program, given.name
         if name is not None and (model is not None or attention is not None):
-            raise UsageError("U105", f"{given.text} names what to compare already")
+            raise UsageError("U105", f"{given.text} already names what to compare")
         if name is not None and name in self.program.attentions:
             attention = name
         elif name is not None:
@@ -215,7 +217,7 @@ def _models(
     quiet: bool,
 ) -> None:
     specs = old.program.models[old.name], new.program.models[new.name]
-    found = compare_models(*specs, tokens or api.default_tokens(*specs))
+    found = compare_models(*specs, api.cost_tokens(tokens, *specs))
     output.result(**answer, **_model_json(found))
     if not quiet and not output.as_json:
         print_model(found, old.label, new.label, output.console())

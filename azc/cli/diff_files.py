@@ -72,7 +72,7 @@ def open_side(file: str) -> Program:
 def compare_files(old: Program, new: Program, tokens: int | None) -> list[Entry]:
     """The declarations of both files, those of the new one first.
 
-    FLOPs are counted for sequences of `tokens`, by default `api.default_tokens`.
+    FLOPs are counted for sequences of `tokens`, by default as in `api.cost_tokens`.
     """
     before, after = _declared(old), _declared(new)
     entries: list[Entry] = []
@@ -84,7 +84,7 @@ def compare_files(old: Program, new: Program, tokens: int | None) -> list[Entry]
             continue
         diff: ModelDiff | ProgramDiff | str
         if isinstance(mine, ModelSpec) and isinstance(other, ModelSpec):
-            length = tokens or api.default_tokens(mine, other)
+            length = api.cost_tokens(tokens, mine, other)
             diff = compare_models(mine, other, length)
             same = diff.same
         elif isinstance(mine, AttentionSpec) and isinstance(other, AttentionSpec):

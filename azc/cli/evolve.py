@@ -17,6 +17,7 @@ import typer
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError, UsageError
+from azc.resources import home_cache
 
 if TYPE_CHECKING:
     from azc.search.events import Event
@@ -35,7 +36,7 @@ def cache_folder() -> Path:
     if given:
         return Path(given)
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "azc"
+    return (Path(base) if base else home_cache()) / "azc"
 
 
 def evolve(
@@ -68,7 +69,7 @@ def evolve(
         typer.Option(
             "--tokenizer",
             metavar="DIR_OR_NAME",
-            help="A tokenizer of transformers; without it, one is trained on the text.",
+            help="A transformers tokenizer; by default, one is trained on the text.",
         ),
     ] = None,
     evaluations: Annotated[
@@ -77,7 +78,7 @@ def evolve(
             "--evaluations",
             metavar="N",
             min=1,
-            help="The budget.",
+            help="The budget: how many candidates are scored.",
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
@@ -106,7 +107,7 @@ def evolve(
             "--seed",
             metavar="S",
             min=0,
-            help="Of all randomness.",
+            help="Seed of everything that is random.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0,
@@ -116,7 +117,7 @@ def evolve(
             "--workers",
             metavar="N",
             min=1,
-            help="Processes that score at a time.",
+            help="Processes that score candidates in parallel.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -166,7 +167,7 @@ def evolve(
             "--alpha",
             metavar="A",
             min=0,
-            help="How much op-nas favours hardly tried operations.",
+            help="How strongly op-nas favours operations that were rarely tried.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0.5,
@@ -205,7 +206,7 @@ def evolve(
             "--warm-up",
             metavar="N",
             min=0,
-            help="Steps that the shared weights are trained first.",
+            help="Training steps of the shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
     ] = 400,
@@ -215,7 +216,7 @@ def evolve(
             "--steps",
             metavar="N",
             min=1,
-            help="Training steps.",
+            help="Training steps before a candidate is scored.",
             rich_help_panel=_PROXY,
         ),
     ] = 20,
@@ -225,7 +226,7 @@ def evolve(
             "--batch",
             metavar="N",
             min=1,
-            help="Sequences a step.",
+            help="Sequences per step.",
             rich_help_panel=_PROXY,
         ),
     ] = 32,
@@ -235,14 +236,17 @@ def evolve(
             "--length",
             metavar="N",
             min=8,
-            help="Tokens a sequence.",
+            help="Tokens per sequence.",
             rich_help_panel=_PROXY,
         ),
     ] = 64,
     learning_rate: Annotated[
         float,
         typer.Option(
-            "--learning-rate", metavar="R", help="Of AdamW.", rich_help_panel=_PROXY
+            "--learning-rate",
+            metavar="R",
+            help="Learning rate of AdamW.",
+            rich_help_panel=_PROXY,
         ),
     ] = 3e-3,
     blocks: Annotated[
@@ -271,7 +275,7 @@ def evolve(
             "--final-seeds",
             metavar="N",
             min=0,
-            help="From how many seeds; 0 leaves all that is trained alone out.",
+            help="Number of seeds; 0 leaves out all that is trained alone.",
             rich_help_panel=_FINAL,
         ),
     ] = 3,
@@ -296,7 +300,9 @@ def evolve(
     ] = True,
     device: Annotated[
         str | None,
-        typer.Option("--device", metavar="D", help="cpu, cuda…; the best there is."),
+        typer.Option(
+            "--device", metavar="D", help="cpu, cuda, …; by default the best available."
+        ),
     ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
@@ -313,7 +319,7 @@ def evolve(
     output = out(context)
     file, name = split_name(file)
     if name is not None and space is not None:
-        raise UsageError("U105", "one name is enough: FILE:SPACE or --space")
+        raise UsageError("U105", "give only one of FILE:SPACE and --space")
     program = load(file)
     options = EvolveOptions(
         data=data,
@@ -415,17 +421,16 @@ def _show(
     # Before torch is there. Its threads otherwise spin while they wait for each other:
     # with anything else at work on the machine, a step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from rich.console import Console
-
     from azc.cli.progress import progress_for
     from azc.cli.report import report, report_json
+    from azc.cli.visible import console
 
     try:
-        with progress_for(Console(stderr=True), output.as_json) as tell:
+        with progress_for(console(stderr=True), output.as_json) as tell:
             view = work(tell)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():
-            output.note(f"azc resume {folder} goes on from here")
+            output.note(f"to continue: azc resume {folder}")
         raise
     if view.winner is None:
         reasons = Counter(e.reason for e in view.evaluations if e.reason)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -12,7 +13,7 @@ from azc.check.program import Program
 from azc.check.resolve import check_source
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError
 from azc.source import Source
-from azc.syntax.parse import is_name, read_source
+from azc.syntax.parse import MAX_BYTES, decoded, is_name, read_source, unreadable
 
 __all__ = ["check_own", "expanded", "load", "open_source", "readable", "split_name"]
 
@@ -20,7 +21,7 @@ __all__ = ["check_own", "expanded", "load", "open_source", "readable", "split_na
 def split_name(text: str) -> tuple[str, str | None]:
     """`FILE:NAME` as a file and a name; a file of just that name comes first."""
     file, colon, name = text.rpartition(":")
-    if colon and file and is_name(name) and not Path(text).exists():
+    if colon and file and is_name(name) and not os.path.exists(text):
         return file, name
     return text, None
 
@@ -28,8 +29,8 @@ def split_name(text: str) -> tuple[str, str | None]:
 def expanded(named: Iterable[str]) -> list[str]:
     """The files named, each once, with the `.azg` files of each folder in its place.
 
-    Hidden folders and links to folders are left out; a folder without such files stays.
-    Raises `OSError` for a folder that can't be read.
+    Hidden folders and links to folders are left out; a folder without such files stays,
+    and so does one that can't be read: it is told like a file that can't be.
     """
     found: dict[str, None] = {}
     for file in named:
@@ -39,11 +40,12 @@ def expanded(named: Iterable[str]) -> list[str]:
 
 
 def _programs(folder: Path) -> list[Path]:
-    def refuse(error: OSError) -> None:
-        raise error
-
     found: list[Path] = []
-    for where, folders, files in os.walk(folder, onerror=refuse):
+
+    def closed(error: OSError) -> None:
+        found.append(Path(error.filename))
+
+    for where, folders, files in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = (Path(where, name) for name in sorted(files) if name.endswith(".azg"))
         found.extend(path for path in inside if path.is_file())
@@ -56,11 +58,13 @@ def readable(file: str, path: Path) -> Path:
     Raises `DiagnosticError` for a folder, and for FILE:NAME where FILE is meant.
     """
     help_: str | None = None
+    if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
+        raise unreadable(file, PermissionError(errno.EACCES, "permission denied"))
     if os.path.isdir(path):
         help_ = "name one of the files in it" if _programs(path) else _NO_PROGRAMS
         reason = "is a directory"
     elif not os.path.exists(path) and (whole := split_name(file))[1] is not None:
-        help_ = f"the whole file is meant here: {whole[0]}"
+        help_ = f"give the whole file: {whole[0]}"
         reason = "no such file or directory"
     if help_ is not None:
         message = f"can't read {file}: {reason}"
@@ -77,14 +81,18 @@ def open_source(file: str) -> tuple[Source, Path | None]:
     Raises `DiagnosticError` if it can't be read.
     """
     if file == "-":
-        data = sys.stdin.buffer.read()
-        try:
-            return Source("<stdin>", data.decode("utf-8-sig")), None
-        except UnicodeDecodeError as error:
-            message = f"<stdin> is not UTF-8 text (byte {error.start})"
-            raise DiagnosticError([Diagnostic("AZG004", message, None)]) from error
+        return _standard_input(), None
     path, shown = api.find_file(file)
     return read_source(readable(file, path), shown), path
+
+
+def _standard_input() -> Source:
+    if sys.stdin is None:  # closed
+        raise unreadable("<stdin>", OSError(errno.EBADF, "it is closed"))
+    try:
+        return decoded(sys.stdin.buffer.read(MAX_BYTES), "<stdin>")
+    except OSError as error:
+        raise unreadable("<stdin>", error) from error
 
 
 def load(file: str) -> Program:

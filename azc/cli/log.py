@@ -35,7 +35,10 @@ def log(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
     everything: Annotated[
-        bool, typer.Option("--all", help="Every candidate, not the best's line alone.")
+        bool,
+        typer.Option(
+            "--all", help="Show every candidate, not only the ancestors of the best."
+        ),
     ] = False,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:

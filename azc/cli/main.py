@@ -1,70 +1,75 @@
-"""`azc`: the commands, and what they have in common."""
+"""Where the command line begins and ends: streams, signals, exit codes.
+
+Light to import, so that an interrupt while the commands are loaded ends in a word too.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from io import TextIOWrapper
-from typing import Annotated
+from typing import NoReturn
 
-import typer
-
-from azc.cli.best import best
-from azc.cli.check import check
-from azc.cli.compile import compile
-from azc.cli.diff import diff
-from azc.cli.evolve import evolve, resume
-from azc.cli.fmt import fmt
-from azc.cli.log import log
-from azc.cli.output import Command
-from azc.cli.page import report
-from azc.cli.show import show
-
-__all__ = ["app", "main"]
-
-app = typer.Typer(
-    name="azc",
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_COMMANDS = check, fmt, show, compile, diff, evolve, resume, log, report, best
-for _command in _COMMANDS:
-    app.command(_command.__name__, cls=Command)(_command)
+__all__ = ["Terminated", "drop_output", "main"]
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        import azc
-
-        sys.stdout.write(f"azc {azc.__version__}\n")
-        raise typer.Exit
-
-
-@app.callback()
-def _azc(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version."
-        ),
-    ] = False,
-) -> None:
-    """Attention programs: written, checked, compiled and evolved.
-
-    A program is a text file (.azg) that says how the layers of a transformer mix their
-    tokens. `azc show std.models` lists known models, and `azc COMMAND --help` has an
-    example of each command.
-    """
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM): like Ctrl-C, but for its exit code."""
 
 
 def main() -> None:
-    """Runs the command line; exit code 0 is fine, 1 a failure, 2 wrong usage."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal may lack a character
-            stream.reconfigure(errors="replace")
+    """Runs the command line; exit code 0 is fine, 1 a failure, 2 wrong usage, 130 and 143
+    an interrupt and a request to end.
+    """
+    _open_streams()
+    signal.signal(signal.SIGTERM, _terminate)
+    code: int | str | None = 0
     try:
+        from azc.cli.app import app
+
         app(prog_name="azc")
+    except SystemExit as error:
+        code = error.code
+    except Terminated:
+        code = 143
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.stderr.write("interrupted\n")
+        code = 130
+    except OSError as error:
+        code = _unwritten(error)
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        code = code or _unwritten(error)
+        drop_output()
+    sys.exit(code)
+
+
+def _terminate(signum: int, frame: object) -> NoReturn:
+    raise Terminated
+
+
+def _open_streams() -> None:
+    """Makes streams that everything can write to."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever called
+            # Open till the process ends, as a stream is.
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):  # a terminal may lack a character
+            stream.reconfigure(errors="replace")
+
+
+def _unwritten(error: OSError) -> int:
+    """Says why standard output can't be written, unless nobody reads it; exit code 1."""
+    drop_output()
+    if not isinstance(error, BrokenPipeError):
+        reason = (error.strerror or str(error)).lower()
+        sys.stderr.write(f"error[R100]: {reason}\n")
+    return 1
+
+
+def drop_output() -> None:
+    """Throws away what is still to be written to standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -27,20 +27,24 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 from typer.core import TyperCommand
 
+from azc.cli.main import Terminated, drop_output
 from azc.diagnostics import (
     AzcError,
     Diagnostic,
     DiagnosticError,
     InternalError,
     UsageError,
+    out_of_memory,
     render,
 )
+from azc.source import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = ["Command", "Output", "count", "fields", "flag_json", "out"]
 
+_LAYOUT = "\n\t"  # control characters that what azc writes may have
 _DIFF = {"+": "32", "-": "31", "@": "36"}
 _STYLES = {"error": "1;31", "warning": "1;33", "bold": "1", "place": "34", "help": "36"}
 
@@ -60,19 +64,24 @@ class Output:
     def line(self, text: str = "") -> None:
         """A line of the answer; nothing under `--json`."""
         if not self.as_json:
-            sys.stdout.write(text + "\n")
+            sys.stdout.write(visible(text, _LAYOUT) + "\n")
 
     def text(self, text: str) -> None:
-        """The answer as it is, with no line end of its own; nothing under `--json`."""
+        """The answer as it is, with no line end of its own; nothing under `--json`.
+
+        It may go into a file or to `patch`: only a terminal is shown what could steer
+        it, in place of being steered.
+        """
         if not self.as_json:
-            sys.stdout.write(text)
+            shown = visible(text, _LAYOUT) if sys.stdout.isatty() else text
+            sys.stdout.write(shown)
 
     def diff(self, text: str) -> None:
         """A unified diff, in colour on a terminal; nothing under `--json`."""
         if self.as_json:
             return
         colours = _colours(sys.stdout)
-        for line in text.splitlines():
+        for line in visible(text, _LAYOUT).split("\n")[:-1]:
             style = _DIFF.get(line[:1], "") if colours else ""
             if line.startswith(("---", "+++")):
                 style = "1" if colours else ""
@@ -82,7 +91,7 @@ class Output:
         """A line beside the answer, on standard error; nothing under `--json`."""
         if not self.as_json:
             sys.stdout.flush()
-            sys.stderr.write(text + "\n")
+            sys.stderr.write(visible(text, _LAYOUT) + "\n")
 
     def result(self, ok: bool = True, **fields: Any) -> None:
         """The answer under `--json`; nothing otherwise."""
@@ -92,8 +101,11 @@ class Output:
 
     def diagnostics(self, found: Sequence[Diagnostic]) -> None:
         """Diagnostics on standard error, a blank line after each."""
+        if self.as_json:
+            return
+        sys.stdout.flush()
         for diagnostic in found:
-            self.note(_painted(diagnostic, _colours(sys.stderr)) + "\n")
+            sys.stderr.write(_painted(diagnostic, _colours(sys.stderr)) + "\n\n")
 
     def fault(self, error: AzcError) -> None:
         """A fault that ends the command."""
@@ -110,14 +122,12 @@ class Output:
 
     def console(self) -> Console:
         """Standard output with tables: as wide as needed where it is no terminal."""
-        from rich.console import Console
+        from azc.cli.visible import console
 
         if _colours(sys.stdout):
-            return Console(markup=False, highlight=False, emoji=False)
+            return console()
         width = None if sys.stdout.isatty() else 1000
-        return Console(
-            color_system=None, width=width, markup=False, highlight=False, emoji=False
-        )
+        return console(color_system=None, width=width)
 
 
 def _colours(stream: TextIO) -> bool:
@@ -130,8 +140,6 @@ def _colours(stream: TextIO) -> bool:
 
 def _painted(diagnostic: Diagnostic, colours: bool) -> str:
     text = render([diagnostic])
-    # A program must not be able to steer the terminal that shows its line.
-    text = re.sub(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", "�", text)
     if not colours:
         return text
 
@@ -165,6 +173,15 @@ def out(context: typer.Context) -> Output:
 class Command(TyperCommand):
     """A command whose faults end in a message and an exit code, not in a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Reads the command line; what it complains of is shown, and not obeyed."""
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:  # of typer, which quotes the command line in it
+            if isinstance(getattr(error, "message", None), str):
+                error.__dict__["message"] = visible(error.__dict__["message"])
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command: 1 for what failed, 2 for what was asked wrongly."""
         output = Output(ctx.info_name or "azc", bool(ctx.params.get("as_json")))
@@ -186,24 +203,32 @@ def _answered(output: Output) -> Iterator[None]:
         output.fault(error)
         raise typer.Exit(1) from None
     except BrokenPipeError:
-        # Nobody reads on; a second try at exit would fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()  # nobody reads on; a second try at exit would fail again
         raise typer.Exit(1) from None
     except OSError as error:
-        output.fault(AzcError("R100", _os_words(error)))
+        fault = AzcError("R100", _os_words(error))
+        try:
+            output.fault(fault)
+        except OSError:  # what can't be written is the answer
+            drop_output()
+            Output(output.command, as_json=False).fault(fault)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        output.note("interrupted")
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        output.note("terminated" if terminated else "interrupted")
         # CPython notes an interrupt that leaves the exec of a text (a dataclass in the
         # making, say), and would end by the signal though it was caught; this resets it.
         exec("")
-        raise typer.Exit(130) from None
+        raise typer.Exit(143 if terminated else 130) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if type(error).__module__.startswith(("typer.", "click.")):
             raise  # wrong usage, which typer tells
-        _internal(output, error)
+        if out_of_memory(error):
+            output.fault(AzcError("R103", "not enough memory"))
+        else:
+            _internal(output, error)
         raise typer.Exit(1) from None
 
 

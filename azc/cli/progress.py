@@ -24,6 +24,7 @@ from azc.search.events import (
     Skipped,
     Warming,
 )
+from azc.source import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -103,7 +104,7 @@ class LineProgress:
         if isinstance(event, Closed) or now - self.said >= _OFTEN:
             self.said = now
             lines.append(self._pace())
-        text = "".join(f"{line}\n" for line in lines if line)
+        text = "".join(f"{visible(line)}\n" for line in lines if line)
         sys.stderr.write(text)
         sys.stderr.flush()
 
@@ -209,6 +210,8 @@ class LiveProgress:
         from rich.table import Table
         from rich.text import Text
 
+        from azc.cli.visible import Visible
+
         head = Table.grid(padding=(0, 2))
         pace = self.pace
         row: list[Any] = [Text(pace.stage, style="bold")]
@@ -230,7 +233,7 @@ class LiveProgress:
         parts += [Text(_fitted(fit)) for fit in self.fits[-_RECENT:]]
         if self.display or self.recent:
             parts.append(self._body())
-        return Group(*parts)
+        return Visible(Group(*parts))
 
     def _body(self) -> Any:
         from rich.table import Table

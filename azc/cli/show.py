@@ -17,6 +17,7 @@ import typer
 
 from azc import api
 from azc.check.choose import choose_attention, choose_model
+from azc.check.models import MAX_LENGTH
 from azc.check.program import (
     AttentionSpec,
     AttentionUse,
@@ -57,6 +58,7 @@ def show(
         typer.Option(
             "--tokens",
             min=1,
+            max=MAX_LENGTH,
             metavar="N",
             help="Length of the sequence that FLOPs are counted for; 128, or less "
             "where the model takes less.",
@@ -81,9 +83,7 @@ def show(
     output = out(context)
     file, name = split_name(file)
     if sum(each is not None for each in (name, model, attention)) > 1:
-        raise UsageError(
-            "U105", "one name is enough: FILE:NAME, --model or --attention"
-        )
+        raise UsageError("U105", "give only one of FILE:NAME, --model and --attention")
     program = load(file)
     if name is not None and name in program.attentions:
         attention = name
@@ -119,7 +119,7 @@ def _show_model(
     output: Output,
 ) -> None:
     name, model = choose_model(program, name)
-    summary = summarise(model, tokens or api.default_tokens(model))
+    summary = summarise(model, api.cost_tokens(tokens, model))
     extra: dict[str, Any] = {}
     if ir:
         used = [x.mixing for x in model.layers if isinstance(x.mixing, AttentionUse)]
@@ -222,7 +222,7 @@ def _show_file(
     file: str, program: Program, tokens: int | None, detail: bool, output: Output
 ) -> None:
     models = [
-        (name, summarise(spec, tokens or api.default_tokens(spec)))
+        (name, summarise(spec, api.cost_tokens(tokens, spec)))
         for name, spec in program.models.items()
         if name in program.declared
     ]
@@ -235,7 +235,7 @@ def _show_file(
         raise UsageError("U102", f"{file} declares no model and no attention program")
     if detail:
         names = ", ".join(name for name, _ in [*models, *programs])
-        message = f"{file} has more than one thing to show; say which"
+        message = f"{file} has more than one thing to show; choose one"
         raise UsageError("U103", message, f"FILE:NAME, where NAME is one of: {names}")
     output.result(
         models=[

@@ -67,7 +67,7 @@ def load_corpus(spec: str, *, cache: Path | None = None) -> Corpus:
         if path.suffix.lower() in TABLE_SUFFIXES:
             return _corpus(spec, hub.load_table(path))
         if not path.is_file():
-            raise RunError("D003", f"{spec} is no file and no folder")
+            raise RunError("D003", f"{spec} is neither a file nor a directory")
         return _corpus(spec, _split(_read(path)))
     except OSError as error:
         raise RunError("D003", f"{spec} cannot be read: {error.strerror}") from error
@@ -109,7 +109,7 @@ def _read(path: Path) -> str:
         try:
             raw = gzip.decompress(raw)
         except (OSError, EOFError, zlib.error) as error:
-            raise RunError("D003", f"{path} is not a whole gzip file") from error
+            raise RunError("D003", f"{path} is not a complete gzip file") from error
     if b"\0" in raw:
         raise RunError("D003", f"{path} is not text: it has zero bytes in it")
     try:

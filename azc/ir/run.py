@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from azc.diagnostics import UsageError
+from azc.diagnostics import UsageError, whole
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.contract import Frame, Value
 from azc.ops.table import load_ops
@@ -43,8 +43,8 @@ class Interpreter:
         n, d = next(iter(arrays.values())).shape
         if n == 0:
             return np.zeros((n, d))
-        if not 0 <= head < heads:
-            raise UsageError("U003", f"head {head} is not one of {heads} heads")
+        heads = whole("heads", heads, 1, 65_536, "U003")
+        head = whole("head", head, 0, heads - 1, "U003")
         values: dict[Node, Value] = {}
         with np.errstate(all="ignore"):
             for node in self.graph.nodes:

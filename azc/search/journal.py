@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -591,8 +592,13 @@ def _keep(write: _Writer, name: str, fingerprint: str) -> None:
         write.insert("file", name=name, fingerprint=fingerprint)
 
 
+_MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
+
+
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     where = f"{path.resolve().as_uri()}?mode={mode}"
+    if len(os.fsencode(path.resolve())) > _MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
     return sqlite3.connect(where, uri=True, isolation_level=None)
 
 

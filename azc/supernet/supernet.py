@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from azc.diagnostics import RunError
+from azc.diagnostics import RunError, out_of_memory
 from azc.files import write_with
 from azc.supernet.slots import Slot, slots
 
@@ -44,8 +44,9 @@ class Supernet:
         """The weights that `save` wrote. Raises `RunError` for a broken file."""
         try:
             return cls(load_file(path, device=str(device)))
-        except (OSError, SafetensorError) as error:
-            raise RunError("R030", f"can't read {path}: {error}") from error
+        except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
+            why = "not enough memory" if out_of_memory(error) else str(error)
+            raise RunError("R030", f"can't read {path}: {why}") from error
 
     def save(self, path: Path) -> None:
         """Writes all tensors to a safetensors file, at once or not at all."""

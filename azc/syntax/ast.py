@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from azc.source import Source, Span
@@ -76,12 +77,16 @@ class Comments:
     `before`: own-line comments above the node, each starting with `#`; an empty string
     is a blank line kept between or above them. `after`: the comment at the end of the
     node's (for a block, its opening) line. `closing`: own-line comments after the last
-    child of a block (or list, or call), before its closing bracket.
+    child of a block (or list, or call), before its closing bracket. `params`: those
+    after the last parameter of a program. `end`: the comment behind the closing bracket
+    of a block.
     """
 
     before: tuple[str, ...] = ()
     after: str | None = None
     closing: tuple[str, ...] = ()
+    params: tuple[str, ...] = ()
+    end: str | None = None
 
 
 NO_COMMENTS = Comments()
@@ -158,6 +163,11 @@ class Apply(Node):
             depths[0] -= left is not None and left.precedence == mine.precedence
         object.__setattr__(self, "depth", max(depths, default=1))
         object.__setattr__(self, "_hash", hash((self.op, self.args, self.attrs)))
+
+    def __reduce__(self) -> Any:
+        # Hashes of names differ from process to process: they are made anew.
+        again = partial(Apply, span=self.span, comments=self.comments)
+        return again, (self.op, self.args, self.attrs)
 
     def __hash__(self) -> int:
         return self._hash
@@ -471,9 +481,11 @@ def parts(node: Node) -> list[Node]:
 
 
 def rebuilt(
-    node: _AnyNode, change: Callable[[Node, Node | None], dict[str, Any]]
+    node: _AnyNode,
+    change: Callable[[Node, Node | None], dict[str, Any]],
+    enters: Callable[[Node], bool] = lambda node: True,
 ) -> _AnyNode:
-    """The tree with some fields changed at every node.
+    """The tree with some fields changed at every node, but below those not entered.
 
     `change` is given each node as it was and the one above it. What does not change
     stays the same object.
@@ -482,14 +494,14 @@ def rebuilt(
     done: list[Any] = []
     while todo:
         old, above, ready = todo.pop()
-        below = parts(old)
+        below = parts(old) if enters(old) else []
         if below and not ready:
             todo.append((old, above, True))
             todo.extend((part, old, False) for part in reversed(below))
             continue
         new = iter(done[len(done) - len(below) :])
         changes: dict[str, Any] = {}
-        for name in _fields(old):
+        for name in _fields(old) if below else ():
             value = getattr(old, name)
             if isinstance(value, Node):
                 part = next(new)

@@ -1,11 +1,14 @@
-"""Lark's parse tree to nodes: one method a rule of the grammar, named like the rule."""
+"""What the parser makes of each rule: one method a rule of the grammar, named like it.
+
+Lark calls a method as soon as its rule is read, with all that the rule holds: tokens,
+and what methods made of the rules inside. No parse tree is built in between.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from lark import Token, v_args
-from lark.visitors import Transformer_NonRecursive
+from lark import Token
 
 from azc.source import Source, Span
 from azc.syntax import ast
@@ -24,158 +27,171 @@ class TooDeep(Exception):
         self.end = end
 
 
-def _tokens(items: list[Any]) -> list[str]:
-    return [str(item) for item in items if isinstance(item, Token)]
+class _Group(NamedTuple):
+    """An expression in parentheses, with where these start and end."""
+
+    node: ast.Expr
+    start: int
+    end: int
 
 
-# Lark calls each method with the place and the children of the rule of that name.
-@v_args(meta=True)
-class Build(Transformer_NonRecursive[Token, Any]):
-    """Builds nodes bottom-up, without recursion whatever the nesting."""
+def _nodes(items: list[Any]) -> tuple[Any, ...]:
+    """The nodes among the tokens, out of their parentheses."""
+    return tuple(
+        item.node if isinstance(item, _Group) else item
+        for item in items
+        if not isinstance(item, Token)
+    )
+
+
+def _start(item: Any) -> int:
+    if isinstance(item, Token):
+        return item.start_pos or 0
+    return int(item.start if isinstance(item, _Group) else item.span.start)
+
+
+def _end(item: Any) -> int:
+    if isinstance(item, Token):
+        return item.end_pos or 0
+    return int(item.end if isinstance(item, _Group) else item.span.end)
+
+
+class Build:
+    """Builds nodes bottom-up, for one text at a time."""
 
     def __init__(self) -> None:
-        super().__init__(visit_tokens=False)
         self.source = Source("", "")
 
-    def span(self, meta: Any) -> Span:
-        if meta.empty:
-            return self.source.span(0, 0)
-        return self.source.span(meta.start_pos, meta.end_pos)
+    def span(self, items: list[Any]) -> Span:
+        return Span(self.source, _start(items[0]), _end(items[-1]))
 
-    def _apply(self, meta: Any, op: str, args: list[Any]) -> ast.Apply:
+    def _apply(self, items: list[Any], op: str, args: tuple[Any, ...]) -> ast.Apply:
         attrs = tuple(arg for arg in args if isinstance(arg, ast.Attr))
-        operands = tuple(arg for arg in args if not isinstance(arg, ast.Attr))
-        span = self.span(meta)
+        operands = args
+        if attrs:
+            operands = tuple(arg for arg in args if not isinstance(arg, ast.Attr))
+        span = self.span(items)
         node = ast.Apply(op, operands, attrs, span=span)
         if node.depth > MAX_DEPTH:
             raise TooDeep(span.start, span.end)
         return node
 
-    def file(self, meta: Any, items: list[Any]) -> ast.File:
-        declarations = tuple(i for i in items if not isinstance(i, Token))
-        return ast.File(declarations, span=self.source.span(0, len(self.source.text)))
+    def file(self, items: list[Any]) -> ast.File:
+        whole = Span(self.source, 0, len(self.source.text))
+        return ast.File(_nodes(items), span=whole)
 
-    def module(self, meta: Any, items: list[Token]) -> tuple[str, Span]:
-        dotted = [str(i) for i in items]
-        return "".join(dotted), self.span(meta)
+    def module(self, items: list[Token]) -> str:
+        return "".join(items)
 
-    def import_name(self, meta: Any, items: list[Any]) -> ast.ImportName:
-        names = _tokens(items)
-        alias = names[1] if len(names) > 1 else None
-        return ast.ImportName(names[0], alias, span=self.span(meta))
+    def import_name(self, items: list[Token]) -> ast.ImportName:
+        alias = str(items[2]) if len(items) > 1 else None
+        return ast.ImportName(str(items[0]), alias, span=self.span(items))
 
-    def param(self, meta: Any, items: list[Any]) -> ast.Param:
-        return ast.Param(str(items[0]), span=self.span(meta))
+    def param(self, items: list[Token]) -> ast.Param:
+        return ast.Param(str(items[0]), span=self.span(items))
 
-    def body(self, meta: Any, items: list[Any]) -> tuple[Any, ...]:
-        return tuple(i for i in items if not isinstance(i, Token))
+    def body(self, items: list[Any]) -> tuple[Any, ...]:
+        return _nodes(items)
 
     model_body = layer_body = space_body = block_body = body
 
-    def _named(self, meta: Any, items: list[Any]) -> dict[str, Any]:
-        name = items[0]
-        return {
-            "span": self.span(meta),
-            "name_span": self.source.span(name.start_pos, name.end_pos),
-        }
+    def _named(self, items: list[Any]) -> dict[str, Any]:
+        return {"span": self.span(items), "name_span": self.span(items[1:2])}
 
-    def attention(self, meta: Any, items: list[Any]) -> ast.Attention:
+    def attention(self, items: list[Any]) -> ast.Attention:
         params = tuple(i for i in items if isinstance(i, ast.Param))
-        where = self._named(meta, items)
-        return ast.Attention(str(items[0]), params, items[-1], **where)
+        return ast.Attention(str(items[1]), params, items[-2], **self._named(items))
 
-    def model(self, meta: Any, items: list[Any]) -> ast.Model:
-        return ast.Model(str(items[0]), items[1], **self._named(meta, items))
+    def model(self, items: list[Any]) -> ast.Model:
+        return ast.Model(str(items[1]), items[3], **self._named(items))
 
-    def space(self, meta: Any, items: list[Any]) -> ast.Space:
-        return ast.Space(str(items[0]), items[1], **self._named(meta, items))
+    def space(self, items: list[Any]) -> ast.Space:
+        return ast.Space(str(items[1]), items[3], **self._named(items))
 
-    def bind(self, meta: Any, items: list[Any]) -> ast.Bind:
-        return ast.Bind(str(items[0]), items[1], span=self.span(meta))
+    def bind(self, items: list[Any]) -> ast.Bind:
+        return ast.Bind(str(items[0]), *_nodes(items), span=self.span(items))
 
-    def setting(self, meta: Any, items: list[Any]) -> ast.Setting:
-        return ast.Setting(str(items[0]), items[1], span=self.span(meta))
+    def setting(self, items: list[Any]) -> ast.Setting:
+        return ast.Setting(str(items[0]), items[2], span=self.span(items))
 
-    def attr(self, meta: Any, items: list[Any]) -> ast.Attr:
-        return ast.Attr(str(items[0]), items[1], span=self.span(meta))
+    def attr(self, items: list[Any]) -> ast.Attr:
+        return ast.Attr(str(items[0]), items[2], span=self.span(items))
 
-    def layers(self, meta: Any, items: list[Any]) -> ast.Layers:
-        return ast.Layers(items[0], span=self.span(meta))
+    def layers(self, items: list[Any]) -> ast.Layers:
+        return ast.Layers(items[2], span=self.span(items))
 
-    def layer(self, meta: Any, items: list[Any]) -> ast.Layer:
-        return ast.Layer(str(items[0]), tuple(items[1:]), span=self.span(meta))
+    def layer(self, items: list[Any]) -> ast.Layer:
+        return ast.Layer(str(items[0]), _nodes(items), span=self.span(items))
 
-    def block_name(self, meta: Any, items: list[Any]) -> str:
-        return str(items[0])
+    def block_name(self, items: list[Token]) -> Token:
+        return items[0]
 
-    def block(self, meta: Any, items: list[Any]) -> ast.Block:
-        return ast.Block(items[0], items[1], span=self.span(meta))
+    def block(self, items: list[Any]) -> ast.Block:
+        return ast.Block(str(items[0]), items[2], span=self.span(items))
 
-    def name(self, meta: Any, items: list[Any]) -> ast.Name:
-        return ast.Name(str(items[0]), span=self.span(meta))
+    def name(self, items: list[Token]) -> ast.Name:
+        return ast.Name(str(items[0]), span=self.span(items))
 
-    def number(self, meta: Any, items: list[Any]) -> ast.Number:
-        return ast.Number("".join(map(str, items)), span=self.span(meta))
+    def number(self, items: list[Token]) -> ast.Number:
+        return ast.Number("".join(items), span=self.span(items))
 
     name_value = name
     number_value = number
 
-    def true(self, meta: Any, items: list[Any]) -> ast.Boolean:
-        return ast.Boolean(True, span=self.span(meta))
+    def true(self, items: list[Token]) -> ast.Boolean:
+        return ast.Boolean(True, span=self.span(items))
 
-    def false(self, meta: Any, items: list[Any]) -> ast.Boolean:
-        return ast.Boolean(False, span=self.span(meta))
+    def false(self, items: list[Token]) -> ast.Boolean:
+        return ast.Boolean(False, span=self.span(items))
 
-    def range(self, meta: Any, items: list[Any]) -> ast.Range:
-        return ast.Range(items[0], items[-1], span=self.span(meta))
+    def range(self, items: list[Any]) -> ast.Range:
+        return ast.Range(items[0], items[2], span=self.span(items))
 
-    def call(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, str(items[0]), items[1:])
+    def call(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, str(items[0]), _nodes(items))
 
-    def group(self, meta: Any, items: list[Any]) -> Any:
-        return items[0]
+    def group(self, items: list[Any]) -> _Group:
+        (node,) = _nodes(items)
+        return _Group(node, _start(items[0]), _end(items[-1]))
 
-    def transpose(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "transpose", items[:1])
+    def transpose(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "transpose", _nodes(items))
 
-    def neg(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "neg", items)
+    def neg(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "neg", _nodes(items))
 
-    def add(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "add", items)
+    def add(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "add", _nodes(items))
 
-    def sub(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "sub", items)
+    def sub(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "sub", _nodes(items))
 
-    def mul(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "mul", items)
+    def mul(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "mul", _nodes(items))
 
-    def div(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "div", items)
+    def div(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "div", _nodes(items))
 
-    def matmul(self, meta: Any, items: list[Any]) -> ast.Apply:
-        return self._apply(meta, "matmul", items)
-
-
-def _import(self: Build, meta: Any, items: list[Any]) -> ast.Import:
-    module, _ = items[0]
-    return ast.Import(module, tuple(items[1:]), span=self.span(meta))
+    def matmul(self, items: list[Any]) -> ast.Apply:
+        return self._apply(items, "matmul", _nodes(items))
 
 
-def _return(self: Build, meta: Any, items: list[Any]) -> ast.Return:
-    return ast.Return(items[0], span=self.span(meta))
+def _import(self: Build, items: list[Any]) -> ast.Import:
+    names = tuple(i for i in items if isinstance(i, ast.ImportName))
+    return ast.Import(items[1], names, span=self.span(items))
 
 
-def _list(self: Build, meta: Any, items: list[Any]) -> ast.List:
-    return ast.List(tuple(items), span=self.span(meta))
+def _return(self: Build, items: list[Any]) -> ast.Return:
+    return ast.Return(*_nodes(items), span=self.span(items))
 
 
-def _repeat(self: Build, meta: Any, items: list[Any]) -> ast.Repeat:
-    token = items[0]
-    count = ast.Number(
-        str(token), span=self.source.span(token.start_pos, token.end_pos)
-    )
-    return ast.Repeat(count, items[1], span=self.span(meta))
+def _list(self: Build, items: list[Any]) -> ast.List:
+    return ast.List(_nodes(items), span=self.span(items))
+
+
+def _repeat(self: Build, items: list[Any]) -> ast.Repeat:
+    count = ast.Number(str(items[1]), span=self.span(items[1:2]))
+    return ast.Repeat(count, items[3], span=self.span(items))
 
 
 # Rules whose names are Python's own words.
@@ -185,4 +201,4 @@ for _rule, _method in {
     "list": _list,
     "repeat": _repeat,
 }.items():
-    setattr(Build, _rule, v_args(meta=True)(_method))
+    setattr(Build, _rule, _method)

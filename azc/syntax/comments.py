@@ -1,8 +1,9 @@
 """Comments and blank lines: from where they stand to the node that they describe.
 
 A comment at the end of a line belongs to what ends there, a comment on its own line to
-what follows it, or else to the end of the block, list or call around it. A comment in
-the middle of an expression goes above the statement, or above the argument, it is in.
+what follows it, or else to the end of the block, list or call around it. In the middle
+of an expression it belongs to the operand before or behind it; where there is none that
+a line of its own could have, it goes above the statement, or the argument, it is in.
 """
 
 from __future__ import annotations
@@ -44,6 +45,11 @@ def _in_brackets(node: ast.Node) -> bool:
     return isinstance(node, _BRACKETS)
 
 
+def _infix(node: ast.Node) -> bool:
+    found = ast.operator(node)
+    return found is not None and found.fixity == "infix"
+
+
 class _Attach:
     def __init__(self, file: ast.File) -> None:
         self.file = file
@@ -52,10 +58,13 @@ class _Attach:
         found = re.finditer(r"#[^\n]*|\{", self.text)
         self.braces = [m.start() for m in found if m.group() == "{"]
         self.parts: dict[int, list[ast.Node]] = {}
+        self.around: set[int] = set()  # the nodes that comments were found inside
         self.before: dict[int, list[str]] = defaultdict(list)
         self.hoisted: dict[int, list[str]] = defaultdict(list)
         self.after: dict[int, str] = {}
         self.closing: dict[int, list[str]] = defaultdict(list)
+        self.params: dict[int, list[str]] = defaultdict(list)
+        self.end: dict[int, str] = {}
 
     def parts_of(self, node: ast.Node) -> list[ast.Node]:
         if id(node) not in self.parts:
@@ -69,6 +78,18 @@ class _Attach:
     def same_line(self, start: int, end: int) -> bool:
         return self.text.find("\n", start, end) < 0
 
+    def follows(self, offset: int) -> bool:
+        """Whether something stands before a comment in its line."""
+        start = self.text.rfind("\n", 0, offset) + 1
+        return not self.text[start:offset].isspace() and start < offset
+
+    def behind(self, node: ast.Node, text: str) -> None:
+        """Makes a comment the one at the end of a node's line; another goes above."""
+        old = self.after.get(id(node))
+        if old is not None:
+            self.hoisted[id(node)].append(old)
+        self.after[id(node)] = text
+
     def brace(self, block: ast.Node) -> int:
         """Where the body of a block starts."""
         return self.braces[bisect_left(self.braces, block.span.start)]
@@ -76,15 +97,18 @@ class _Attach:
     def place(self, offset: int, text: str) -> None:
         """Finds the innermost node around a comment, and hands it the comment."""
         owner: ast.Node = self.file
-        carrier: ast.Node = self.file  # the innermost node with a line of its own
+        # From the innermost node with a line of its own down to the owner.
+        path: list[ast.Node] = [self.file]
         while True:
+            self.around.add(id(owner))
             parts = self.parts_of(owner)
             index = bisect_right(parts, offset, key=_start)
             if not index or parts[index - 1].span.end <= offset:
                 break
             if isinstance(owner, _BLOCKS) or _in_brackets(owner):
-                carrier = parts[index - 1]
+                path = []
             owner = parts[index - 1]
+            path.append(owner)
         previous = parts[index - 1] if index else None
         following = parts[index] if index < len(parts) else None
         if isinstance(owner, _BLOCKS):
@@ -92,7 +116,39 @@ class _Attach:
         elif _in_brackets(owner):
             self.between(owner, previous, following, offset, text)
         else:
-            self.hoisted[id(carrier)].append(text)
+            self.in_line(path, previous, following, offset, text)
+
+    def in_line(
+        self,
+        path: list[ast.Node],
+        previous: ast.Node | None,
+        following: ast.Node | None,
+        offset: int,
+        text: str,
+    ) -> None:
+        """Hands a comment inside a statement or an element to one of its operands."""
+        carrier = path[0]
+        if previous is not None and (following is None or self.follows(offset)):
+            self.behind(self.up(path, previous, last=True), text)
+            return
+        if following is not None:
+            held = self.up(path, following, last=False)
+            if held is not carrier:
+                self.before[id(held)].append(text)
+                return
+        self.hoisted[id(carrier)].append(text)
+
+    def up(self, path: list[ast.Node], node: ast.Node, last: bool) -> ast.Node:
+        """The largest part of an infix chain that ends (or starts) with a node and has
+        something behind (or before) it in the chain; else what all is in.
+        """
+        for above in reversed(path):
+            parts = self.parts_of(above)
+            edge = parts[-1] if last else parts[0]
+            if _infix(above) and node is not edge:
+                return node
+            node = above
+        return path[0]
 
     def in_block(
         self,
@@ -123,11 +179,13 @@ class _Attach:
         text: str,
     ) -> None:
         if isinstance(following, ast.Param) or (
-            previous is not None and self.same_line(previous.span.end, offset)
+            previous is not None and self.follows(offset)
         ):
             self.between(block, previous, following, offset, text)
-        else:  # `closing` is that of the body
-            self.hoisted[id(previous or block)].append(text)
+        elif isinstance(block, ast.Attention):
+            self.params[id(block)].extend([*self.blank_above(offset), text])
+        else:
+            self.hoisted[id(block)].append(text)
 
     def between(
         self,
@@ -137,13 +195,11 @@ class _Attach:
         offset: int,
         text: str,
     ) -> None:
-        if previous is not None and self.same_line(previous.span.end, offset):
-            if isinstance(previous, _BLOCKS) and not self.same_line(
-                self.brace(previous), previous.span.end
-            ):
-                self.closing[id(previous)].append(text)
+        if previous is not None and self.follows(offset):
+            if isinstance(previous, _BLOCKS):
+                self.end[id(previous)] = text
             else:
-                self.after[id(previous)] = text
+                self.behind(previous, text)
             return
         lines = [*self.blank_above(offset), text]
         if following is not None:
@@ -152,6 +208,10 @@ class _Attach:
             self.hoisted[id(owner)].append(text)
         else:
             self.closing[id(owner)].extend(lines)
+
+    def enters(self, node: ast.Node) -> bool:
+        """Whether something below a node may have comments, or blank lines above."""
+        return isinstance(node, _BLOCKS) or id(node) in self.around
 
     def carried(self, node: ast.Node, above: ast.Node | None) -> dict[str, Any]:
         """The field `comments` of a node that has any."""
@@ -163,7 +223,13 @@ class _Attach:
             before.extend(self.blank_above(node.span.start))
         before.extend(self.hoisted.get(key, ()))
         closing = self.closing.get(key, ())
-        comments = ast.Comments(tuple(before), self.after.get(key), tuple(closing))
+        comments = ast.Comments(
+            tuple(before),
+            self.after.get(key),
+            tuple(closing),
+            tuple(self.params.get(key, ())),
+            self.end.get(key),
+        )
         return {"comments": comments} if comments != ast.NO_COMMENTS else {}
 
 
@@ -172,4 +238,4 @@ def attach(file: ast.File, comments: list[tuple[int, str]]) -> ast.File:
     work = _Attach(file)
     for offset, text in comments:
         work.place(offset, text.rstrip())
-    return ast.rebuilt(file, work.carried)
+    return ast.rebuilt(file, work.carried, work.enters)

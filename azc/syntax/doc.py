@@ -6,6 +6,8 @@
 A group is printed on one line if it fits there, else each of its own lines breaks. A
 comment (`Suffix`, at the end of its line, or `Own`, a line of its own) breaks every
 group around it and takes no width. Nothing recurses: documents may be deep and long.
+What holds other documents knows its `width` on one line, so that nothing is measured
+twice.
 """
 
 from __future__ import annotations
@@ -44,6 +46,11 @@ class Line:
     flat: str
     hard: bool = False
 
+    @property
+    def width(self) -> int:
+        """Columns on one line."""
+        return len(self.flat)
+
 
 @dataclass(frozen=True, slots=True)
 class Either:
@@ -51,6 +58,12 @@ class Either:
 
     broken: str
     flat: str
+    hard: bool = False
+
+    @property
+    def width(self) -> int:
+        """Columns on one line."""
+        return len(self.flat)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,7 @@ class Suffix:
 
     text: str
     hard: bool = True
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +81,7 @@ class Own:
 
     text: str
     hard: bool = True
+    width: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ class Concat:
 
     parts: tuple[Doc, ...]
     hard: bool
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +99,7 @@ class Indent:
 
     doc: Doc
     hard: bool
+    width: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +108,7 @@ class Group:
 
     doc: Doc
     hard: bool
+    width: int
 
 
 _Leaf = str | Line | Either | Suffix | Own
@@ -102,33 +120,41 @@ HARD = Line("", hard=True)
 
 
 def _hard(doc: Doc) -> bool:
-    return not isinstance(doc, str | Either) and doc.hard
+    return not isinstance(doc, str) and doc.hard
+
+
+def _width(doc: Doc) -> int:
+    return len(doc) if isinstance(doc, str) else doc.width
 
 
 def concat(parts: Iterable[Doc]) -> Doc:
     """The documents one after the other."""
     parts = tuple(parts)
-    return Concat(parts, any(map(_hard, parts)))
+    return Concat(parts, any(map(_hard, parts)), sum(map(_width, parts)))
 
 
 def indent(*parts: Doc) -> Doc:
     """The documents, one step further right."""
     doc = concat(parts)
-    return Indent(doc, _hard(doc))
+    return Indent(doc, _hard(doc), _width(doc))
 
 
 def group(*parts: Doc) -> Doc:
     """The documents, on one line if they fit."""
     doc = concat(parts)
-    return Group(doc, _hard(doc))
+    return Group(doc, _hard(doc), _width(doc))
 
 
 _Todo = tuple[int, bool, Doc]  # indentation, whether its group is broken, what to print
 
 
 def _fits(room: int, doc: Doc, rest: list[_Todo]) -> bool:
-    """Whether `doc` on one line, and what follows up to a line break, take `room`."""
-    todo: list[tuple[bool, Doc]] = [(False, doc)]
+    """Whether `doc` on one line, and what follows up to a line break, take `room`.
+
+    `doc` has no line breaks of its own (it is not `hard`).
+    """
+    room -= _width(doc)
+    todo: list[tuple[bool, Doc]] = []
     following = len(rest)
     while room >= 0:
         if not todo:
@@ -137,18 +163,16 @@ def _fits(room: int, doc: Doc, rest: list[_Todo]) -> bool:
             following -= 1
             todo.append(rest[following][1:])
         broken, item = todo.pop()
-        if isinstance(item, str):
-            room -= len(item)
-        elif isinstance(item, Line):
-            if broken or item.hard:
-                return True
-            room -= len(item.flat)
-        elif isinstance(item, Either):
-            room -= len(item.broken if broken else item.flat)
-        elif isinstance(item, Concat):
+        if isinstance(item, Line) and (broken or item.hard):
+            return True
+        if isinstance(item, Either) and broken:
+            room -= len(item.broken)
+        elif isinstance(item, Concat) and (broken or item.hard):
             todo.extend((broken, part) for part in reversed(item.parts))
-        elif isinstance(item, Indent | Group):
+        elif isinstance(item, Indent | Group) and (broken or item.hard):
             todo.append((broken, item.doc))
+        else:
+            room -= _width(item)
     return False
 
 

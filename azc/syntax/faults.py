@@ -16,6 +16,7 @@ from azc.source import Source, Span
 __all__ = ["KEYWORDS", "bad_words", "is_name", "unexpected"]
 
 MAX_NUMBER = 40  # characters of one number
+MAX_NAME = 100  # characters of one name
 
 KEYWORDS = frozenset(
     "from import as attention model layers repeat space return true false".split()
@@ -70,14 +71,14 @@ _PHRASES = (
 # A line that must be a declaration, whatever is open; `attention {` is a block.
 _DECLARES = re.compile(r"(attention|model|space)[ \t]+[A-Za-z_]|from[ \t]+[\w.]+[ \t]")
 _TRANSPOSE = "`.T` transposes; nothing else follows a dot"
-_BROKEN = "a statement goes on in the next line only inside `( )` or `[ ]`"
+_BROKEN = "a statement continues on the next line only inside `( )` or `[ ]`"
 _COMPUTED = "a setting is a number, a name, `true`, `false`, a list or a range"
 _POWER = "`square(x)` is x², `sqrt(x)` is √x"
 _DIVIDES = "`/` divides; nothing is rounded"
 _LAYERS = "a model has a block `layers { … }`; in a space their number is `depth`"
-_NO_INDEX = "a value is a whole matrix: no part of it is taken"
-_NO_ARROW = "a program has no annotation: its result is [n, d]"
-_NO_CONDITION = "a program has no conditions: values are not compared"
+_NO_INDEX = "a value is a whole matrix and can't be indexed"
+_NO_ARROW = "programs are not annotated: the result is [n, d]"
+_NO_CONDITION = "a program has no conditions and no comparisons"
 _REPEAT = "a program has no loops; in a model, `repeat 4 { … }` repeats layers"
 _DECLARE = "a program is declared as `attention name(q, k, v) { … }`"
 _BIND = "a value is named with `name = expression`, nothing before it"
@@ -95,10 +96,10 @@ _HABITS = {
 _CHARACTERS = {
     ".": _TRANSPOSE,
     ":": "a body is written in `{ }`",
-    ";": "write one statement a line",
+    ";": "write one statement per line",
     "^": _POWER,
     "\\": _BROKEN,
-    "%": "there is no remainder",
+    "%": "there is no remainder operator",
     "²": "`square(x)` is x²",
     "³": "`square(x) * x` is x³",
     "√": "`sqrt(x)` is √x",
@@ -142,7 +143,7 @@ def _character(source: Source, error: UnexpectedCharacters) -> Diagnostic:
     if char == ":" and span.column <= len(line.rstrip()) - 1:
         help_ = None  # not Python's colon before a body
         if re.match(r"\s*\w+\s*:", line):
-            help_ = "a value has no annotation: azc finds its type"
+            help_ = "values are not annotated: azc infers their types"
     elif char == ">" and line[: span.column - 1].endswith("-"):
         help_ = _NO_ARROW
     elif help_ is None and not char.isascii() and char.isalpha():
@@ -197,7 +198,7 @@ def _help(source: Source, token: Token, kinds: frozenset[str]) -> str | None:
     if token.type == "LPAR" and before.endswith(".T"):
         return "`.T` takes no parentheses"
     if token.type == "EQUAL" and before.endswith("="):
-        return "one `=` is enough"
+        return "write a single `=`"
     if token.type == "EQUAL" and _follows(source, token) == "=":
         return _NO_CONDITION
     if str(token) in _HABITS and kinds & _OPERATORS:
@@ -207,7 +208,7 @@ def _help(source: Source, token: Token, kinds: frozenset[str]) -> str | None:
     if token.type == "COMMA" and kinds == {"RPAR"}:
         return "a value is one matrix: there are no tuples"
     if str(token) in KEYWORDS and "NAME" in kinds:
-        return f"`{token}` is a word of the language and can't be a name"
+        return f"`{token}` is a keyword and can't be a name"
     return None
 
 
@@ -270,11 +271,11 @@ def unexpected(
     ):
         return _unclosed(source, braces[-1])
     if not braces and token.type == "RBRACE" and "RBRACE" not in error.expected:
-        return Diagnostic("AZG002", "this `}` closes nothing", span)
+        return Diagnostic("AZG002", "this `}` matches no `{`", span)
     kinds = frozenset(error.accepts or error.expected) - {"COMMENT"}
     found = _words(token.type) if token.type in ("_NL", "$END") else f"`{token}`"
-    doubled = source.text[: span.start].endswith(str(token))
-    if token.type in ("STAR", "SLASH") and doubled:
+    twice = source.text[max(0, span.start - 1) : span.start] == str(token)
+    if token.type in ("STAR", "SLASH") and twice:
         span = source.span(span.start - 1, span.end)
         return Diagnostic(
             "AZG001", f"there is no `{span.text}`", span, _help(source, token, kinds)
@@ -283,14 +284,20 @@ def unexpected(
     return Diagnostic("AZG001", message, span, _help(source, token, kinds))
 
 
-def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic:
+def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
+    # To names that clash azc adds numbers.
+    if len(token) > MAX_NAME and not (source.own and len(token) <= MAX_NAME + 10):
+        text = f"the name has {len(token):,} characters; the limit is {MAX_NAME}"
+        return Diagnostic("AZG507", text, span)
+    if is_name(str(token)):
+        return None
     if str(token) in KEYWORDS:
-        text = f"`{token}` is a word of the language and can't be a name"
+        text = f"`{token}` is a keyword and can't be a name"
         number = token == "layers" and re.match(r"\s*=", source.text[span.end :][:80])
         help_ = _LAYERS if number else f"write `{token}_`, say"
         return Diagnostic("AZG003", text, span, help_)
-    text = f"names are lower case: `{token}`"
+    text = f"names must be lower case: `{token}`"
     lower = str(token).lower()
     # Where both are written, `Q` and `q` may be meant as two names.
     fix = Fix(span, lower) if lower not in names else None
@@ -300,10 +307,10 @@ def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic
 def _bad_number(source: Source, token: Token) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
     if len(token) > MAX_NUMBER:
-        text = f"a number has at most {MAX_NUMBER} characters"
+        text = f"the number has {len(token):,} characters; the limit is {MAX_NUMBER}"
         return Diagnostic("AZG006", text, span)
     if math.isinf(float(token.replace("_", ""))):
-        return Diagnostic("AZG006", f"`{token}` is too large a number", span)
+        return Diagnostic("AZG006", f"the number `{token}` is too large", span)
     return None
 
 
@@ -312,10 +319,6 @@ def bad_words(
 ) -> list[Diagnostic]:
     """What parses, but is not a name or a number of the language."""
     fine = frozenset(str(token) for token in names if is_name(str(token)))
-    found = [
-        _bad_name(source, token, fine)
-        for token in names
-        if token.type == "NAME" and not is_name(str(token))
-    ]
-    found.extend(filter(None, (_bad_number(source, token) for token in numbers)))
-    return found
+    found = [_bad_name(source, token, fine) for token in names if token.type == "NAME"]
+    found.extend(_bad_number(source, token) for token in numbers)
+    return [each for each in found if each is not None]

@@ -65,6 +65,13 @@ def _suffix(node: ast.Node) -> list[Doc]:
     return [Suffix(node.comments.after)] if node.comments.after else []
 
 
+def _end(node: ast.Node) -> list[Doc]:
+    """The comment for the end of a node's last line."""
+    if isinstance(node, _WITH_BODY):
+        return [Suffix(node.comments.end)] if node.comments.end else []
+    return _suffix(node)
+
+
 def _nesting(text: str) -> int:
     depth = deepest = 0
     for char in text:
@@ -79,8 +86,9 @@ def _nesting(text: str) -> int:
 class _Printer:
     """Turns nodes into documents.
 
-    A comment on a node that is printed in the middle of a line (after a mutation, say)
-    is a stray: it goes above the statement, or the bracketed element, around it.
+    Of the comments in the middle of a line, those on the operands of a chain break it;
+    the others (after a mutation, say) are strays, which go above the statement, or the
+    bracketed element, around them.
     """
 
     def __init__(self) -> None:
@@ -143,7 +151,7 @@ class _Printer:
             case ast.Import():
                 return self.import_(node)
             case ast.Attention():
-                params = self.brackets("(", node.params, ")")
+                params = self.brackets("(", node.params, ")", node.comments.params)
                 return self.block(node, node.body, "attention ", node.name, params)
             case ast.Model():
                 return self.block(node, node.items, f"model {node.name}")
@@ -226,30 +234,47 @@ class _Printer:
         assert found is not None
         first = node.args[0]
         if found.fixity == "prefix":
+            self.stray(first)
             return concat((found.symbol, self.operand(first, UNARY)))
         if found.fixity == "postfix":
+            self.stray(first)
             operand = self.operand(first, found.precedence)
             gap = " " if flat(operand).endswith(".") else ""  # `1..T` is a range
             return concat((operand, gap, found.symbol))
-        spine = [(found.symbol, node.args[1])]
+        # From the last operand to the first, each with the comments behind it: behind
+        # the last one the line ends, and with it what the chain is in.
+        spine: list[tuple[str, ast.Expr, list[str]]] = []
+        symbol, chain, after = found.symbol, node, list[str]()
         while True:
+            last = chain.args[1]
+            after[:0] = filter(None, [last.comments.after])
+            if not spine:
+                self.strays.extend(after)
+                after = []
+            spine.append((symbol, last, after))
+            first = chain.args[0]
             before = ast.operator(first)
             if not before or before.precedence != found.precedence:
                 break
             assert isinstance(first, ast.Apply)
-            self.stray(first)
+            self.strays.extend(filter(None, first.comments.before))
             self.strays.extend(filter(None, first.comments.closing))
-            spine.append((before.symbol, first.args[1]))
-            first = first.args[0]
-        parts: list[Doc] = [self.operand(first, found.precedence)]
-        for symbol, operand_ in reversed(spine):
-            doc = self.operand(operand_, found.precedence + 1)
-            parts.extend((LINE, f"{symbol} ", doc))
+            symbol, chain = before.symbol, first
+            after = [*filter(None, [first.comments.after])]
+        self.strays.extend(filter(None, first.comments.before))
+        parts: list[Doc] = [self.operand(first, found.precedence), *_suffix(first)]
+        for symbol, last, after in reversed(spine):
+            own = _own_lines([*filter(None, last.comments.before)])
+            doc = self.operand(last, found.precedence + 1)
+            parts.extend((LINE, *own, f"{symbol} ", doc, *map(Suffix, after[:1])))
+            self.strays.extend(after[1:])
         return concat(parts)
 
     def operand(self, node: ast.Expr, least: int) -> Doc:
-        """An operand, in parentheses if it binds less tight than `least`."""
-        self.stray(node)
+        """An operand, in parentheses if it binds less tight than `least`.
+
+        What calls it sees to the operand's own comments.
+        """
         found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found:
             return self.content(node)
@@ -263,8 +288,8 @@ class _Printer:
     def block(self, node: ast.Node, items: Sequence[ast.Node], *header: Doc) -> Doc:
         parts: list[Doc] = [HARD, *self.lines(items)] if items else []
         parts.extend(_closing(node.comments.closing, not items))
-        if not parts:
-            return concat((*header, " {}", *_suffix(node)))
+        if not parts and not node.comments.after:
+            return concat((*header, " {}"))
         return concat((*header, " {", *_suffix(node), indent(*parts), HARD, "}"))
 
     def lines(self, items: Sequence[ast.Node]) -> list[Doc]:
@@ -274,7 +299,7 @@ class _Printer:
             if index:
                 parts.append(HARD)
             parts.extend((*_own_lines(_tidy(above, first=not index)), body))
-            parts.extend(() if isinstance(item, _WITH_BODY) else _suffix(item))
+            parts.extend(_end(item))
         return parts
 
     def file(self, file: ast.File) -> Doc:
@@ -291,7 +316,7 @@ class _Printer:
                 if not imports and not (above and not above[0]):
                     parts.append(HARD)
             parts.extend((*_own_lines(above), body))
-            parts.extend(() if isinstance(item, _WITH_BODY) else _suffix(item))
+            parts.extend(_end(item))
             previous = item
         closing = _closing(file.comments.closing, empty=True)
         if previous is not None and closing:

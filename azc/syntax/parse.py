@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from threading import Lock
+from typing import cast
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput, VisitError
+from lark import Lark, Token
+from lark.exceptions import UnexpectedInput
 from lark.lark import PostLex
 
 from azc.diagnostics import Diagnostic, DiagnosticError
@@ -23,24 +24,28 @@ from azc.syntax.faults import bad_words, is_name, unexpected
 from azc.syntax.repair import Region, blank, conflicts, lookalikes
 
 __all__ = [
+    "MAX_BYTES",
     "MAX_DEPTH",
     "MAX_IMPORTED",
     "MAX_TEXT",
     "Reading",
+    "decoded",
     "is_name",
     "parse",
     "read_source",
     "read_text",
+    "unreadable",
 ]
 
-MAX_TEXT = 1_000_000  # characters of one file
-MAX_IMPORTED = MAX_TEXT  # characters of a file with all that it imports
+MAX_TEXT = 100_000  # characters of one file
+MAX_BYTES = 4 * MAX_TEXT + 4  # of a file: what is longer is no program, or a device
+MAX_IMPORTED = 300_000  # characters of a file with all that it imports
 # Characters, white space apart, of what azc makes of such files. The canonical form has
 # no more than a third more (a comma after the operand of `exp(q)`, where a call is
 # broken), and names that clash get a number.
 MAX_OWN = 4 * MAX_IMPORTED // 3 + 10_000
 MAX_ERRORS = 20  # syntax errors reported in one run
-MAX_REREAD = 500_000  # characters read once more, in all, to find further errors
+MAX_REREAD = 200_000  # characters read once more, in all, to find further errors
 
 
 class _Newlines(PostLex):
@@ -77,7 +82,7 @@ class _Newlines(PostLex):
 
 
 class _Parser:
-    """Lark's parser with what it collects beside the tree; one text at a time."""
+    """Lark's parser with what it collects beside the nodes; one text at a time."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -91,8 +96,9 @@ class _Parser:
             grammar_text(),
             parser="lalr",
             start="file",
-            propagate_positions=True,
+            keep_all_tokens=True,
             maybe_placeholders=False,
+            transformer=self.build,
             postlex=self.newlines,
             lexer_callbacks=dict.fromkeys(self.collected, self._collect),
         )
@@ -105,12 +111,8 @@ class _Parser:
         self.build.source = source
         for tokens in self.collected.values():
             tokens.clear()
-        tree: Tree[Token] = self.lark.parse(text)
-        try:
-            file: ast.File = self.build.transform(tree)
-        except VisitError as error:
-            raise error.orig_exc from error
-        return file
+        # With a transformer, what Lark returns is what its method for `file` did.
+        return cast(ast.File, self.lark.parse(text))
 
 
 @cache
@@ -204,7 +206,7 @@ def read_text(source: Source) -> Reading:
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
     if size > limit:
-        text = f"the file has {size:,} characters; at most {limit:,} do"
+        text = f"the file has {size:,} characters; the limit is {limit:,}"
         return Reading(None, (Diagnostic("AZG501", text, source.span(0, 1)),))
     parser = _parser()
     with parser.lock:
@@ -324,16 +326,28 @@ def read_source(path: Path, name: str | None = None) -> Source:
     shown = name or str(path)
     try:
         with path.open("rb") as file:
-            # No more than can be a program: a device may have no end.
-            data = file.read(4 * MAX_TEXT + 4)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        message = f"can't read {shown}: {reason}"
-        raise DiagnosticError([Diagnostic("AZG005", message, None)]) from error
+            data = file.read(MAX_BYTES)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise unreadable(shown, error) from error
+    return decoded(data, shown)
+
+
+def unreadable(shown: str, error: Exception) -> DiagnosticError:
+    """Why a file can't be read."""
+    reason = getattr(error, "strerror", None) or str(error)
+    message = f"can't read {shown}: {reason.lower()}"
+    return DiagnosticError([Diagnostic("AZG005", message, None)])
+
+
+def decoded(data: bytes, shown: str) -> Source:
+    """The first `MAX_BYTES` of a file as a `Source`.
+
+    Raises `DiagnosticError` when they are not UTF-8 text.
+    """
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if len(data) > 4 * MAX_TEXT:
+        if len(data) >= MAX_BYTES:
             text = data.decode("utf-8-sig", errors="ignore")
             return Source(shown, text)  # too long, which `parse` tells
         message = f"{shown} is not UTF-8 text (byte {error.start})"

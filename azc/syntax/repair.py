@@ -102,6 +102,6 @@ def conflicts(source: Source) -> tuple[list[Region], Diagnostic | None]:
     if skipping >= 0:  # no end of it: the markers alone
         regions.append((skipping, skipping + 7))
     span = source.span(told[0].start(), told[0].end())
-    message = "a merge conflict is not settled: these are git's markers"
-    help_ = "keep one side, and take out the lines with <<<<<<<, ======= and >>>>>>>"
+    message = "unresolved merge conflict: these are git's markers"
+    help_ = "keep one side and remove the lines with <<<<<<<, ======= and >>>>>>>"
     return regions, Diagnostic("AZG001", message, span, help_)

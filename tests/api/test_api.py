@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -120,7 +122,7 @@ def test_names_that_are_not_there(file: Path) -> None:
     with pytest.raises(azc.UsageError, match="no attention `x`") as caught:
         azc.compile_attention(file, "x")
     assert caught.value.help == "it has: softplus_key"
-    with pytest.raises(azc.UsageError, match="8 models; say which"):
+    with pytest.raises(azc.UsageError, match="8 models; choose one"):
         azc.compile("std.models")
     with pytest.raises(azc.UsageError, match="has no model"):
         azc.compile("std.attention")
@@ -167,3 +169,44 @@ def test_what_azc_offers() -> None:
     assert set(azc.__all__) <= set(dir(azc))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         azc.nothing  # noqa: B018
+
+
+# Numbers that make no sense
+
+WRONG = [0, -5, True, 1.5, "x", 10**12, float("nan"), b"3", [3]]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=str)
+def test_numbers_that_make_no_sense_are_refused(value: Any) -> None:
+    program = azc.loads(TEXT)
+    calls: dict[str, Callable[[], object]] = {
+        "tokens": lambda: azc.summary(program, tokens=value),
+        "heads": lambda: azc.compile_attention(program, heads=value),
+        "head_dim": lambda: azc.compile_attention(program, heads=2, head_dim=value),
+        "num_labels": lambda: azc.compile(program, num_labels=value),
+    }
+    for name, call in calls.items():
+        with pytest.raises(
+            azc.UsageError, match=f"^{name} is .* must be a whole"
+        ) as no:
+            call()
+        assert no.value.code == "U012"
+    with pytest.raises(azc.UsageError, match=r"^tokens is "):
+        azc.diff(program, program, tokens=value)
+
+
+def test_numbers_of_an_interpreter() -> None:
+    interpret = azc.interpret_attention(azc.loads(TEXT))
+    rows = np.ones((3, 2))
+    for head, heads in ((0, 0), (2, 2), (-1, 1), (0.5, 2), (True, 2), (0, 2.0)):
+        with pytest.raises(azc.UsageError, match=r"^heads? is ") as no:
+            interpret(q=rows, k=rows, head=head, heads=heads)
+        assert no.value.code == "U003"
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    program = azc.loads(TEXT)
+    told = azc.summary(program, tokens=np.int64(16))
+    assert told == azc.summary(program, tokens=16)
+    assert type(told.tokens) is int
+    assert azc.summary(program).tokens == 128

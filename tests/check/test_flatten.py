@@ -409,8 +409,8 @@ def test_names_that_grow_and_programs_with_many_names(
     program = check_in(
         tmp_path,
         f"from .one import {aliases}\n"
-        f"from .two import a as {'long' * 50}\n"
-        f"model m {{\nlayers {{\n{'long' * 50}\n" + "\n".join(names) + "\n}\n}\n",
+        f"from .two import a as {'long' * 25}\n"
+        f"model m {{\nlayers {{\n{'long' * 25}\n" + "\n".join(names) + "\n}\n}\n",
     )
     text = self_contained(program, "m")
     assert len(text) < small_limits

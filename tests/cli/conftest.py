@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from azc.cli.main import app
+from azc.cli.app import app
 
 GOOD = """\
 # Two layers.

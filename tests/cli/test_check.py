@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from azc.api import load
+from azc.diagnostics import DiagnosticError
 from tests.cli.conftest import GOOD, Azc
 
 Write = Callable[[str, str], str]
@@ -181,7 +185,7 @@ def test_one_declaration_of_a_file(azc: Azc, good: str) -> None:
 def test_the_whole_file_is_meant(azc: Azc, good: str) -> None:
     found = azc("fmt", f"{good}:small")
     assert found.code == 1
-    assert "the whole file is meant here: good.azg" in found.err
+    assert "give the whole file: good.azg" in found.err
 
 
 # Spaces
@@ -193,18 +197,15 @@ def test_models_in_a_space(azc: Azc, good: str, write: Write) -> None:
     assert azc("check", other, "--space", "near_small").code == 0
     found = azc("check", other, "--space", "good.azg:near_small")
     assert found.code == 1
-    assert (
-        "error[AZG410]: `small` does not lie in `near_small`: `hidden` is 16;"
-        in found.err
-    )
+    assert "error[AZG410]: `small` is not in `near_small`: `hidden` is 16;" in found.err
     assert " --> other.azg:11:5" in found.err
 
 
 def test_a_space_of_the_library(azc: Azc) -> None:
     found = azc("check", "std.models", "--space", "std.spaces:autobert_zero")
     assert found.code == 1
-    assert "`autobert_zero_base` does not lie" not in found.err
-    assert "`bert_tiny` does not lie in `autobert_zero`" in found.err
+    assert "`autobert_zero_base` is not in" not in found.err
+    assert "`bert_tiny` is not in `autobert_zero`" in found.err
 
 
 def test_a_space_that_is_not_there(azc: Azc, good: str) -> None:
@@ -237,7 +238,7 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
         bad("out", "from .up.x import y", "AZG123", "up/x.azg"),
         bad("import", "from .nowhere import x", "AZG123", "nowhere.azg"),
         bad("library", "from std.nowhere import x", "AZG123", "std.nowhere"),
-        bad("cycle", "from .bad import x", "AZG125", "circle"),
+        bad("cycle", "from .bad import x", "AZG125", "circular import"),
         bad("deep", f"attention a(q) {{ return {'(' * 99}q", "AZG502", "64 levels"),
         bad("repeat", MODEL.format("repeat 1000000000 { sdpa }"), "AZG504", "1,000"),
         bad(
@@ -257,7 +258,7 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
             "start",
             MODEL.format("conv(kernel = 3)") + "space s { start = m\n depth = 5 }",
             "AZG405",
-            "does not lie in the space",
+            "is not in the space",
         ),
         bad(
             "causal",
@@ -311,3 +312,79 @@ def test_a_program_cannot_steer_the_terminal(azc: Azc, write: Write) -> None:
     assert found.code == 1
     assert "\x1b" not in found.err
     assert "\x07" not in found.err
+
+
+# What can't be read
+
+
+def test_standard_input_without_an_end(tmp_path: Path) -> None:
+    with open("/dev/zero", "rb") as zeros:
+        done = subprocess.run(
+            [sys.executable, "-m", "azc", "check", "-"],
+            cwd=tmp_path,
+            stdin=zeros,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error[AZG501]: ")
+
+
+def test_standard_input_that_is_closed(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m azc check - <&-"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error[AZG005]: can't read <stdin>: it is closed" in done.stderr
+
+
+def test_what_cannot_be_read_does_not_hide_the_others(
+    azc: Azc, tmp_path: Path, write: Write
+) -> None:
+    bad = write("bad.azg", "attention a(q) { return x }")
+    (tmp_path / "folder.azg").mkdir()
+    (tmp_path / "loop.azg").symlink_to("loop.azg")
+    (tmp_path / "bytes\udcff.azg").write_bytes(b"\xff")
+    names = [
+        "a" * 300,  # a name too long for any file
+        "a/" * 3_000,
+        f"std.{'a' * 300}",
+        f"{'a' * 300}:b",
+        f"{bad}/inside.azg",
+        "loop.azg",
+        "bytes\udcff.azg",
+        "",
+    ]
+    for name in names:
+        for command in (["check"], ["fmt", "--check"]):
+            found = azc(*command, name, bad if command == ["check"] else "bad.azg")
+            assert found.code == 1
+            assert "internal error" not in found.err
+        found = azc("check", name, bad, "--json").json
+        codes = [[d["code"] for d in each["diagnostics"]] for each in found["files"]]
+        assert codes[0][0] in ("AZG004", "AZG005", "AZG123"), name
+        assert codes[1] == ["AZG101"]
+
+
+def test_a_name_with_a_nul() -> None:
+    with pytest.raises(DiagnosticError, match="can't read a"):
+        load("a\0b")
+
+
+@pytest.mark.parametrize("module", ["a" * 99, ".".join(["a" * 90] * 60)])
+def test_an_import_of_a_path_too_long(tmp_path: Path, module: str) -> None:
+    path = tmp_path / "main.azg"
+    path.write_text(f"from .{module} import a\nattention b(q) {{ return x }}\n")
+    with pytest.raises(DiagnosticError) as caught:
+        load(path)
+    first, second = caught.value.diagnostics
+    assert first.code in ("AZG005", "AZG123")
+    assert first.span is not None
+    assert first.span.line == 1
+    assert second.code == "AZG101"

@@ -141,11 +141,11 @@ def test_a_file_with_several(azc: Azc) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["std.models", "--code"], 2, "say which"),
+        (["std.models", "--code"], 2, "choose one"),
         (["std.models", "--model", "bert_bas"], 2, "did you mean `bert_base`?"),
         (["std.models:nothing"], 2, "it has: bert_tiny"),
         (["std.modls"], 1, "did you mean `std.models`?"),
-        (["std.models:bert_tiny", "--model", "bert_tiny"], 2, "one name is enough"),
+        (["std.models:bert_tiny", "--model", "bert_tiny"], 2, "give only one of"),
         (["std.models", "--tokens", "0"], 2, "--tokens"),
         (["std.models", "--tokens", "many"], 2, "--tokens"),
         ([], 2, "FILE"),
@@ -167,3 +167,17 @@ def test_a_file_with_nothing_to_show(azc: Azc, write: Write) -> None:
 def test_a_name_with_a_colon_may_be_a_file(azc: Azc, write: Write) -> None:
     write("a:b", GOOD)
     assert azc("show", "a:b").out.startswith("small: 4 layers")
+
+
+@pytest.mark.parametrize("tokens", ["0", "-5", "1.5", "x", "1000000000000", "nan", ""])
+@pytest.mark.parametrize(
+    "words",
+    [["show", "good.azg"], ["diff", "good.azg", "good.azg"]],
+    ids=["show", "diff"],
+)
+def test_tokens_that_make_no_sense(
+    azc: Azc, good: str, words: list[str], tokens: str
+) -> None:
+    found = azc(*words, f"--tokens={tokens}")
+    assert found.code == 2
+    assert "--tokens" in found.err

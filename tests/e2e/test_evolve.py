@@ -15,7 +15,7 @@ from rich.console import Console
 from typer.testing import CliRunner, Result
 
 from azc.cli import progress as progress_module
-from azc.cli.main import app
+from azc.cli.app import app
 from azc.cli.progress import LiveProgress
 from azc.search.events import (
     Closed,

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from azc.cli.main import app
+from azc.cli.app import app
 from tests.runs import (
     PROGRAM,
     arguments,
@@ -246,7 +246,7 @@ def test_one_process_at_a_time_and_an_interrupt(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said.endswith(f"azc resume {run} goes on from here\ninterrupted\n")
+    assert said.endswith(f"to continue: azc resume {run}\ninterrupted\n")
     assert "Traceback" not in said
     assert len(scored(run)) == 10
 

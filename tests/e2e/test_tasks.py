@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from azc.cli.main import app
+from azc.cli.app import app
 from azc.search.run import read_run
 from tests.runs import (
     PROGRAM,

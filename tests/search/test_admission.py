@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from azc.check.program import SpaceSpec
-from azc.cli.main import app
+from azc.cli.app import app
 from azc.search.admission import Admission
 from azc.search.events import Ended, Event, Skipped
 from azc.search.genome import Genome

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from azc.cli.main import app
+from azc.cli.app import app
 from azc.diagnostics import RunError, UsageError
 from azc.search.options import EvolveOptions
 from azc.search.run import resume

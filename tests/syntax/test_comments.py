@@ -22,7 +22,8 @@ def read(text: str) -> ast.File:
 def all_comments(node: ast.Node) -> list[str]:
     """Every comment in a tree, wherever it is attached."""
     held = node.comments
-    found = [*held.before, *([held.after] if held.after else []), *held.closing]
+    found = [*held.before, *held.closing, *held.params]
+    found += filter(None, [held.after, held.end])
     for value in vars(node).values():
         children = value if isinstance(value, tuple) else (value,)
         for child in children:
@@ -51,7 +52,7 @@ def test_statements() -> None:
     ).declarations
     bind, returned = attention.body
     assert attention.comments == ast.Comments(
-        after="# opening", closing=("# closing", "# after")
+        after="# opening", closing=("# closing",), end="# after"
     )
     assert bind.comments == ast.Comments(("# above",), "# beside")
     assert returned.comments == ast.Comments(("", "# apart", ""))
@@ -119,23 +120,41 @@ def test_params_and_imports() -> None:
     assert imported.names[0].comments.after == "# of b"
     assert imported.names[1].comments.before == ("# above c",)
     assert attention.params[0].comments == ast.Comments(("# above q",), "# of q")
-    assert attention.params[1].comments == ast.Comments(("# under k",))
-    assert attention.comments == ast.NO_COMMENTS
+    assert attention.params[1].comments == ast.NO_COMMENTS
+    assert attention.comments == ast.Comments(params=("# under k",))
 
 
-def test_inside_an_expression_goes_above_the_statement() -> None:
+def test_inside_an_expression_it_stays_with_an_operand() -> None:
     (attention,) = read(
         "attention a(q) {\n"
         "    # above\n"
-        "    x = (q  # inside\n"
+        "    x = (q  # behind q\n"
         "        + f(q  # argument\n"
-        "            * q))  # beside\n"
+        "            * q)\n"
+        "        # above the term\n"
+        "        - q)  # beside\n"
         "}"
     ).declarations
     bind = attention.body[0]
-    assert bind.comments == ast.Comments(("# above", "# inside"), "# beside")
-    argument = bind.value.args[1].args[0]
-    assert argument.comments == ast.Comments(("# argument",))
+    assert bind.comments == ast.Comments(("# above",), "# beside")
+    total, term = bind.value.args
+    assert term.comments == ast.Comments(("# above the term",))
+    assert total.args[0].comments == ast.Comments(after="# behind q")
+    argument = total.args[1].args[0]
+    assert argument.args[0].comments == ast.Comments(after="# argument")
+
+
+def test_where_no_operand_can_have_it_a_comment_goes_above() -> None:
+    (attention,) = read(
+        "attention a(q) {\n"
+        "    x = (  # what follows\n"
+        "        q + -(  # a sign\n"
+        "            q))  # beside\n"
+        "}"
+    ).declarations
+    bind = attention.body[0]
+    assert bind.comments == ast.Comments(("# what follows",), "# beside")
+    assert bind.value.args[1].comments == ast.Comments(("# a sign",))
 
 
 def test_blocks_of_layers() -> None:
@@ -154,8 +173,8 @@ def test_blocks_of_layers() -> None:
     assert model.comments.after == "# model"
     assert layers.comments.after == "# layers"
     assert layers.items[0].comments.after == "# first"
-    assert layers.items[1].comments.after == "# repeat"
-    assert layers.items[2].comments.closing == ("# end",)
+    assert layers.items[1].comments == ast.Comments(end="# repeat")
+    assert layers.items[2].comments == ast.Comments(end="# end")
 
 
 def test_crlf_and_trailing_whitespace() -> None:

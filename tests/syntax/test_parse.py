@@ -14,6 +14,7 @@ from azc.source import Source
 from azc.syntax import ast
 from azc.syntax import parse as parsing
 from azc.syntax.build import MAX_DEPTH
+from azc.syntax.faults import MAX_NAME
 from azc.syntax.format import format_text
 from azc.syntax.parse import MAX_ERRORS, MAX_TEXT, is_name, parse, read_source
 from tests.golden_files import compare, golden_inputs
@@ -193,9 +194,9 @@ def test_depth_counts_what_is_in_parentheses() -> None:
 
 
 def test_deep_layers_are_refused() -> None:
-    layers = "repeat 2 {" * 10_000 + "}" * 10_000
+    layers = "repeat 2 {" * 8_000 + "}" * 8_000
     assert refused(f"model m {{ layers {{ {layers} }} }}") == ["AZG502"]
-    assert refused("model m { layers { " + "repeat 2 {\n" * 10_000) == ["AZG502"]
+    assert refused("model m { layers { " + "repeat 2 {\n" * 8_000) == ["AZG502"]
     assert refused("{" * 10_000)
     assert refused("}" * 10_000)
 
@@ -219,11 +220,11 @@ def test_depth_of_layers_to_the_limit() -> None:
     assert refused(deep(MAX_DEPTH - 1)) == ["AZG502"]
 
 
-def test_a_file_of_ten_thousand_lines() -> None:
-    lines = "".join(f"    x{i} = softmax(q @ q.T)  # {i}\n" for i in range(10_000))
+def test_a_file_of_two_thousand_lines() -> None:
+    lines = "".join(f"    x{i} = softmax(q @ q.T)  # {i}\n" for i in range(2_000))
     (attention,) = read(f"attention a(q) {{\n{lines}}}\n").declarations
-    assert len(attention.body) == 10_000
-    assert attention.body[-1].comments.after == "# 9999"
+    assert len(attention.body) == 2_000
+    assert attention.body[-1].comments.after == "# 1999"
 
 
 def test_a_file_too_large_is_refused() -> None:
@@ -326,3 +327,14 @@ def test_numbers_are_pythons(text: str) -> None:
 def test_what_is_no_number_in_python_is_none_here(text: str) -> None:
     with pytest.raises(DiagnosticError):
         parse(Source("n", f"model m {{\n    x = {text}\n}}\n"))
+
+
+def test_names_have_a_limit_and_those_that_azc_makes_some_room() -> None:
+    def file(length: int) -> str:
+        return f"attention {'a' * length}(q) {{ return q }}\n"
+
+    assert read(file(MAX_NAME)).declarations
+    assert refused(file(MAX_NAME + 1)) == ["AZG507"]
+    assert parse(Source("own", file(MAX_NAME + 2), own=True)).declarations
+    with pytest.raises(DiagnosticError, match="AZG507"):
+        parse(Source("own", file(MAX_NAME + 11), own=True))

@@ -205,7 +205,7 @@ def _headed(pieces: _Items, comments: ast.Comments) -> _Items:
     first, *others = pieces
     own = first.comments
     if isinstance(first, ast.Layer) or own != ast.NO_COMMENTS:
-        inside = [comments.after, *comments.closing, *own.before]
+        inside = [comments.after, *comments.closing, comments.end, *own.before]
         lines = (*comments.before, *(line for line in inside if line))
         comments = replace(own, before=lines)
     return (replace(first, comments=comments), *others)

@@ -1,0 +1,58 @@
+"""`azc`: the commands."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from azc.cli.best import best
+from azc.cli.check import check
+from azc.cli.compile import compile
+from azc.cli.diff import diff
+from azc.cli.evolve import evolve, resume
+from azc.cli.fmt import fmt
+from azc.cli.log import log
+from azc.cli.output import Command
+from azc.cli.page import report
+from azc.cli.show import show
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="azc",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+_COMMANDS = check, fmt, show, compile, diff, evolve, resume, log, report, best
+for _command in _COMMANDS:
+    app.command(_command.__name__, cls=Command)(_command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        import azc
+
+        sys.stdout.write(f"azc {azc.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _azc(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+) -> None:
+    """Attention programs: written, checked, compiled and evolved.
+
+    A program is a text file (.azg) that says how the layers of a transformer mix their
+    tokens. `azc show std.models` lists known models, and `azc COMMAND --help` has an
+    example of each command.
+    """
