@@ -22,7 +22,9 @@ from azc.search.score import Bench, Job, Outcome, Scorer, cannot_import, late
 
 __all__ = ["PoolExecutor"]
 
-_START = 600.0  # seconds that a worker has to import and to load the data
+# Seconds that a worker has to import and to load the data: three times what a candidate
+# has, within these bounds.
+_START = (60.0, 600.0)
 _STARTS = 2  # so many workers in a row that end before they have begun are no accident
 _LONGEST_WAIT = 3600.0  # seconds; the system takes no infinity
 _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a status
@@ -64,12 +66,19 @@ class PoolExecutor:
     is killed, and so is one after an outcome that is suspect: a new one takes its place.
     """
 
-    def __init__(self, bench: Bench, workers: int, start_limit: float = _START) -> None:
+    def __init__(
+        self, bench: Bench, workers: int, start_limit: float | None = None
+    ) -> None:
+        """`start_limit`: seconds that a worker has until it takes its first job; None
+        follows the time limit of a candidate.
+        """
         import torch
 
         self.bench = bench
         self.workers = workers
-        self.start_limit = start_limit
+        least, most = _START
+        usual = min(max(3 * bench.options.time_limit, least), most)
+        self.start_limit = usual if start_limit is None else start_limit
         self.threads = max(1, torch.get_num_threads() // workers)
         self._idle: list[_Worker] = []
 
