@@ -309,8 +309,9 @@ def evolve(
     """Search a space for a better model than the one it starts from.
 
     A strategy mutates the programs and shared weights score each in seconds. The run is a
-    folder: a kill loses nothing that was scored, and `azc resume RUN` goes on. At the
-    end the winner and the start are trained alone and compared on text never used.
+    folder: a kill loses nothing that was scored, and `azc resume RUN` continues it. At the
+    end the best are trained alone; the winner is compared with the start, with random
+    sampling and with models typed by hand, on text never used.
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """
