@@ -174,7 +174,7 @@ def test_the_display_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     page = io.StringIO()
     display = LiveProgress(console(file=page, width=200))
     display(scored)
-    display(Retried(candidate=1, reason=CODES))
+    display(Retried(name="candidate 0001", reason=CODES))
     display.display = {CODES[26:40]: CODES[26:40]}
     display.console.print(display._draw())
     assert "\\x1b" in page.getvalue()

@@ -320,7 +320,10 @@ def test_the_display_has_notes() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=100, height=30)
     with LiveProgress(console) as progress:
         for event, said in [
-            (Retried(3, "memory ran out"), "0003  is run again: memory ran out"),
+            (
+                Retried("candidate 0003", "memory ran out"),
+                "candidate 0003 is run again: memory ran out",
+            ),
             (Ended("nothing new", 2, 8), "over after 2 of 8 evaluations: nothing new"),
         ]:
             progress(event)

@@ -94,12 +94,15 @@ def test_the_installed_command_checks_compiles_and_evolves(
     )
     (tmp_path / "text.txt").write_text(text)
     small = "--evaluations 4 --round 4 --warm-up 4 --steps 2 --length 16 --batch 4"
-    last = "--final-steps 2 --final-seeds 2 --data text.txt -o run --json"
+    last = "--final-steps 2 --final-seeds 2 --contenders 2 --data text.txt -o run"
     out = _run(
-        [str(azc), "evolve", "tiny.azg", *small.split(), *last.split()], tmp_path
+        [str(azc), "evolve", "tiny.azg", *small.split(), *last.split(), "--json"],
+        tmp_path,
     )
     result = json.loads(out)
     assert result["evaluations"] == {"spent": 4, "budget": 4, "failed": 0}
-    assert len(result["comparison"]["losses"]["start"]) == 2
+    rows = {row["role"]: row for row in result["comparison"]["rows"]}
+    assert set(rows) == {"winner", "start", "random", "hand"}
+    assert len(rows["start"]["losses"]) == 2
     assert (tmp_path / "run" / "best.azg").is_file()
     _run([str(azc), "check", "run/best.azg"], cwd=tmp_path)

@@ -212,7 +212,9 @@ def test_failures_are_grouped_by_reason(view: RunView) -> None:
 
 
 def test_a_program_of_another_azc_is_shown_as_it_is(view: RunView) -> None:
-    odd = Candidate(f"nothing {RIGHT_TO_LEFT} {{ <i>", 1, "by hand", "key", 99, 0)
+    odd = Candidate(
+        f"nothing {RIGHT_TO_LEFT} {{ <i>", 1, "by hand", "key", "function", 99, 0
+    )
     found = replace(view, candidates={**view.candidates, 99: odd})
     assert gather(found)[99].model is None
     shown = entry(parse(page(found)), 99)

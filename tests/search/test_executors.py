@@ -63,7 +63,8 @@ def jobs(home: Path) -> list[Job]:
         Job("score", i, text, "start", 5, snapshot, home / f"{i}.safetensors")
         for i, text in enumerate(texts, start=1)
     ]
-    return [*found, Job("alone", 9, MODEL, "start", 1)]
+    alone = Job("alone", 9, MODEL, "start", 1, steps=3, split="test", name="the start")
+    return [*found, alone]
 
 
 def values(found: Iterator[tuple[Job, Outcome]]) -> dict[int, tuple[object, object]]:
@@ -211,7 +212,7 @@ def test_a_job_whose_worker_dies_or_hangs_once_comes_to_the_same(
     hits = hit(monkeypatch, how, {2: 1})
     assert values(trials(pool, told).run(jobs)) == expected
     assert hits == [2]
-    assert told == [Retried(2, SIGNALS[how])]
+    assert told == [Retried("candidate 0002", SIGNALS[how])]
     assert len(multiprocessing.active_children()) <= 2
 
 
@@ -243,7 +244,9 @@ def test_where_the_start_dies_too_the_machine_is_at_fault(
     ) as caught:
         list(found)
     assert caught.value.code == "R043"
-    assert sorted(each.candidate for each in told) == [1, 2, 4]
+    assert sorted(each.name for each in told) == [
+        *(f"candidate {number:04}" for number in (1, 2, 4))
+    ]
 
 
 def test_workers_that_never_begin_stop_the_run(
