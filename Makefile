@@ -1,4 +1,4 @@
-# make demo    evolve a better architecture than the one it starts from
+# make demo    evolve an architecture on real text, and see what it is worth
 # make test    set up the environment, then the whole gate
 # make check   the whole gate: lint, format, types, layers, tests
 # make format  write the canonical form of the Python files
@@ -10,7 +10,7 @@
 
 VENV ?= .venv
 PYTHON ?=
-DEMO_ARGS ?= examples/demo.azg --evaluations 60 --seed 0 --workers 2
+DEMO_ARGS ?= examples/demo.azg --evaluations 24 --warm-up 300 --batch 16 --contenders 4 --seed 0 --workers 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin
