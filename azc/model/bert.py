@@ -13,8 +13,7 @@ from azc.check.program import AttentionUse, ModelSpec
 from azc.check.resolve import check_source
 from azc.compare.match import Interner
 from azc.diagnostics import RunError
-from azc.ir.build import build_graph
-from azc.passes.pipeline import optimise
+from azc.passes.pipeline import program_graph
 from azc.source import Source
 
 __all__ = ["convert_bert"]
@@ -138,10 +137,10 @@ def _unlike(spec: ModelSpec, given: Mapping[str, Any], head: bool) -> Iterator[s
 def _warn_of_other_programs(spec: ModelSpec) -> None:
     bert = check_source(Source("bert", _ATTENTION)).attentions["bert"]
     interner = Interner()
-    key = interner.key(optimise(build_graph(bert)))
+    key = interner.key(program_graph(bert))
     mixing = (each.mixing for each in spec.layers)
     uses = {id(use.program): use for use in mixing if isinstance(use, AttentionUse)}
     for use in uses.values():
-        if interner.key(optimise(build_graph(use.program))) != key:
+        if interner.key(program_graph(use.program)) != key:
             message = f"`{use.name}` is another attention than BERT's"
             warnings.warn(message, stacklevel=4)

@@ -109,7 +109,7 @@ class Finals:
             if best is not None:
                 rows.append(best)
                 roles.append("random")
-            hand = self.journal.enter(self._by_hand())
+            hand = self.journal.enter(self._by_hand)
             rows += hand
             roles += ["hand"] * len(hand)
         rows.insert(0, winner)
@@ -142,20 +142,23 @@ class Finals:
         """Random models, as many as can be trained in the first stage for the steps that
         the search has taken until then.
         """
-        options = self.options
-        size, steps = stages[0]
-        taken = options.warm_up + self.journal.spent() * options.steps
-        rng = random.Random(derived(options.seed, "random"))
+        rng = random.Random(derived(self.options.seed, "random"))
         start = Member(START, self.start)
-        sampling = Variation(evenly(self.space, options), DEEP)
+        sampling = Variation(evenly(self.space, self.options), DEEP)
         known = {self.start.key: START}
-        count = size + taken // steps
+        count = self._sample_size(stages)
         made = sampling.children(count, lambda _: start, rng, known)
         return [
             NewEntrant(f"random sample {number}", child.genome.text, None)
             for number, child in enumerate(made, 1)
         ]
 
+    def _sample_size(self, stages: Sequence[tuple[int, int]]) -> int:
+        options = self.options
+        size, steps = stages[0]
+        return size + (options.warm_up + self.journal.spent() * options.steps) // steps
+
+    @cached_property
     def _by_hand(self) -> list[NewEntrant]:
         made = neighbours(self.start, self.space)
         return [NewEntrant(name, genome.text, None) for name, genome in made.items()]
@@ -191,7 +194,6 @@ class Finals:
             for entrant in entrants
             if (entrant.id, seed) not in known
         }
-        names = {entrant.id: entrant.name for entrant in entrants}
         for job, outcome in self.trials.run(list(jobs.values())):
             status = "failed" if outcome.value is None else "done"
             fit = Fit(
@@ -207,7 +209,7 @@ class Finals:
             known[job.candidate, job.seed] = outcome.value
             self.tell(
                 Fitted(
-                    names[job.candidate],
+                    job.name,
                     job.seed,
                     steps,
                     split,
@@ -249,11 +251,9 @@ class Finals:
         return min(counter), counter[1]
 
     def _total(self, stages: Sequence[tuple[int, int]]) -> int:
-        options = self.options
-        mine = sum(size for size, _ in stages)
+        fits = sum(size for size, _ in stages)
         rows = 2
-        if options.baselines:
-            taken = options.warm_up + self.journal.spent() * options.steps
-            mine += mine + taken // stages[0][1]
-            rows += 1 + len(neighbours(self.start, self.space))
-        return mine + rows * len(options.final_seeds)
+        if self.options.baselines:
+            fits += self._sample_size(stages) + sum(size for size, _ in stages[1:])
+            rows += 1 + len(self._by_hand)
+        return fits + rows * len(self.options.final_seeds)
