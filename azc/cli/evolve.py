@@ -229,7 +229,7 @@ def evolve(
             help="Sequences per step.",
             rich_help_panel=_PROXY,
         ),
-    ] = 32,
+    ] = 8,
     length: Annotated[
         int,
         typer.Option(
@@ -248,7 +248,17 @@ def evolve(
             help="Learning rate of AdamW.",
             rich_help_panel=_PROXY,
         ),
-    ] = 3e-3,
+    ] = 4e-3,
+    mask_rate: Annotated[
+        float,
+        typer.Option(
+            "--mask-rate",
+            metavar="R",
+            help="The share of a text's tokens that are masked in training; it is always "
+            "measured with 15 % masked.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 0.4,
     blocks: Annotated[
         int | None,
         typer.Option(
@@ -340,6 +350,7 @@ def evolve(
         batch_size=batch_size,
         length=length,
         learning_rate=learning_rate,
+        mask_rate=mask_rate,
         blocks=blocks,
         final_steps=final_steps,
         final_seeds=tuple(range(1, final_seeds + 1)),

@@ -69,8 +69,11 @@ def load_data(
     seed: int = 0,
     tokenizer: str | None = None,
     cache: Path | None = None,
+    mask_rate: float = 0.15,
 ) -> Data:
     """The data that `spec` names, for a model with a vocabulary of `vocab`.
+
+    `mask_rate` of the tokens of a text are masked in training (see `MaskedLMData`).
 
     In a mix, the symbols of tasks come after the tokens of the text, whose tokenizer is
     trained (without `tokenizer`) to leave room for them. Raises what the parts raise,
@@ -107,7 +110,7 @@ def load_data(
             f"the tokenizer has {tokens} tokens{also}, the model {vocab}",
             f"vocab = {tokens + taken} in the model",
         )
-    masked = MaskedLMData(corpus, found, length=length, seed=seed)
+    masked = MaskedLMData(corpus, found, length=length, seed=seed, mask_rate=mask_rate)
     if not tasks:
         return masked
     symbols = Symbols(

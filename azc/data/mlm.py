@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MaskedLMData", "split_documents"]
 
 _HELD_OUT = 0.05  # of the documents, for validation and again for the test
-_MASKED = 0.15
+_MEASURED = 0.15  # of the tokens of validation and test are masked, as for BERT
 _REDRAWS = 100
 
 
@@ -54,7 +54,8 @@ class MaskedLMData:
     """A corpus as blocks of `length` tokens, masked for training and for measuring.
 
     Each block is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between.
-    The masks of validation and test depend on the seed alone.
+    `mask_rate` of the tokens of training are masked; of validation and test always 15 %,
+    with masks that depend on the seed alone.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class MaskedLMData:
         *,
         length: int,
         seed: int = 0,
+        mask_rate: float = 0.15,
     ) -> None:
         """Raises UsageError D021 for `length` below 8, RunError D020 and D022."""
         if length < 8:
@@ -75,13 +77,14 @@ class MaskedLMData:
         self.tokenizer = tokenizer
         self.length = length
         self.seed = seed
+        self.mask_rate = mask_rate
         self.vocab_size = len(tokenizer)
         self.blocks: dict[Split, torch.Tensor] = {
             split: self._pack(split, texts)
             for split, texts in split_documents(corpus.documents, seed).items()
         }
         self._fixed = {
-            split: self._mask(self.blocks[split], self._generator(split))
+            split: self._mask(self.blocks[split], self._generator(split), _MEASURED)
             for split in ("validation", "test")
         }
 
@@ -109,12 +112,14 @@ class MaskedLMData:
             while len(order) < batch_size:
                 more = torch.randperm(len(blocks), generator=generator)
                 order = torch.cat([order, more])
-            batch = self._mask(blocks[order[:batch_size]], generator)
+            batch = self._mask(blocks[order[:batch_size]], generator, self.mask_rate)
             # By chance a tiny batch may ask for nothing: the mean over it is NaN.
             for _ in range(_REDRAWS):
                 if batch.masked:
                     break
-                batch = self._mask(blocks[order[:batch_size]], generator)
+                batch = self._mask(
+                    blocks[order[:batch_size]], generator, self.mask_rate
+                )
             yield batch
             order = order[batch_size:]
 
@@ -175,13 +180,15 @@ class MaskedLMData:
         number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
         return torch.Generator().manual_seed(number)
 
-    def _mask(self, blocks: torch.Tensor, generator: torch.Generator) -> Batch:
-        """Mask 15 %: of those 80 % become [MASK], 10 % any token, 10 % stay."""
+    def _mask(
+        self, blocks: torch.Tensor, generator: torch.Generator, rate: float
+    ) -> Batch:
+        """Mask so many: of those 80 % become [MASK], 10 % any token, 10 % stay."""
         import torch
         from transformers import DataCollatorForLanguageModeling
 
         collator: Any = DataCollatorForLanguageModeling(
-            self.tokenizer, mlm_probability=_MASKED
+            self.tokenizer, mlm_probability=rate
         )
         collator.generator = generator
         special = torch.isin(blocks, torch.tensor(self.tokenizer.all_special_ids))

@@ -57,7 +57,7 @@ def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[str, ...]]:
     # From the narrowest to the widest, over all layers.
     yield tuple(convs[i * len(convs) // depth] for i in range(depth))
     narrow = convs[0]
-    for attention in (*_STANDARD[:1], *own[:1]):
+    for attention in dict.fromkeys((*_STANDARD[:1], *own[:1])):
         yield tuple((narrow, attention)[i % 2] for i in range(depth))
         yield (narrow,) * (depth - 1) + (attention,)
         yield (narrow,) * (depth // 2) + (attention,) * (depth - depth // 2)
@@ -72,7 +72,8 @@ def _name(layers: tuple[str, ...]) -> str:
 def _made(start: Genome, layers: tuple[str, ...]) -> Genome | None:
     """The start with other layers; None where that does not check."""
     file = start.program.file
-    standard = [name for name in _STANDARD if name in layers]
+    own = {d.name for d in file.declarations if isinstance(d, ast.Attention)}
+    standard = [name for name in _STANDARD if name in layers and name not in own]
     model = start.node
     kept = tuple(item for item in model.items if not isinstance(item, ast.Layers))
     block = ast.Layers(tuple(_layer(text) for text in layers))

@@ -75,7 +75,9 @@ class EvolveOptions:
     final seeds, none of all this. `workers` processes score at a time and share the
     cores: a score depends, in its last bits, on how many threads it is computed with. A
     candidate has `time_limit` seconds to be scored, and alone as many times more as it
-    has more steps. Sequences have `length` tokens, batches `batch_size` of them.
+    has more steps. Sequences have `length` tokens, batches `batch_size` of them, in which
+    `mask_rate` of the tokens of a text are masked; the masks of the validation and test
+    text are 15 %.
     `device`: None for the best there is. Raises `UsageError` U020 for values that make
     no sense.
     """
@@ -96,9 +98,10 @@ class EvolveOptions:
     intra_rate: float = 0.7
     warm_up: int = 400
     steps: int = 20
-    batch_size: int = 32
+    batch_size: int = 8
     length: int = 64
-    learning_rate: float = 3e-3
+    learning_rate: float = 4e-3
+    mask_rate: float = 0.4
     blocks: int | None = None
     contenders: int = 6
     final_steps: int = 400
@@ -118,10 +121,12 @@ class EvolveOptions:
             if not (_is_real(value) and 0 <= value <= most):
                 wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
                 raise _wrong(name, value, f"a number, {wanted}")
-        for name in ("learning_rate", "time_limit", "temperature"):
+        for name in ("learning_rate", "time_limit", "temperature", "mask_rate"):
             value = getattr(self, name)
             if not (_is_real(value) and value > 0):
                 raise _wrong(name, value, "a number above 0")
+        if self.mask_rate > 1:
+            raise _wrong("mask_rate", self.mask_rate, "at most 1")
         if not isinstance(self.baselines, bool):
             raise _wrong("baselines", self.baselines, "true or false")
         for name in ("data", "strategy", "tokenizer", "device"):

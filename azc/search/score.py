@@ -117,6 +117,7 @@ class Scorer:
             seed=options.seed,
             tokenizer=options.tokenizer,
             cache=bench.cache,
+            mask_rate=options.mask_rate,
         )
         self.fingerprint = self.data.fingerprint
         if bench.fingerprint not in (None, self.fingerprint):

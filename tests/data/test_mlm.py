@@ -60,9 +60,11 @@ def test_blocks_hold_the_documents_and_nothing_else(
         assert found == expected[:-1]
 
 
+@pytest.mark.parametrize("rate", [0.15, 0.4])
 def test_masking_rates_and_what_is_never_masked(
-    data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
+    rate: float, tokenizer: PreTrainedTokenizerFast
 ) -> None:
+    data = MaskedLMData(CORPUS, tokenizer, length=32, seed=3, mask_rate=rate)
     originals = data.blocks["train"]
     batches = list(itertools.islice(data.batches(100, seed=0), 40))
     ids = torch.cat([batch.input_ids for batch in batches])
@@ -71,13 +73,24 @@ def test_masking_rates_and_what_is_never_masked(
     before = torch.where(asked, labels, ids)  # the text as it was
     special = torch.isin(before, torch.tensor(tokenizer.all_special_ids))
     assert not (asked & special).any()
-    assert asked[~special].float().mean().item() == pytest.approx(0.15, abs=0.005)
+    assert asked[~special].float().mean().item() == pytest.approx(rate, abs=0.005)
     masked = ids[asked] == tokenizer.mask_token_id
     same = ids[asked] == labels[asked]
     assert masked.float().mean().item() == pytest.approx(0.8, abs=0.01)
     assert same.float().mean().item() == pytest.approx(0.1, abs=0.01)
     known = {tuple(row) for row in originals.tolist()}
     assert all(tuple(row) in known for row in before.tolist())
+
+
+def test_what_is_measured_does_not_depend_on_the_mask_rate(
+    data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    other = MaskedLMData(CORPUS, tokenizer, length=32, seed=3, mask_rate=0.4)
+    assert other.fingerprint == data.fingerprint
+    for split in ("validation", "test"):
+        (mine,), (theirs,) = data.held_out(split, 10_000), other.held_out(split, 10_000)
+        assert torch.equal(mine.input_ids, theirs.input_ids)
+        assert torch.equal(mine.labels, theirs.labels)
 
 
 def test_padding_is_marked_and_never_asked_for(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.search.finals import contenders, rungs
@@ -142,3 +143,12 @@ def test_standard_attention_where_the_space_allows_it() -> None:
         found = neighbours(Genome.from_text(text, "start"), space)
         rotary = [name for name in found if "rope_attention" in name]
         assert bool(rotary) is allowed, list(found)
+
+
+def test_a_start_of_standard_attention_has_its_hybrids_too() -> None:
+    text = WITH_ROPE.replace("sdpa", "rope_attention")
+    program = check_source(Source("tiny.azg", text))
+    (space,) = program.spaces.values()
+    start = Genome.from_text(self_contained(program, "start"), "start")
+    found = neighbours(start, space)
+    assert "conv(3), rope_attention" in found, list(found)

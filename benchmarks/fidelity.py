@@ -1,0 +1,477 @@
+"""What ranks programs as long training ranks them: a study of the proxies of a search.
+
+    python3 benchmarks/fidelity.py --fits fits.jsonl [--programs 44] [--long 2000]
+
+Programs from across one space (models typed by hand, layers drawn from the mixers of the
+standard library and from convolutions, mutants of the start) are each trained alone for a
+long schedule from two seeds. Against their mean loss stands every cheap score: shared
+weights after a few steps (by warm-up and by how its paths are drawn), few steps alone, the
+learning curve carried on, parameters, operations. Every fit is a line of `--fits` and is
+not made again; the tables are of what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from scipy import stats
+
+from azc.check.flatten import self_contained
+from azc.check.program import SpaceSpec
+from azc.check.resolve import check_source
+from azc.compare.cost import model_flops
+from azc.data.contract import Data
+from azc.data.load import load_data
+from azc.diagnostics import AzcError
+from azc.model import register
+from azc.search.genome import Genome
+from azc.search.mutate import Rates, mutate
+from azc.search.neighbours import neighbours
+from azc.search.options import EvolveOptions, derived
+from azc.search.population import Member, Variation, evenly
+from azc.search.priorities import Priorities
+from azc.search.score import build_candidate
+from azc.source import Source
+from azc.supernet.supernet import Supernet
+from azc.training.fit import FitOptions, fit, measure
+
+SPACE = """\
+from std.attention import rope_attention
+
+model start {
+    vocab = 1024
+    hidden = 64
+    heads = 4
+    ffn = 256
+    residual = pre
+    positions = none
+    max_length = 64
+    token_types = 0
+    dropout = 0
+    attention_dropout = 0
+
+    layers {
+        repeat 4 {
+            rope_attention
+        }
+    }
+}
+
+space study {
+    start = start
+    depth = 4
+
+    attention {
+        inputs = [q, k, v]
+        ops = [neg, transpose, scale, softmax, logsigmoid, softsign, add, matmul, cosine,
+               euclidean, mul, tanh, softplus, sigmoid, rope, conv, window, alibi]
+        size = 1..16
+    }
+
+    conv {
+        kernel = [3, 5, 9, 15]
+    }
+}
+"""
+MIXERS = [
+    "sdpa",
+    "rope_attention",
+    "alibi_attention",
+    "local_attention",
+    "primer",
+    "gated_attention",
+    "qk_norm",
+    "linear_attention",
+    "attention_free",
+    "mean_mixing",
+    *(f"conv(kernel = {kernel})" for kernel in (3, 5, 9, 15)),
+]
+PATH_STEPS = 10
+CHECKPOINTS = (100, 200, 400, 800)
+
+
+@dataclass
+class Study:
+    """The programs, the data, and the fits that are done."""
+
+    options: argparse.Namespace
+    data: Data
+    start: Genome
+    space: SpaceSpec
+    programs: dict[str, Genome]
+    done: dict[str, Any] = field(default_factory=dict)
+
+    def once(self, key: str, make: Callable[[], Any]) -> Any:
+        """What a fit came to, from the file where it is there."""
+        if key not in self.done:
+            value = make()
+            self.done[key] = value
+            with self.options.fits.open("a") as file:
+                print(json.dumps([key, value]), file=file, flush=True)
+        return self.done[key]
+
+
+def spaced(text: str) -> tuple[Genome, SpaceSpec]:
+    program = check_source(Source("study.azg", text, own=True))
+    return Genome.from_text(self_contained(program, "start"), "start"), (
+        program.spaces["study"]
+    )
+
+
+def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
+    """So many programs by name: typed by hand, drawn layer by layer, and mutated."""
+    found = {"the start": start, **neighbours(start, space)}
+    known = {start.key, *(genome.key for genome in found.values())}
+    rng = random.Random(0)
+
+    def mixed(layers: Sequence[str]) -> None:
+        genome = _of_layers(layers)
+        if genome.key not in known:
+            known.add(genome.key)
+            found[", ".join(layers)] = genome
+
+    for mixer in MIXERS[:10]:
+        mixed([mixer] * 4)
+    third = len(found) + (count - len(found)) // 2
+    while len(found) < third:
+        mixed([rng.choice(MIXERS) for _ in range(4)])
+    made = Variation(evenly(space, EvolveOptions()), 8).children(
+        count - len(found),
+        lambda _: Member(0, start),
+        rng,
+        dict.fromkeys(known, 0),
+    )
+    for number, child in enumerate(made):
+        found[f"mutant {number}"] = child.genome
+    return found
+
+
+def _of_layers(layers: Sequence[str]) -> Genome:
+    head, tail = SPACE.split("    layers {")[0], "\n".join(layers)
+    head = re.sub(r"from .*\n", "", head)
+    names = sorted({name for name in layers if "(" not in name})
+    imports = "".join(f"from std.attention import {name}\n" for name in names)
+    text = f"{imports}{head}layers {{\n{tail}\n}}\n}}\n"
+    program = check_source(Source("start.azg", text, own=True))
+    return Genome.from_text(self_contained(program, "start"), "start")
+
+
+# Fits
+
+
+def alone(study: Study, name: str, steps: int, seed: int) -> dict[str, Any]:
+    """The loss of a program trained alone, and its training loss on the way."""
+
+    def make() -> dict[str, Any]:
+        losses: list[float] = []
+        options = _fit_options(study, steps, seed)
+        try:
+            model, _ = build_candidate(study.programs[name].text, "start", seed)
+            fit(model, study.data, options, on_step=lambda _, loss: losses.append(loss))
+            loss = measure(model, study.data, "test").loss
+        except AzcError as error:
+            return {"loss": None, "why": str(error)}
+        curve = {
+            at: fmean(losses[at - 50 : at]) for at in CHECKPOINTS if at <= len(losses)
+        }
+        return {"loss": loss, "curve": curve}
+
+    return study.once(f"alone {steps} {seed} {name}", make)
+
+
+def _fit_options(study: Study, steps: int, seed: int, **how: Any) -> FitOptions:
+    return FitOptions(
+        steps=steps,
+        batch_size=study.options.batch,
+        learning_rate=study.options.learning_rate,
+        seed=seed,
+        **how,
+    )
+
+
+def _paths(study: Study, policy: str) -> Iterator[Genome]:
+    """Random paths for the shared weights, without end.
+
+    "mutants": the start after four mutations between layers. "deep": after 1 to 8
+    mutations of all kinds. "layers": every layer drawn alike from the space's
+    convolutions and the start's attention. "fair": the programs of the study in turn,
+    which no search can know, and so the most that fairness can give.
+    """
+    rng = random.Random(1)
+    start, space = study.start, study.space
+    yield start
+    alike = Priorities.start((), 0.0)
+    deep = Variation(evenly(space, EvolveOptions()), 8)
+    while True:
+        if policy == "mutants":
+            genome = start
+            for _ in range(4):
+                made = mutate(genome, space, rng, alike, Rates(inter=1.0, intra=0.25))
+                genome = made.genome if made else genome
+            yield genome
+        elif policy == "deep":
+            yield deep.children(1, lambda _: Member(0, start), rng, {})[0].genome
+        elif policy == "layers":
+            convs = [f"conv(kernel = {kernel})" for kernel in sorted(space.kernels)]
+            mixers = [*convs, *["rope_attention"] * len(convs)]
+            yield _of_layers([rng.choice(mixers) for _ in range(4)])
+        else:
+            yield from rng.sample(list(study.programs.values()), len(study.programs))
+
+
+def warmed(study: Study, policy: str, steps: int) -> Supernet:
+    """Shared weights after so many steps, as the warm-up of a search trains them."""
+    supernet = Supernet()
+    model, spec = build_candidate(study.start.text, "start", 0)
+    supernet.admit(model, spec)
+    paths = _paths(study, policy)
+    for done in range(0, steps, PATH_STEPS):
+        genome = next(paths)
+        seed = derived(0, "warm-up", done)
+        model, spec = build_candidate(genome.text, "start", seed)
+        supernet.give(model, spec)
+        how = _fit_options(study, PATH_STEPS, seed, schedule="constant", warmup=0.0)
+        try:
+            fit(model, study.data, how)
+        except AzcError:
+            continue
+        if all(p.isfinite().all() for p in model.parameters()):
+            supernet.take(model, spec)
+    return supernet
+
+
+def shared(study: Study, policy: str, warm_up: int, steps: int) -> dict[str, Any]:
+    """The loss of every program after a few steps from the shared weights."""
+    kept: list[Supernet] = []
+
+    def one(genome: Genome) -> float | None:
+        if not kept:
+            kept.append(warmed(study, policy, warm_up))
+        model, spec = build_candidate(genome.text, "start", 7)
+        kept[0].give(model, spec)
+        try:
+            how = _fit_options(study, steps, 7, schedule="constant", warmup=0.0)
+            fit(model, study.data, how)
+            return measure(model, study.data, "validation").loss
+        except AzcError:
+            return None
+
+    return {
+        name: study.once(
+            f"shared {policy} {warm_up} {steps} {name}", lambda g=genome: one(g)
+        )
+        for name, genome in study.programs.items()
+    }
+
+
+# Agreement
+
+
+Scores = Mapping[str, float | None]
+
+
+def extrapolated(curve: Mapping[str, float], steps: int) -> float:
+    """Where a power law through the last two checkpoints would be after `steps`."""
+    points = sorted((int(at), value) for at, value in curve.items())[-2:]
+    (a, x), (b, y) = points
+    slope = (math.log(y) - math.log(x)) / (math.log(b) - math.log(a))
+    return y * (steps / b) ** slope
+
+
+def agreement(
+    truth: Mapping[str, float], scores: Scores, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Kendall's tau-b and Spearman's rho of scores with the truth: of all, with a 95 %
+    interval (bootstrap over programs), of the best quarter, and among programs whose
+    parameters differ by 2 % at most (the share of concordant pairs, as tau).
+    """
+    names = [name for name in truth if scores.get(name) is not None]
+    x = np.array([scores[name] for name in names], dtype=float)
+    y = np.array([truth[name] for name in names])
+    rng = np.random.default_rng(0)
+    taus = []
+    for _ in range(1000):
+        at = rng.integers(0, len(names), len(names))
+        taus.append(stats.kendalltau(x[at], y[at]).statistic)
+    low, high = np.nanpercentile(taus, [2.5, 97.5])
+    top = np.argsort(y)[: max(4, len(y) // 4)]
+    size = np.array([sizes[name] for name in names])
+    signs = [
+        np.sign(x[i] - x[j]) * np.sign(y[i] - y[j])
+        for i in range(len(names))
+        for j in range(i)
+        if abs(size[i] - size[j]) <= 0.02 * max(size[i], size[j])
+    ]
+    return {
+        "programs": len(names),
+        "tau": float(stats.kendalltau(x, y).statistic),
+        "interval": [float(low), float(high)],
+        "rho": float(stats.spearmanr(x, y).statistic),
+        "top": float(stats.kendalltau(x[top], y[top]).statistic),
+        "equal size": fmean(signs) if signs else math.nan,
+        # What a search would lose that takes the best by this score.
+        "regret": float(y[np.argmin(x)] - y.min()),
+    }
+
+
+def tables(study: Study) -> dict[str, Any]:
+    """The agreement of every score whose fits are all there."""
+    options = study.options
+
+    def fits(steps: int, seed: int) -> dict[str, dict[str, Any]]:
+        keys = {name: f"alone {steps} {seed} {name}" for name in study.programs}
+        return {n: study.done[key] for n, key in keys.items() if key in study.done}
+
+    long = [fits(options.long, seed) for seed in options.seeds]
+    long = [found for found in long if len(found) == len(study.programs)]
+    if not long:
+        raise SystemExit("the long schedule is not done for any seed")
+    whole = [name for name in study.programs if all(_ok(f, name) for f in long)]
+    truth = {name: fmean(f[name]["loss"] for f in long) for name in whole}
+    parameters, flops = sizes(study)
+    scores: dict[str, Scores] = {
+        "parameters (fewer)": parameters,
+        "FLOPs (fewer)": flops,
+        "parameters (more)": {name: -value for name, value in parameters.items()},
+    }
+    for steps in options.short:
+        found = fits(steps, options.seeds[0])
+        scores[f"{steps} steps alone"] = {n: f["loss"] for n, f in found.items()}
+    for at in CHECKPOINTS:
+        cut = {
+            n: {k: v for k, v in f["curve"].items() if int(k) <= at}
+            for n, f in long[0].items()
+            if f["loss"] is not None
+        }
+        scores[f"long schedule cut at {at}"] = {
+            n: c[_key(c, at)] for n, c in cut.items()
+        }
+        if at > CHECKPOINTS[0]:
+            scores[f"the same, extrapolated from {at}"] = {
+                n: extrapolated(c, options.long) for n, c in cut.items()
+            }
+    for policy, warm_up, steps in options.policies:
+        found = {
+            n: study.done.get(f"shared {policy} {warm_up} {steps} {n}") for n in whole
+        }
+        scores[f"shared, {policy} {warm_up}, {steps} steps"] = found
+    rows = {
+        name: agreement(truth, values, parameters)
+        for name, values in scores.items()
+        if sum(values.get(n) is not None for n in whole) > 0.9 * len(whole) > 3
+    }
+    if len(long) > 1:
+        first, second = ({n: f[n]["loss"] for n in whole} for f in long[:2])
+        rows["the ceiling: one seed of the long schedule for another"] = agreement(
+            first, second, parameters
+        )
+    return {"truth": truth, "agreement": rows}
+
+
+def _ok(found: Mapping[str, Any], name: str) -> bool:
+    return name in found and found[name]["loss"] is not None
+
+
+def _key(curve: Mapping[str, float], at: int) -> Any:
+    return next(key for key in curve if int(key) == at)
+
+
+def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
+    """The parameters and the operations of every program."""
+    parameters, flops = {}, {}
+    for name, genome in study.programs.items():
+        with torch.device("meta"):
+            model, spec = build_candidate(genome.text, "start", 0)
+        parameters[name] = sum(p.numel() for p in model.parameters())
+        flops[name] = model_flops(spec, study.options.length)
+    return parameters, flops
+
+
+def markdown(found: Mapping[str, Any]) -> str:
+    lines = [
+        "| score | programs | τ | 95 % | ρ | τ, best quarter | τ, equal size | regret |",
+        "|---|--:|--:|---|--:|--:|--:|--:|",
+    ]
+    for name, row in found["agreement"].items():
+        low, high = row["interval"]
+        lines.append(
+            f"| {name} | {row['programs']} | {row['tau']:.2f} | {low:.2f} to {high:.2f} |"
+            f" {row['rho']:.2f} | {row['top']:.2f} | {row['equal size']:.2f} |"
+            f" {row['regret']:.3f} |"
+        )
+    return "\n".join(lines)
+
+
+def _policy(text: str) -> tuple[str, int, int]:
+    name, warm_up, steps = text.split(":")
+    return name, int(warm_up), int(steps)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--fits", type=Path, required=True)
+    parser.add_argument("--data", default="python")
+    parser.add_argument("--programs", type=int, default=44)
+    parser.add_argument("--long", type=int, default=2000)
+    parser.add_argument("--short", type=int, nargs="*", default=[100, 200, 400])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--length", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=4e-3)
+    parser.add_argument("--mask-rate", type=float, default=0.4)
+    parser.add_argument("--policies", type=_policy, nargs="*", default=[])
+    parser.add_argument("--cache", type=Path, default=Path(".cache"))
+    parser.add_argument("--only", choices=["long", "short", "shared", "tables"])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    register()
+    start, space = spaced(SPACE)
+    study = Study(
+        options,
+        load_data(
+            options.data,
+            vocab=1024,
+            length=options.length,
+            cache=options.cache,
+            mask_rate=options.mask_rate,
+        ),
+        start,
+        space,
+        drawn(start, space, options.programs),
+    )
+    if options.fits.exists():
+        study.done.update(map(json.loads, options.fits.read_text().splitlines()))
+    if options.only in (None, "shared"):
+        for policy, warm_up, steps in options.policies:
+            shared(study, policy, warm_up, steps)
+    for kind, lengths in (("short", options.short), ("long", [options.long])):
+        if options.only in (None, kind):
+            seeds = options.seeds if kind == "long" else options.seeds[:1]
+            for seed in seeds:
+                for steps in lengths:
+                    for name in study.programs:
+                        alone(study, name, steps, seed)
+    found = tables(study)
+    print(markdown(found))
+    if options.json:
+        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
