@@ -14,9 +14,10 @@ from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError
 from azc.search.genome import Genome
+from azc.search.mutate.draft import conv_layer
 from azc.source import Source
 from azc.syntax import ast
-from azc.syntax.format import format_file
+from azc.syntax.format import format_expr, format_file
 
 __all__ = ["neighbours"]
 
@@ -29,9 +30,9 @@ def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
 
     As deep as the start: each mixer alone (its attention programs, the standard
     library's rotary and local attention, the narrowest and the widest convolution),
-    convolutions that grow wider, convolutions and attention in turn, convolutions below
-    and attention above. What is not in the space is left out, and so are the start
-    itself and what is equal to another.
+    convolutions of each kind that grow wider, convolutions and attention in turn,
+    convolutions below and attention above. What is not in the space is left out, and so
+    are the start itself and what is equal to another.
     """
     found: dict[str, Genome] = {}
     known = {start.key}
@@ -44,39 +45,48 @@ def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
     return found
 
 
-def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[str, ...]]:
+def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[ast.Layer, ...]]:
     depth = len(start.layers)
-    own = [u.mixing.name for u in start.layers if isinstance(u.mixing, AttentionUse)]
-    attentions = list(dict.fromkeys((*own, *_STANDARD)))
-    kernels = sorted(space.kernels)
-    convs = [f"conv(kernel = {kernel})" for kernel in kernels]
-    for mixer in (*attentions, *dict.fromkeys((*convs[:1], *convs[-1:]))):
+    named = [u.mixing.name for u in start.layers if isinstance(u.mixing, AttentionUse)]
+    own = [ast.Layer(name) for name in dict.fromkeys(named)]
+    standard = [ast.Layer(name) for name in _STANDARD]
+    convs = [
+        [conv_layer(kernel, kind) for kernel in sorted(space.kernels)]
+        for kind in space.kinds
+        if space.kernels
+    ]
+    widths = convs[0] if convs else []
+    for mixer in dict.fromkeys((*own, *standard, *widths[:1], *widths[-1:])):
         yield (mixer,) * depth
-    if not convs:
-        return
-    # From the narrowest to the widest, over all layers.
-    yield tuple(convs[i * len(convs) // depth] for i in range(depth))
-    narrow = convs[0]
-    for attention in dict.fromkeys((*_STANDARD[:1], *own[:1])):
-        yield tuple((narrow, attention)[i % 2] for i in range(depth))
-        yield (narrow,) * (depth - 1) + (attention,)
-        yield (narrow,) * (depth // 2) + (attention,) * (depth - depth // 2)
+    for kind in convs:
+        # From the narrowest to the widest, over all layers.
+        yield tuple(kind[i * len(kind) // depth] for i in range(depth))
+    for narrow in widths[:1]:
+        for attention in dict.fromkeys((*standard[:1], *own[:1])):
+            yield tuple((narrow, attention)[i % 2] for i in range(depth))
+            yield (narrow,) * (depth - 1) + (attention,)
+            yield (narrow,) * (depth // 2) + (attention,) * (depth - depth // 2)
 
 
-def _name(layers: tuple[str, ...]) -> str:
-    runs = [(mixer, len(list(same))) for mixer, same in groupby(layers)]
-    shown = [f"{n} × {mixer}" if n > 1 else mixer for mixer, n in runs]
-    return ", ".join(shown).replace("kernel = ", "")
+def _name(layers: tuple[ast.Layer, ...]) -> str:
+    runs = [(_mixer(mixer), len(list(same))) for mixer, same in groupby(layers)]
+    return ", ".join(f"{n} × {name}" if n > 1 else name for name, n in runs)
 
 
-def _made(start: Genome, layers: tuple[str, ...]) -> Genome | None:
+def _mixer(layer: ast.Layer) -> str:
+    args = ", ".join(format_expr(arg.value) for arg in layer.args)
+    return f"{layer.name}({args})" if args else layer.name
+
+
+def _made(start: Genome, layers: tuple[ast.Layer, ...]) -> Genome | None:
     """The start with other layers; None where that does not check."""
     file = start.program.file
     own = {d.name for d in file.declarations if isinstance(d, ast.Attention)}
-    standard = [name for name in _STANDARD if name in layers and name not in own]
+    used = {layer.name for layer in layers}
+    standard = [name for name in _STANDARD if name in used - own]
     model = start.node
     kept = tuple(item for item in model.items if not isinstance(item, ast.Layers))
-    block = ast.Layers(tuple(_layer(text) for text in layers))
+    block = ast.Layers(layers)
     changed = replace(model, items=(*kept, block))
     declared = tuple(changed if each is model else each for each in file.declarations)
     imports = "".join(f"from std.attention import {name}\n" for name in standard)
@@ -86,11 +96,3 @@ def _made(start: Genome, layers: tuple[str, ...]) -> Genome | None:
         return Genome.from_text(self_contained(program, start.model), start.model)
     except DiagnosticError:
         return None
-
-
-def _layer(text: str) -> ast.Layer:
-    name, _, rest = text.partition("(kernel = ")
-    if not rest:
-        return ast.Layer(name)
-    kernel = ast.Number(rest.removesuffix(")"))
-    return ast.Layer(name, (ast.Attr("kernel", kernel),))

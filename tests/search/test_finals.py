@@ -152,3 +152,16 @@ def test_a_start_of_standard_attention_has_its_hybrids_too() -> None:
     start = Genome.from_text(self_contained(program, "start"), "start")
     found = neighbours(start, space)
     assert "conv(3), rope_attention" in found, list(found)
+
+
+def test_every_kind_of_convolution_grows_wider() -> None:
+    text = WITH_ROPE.replace("conv {", "conv {\n        kind = [depthwise, light]")
+    assert text != WITH_ROPE
+    program = check_source(Source("tiny.azg", text))
+    (space,) = program.spaces.values()
+    start = Genome.from_text(self_contained(program, "start"), "start")
+    found = neighbours(start, space)
+    assert "conv(3, depthwise), conv(5, depthwise)" in found, list(found)
+    assert "conv(3), conv(5)" in found
+    for genome in found.values():
+        assert not membership(genome.spec, space)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from azc.syntax import ast
 
-__all__ = ["CONV", "Change", "Draft", "bare", "own_comments"]
+__all__ = ["CONV", "Change", "Draft", "bare", "conv_layer", "own_comments"]
 
 CONV = "conv"  # what convolution layers are called in a model
 
@@ -111,6 +111,14 @@ class Draft:
 
     def _declaring(self, declarations: Iterable[ast.Declaration]) -> Draft:
         return replace(self, file=replace(self.file, declarations=tuple(declarations)))
+
+
+def conv_layer(kernel: int, kind: str, args: tuple[ast.Attr, ...] = ()) -> ast.Layer:
+    """A convolution layer as it is written: `light` is not, it is the default."""
+    own = [ast.Attr("kernel", ast.Number(str(kernel)))]
+    if kind != "light":
+        own.append(ast.Attr("kind", ast.Name(kind)))
+    return ast.Layer(CONV, (*own, *args))
 
 
 def own_comments(node: ast.Declaration) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from azc.check.program import (
 )
 from azc.search.genome import Genome, conv_feature, program_key
 from azc.search.mutate.context import Context, Step
-from azc.search.mutate.draft import CONV, Draft, bare, own_comments
+from azc.search.mutate.draft import Draft, bare, conv_layer, own_comments
 from azc.syntax import ast
 from azc.syntax.format import format_expr
 
@@ -142,13 +142,6 @@ def _value(value: object) -> ast.Value:
     return ast.Name(value) if isinstance(value, str) else ast.Number(str(value))
 
 
-def _conv(kernel: int, kind: str, args: tuple[ast.Attr, ...] = ()) -> ast.Layer:
-    own = [ast.Attr("kernel", ast.Number(str(kernel)))]
-    if kind != "light":
-        own.append(ast.Attr("kind", ast.Name(kind)))
-    return ast.Layer(CONV, (*own, *args))
-
-
 def _shared(layer: ast.Layer) -> tuple[ast.Attr, ...]:
     """The arguments that every layer takes."""
     return tuple(arg for arg in layer.args if arg.name not in _CONV_ONLY)
@@ -185,7 +178,7 @@ def _to_conv(scene: _Scene) -> Step | None:
         return None
     old = scene.parent.layers[places[0]].node
     kind = scene.context.pick(scene.context.space.kinds)
-    layer = _conv(kernel, kind, _shared(old))
+    layer = conv_layer(kernel, kind, _shared(old))
     return scene.step("attention to conv", places[0], layer)
 
 
@@ -278,7 +271,7 @@ def _insert(scene: _Scene) -> Step | None:
     options: list[ast.Layer] = [bare(context.pick(layers).node)]
     kernel = _draw_kernel(context)
     if kernel is not None:
-        options.append(_conv(kernel, context.pick(context.space.kinds)))
+        options.append(conv_layer(kernel, context.pick(context.space.kinds)))
     choice = context.pick(scene.choices) if scene.choices else None
     if choice is not None:
         options.append(ast.Layer(choice.name))
