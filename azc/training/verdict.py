@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
@@ -39,8 +39,8 @@ def verdict(
 ) -> Verdict:
     """The verdict on `losses` beside `others`, from the same seeds in the same order.
 
-    A paired t-test (Student 1908), with the correction of Bonferroni for `table`
-    comparisons. Raises UsageError T004 for lists of unlike lengths, or empty ones.
+    A paired t-test (Student 1908), corrected for `table` comparisons (Bonferroni). Raises
+    UsageError T004 for lists of unlike lengths, or empty ones.
     """
     if not losses or len(losses) != len(others):
         raise UsageError(
@@ -70,11 +70,29 @@ def verdict(
 def verdicts(
     losses: Sequence[float], others: Mapping[int, Sequence[float]]
 ) -> dict[int, Verdict]:
-    """The verdict beside each of several, corrected for how many they are."""
-    return {
-        name: verdict(losses, other, max(1, len(others)))
-        for name, other in others.items()
-    }
+    """The verdict beside each of several, corrected for how many they are.
+
+    By Holm 1979: the smallest of k values of p is corrected for k comparisons, the next
+    for k − 1, and so on for as long as there is a difference; an interval is corrected
+    as its comparison is. So chance alone gives any word but "not shown to be better" in
+    a table as rarely as with Bonferroni's correction, and what is far off doesn't hide
+    what is near.
+    """
+    alone = {name: verdict(losses, other) for name, other in others.items()}
+    order = sorted(
+        alone, key=lambda name: (alone[name].p is None, alone[name].p or 0.0)
+    )
+    found: dict[int, Verdict] = {}
+    left, least = len(order), 0.0
+    for name in order:
+        corrected = verdict(losses, others[name], left)
+        if corrected.p is not None:
+            least = max(least, corrected.p)  # never smaller than the one before
+            corrected = replace(corrected, p=least)
+        found[name] = corrected
+        if corrected.word != "not shown to be better":
+            left -= 1
+    return {name: found[name] for name in others}
 
 
 def kendall(pairs: Sequence[tuple[float | None, float | None]]) -> float:

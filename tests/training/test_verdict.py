@@ -46,7 +46,7 @@ def test_no_spread_and_single_seeds() -> None:
 def test_chance_alone_is_rarely_told_from_something() -> None:
     """Tables of eight equal programs, with three seeds: few have any word but one."""
     random = np.random.default_rng(0)
-    tables = 2000
+    tables = 600
     spoken = 0
     for _ in range(tables):
         seeds = random.normal(size=3)  # a seed moves all programs alike
@@ -56,3 +56,38 @@ def test_chance_alone_is_rarely_told_from_something() -> None:
         spoken += any(v.word != "not shown to be better" for v in found.values())
     assert spoken / tables < LEVEL
     assert spoken
+
+
+def test_what_is_far_off_does_not_hide_what_is_near() -> None:
+    mine = [1.0, 1.1, 0.9]
+    near = [1.3, 1.5, 1.15]
+    far = {
+        place: [value + 5 + 0.001 * place * seed for seed, value in enumerate(mine)]
+        for place in range(1, 9)
+    }
+    assert verdict(mine, near, 9).word == "not shown to be better"
+    found = verdicts(mine, {0: near, **far})
+    assert {v.word for v in found.values()} == {"better"}
+    assert list(found) == [0, *far]
+    assert found[0].p == pytest.approx(verdict(mine, near).p)
+    # Where others are not told apart, what is near has to be corrected for them.
+    alike = {
+        place: [v + (-1) ** s for s, v in enumerate(mine)] for place in range(1, 9)
+    }
+    assert verdicts(mine, {0: near, **alike})[0].word == "not shown to be better"
+
+
+def test_corrected_values_of_p_are_holms() -> None:
+    random = np.random.default_rng(1)
+    for _ in range(50):
+        mine = list(random.normal(size=4))
+        others = {n: list(random.normal(size=4) + n / 2) for n in range(6)}
+        plain = sorted(verdict(mine, other).p for other in others.values())
+        holm, least = [], 0.0
+        for place, p in enumerate(plain):
+            least = max(least, min(1.0, p * (len(plain) - place)))
+            holm.append(least)
+        found = sorted(v.p for v in verdicts(mine, others).values())
+        rejected = [p < LEVEL for p in holm]
+        assert [p < LEVEL for p in found] == rejected
+        assert found[: sum(rejected)] == pytest.approx(holm[: sum(rejected)])
