@@ -209,7 +209,7 @@ def until(process: subprocess.Popen[str], there: Callable[[], bool]) -> bool:
 
 _ROWS = {
     "candidate": "SELECT * FROM candidate ORDER BY id",
-    "evaluation": "SELECT round, position, candidate, status, score, reason, weights"
+    "evaluation": "SELECT round, position, candidate, status, scores, reason, weights"
     " FROM evaluation ORDER BY round, position",
     "round": "SELECT * FROM round ORDER BY id",
     "refused": "SELECT * FROM refused ORDER BY round, position",
@@ -227,7 +227,10 @@ def rows(run: Path, table: str) -> list[tuple[Any, ...]]:
     try:
         with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
             return db.execute(_ROWS[table]).fetchall()
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        absent = "unable to open database file", f"no such table: {table}"
+        if str(error) not in absent:
+            raise  # with nothing read, two runs would seem to be one
         return []
 
 

@@ -4,10 +4,11 @@ JSON:
 
     folder      the folder of the run
     over        whether nothing is left to be done
-    steps       the line from the start to the best: of each candidate its id, parent,
-                round (from 1) that it was born in, mutation, scores (of each round that
-                it was in: round, status done or failed, score in nats, reason) and diff
-                (text, from its parent)
+    steps       the line to the best, from the start or from one that nobody bore: of
+                each candidate its id, parents (the one that it goes on with first), round
+                (from 1) that it was born in, mutation, scores (of each round that it was
+                in: round, status done or failed, scores by objective, reason) and diff
+                (text, from its first parent)
     refused     how many children were not trained: known (in normal form), equal (in
                 function to a candidate), faults (by reason)
     candidates  with --all: every candidate, in the same form
@@ -24,6 +25,7 @@ from azc.cli.output import Output, flag_json, out
 from azc.data.load import DataSpec
 from azc.diagnostics import RunError
 from azc.search.journal import START, Candidate
+from azc.search.objectives import LOSS
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import RunView, read_run
 from azc.syntax.diff import text_diff
@@ -71,7 +73,12 @@ def log(
 
 def _scores(candidate: Candidate, view: RunView) -> list[dict[str, Any]]:
     return [
-        {"round": e.round + 1, "status": e.status, "score": e.score, "reason": e.reason}
+        {
+            "round": e.round + 1,
+            "status": e.status,
+            "scores": e.scores and dict(e.scores),
+            "reason": e.reason,
+        }
         for e in view.evaluations
         if e.candidate == candidate.id and e.status != "asked"
     ]
@@ -87,12 +94,13 @@ def _difference(candidate: Candidate, view: RunView) -> str:
 
 def _step(candidate: Candidate, view: RunView, output: Output) -> None:
     output.line(f"{candidate.id:04}  {candidate.mutation}")
+    if len(candidate.parents) > 1:
+        output.line(f"      from {' and '.join(f'{n:04}' for n in candidate.parents)}")
     for score in _scores(candidate, view):
         found = f"failed: {score['reason']}"
-        if score["score"] is not None:
-            found = (
-                f"{score['score']:.3f} nats {DataSpec.parse(view.options.data).unit}"
-            )
+        if score["scores"] is not None:
+            unit = DataSpec.parse(view.options.data).unit
+            found = f"{score['scores'][LOSS]:.3f} nats {unit}"
         output.line(f"      round {score['round']}: {found}")
     output.line()
     if candidate.parent is not None:
@@ -103,7 +111,7 @@ def _step(candidate: Candidate, view: RunView, output: Output) -> None:
 def _json(candidate: Candidate, view: RunView) -> dict[str, Any]:
     return {
         "id": candidate.id,
-        "parent": candidate.parent,
+        "parents": list(candidate.parents),
         "round": candidate.round + 1,
         "mutation": candidate.mutation,
         "scores": _scores(candidate, view),

@@ -24,6 +24,7 @@ from azc.search.events import (
     Skipped,
     Warming,
 )
+from azc.search.objectives import first_score
 from azc.source import visible
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def _line(event: Event) -> str | None:
             return f"the search is over after {spent}: {event.reason}"
         case Closed(number, _, None):
             return f"round {number + 1} is over: every candidate failed"
-        case Closed(number, best, score):
+        case Closed(number, best, scores):
+            score = first_score(scores)
             return f"round {number + 1} is over: best {best:04}, {score:.3f} nats"
         case Comparing():
             return f"training the best alone, about {count(event.total, 'time')}"

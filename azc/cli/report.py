@@ -104,10 +104,11 @@ def _difference(view: RunView, output: Output) -> None:
     if start.program == best.program:
         output.line("the best program is the start itself")
         return
-    steps = len(view.lineage(best.id)) - 1
-    output.line(
-        f"from the start to the best, {count(steps, 'mutation')} (azc log has each):"
-    )
+    origin, *steps = view.lineage(best.id)
+    told = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
+    if origin.id == START:
+        told = count(len(steps), "mutation")
+    output.line(f"from the start to the best, {told} (azc log has each):")
     output.line()
     names = ("start.azg", f"candidates/{best.id:04}.azg")
     output.diff(text_diff(start.program, best.program, *names))
@@ -218,8 +219,8 @@ def report_json(view: RunView) -> dict[str, Any]:
     was spent, or null; `rounds`: how many; `refused`:
     children not trained, `known` in normal form, `equal` in function, `faults` by reason;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
-    last round, best first: id, score (nats), seconds; `agreement`: stage, steps, count,
-    tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
+    last round, best first: id, scores (by objective), seconds; `agreement`: stage, steps,
+    count, tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
     seeds, sentence, and rows: role, name, candidate (null for what the search has not
     found), losses (nats on the test text, by seed), verdict on the winner beside it
     (gain, low, high, p, word; null where there is none).
@@ -241,7 +242,7 @@ def report_json(view: RunView) -> dict[str, Any]:
         "start": None,
         "winner": None,
         "ranking": [
-            {"id": e.candidate, "score": e.score, "seconds": e.seconds}
+            {"id": e.candidate, "scores": e.scores, "seconds": e.seconds}
             for e in view.ranking()
         ],
         "agreement": [vars(stage) for stage in view.agreement],

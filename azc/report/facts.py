@@ -43,6 +43,7 @@ class Chip:
 class Facts:
     """A candidate. `model` is None for a program that this azc can't read; `fate` is one
     of start, winner, failed, waiting, parent, scored; `reason` only of what failed.
+    `children`: whose parents it is one of; `difference`: from the first parent.
     """
 
     candidate: Candidate
@@ -95,8 +96,8 @@ def gather(view: RunView) -> dict[int, Facts]:
             scores[e.candidate].append(Scored(e, place, len(order)))
     children: dict[int, list[int]] = defaultdict(list)
     for candidate in view.candidates.values():
-        if candidate.parent is not None:
-            children[candidate.parent].append(candidate.id)
+        for parent in candidate.parents:
+            children[parent].append(candidate.id)
     winner = view.winner
     line = {c.id for c in view.lineage(winner)} if winner is not None else set()
     facts = {}

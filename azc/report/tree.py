@@ -9,7 +9,6 @@ from markupsafe import Markup
 from azc.report.code import prose
 from azc.report.facts import Facts
 from azc.report.html import element, join
-from azc.search.journal import START
 
 __all__ = ["tree"]
 
@@ -17,13 +16,14 @@ _DEEPEST = 60  # lists in lists; a browser gives up at some hundred
 
 
 def tree(facts: Mapping[int, Facts]) -> Markup:
-    """Nested lists, open along the line to the winner. What is deeper than can be nested
-    stands in the deepest list, in order.
+    """Nested lists, open along the line to the winner; each stands under the first of its
+    parents. What is deeper than can be nested stands in the deepest list, in order.
     """
     parts: list[Markup] = []
     # A candidate to begin, or what ends one that was begun: recursion would end where
     # a lineage is long.
-    todo: list[tuple[int, int] | Markup] = [(START, 0)] if START in facts else []
+    roots = [n for n, each in facts.items() if each.candidate.parent is None]
+    todo: list[tuple[int, int] | Markup] = [(n, 0) for n in reversed(roots)]
     while todo:
         here = todo.pop()
         if isinstance(here, Markup):
@@ -31,7 +31,11 @@ def tree(facts: Mapping[int, Facts]) -> Markup:
             continue
         number, depth = here
         each = facts[number]
-        children = [(child, depth + 1) for child in reversed(each.children)]
+        children = [
+            (child, depth + 1)
+            for child in reversed(each.children)
+            if facts[child].candidate.parent == number
+        ]
         if not children or depth >= _DEEPEST:
             parts.append(element("li", _label(each)))
             todo += children
@@ -52,6 +56,9 @@ def _label(each: Facts) -> Markup:
         " ",
         element("span", prose(mutation), class_="mutation"),
     ]
+    for other in each.candidate.parents[1:]:
+        also = element("a", f"{other:04}", href=f"#c{other}", class_="number")
+        inside += [" and ", also]
     if each.fate in ("winner", "failed"):
         inside += [" ", element("span", each.fate, class_=f"fate {each.fate}")]
     return element("span", *inside, class_=name)

@@ -14,7 +14,7 @@ from azc.check.program import SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import RunError
 from azc.search.genome import Genome
-from azc.search.journal import NewCandidate
+from azc.search.journal import START, NewCandidate
 from azc.search.refused import EQUAL, FAULT, KNOWN, Refused
 from azc.search.strategies.base import Child
 
@@ -79,23 +79,25 @@ class Admission:
         return again and self._idle < _PATIENCE
 
     def _child(self, child: Child) -> None:
-        genome, parent = child.genome, child.parent
-        _require(parent in self._numbers, f"a child of no candidate, {parent}")
+        genome, parents = child.genome, tuple(dict.fromkeys(child.parents))
+        for parent in parents:
+            _require(parent in self._numbers, f"a child of no candidate, {parent}")
+        near = parents[0] if parents else START
         refused = self._verdict(child)
         if refused is not None:
             self.refused.append(refused)
             self._before[genome.key] = refused
-            near = self.known.get(refused.same or "", parent)
+            near = self.known.get(refused.same or "", near)
             self.known.setdefault(genome.key, near)
             self._idle += 1
             return
         self._idle = 0
         for key in (genome.key, genome.function):
             self._taken.add(key)
-            self.known.setdefault(key, parent)
+            self.known.setdefault(key, near)
         self.members.append(
             NewCandidate(
-                genome.text, parent, child.description, genome.key, genome.function
+                genome.text, parents, child.description, genome.key, genome.function
             )
         )
 
@@ -104,7 +106,7 @@ class Admission:
         genome = child.genome
 
         def refused(why: str, same: str | None, reason: str | None = None) -> Refused:
-            return Refused(child.parent, child.description, why, same, reason)
+            return Refused(child.parents, child.description, why, same, reason)
 
         if genome.key in self._taken:
             return refused(KNOWN, genome.key)
@@ -117,8 +119,10 @@ class Admission:
         faults = genome.faults
         if faults:
             # Those of the start, or of what a person wrote, are meant so.
-            own = faults.keys() - self.genome(child.parent).faults.keys()
-            for program in sorted(own):
+            meant = {*self.start.faults}
+            for parent in child.parents:
+                meant |= self.genome(parent).faults.keys()
+            for program in sorted(faults.keys() - meant):
                 return refused(FAULT, None, faults[program])
         if genome.function in self._taken:
             return refused(EQUAL, genome.function)

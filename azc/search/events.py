@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from azc.search.objectives import Scores, first_score
+
 __all__ = [
     "Closed",
     "Comparing",
@@ -54,17 +56,22 @@ class Opened:
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate was scored (nats) or has failed."""
+    """A candidate was scored, by objective, or has failed."""
 
     round: int
     candidate: int
-    parent: int | None
+    parents: tuple[int, ...]
     mutation: str
-    score: float | None
+    scores: Scores | None
     reason: str | None
     seconds: float
     spent: int
     budget: int
+
+    @property
+    def score(self) -> float | None:
+        """What a ranking by one number goes by."""
+        return first_score(self.scores)
 
 
 @dataclass(frozen=True)
@@ -77,11 +84,13 @@ class Retried:
 
 @dataclass(frozen=True)
 class Closed:
-    """A round is over: its best candidate and score, None where every one failed."""
+    """A round is over: its best candidate by one number, and its scores; None where
+    every one failed.
+    """
 
     round: int
     best: int | None
-    score: float | None
+    scores: Scores | None
 
 
 @dataclass(frozen=True)

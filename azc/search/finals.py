@@ -195,25 +195,25 @@ class Finals:
             if (entrant.id, seed) not in known
         }
         for job, outcome in self.trials.run(list(jobs.values())):
-            status = "failed" if outcome.value is None else "done"
+            status = "failed" if outcome.loss is None else "done"
             fit = Fit(
                 job.candidate,
                 job.seed,
                 steps,
                 split,
                 status,
-                outcome.value,
+                outcome.loss,
                 outcome.reason,
             )
             self.journal.record_fit(fit)
-            known[job.candidate, job.seed] = outcome.value
+            known[job.candidate, job.seed] = outcome.loss
             self.tell(
                 Fitted(
                     job.name,
                     job.seed,
                     steps,
                     split,
-                    outcome.value,
+                    outcome.loss,
                     outcome.reason,
                     *self._progress(0),
                 )

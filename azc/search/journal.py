@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from azc.diagnostics import RunError
+from azc.search.objectives import Scores, first_score
 from azc.search.refused import Refused
 
 __all__ = [
@@ -39,14 +40,14 @@ __all__ = [
     "ranked",
 ]
 
-FORMAT = 3  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 4  # of a run: raise it when the journal's tables or run.json change
 START = 1  # the candidate that a run begins with
 
 _SCHEMA = """
 CREATE TABLE candidate (
     id INTEGER PRIMARY KEY,
     round INTEGER NOT NULL,
-    parent INTEGER REFERENCES candidate (id),
+    parents TEXT NOT NULL,
     mutation TEXT NOT NULL,
     key TEXT NOT NULL UNIQUE,
     function TEXT NOT NULL,
@@ -62,7 +63,7 @@ CREATE TABLE evaluation (
     position INTEGER NOT NULL,
     candidate INTEGER NOT NULL REFERENCES candidate (id),
     status TEXT NOT NULL CHECK (status IN ('asked', 'done', 'failed')),
-    score REAL CHECK ((score IS NOT NULL) = (status = 'done')),
+    scores TEXT CHECK ((scores IS NOT NULL) = (status = 'done')),
     reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
     seconds REAL,
     weights TEXT,
@@ -85,7 +86,7 @@ CREATE TABLE place (
 CREATE TABLE refused (
     round INTEGER NOT NULL,
     position INTEGER NOT NULL,
-    parent INTEGER NOT NULL REFERENCES candidate (id),
+    parents TEXT NOT NULL,
     mutation TEXT NOT NULL,
     why TEXT NOT NULL CHECK (why IN ('known', 'equal', 'fault')),
     same TEXT CHECK ((same IS NULL) = (why = 'fault')),
@@ -121,19 +122,23 @@ _SEALED = (
     "ending",
     "file",
 )
-_CANDIDATE = "SELECT program, parent, mutation, key, function, id, round FROM candidate"
+_CANDIDATE = (
+    "SELECT program, parents, mutation, key, function, id, round FROM candidate"
+)
 _DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
 @dataclass(frozen=True)
 class NewCandidate:
-    """A program about to enter the journal; `parent` is a candidate's id. `key` is equal
-    for programs that are one in normal form, `function` for those that have the same
-    values.
+    """A program about to enter the journal.
+
+    `parents`: numbers of candidates, the one whose text it goes on with first; none where
+    nobody bore it. `key` is equal for programs that are one in normal form, `function`
+    for those that have the same values.
     """
 
     program: str
-    parent: int | None
+    parents: tuple[int, ...]
     mutation: str
     key: str
     function: str
@@ -146,23 +151,33 @@ class Candidate(NewCandidate):
     id: int
     round: int
 
+    @property
+    def parent(self) -> int | None:
+        """The first of its parents, None where it has none."""
+        return self.parents[0] if self.parents else None
+
 
 @dataclass(frozen=True)
 class Evaluation:
     """One candidate in one round.
 
-    `score`: validation loss in nats, lower is better, comparable within the round alone;
-    None unless `status` is "done". `weights`: the fingerprint of the file with the
-    trained weights.
+    `scores`: by objective, see `azc.search.objectives`, comparable within the round
+    alone; None unless `status` is "done". `weights`: the fingerprint of the file with
+    the trained weights.
     """
 
     round: int
     candidate: int
     status: str
-    score: float | None
+    scores: Scores | None
     reason: str | None
     seconds: float | None
     weights: str | None = None
+
+    @property
+    def score(self) -> float | None:
+        """What a ranking by one number goes by; lower is better."""
+        return first_score(self.scores)
 
 
 @dataclass(frozen=True)
@@ -361,7 +376,7 @@ class Journal:
     def begin(self, start: NewCandidate, budget: int, files: Mapping[str, str]) -> None:
         """The run begins: its first candidate, its budget, fingerprints of files."""
         with self._transaction() as write:
-            write.insert("candidate", id=START, round=0, **vars(start))
+            self._bear(write, start, id=START, round=0)
             write.insert("budget", evaluations=budget)
             for name, fingerprint in files.items():
                 write.insert("file", name=name, fingerprint=fingerprint)
@@ -392,7 +407,7 @@ class Journal:
             write.insert("round", id=number, closed=0, state=json.dumps(state))
             for position, member in enumerate(members):
                 if isinstance(member, NewCandidate):
-                    member = write.insert("candidate", round=number, **vars(member))
+                    member = self._bear(write, member, round=number)
                 write.insert(
                     "evaluation",
                     round=number,
@@ -408,7 +423,7 @@ class Journal:
         """
         if evaluation.status not in ("done", "failed"):
             raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
-        values = dict(vars(evaluation))
+        values = vars(evaluation) | {"scores": _json(evaluation.scores)}
         at = {name: values.pop(name) for name in ("round", "candidate")}
         with self._transaction() as write:
             if not write.update("evaluation", {**at, "status": "asked"}, **values):
@@ -423,12 +438,20 @@ class Journal:
             for name, fingerprint in files.items():
                 _keep(write, name, fingerprint)
 
+    def _bear(self, write: _Writer, new: NewCandidate, **values: int) -> int:
+        for parent in new.parents:
+            if not self._rows("SELECT id FROM candidate WHERE id = ?", parent):
+                raise ValueError(f"there is no candidate {parent} to be a parent")
+        row = vars(new) | {"parents": _json(new.parents), **values}
+        return write.insert("candidate", **row)
+
     def _refuse(self, write: _Writer, number: int, refused: Sequence[Refused]) -> None:
         # A round that came to nothing is asked for again by a run that goes on.
         query = "SELECT count(*) FROM refused WHERE round = ?"
         there = self._db.execute(query, (number,)).fetchone()[0]
         for position, each in enumerate(refused[there:], there):
-            write.insert("refused", round=number, position=position, **vars(each))
+            values = vars(each) | {"parents": _json(each.parents)}
+            write.insert("refused", round=number, position=position, **values)
 
     def end(self, reason: str, number: int, refused: Sequence[Refused] = ()) -> None:
         """The search has ended before its budget was spent: nothing came of asking for a
@@ -522,14 +545,14 @@ class Journal:
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
         """The evaluations of one round, or of all, in the order asked."""
         query = (
-            "SELECT round, candidate, status, score, reason, seconds, weights"
+            "SELECT round, candidate, status, scores, reason, seconds, weights"
             " FROM evaluation"
         )
         if number is None:
             rows = self._rows(f"{query} ORDER BY round, position")
         else:
             rows = self._rows(f"{query} WHERE round = ? ORDER BY position", number)
-        return [Evaluation(*row) for row in rows]
+        return [_evaluation(*row) for row in rows]
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
         """Every candidate by id, or those that a round scores."""
@@ -537,14 +560,14 @@ class Journal:
         if number is not None:
             query += " WHERE id IN (SELECT candidate FROM evaluation WHERE round = ?)"
         rows = self._rows(f"{query} ORDER BY id", *([] if number is None else [number]))
-        return {found.id: found for found in (Candidate(*row) for row in rows)}
+        return {found.id: found for found in (_candidate(*row) for row in rows)}
 
     def candidate(self, number: int) -> Candidate:
         """One candidate. Raises `KeyError` where there is none of that number."""
         rows = self._rows(f"{_CANDIDATE} WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
-        return Candidate(*rows[0])
+        return _candidate(*rows[0])
 
     def keys(self) -> dict[str, int]:
         """The key of every candidate and its function, with its id."""
@@ -555,10 +578,10 @@ class Journal:
     def refused(self) -> list[Refused]:
         """Every child that was not to be trained, in the order asked for."""
         rows = self._rows(
-            "SELECT parent, mutation, why, same, reason FROM refused"
+            "SELECT parents, mutation, why, same, reason FROM refused"
             " ORDER BY round, position"
         )
-        return [Refused(*row) for row in rows]
+        return [Refused(tuple(json.loads(of)), *rest) for of, *rest in rows]
 
     def entrants(self) -> dict[int, Entrant]:
         """Every program that is trained alone, by its number."""
@@ -585,6 +608,21 @@ class Journal:
     def files(self) -> dict[str, str]:
         """The fingerprints of files, by their names in the folder."""
         return dict(self._rows("SELECT name, fingerprint FROM file"))
+
+
+def _json(value: object) -> str | None:
+    return None if value is None else json.dumps(value, allow_nan=False)
+
+
+def _candidate(program: str, parents: str, *rest: Any) -> Candidate:
+    return Candidate(program, tuple(json.loads(parents)), *rest)
+
+
+def _evaluation(
+    round: int, candidate: int, status: str, scores: str | None, *rest: Any
+) -> Evaluation:
+    by_objective = None if scores is None else json.loads(scores)
+    return Evaluation(round, candidate, status, by_objective, *rest)
 
 
 def _keep(write: _Writer, name: str, fingerprint: str) -> None:

@@ -105,9 +105,7 @@ class Loop:
         if self.journal.budget():
             return
         genome = self.start
-        start = NewCandidate(
-            genome.text, None, "the start", genome.key, genome.function
-        )
+        start = NewCandidate(genome.text, (), "the start", genome.key, genome.function)
         config = self.folder.config_file
         files = {config.name: fingerprint(config)}
         self.journal.begin(start, self.options.evaluations, files)
@@ -208,8 +206,8 @@ class Loop:
             Evaluation(
                 number,
                 candidate.id,
-                "failed" if outcome.value is None else "done",
-                outcome.value,
+                "failed" if outcome.scores is None else "done",
+                outcome.scores,
                 outcome.reason,
                 outcome.seconds,
                 outcome.weights,
@@ -219,9 +217,9 @@ class Loop:
             Scored(
                 round=number,
                 candidate=candidate.id,
-                parent=candidate.parent,
+                parents=candidate.parents,
                 mutation=candidate.mutation,
-                score=outcome.value,
+                scores=outcome.scores,
                 reason=outcome.reason,
                 seconds=outcome.seconds,
                 spent=self.journal.spent(),
@@ -247,11 +245,14 @@ class Loop:
         if best:
             write_text(self.folder.best_file, best[0].program)
         self.strategy.tell(
-            [Told(e.candidate, self._genome(e.candidate), e.score) for e in evaluations]
+            [
+                Told(e.candidate, self._genome(e.candidate), e.scores)
+                for e in evaluations
+            ]
         )
         self.journal.close_round(number, self.strategy.state(), snapshot)
         self.folder.sweep(number + 1)
-        found = (done[0].candidate, done[0].score) if done else (None, None)
+        found = (done[0].candidate, done[0].scores) if done else (None, None)
         self.tell(Closed(number, *found))
         return True
 

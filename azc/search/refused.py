@@ -21,7 +21,7 @@ class Refused:
     program of it can't be trained, for a `reason`.
     """
 
-    parent: int
+    parents: tuple[int, ...]
     mutation: str
     why: str
     same: str | None

@@ -34,6 +34,7 @@ from azc.search.events import (
 )
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
+from azc.search.objectives import first_score
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
@@ -319,7 +320,8 @@ def _words(event: Event) -> str:
             return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
         case Retried(name, reason):
             return f"{name} is run again: {reason}"
-        case Closed(number, best, score):
+        case Closed(number, best, scores):
+            score = first_score(scores)
             found = f"best {best:04} at {score:.4f}" if best else "every one failed"
             return f"round {number + 1} is over: {found}"
         case Ended(reason, spent, budget):

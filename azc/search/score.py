@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from azc.diagnostics import AzcError, RunError
 from azc.search.folder import fingerprint
+from azc.search.objectives import LOSS, Scores
 from azc.search.options import EvolveOptions
 
 if TYPE_CHECKING:
@@ -79,17 +80,22 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: `value`, a loss in nats, or the reason of a failure.
+    """What came of a job: `scores` by objective, or the reason of a failure.
 
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
     """
 
-    value: float | None
+    scores: Scores | None
     reason: str | None
     seconds: float
     suspect: bool = False
     weights: str | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """The loss in nats; None if it failed."""
+        return None if self.scores is None else self.scores[LOSS]
 
 
 class _Late(Exception):
@@ -148,7 +154,7 @@ class Scorer:
         shared = Supernet.read(job.snapshot) if job.snapshot is not None else None
         try:
             with torch.random.fork_rng():
-                value, trained = self._train(job, shared, on_step)
+                loss, trained = self._train(job, shared, on_step)
         except Exception as error:
             reason, suspect = blamed(error)
             return Outcome(None, reason, time.perf_counter() - start, suspect)
@@ -157,7 +163,7 @@ class Scorer:
             save_atomically(trained, job.weights)
             weights = fingerprint(job.weights)
         seconds = time.perf_counter() - start
-        return Outcome(value, None, seconds, weights=weights)
+        return Outcome({LOSS: loss}, None, seconds, weights=weights)
 
     def _train(
         self,

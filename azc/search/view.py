@@ -131,7 +131,9 @@ class RunView:
         return None if self.winner is None else self.candidates[self.winner]
 
     def lineage(self, candidate: int) -> list[Candidate]:
-        """From the start to a candidate, parent by parent."""
+        """To a candidate from the start, or from one that nobody bore: of each the first
+        of its parents.
+        """
         found = []
         number: int | None = candidate
         while number is not None:

@@ -160,10 +160,10 @@ def test_output(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_display_of_a_search(capsys: pytest.CaptureFixture[str]) -> None:
     scored = Scored(
         candidate=1,
-        parent=None,
+        parents=(),
         mutation=CODES,
         round=0,
-        score=None,
+        scores=None,
         reason=CODES,
         seconds=1.0,
         spent=1,

@@ -132,7 +132,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
         assert answer[role]["flops_per_token"] > 1000
     best = (home / "run" / "best.azg").read_text(encoding="utf-8")
     assert answer["winner"]["program"] == best
-    scores = [row["score"] for row in answer["ranking"]]
+    scores = [row["scores"]["loss"] for row in answer["ranking"]]
     assert scores == sorted(scores)
     comparison = answer["comparison"]
     assert list(comparison) == ["steps", "seeds", "rows", "sentence"]
@@ -165,13 +165,13 @@ def test_the_log_is_the_line_of_the_best(told: tuple[str, str], home: Path) -> N
     steps = answer["steps"]
     assert steps[0]["id"] == 1
     for old, new in pairwise(steps):
-        assert new["parent"] == old["id"]
+        assert new["parents"] == [old["id"]]
         assert f"+++ candidates/{new['id']:04}.azg" in new["diff"]
     for step in steps:
-        assert list(step) == ["id", "parent", "round", "mutation", "scores", "diff"]
+        assert list(step) == ["id", "parents", "round", "mutation", "scores", "diff"]
         assert step["round"] >= 1
         for score in step["scores"]:
-            assert list(score) == ["round", "status", "score", "reason"]
+            assert list(score) == ["round", "status", "scores", "reason"]
     said = here("log", home / "run", home=home).stdout
     for step in steps:
         assert f"{step['id']:04}  {step['mutation']}" in said
@@ -278,10 +278,10 @@ _EVENTS: list[Event] = [
     Warming(0, 400),
     Warming(200, 400),
     Opened(0, 4, 0, 8, {"softmax": "50.0%", "add": "25.0%", "conv 3": "25.0%"}),
-    Scored(0, 1, None, "the start", 5.4321, None, 0.1, 1, 8),
-    Scored(0, 2, 1, "a change " * 30, 4.321, None, 0.1, 2, 8),
-    Scored(0, 3, 1, "another", None, "the loss is nan", 0.1, 3, 8),
-    Closed(0, 2, 4.321),
+    Scored(0, 1, (), "the start", {"loss": 5.4321}, None, 0.1, 1, 8),
+    Scored(0, 2, (1,), "a change " * 30, {"loss": 4.321}, None, 0.1, 2, 8),
+    Scored(0, 3, (1,), "another", None, "the loss is nan", 0.1, 3, 8),
+    Closed(0, 2, {"loss": 4.321}),
     Comparing(0, 4),
     Fitted("candidate 0002", 1, 400, "test", 4.0, None, 1, 4),
 ]
@@ -340,7 +340,7 @@ def test_lines_say_the_time_left_in_a_long_round(
     tell = progress_module.LineProgress(quiet=False)
     tell(Opened(0, 8, 0, 8, {}))
     for number in range(1, 7):
-        tell(Scored(0, number, None, "a change", 5.0, None, 0.1, number, 8))
+        tell(Scored(0, number, (1,), "a change", {"loss": 5.0}, None, 0.1, number, 8))
     said = capsys.readouterr().err
     assert re.findall(r"searching: (\d)/8, .* a minute, \d+:\d\d left", said)
 

@@ -198,9 +198,9 @@ def test_failures_are_grouped_by_reason(view: RunView) -> None:
     first, second, *others = (e for e in view.evaluations if e.candidate != START)
     reason = f"out of memory <b>{RIGHT_TO_LEFT}\x1b[31m"
     failed = [
-        replace(e, status="failed", score=None, reason=reason) for e in (first, second)
+        replace(e, status="failed", scores=None, reason=reason) for e in (first, second)
     ]
-    last = replace(others[-1], status="failed", score=None, reason="not finite")
+    last = replace(others[-1], status="failed", scores=None, reason="not finite")
     start = [e for e in view.evaluations if e.candidate == START]
     changed = (*start, *failed, *others[:-1], last)
     dom = parse(page(replace(view, evaluations=changed)))
@@ -213,7 +213,7 @@ def test_failures_are_grouped_by_reason(view: RunView) -> None:
 
 def test_a_program_of_another_azc_is_shown_as_it_is(view: RunView) -> None:
     odd = Candidate(
-        f"nothing {RIGHT_TO_LEFT} {{ <i>", 1, "by hand", "key", "function", 99, 0
+        f"nothing {RIGHT_TO_LEFT} {{ <i>", (1,), "by hand", "key", "function", 99, 0
     )
     found = replace(view, candidates={**view.candidates, 99: odd})
     assert gather(found)[99].model is None

@@ -18,6 +18,7 @@ from azc.report.html import element, text
 from azc.search.journal import Evaluation
 from azc.source import visible
 from tests.report.dom import parse
+from tests.search.rounds import by_loss
 
 CSS = (Path(azc.report.__file__).parent / "templates" / "page.css").read_text("utf-8")
 TEXTS = st.text() | st.text(alphabet="<>&\"'` #\n@=().T0123abcreturn", max_size=60)
@@ -130,7 +131,7 @@ def test_the_front_is_what_nothing_dominates(pairs: list[tuple[int, int]]) -> No
 def done(round: int, candidate: int, score: float | None) -> Evaluation:
     status = "failed" if score is None else "done"
     reason = "not finite" if score is None else None
-    return Evaluation(round, candidate, status, score, reason, 1.0)
+    return Evaluation(round, candidate, status, by_loss(score), reason, 1.0)
 
 
 def test_a_score_far_off_does_not_press_the_others_together() -> None:

@@ -6,6 +6,7 @@ import random
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
+from azc.search.objectives import LOSS
 from azc.search.strategies.base import Child, Scored, Strategy
 
 # Three convolutions, each of three widths: 27 programs.
@@ -69,7 +70,14 @@ class Rounds:
 
     def tell(self, scores: dict[int, float | None]) -> None:
         """Ends the round with these scores."""
-        self.searcher.tell([Scored(c, self.genomes[c], s) for c, s in scores.items()])
+        self.searcher.tell(
+            [Scored(c, self.genomes[c], by_loss(s)) for c, s in scores.items()]
+        )
+
+
+def by_loss(score: float | None) -> dict[str, float] | None:
+    """What a candidate of this loss is scored, None if it failed."""
+    return None if score is None else {LOSS: score}
 
 
 def again(asked: list[int | Child]) -> list[int]:

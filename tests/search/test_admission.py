@@ -61,7 +61,7 @@ def genome(body: str, text: str = TEXT) -> Genome:
 
 
 def child(body: str, parent: int = 1, text: str = TEXT) -> Child:
-    return Child(genome(body, text), parent, body)
+    return Child(genome(body, text), (parent,), body)
 
 
 START = genome(SDPA)
@@ -127,7 +127,7 @@ def test_what_can_not_be_trained(body: str, said: str) -> None:
     found = admission()
     found.take([child(body)])
     (refused,) = found.refused
-    assert (refused.why, refused.same, refused.parent) == (FAULT, None, 1)
+    assert (refused.why, refused.same, refused.parents) == (FAULT, None, (1,))
     assert said in str(refused.reason)
 
 
@@ -137,7 +137,7 @@ def test_one_faulty_layer_is_enough() -> None:
         "model start", "attention odd(q) {\n    return log(q)\n}\n\nmodel start"
     )
     found = admission()
-    found.take([Child(Genome.from_text(text, "start"), 1, "odd")])
+    found.take([Child(Genome.from_text(text, "start"), (1,), "odd")])
     assert whys(found.refused) == [FAULT]
 
 
@@ -147,9 +147,30 @@ def test_what_a_start_has_is_meant_so() -> None:
     found = admission(start=start)
     convs = "repeat 2 {\n            sdpa\n        }", "sdpa\n        conv(kernel = 3)"
     kept = Genome.from_text(start.text.replace(*convs), "start")
-    found.take([1, Child(kept, 1, "kept"), child(NAN)])
+    found.take([1, Child(kept, (1,), "kept"), child(NAN)])
     assert [getattr(each, "mutation", each) for each in found.members] == [1, "kept"]
     assert whys(found.refused) == [FAULT]
+
+
+def test_what_any_parent_has_is_meant_so() -> None:
+    """And what the start has, also in what nobody bore."""
+    texts = {1: genome(BLIND), 2: genome(NEW[0]), 3: genome(NAN)}
+    keys = {each.key: number for number, each in texts.items()}
+    convs = "repeat 2 {\n            sdpa\n        }", "sdpa\n        conv(kernel = 3)"
+    blind, nan = (
+        Genome.from_text(texts[number].text.replace(*convs), "start")
+        for number in (1, 3)
+    )
+    for asked, whys_ in [
+        (Child(blind, (2,), ""), []),
+        (Child(blind, (), ""), []),
+        (Child(nan, (2, 3), ""), []),
+        (Child(nan, (2, 1), ""), [FAULT]),
+        (Child(nan, (), ""), [FAULT]),
+    ]:
+        found = Admission(texts[1], SPACE, 4, keys, texts.__getitem__)
+        found.take([asked])
+        assert whys(found.refused) == whys_
 
 
 @pytest.mark.parametrize("body", ["-v", "q + v", "softmax(q)"])
@@ -168,9 +189,9 @@ def test_a_hundred_refused_and_none_new_are_enough() -> None:
 
 def test_in_words_and_in_json() -> None:
     refused = [
-        *(Refused(1, "", KNOWN, "key", None) for _ in range(2)),
-        Refused(1, "", EQUAL, "function", None),
-        Refused(1, "", FAULT, None, "it gives NaN"),
+        *(Refused((1,), "", KNOWN, "key", None) for _ in range(2)),
+        Refused((1,), "", EQUAL, "function", None),
+        Refused((1,), "", FAULT, None, "it gives NaN"),
     ]
     assert refused_words(refused) == (
         "4 children not trained: 2 known already, 1 computing what a known one does, 1"

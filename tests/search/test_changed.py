@@ -138,9 +138,9 @@ def test_lost_programs_are_written_again(
 @pytest.mark.parametrize(
     "change",
     [
-        "UPDATE evaluation SET score = score - 1 WHERE round = 0 AND candidate = 2",
+        "UPDATE evaluation SET scores = '{\"loss\": 0}' WHERE round = 0 AND candidate = 2",
         "UPDATE candidate SET program = replace(program, 'scale', 'neg') WHERE id = 2",
-        "UPDATE candidate SET parent = 2 WHERE id = 3",
+        "UPDATE candidate SET parents = '[2]' WHERE id = 3",
         "UPDATE round SET state = '{\"parents\": [' WHERE id = 1",
         "UPDATE round SET state = '[]' WHERE id = 1",
         "UPDATE budget SET evaluations = 80",

@@ -68,7 +68,7 @@ def jobs(home: Path) -> list[Job]:
 
 
 def values(found: Iterator[tuple[Job, Outcome]]) -> dict[int, tuple[object, object]]:
-    return {job.candidate: (o.value, o.reason) for job, o in found}
+    return {job.candidate: (o.loss, o.reason) for job, o in found}
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +297,7 @@ def test_workers_that_die_or_hang_before_they_begin_stop_the_run(
 def test_time_is_looked_at_after_every_step(scorer: Scorer, jobs: list[Job]) -> None:
     ((_, outcome),) = SerialExecutor(scorer).run([replace(jobs[0], limit=1e-9)])
     assert outcome.suspect
-    assert (outcome.value, outcome.reason) == (
+    assert (outcome.loss, outcome.reason) == (
         None,
         "it took longer than 1e-09 seconds",
     )

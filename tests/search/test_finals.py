@@ -32,7 +32,7 @@ def test_rungs() -> None:
 
 
 def done(round: int, candidate: int, score: float) -> Evaluation:
-    return Evaluation(round, candidate, "done", score, None, 0.1)
+    return Evaluation(round, candidate, "done", {"loss": score}, None, 0.1)
 
 
 def test_contenders_are_of_the_last_round_and_the_best_of_earlier_ones() -> None:

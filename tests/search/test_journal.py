@@ -20,12 +20,12 @@ from azc.search.refused import Refused
 _keys = count(1)
 
 
-def new(parent: int | None = None, program: str = "model m {}") -> NewCandidate:
-    return NewCandidate(program, parent, "a change", f"key {next(_keys)}", "")
+def new(*parents: int, program: str = "model m {}") -> NewCandidate:
+    return NewCandidate(program, parents, "a change", f"key {next(_keys)}", "")
 
 
 def done(candidate: int, score: float = 1.5, round: int = 0) -> Evaluation:
-    return Evaluation(round, candidate, "done", score, None, 0.1)
+    return Evaluation(round, candidate, "done", {"loss": score}, None, 0.1)
 
 
 @pytest.fixture
@@ -54,13 +54,13 @@ def test_it_is_written_ahead_and_flushed(journal: Journal) -> None:
 
 def test_what_was_written_is_read(journal: Journal) -> None:
     assert journal.state() is None
-    journal.open_round(0, [new(), new(1, "model n {}")], {"alpha": 0.5})
+    journal.open_round(0, [new(), new(1, program="model n {}")], {"alpha": 0.5})
     assert journal.state() == {"alpha": 0.5}
     journal.record(done(1))
     journal.record(Evaluation(0, 2, "failed", None, "the loss is nan", 0.2))
     journal.close_round(0, [1, {"two": 0.1}], {"supernet/0001": "ab"})
     assert journal.state() == [1, {"two": 0.1}]
-    journal.open_round(1, [1, new(1)], "more")
+    journal.open_round(1, [1, new(2, 1)], "more")
     programs = [NewEntrant("the start", "model m {}", 1), NewEntrant("x", "y", None)]
     entrants = journal.enter(programs)
     assert journal.enter(reversed(programs)) == entrants[::-1]
@@ -80,10 +80,10 @@ def test_what_was_written_is_read(journal: Journal) -> None:
     assert list(journal.candidates(0)) == [1, 2]
     assert list(journal.candidates(1)) == [1, 3]
     candidates = journal.candidates()
-    assert [(c.id, c.parent, c.round) for c in candidates.values()] == [
-        (1, None, 0),
-        (2, 1, 0),
-        (3, 1, 1),
+    assert [(c.id, c.parents, c.round) for c in candidates.values()] == [
+        (1, (), 0),
+        (2, (1,), 0),
+        (3, (2, 1), 1),
     ]
     assert candidates[2].program == "model n {}"
     assert journal.candidate(2) == candidates[2]
@@ -99,6 +99,20 @@ def test_what_was_written_is_read(journal: Journal) -> None:
     assert journal.fits() == [fit]
 
 
+def test_scores_keep_their_order_and_every_bit(journal: Journal) -> None:
+    """The first is what a ranking by one number goes by."""
+    journal.open_round(0, [new(), new(1)], None)
+    scores = {"latency": 0.1 + 0.2, "loss": 1 / 3, "parameters": 123456.0}
+    journal.record(Evaluation(0, 1, "done", scores, None, 0.1))
+    (found, _) = journal.evaluations()
+    assert found.scores is not None
+    assert list(found.scores.items()) == list(scores.items())
+    assert found.score == 0.1 + 0.2
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        journal.record(done(2, float("nan")))
+    assert journal.spent() == 1
+
+
 def test_an_evaluation_is_one_transaction(
     journal: Journal, other: sqlite3.Connection
 ) -> None:
@@ -112,8 +126,8 @@ def test_an_evaluation_is_one_transaction(
 def test_a_round_is_there_as_a_whole_or_not_at_all(
     journal: Journal, other: sqlite3.Connection
 ) -> None:
-    with pytest.raises(sqlite3.IntegrityError):
-        journal.open_round(0, [new(), new(parent=99)], None)
+    with pytest.raises(ValueError, match="no candidate 99 to be a parent"):
+        journal.open_round(0, [new(), new(1, 99)], None)
     for table in ("round", "candidate", "evaluation"):
         assert counted(other, table) == 0
     journal.open_round(0, [new()], None)
@@ -133,8 +147,8 @@ def test_another_status_is_refused(journal: Journal, status: str) -> None:
     [
         ("odd", None, None),
         ("done", None, None),
-        ("failed", 1.0, "x"),
-        ("done", 1.0, "x"),
+        ("failed", '{"loss": 1.0}', "x"),
+        ("done", '{"loss": 1.0}', "x"),
     ],
 )
 def test_the_table_refuses_what_makes_no_sense(
@@ -142,7 +156,7 @@ def test_the_table_refuses_what_makes_no_sense(
 ) -> None:
     journal.open_round(0, [new()], None)
     with pytest.raises(sqlite3.IntegrityError, match="CHECK"):
-        other.execute("UPDATE evaluation SET status = ?, score = ?, reason = ?", row)
+        other.execute("UPDATE evaluation SET status = ?, scores = ?, reason = ?", row)
 
 
 def test_a_score_counts_once(journal: Journal) -> None:
@@ -160,7 +174,9 @@ def test_readers_go_on_while_another_writes(journal: Journal) -> None:
     journal.record(done(1))
     reader = Journal(journal.path, read_only=True)
     with closing(reader), journal._transaction() as write:
-        write.update("evaluation", {"candidate": 2}, status="done", score=2)
+        write.update(
+            "evaluation", {"candidate": 2}, status="done", scores='{"loss": 2}'
+        )
         assert reader.spent() == 1
         assert journal.spent() == 2
 
@@ -212,7 +228,7 @@ def test_what_is_no_journal_is_refused(
 
 
 def test_a_page_that_broke_is_told(journal: Journal) -> None:
-    journal.open_round(0, [new(None, "x" * 5000) for _ in range(40)], None)
+    journal.open_round(0, [new(program="x" * 5000) for _ in range(40)], None)
     journal.close()
     content = bytearray(journal.path.read_bytes())
     for place in range(4096, len(content)):
@@ -227,18 +243,18 @@ def test_a_full_disk_is_no_broken_journal(journal: Journal) -> None:
     pages = journal._db.execute("PRAGMA page_count").fetchone()[0]
     journal._db.execute(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(OSError, match="full") as caught:
-        journal.open_round(1, [new(None, "x" * 100_000)], None)
+        journal.open_round(1, [new(program="x" * 100_000)], None)
     assert caught.value.filename == str(journal.path)
     assert journal.rounds() == [(0, False)]
     journal._db.execute("PRAGMA max_page_count = 100000")
-    journal.open_round(1, [new(None, "x" * 100_000)], None)
+    journal.open_round(1, [new(program="x" * 100_000)], None)
     assert journal.rounds() == [(0, False), (1, False)]
 
 
 def test_budgets_and_endings(journal: Journal) -> None:
     assert (journal.budget(), journal.ending()) == (0, None)
     journal.begin(new(), 8, {"run.json": "00"})
-    assert journal.candidates()[1].parent is None
+    assert journal.candidates()[1].parents == ()
     assert journal.files() == {"run.json": "00"}
     journal.open_round(0, [1, new(1)], None)
     journal.end("nothing new", 1)
@@ -253,18 +269,18 @@ def test_what_was_refused_is_kept_once(journal: Journal) -> None:
     """Also where a round came to nothing, and is asked for again."""
     journal.begin(new(), 8, {"run.json": "00"})
     refused = [
-        Refused(1, "a", "known", "key", None),
-        Refused(1, "b", "fault", None, "it gives NaN"),
+        Refused((1,), "a", "known", "key", None),
+        Refused((1,), "b", "fault", None, "it gives NaN"),
     ]
     journal.end("nothing new", 0, refused)
     journal.end("nothing new", 0, refused)
     assert journal.refused() == refused
-    more = Refused(1, "c", "equal", "function", None)
+    more = Refused((1,), "c", "equal", "function", None)
     journal.open_round(0, [1], None, [*refused, more])
     journal.open_round(1, [1], None, [more])
     assert journal.refused() == [*refused, more, more]
     with pytest.raises(sqlite3.IntegrityError):
-        journal.open_round(2, [1], None, [Refused(1, "d", "fault", "key", None)])
+        journal.open_round(2, [1], None, [Refused((1,), "d", "fault", "key", None)])
     journal.check()
 
 
@@ -324,8 +340,8 @@ def write_something(journal: Journal, step: str) -> None:
     waiting = [e for e in journal.evaluations() if e.status == "asked"]
     if step == "open":
         refused = [
-            Refused(1, "a change", "equal", "a function", None),
-            Refused(1, "a change", "fault", None, "it gives NaN"),
+            Refused((1,), "a change", "equal", "a function", None),
+            Refused((1,), "a change", "fault", None, "it gives NaN"),
         ]
         journal.open_round(number, [1, new(1)], {"number": number}, refused)
     elif step == "record" and waiting:

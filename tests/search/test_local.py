@@ -15,7 +15,7 @@ def climb() -> tuple[LocalSearch, Rounds]:
 
 
 def parents(asked: list[object]) -> set[int]:
-    return {child.parent for child in children(asked)}  # type: ignore[arg-type]
+    return {n for child in children(asked) for n in child.parents}  # type: ignore[arg-type]
 
 
 def test_it_climbs_from_the_best_of_a_round() -> None:

@@ -86,7 +86,7 @@ def test_parents_are_the_best_of_the_round_before(
         assert again == best[: len(again)]
         assert again
         new = [c for c in members if view.candidates[c].round == number]
-        assert {view.candidates[c].parent for c in new} <= set(best)
+        assert {n for c in new for n in view.candidates[c].parents} <= set(best)
 
 
 def test_the_winner_is_the_best_of_the_last_round(

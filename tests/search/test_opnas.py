@@ -26,7 +26,7 @@ def test_the_first_round_is_the_start_and_its_children() -> None:
     start = rounds.genomes[1]
     ask, _ = rounds.ask(6)
     assert again(ask) == [1]
-    assert [child.parent for child in children(ask)] == [1] * 5
+    assert [child.parents for child in children(ask)] == [(1,)] * 5
     assert len({child.genome.key for child in children(ask)} | {start.key}) == 6
 
 
@@ -37,12 +37,15 @@ def test_parents_are_the_best_of_the_last_round_alone() -> None:
     rounds.tell({number: float(place) for place, number in enumerate(first)})
     ask, second = rounds.ask(6, seed=1)
     assert again(ask) == [first[0], first[1]]
-    assert {child.parent for child in children(ask)} == {first[0], first[1]}
+    assert {n for child in children(ask) for n in child.parents} == {first[0], first[1]}
     scores = {number: 100.0 - place for place, number in enumerate(second)}
     rounds.tell(dict(scores))
     ask, _ = rounds.ask(6, seed=2)
     assert again(ask) == [second[-1], second[-2]]
-    assert {child.parent for child in children(ask)} == {second[-1], second[-2]}
+    assert {n for child in children(ask) for n in child.parents} == {
+        second[-1],
+        second[-2],
+    }
 
 
 def test_equal_scores_are_ordered_by_number() -> None:
@@ -58,7 +61,7 @@ def test_what_failed_has_no_children() -> None:
     rounds.tell({**dict.fromkeys(members, None), members[3]: 9.0})
     ask, _ = rounds.ask(5, seed=1)
     assert again(ask) == [members[3]]
-    assert {child.parent for child in children(ask)} == {members[3]}
+    assert {n for child in children(ask) for n in child.parents} == {members[3]}
 
 
 def test_where_all_failed_the_parents_stay() -> None:
@@ -130,7 +133,7 @@ def test_children_of_several_steps() -> None:
     def depths(rounds: Rounds) -> set[int]:
         asked = [rounds.ask(6, seed)[0] for seed in range(6)]
         found = [child for each in asked for child in children(each)]
-        assert {child.parent for child in found} == {1}
+        assert {child.parents for child in found} == {(1,)}
         return {child.description.count(";") + 1 for child in found}
 
     assert depths(near) == {1}

@@ -56,7 +56,7 @@ def test_the_example_of_the_page_runs(
     assert view.is_over
     assert view.spent == 8
     assert view.options.strategy == f"{tmp_path / 'my.py'}:Mine"
-    parents = {view.candidates[n].parent for n in view.candidates if n > 4}
+    parents = {view.candidates[n].parents for n in view.candidates if n > 4}
     assert len(parents) == 1
 
 
@@ -269,6 +269,11 @@ def test_an_error_in_it_is_told_with_its_line(
          "ask of Mine gave 'a', it must give numbers of candidates, or a Child each"),
         ("return layout((self.best,), children) if children else []", "return [True]",
          "ask of Mine gave True, it must give numbers of candidates, or a Child each"),
+        ("return layout((self.best,), children) if children else []",
+         "from azc.search.strategies.base import Child\n"
+         "        return [Child('a', 1, 'b')]",
+         "ask of Mine gave Child(genome='a', parents=1, description='b'), it must give a"
+         " Genome, a tuple of numbers of candidates and a text to a Child"),
         ('return {"best": self.best.candidate, "idle": self.idle}', "return {1, 2}",
          "state of Mine gave {1, 2}, it must give a JSON value"),
         ("str(1 + self.idle)", "1 + self.idle",

@@ -26,7 +26,7 @@ from azc.search.population import (
 from azc.search.strategies.base import Child, Scored
 from azc.search.strategies.random_search import random_search
 from tests.runs import PROGRAM
-from tests.search.rounds import Rounds, children, space_of
+from tests.search.rounds import Rounds, by_loss, children, space_of
 
 START, SPACE = space_of(PROGRAM)
 
@@ -41,7 +41,7 @@ def numbers(population: tuple[Member, ...]) -> list[int]:
 
 def test_the_best_of_a_round() -> None:
     scores = [(4, 2.0), (2, None), (3, 1.0), (1, 2.0)]
-    round_ = [Scored(number, START, score) for number, score in scores]
+    round_ = [Scored(number, START, by_loss(score)) for number, score in scores]
     assert numbers(best(round_, 9, 5)) == [3, 1, 4]
     assert numbers(best(round_, 2)) == [3, 1]
     assert {(m.round, m.score) for m in best(round_, 9, 5)} == {(5, 1.0), (5, 2.0)}
@@ -106,7 +106,7 @@ def test_random_mutants_are_all_of_the_start() -> None:
     rounds = Rounds(random_search(START, SPACE, EvolveOptions()), START)
     for seed in range(3):
         ask, asked = rounds.ask(6, seed)
-        assert {child.parent for child in children(ask)} == {1}
+        assert {n for child in children(ask) for n in child.parents} == {1}
         rounds.tell({number: -float(number) for number in asked})
 
 
@@ -120,7 +120,7 @@ def test_a_walk_gives_up_where_a_step_does() -> None:
 def test_a_round_cut_off_has_its_share_of_both(count: int, parents: int) -> None:
     again = room(members(*range(parents)), count)
     assert len(again) == max(1, min(parents, count // 3))
-    new = [Child(START, 1, str(i)) for i in range(count - len(again))]
+    new = [Child(START, (1,), str(i)) for i in range(count - len(again))]
     asked = layout(again, new)
     assert [each for each in asked if isinstance(each, Child)] == new
     assert [each for each in asked if isinstance(each, int)] == numbers(again)

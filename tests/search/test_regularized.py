@@ -130,7 +130,7 @@ def test_the_oldest_has_no_children_however_good() -> None:
     parents: list[set[int]] = []
     for number in range(6):
         asked, members = rounds.ask(6, number)
-        parents.append({child.parent for child in children(asked)})
+        parents.append({n for child in children(asked) for n in child.parents})
         # The start is by far the best, and of the others the youngest is.
         rounds.tell({n: 0.0 if n == 1 else 1e3 - n for n in members})
         assert again(asked) == [1]
@@ -149,4 +149,4 @@ def test_a_child_is_one_mutation_of_a_winner_by_default() -> None:
         rounds.tell({n: float(n) for n in members})
     asked, _ = rounds.ask(6, 3)
     youngest = [m.candidate for m in searcher.population if m.round == 2]
-    assert {e.parent for e in asked if isinstance(e, Child)} == {min(youngest)}
+    assert {e.parents for e in asked if isinstance(e, Child)} == {(min(youngest),)}

@@ -55,7 +55,7 @@ class Wanderer:
         while len(found) < 3 * count:
             made = mutate(genome, self.space, rng, Priorities.start((), 0.0))
             assert made is not None
-            found.append(Child(made.genome, number, made.description))
+            found.append(Child(made.genome, (number,), made.description))
         return self.answer(self, found, count)
 
     def tell(self, round: Sequence[Scored]) -> None:
@@ -91,7 +91,7 @@ ANSWERS: dict[str, Answer] = {
         *(each for each in found for _ in range(2)),
     ],
     "nothing new but one": lambda w, found, count: [
-        *(Child(w.start, 1, "the start again") for _ in range(9)),
+        *(Child(w.start, (1,), "the start again") for _ in range(9)),
         found[0],
     ],
     "parents alone, after the first": lambda w, found, count: (
@@ -201,7 +201,7 @@ def test_nothing_new_ends_the_search(
 
 def outside(w: Wanderer, found: list[Child], count: int) -> list[Child]:
     text = w.start.text.replace("hidden = 8", "hidden = 16")
-    return [*found[:2], Child(Genome.from_text(text, "start"), 1, "wider")]
+    return [*found[:2], Child(Genome.from_text(text, "start"), (1,), "wider")]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def outside(w: Wanderer, found: list[Child], count: int) -> list[Child]:
     [
         (lambda w, found, count: [*found[:2], 99], "candidate 99, which is not there"),
         (
-            lambda w, found, count: [found[0], Child(found[1].genome, 99, "odd")],
+            lambda w, found, count: [found[0], Child(found[1].genome, (99,), "odd")],
             "a child of no candidate, 99",
         ),
         (outside, "a program outside the space: wider"),

@@ -12,11 +12,12 @@ from azc.search.journal import Entrant, Evaluation, Fit, last_ranking
 from azc.search.options import EvolveOptions
 from azc.search.view import RunView
 from azc.training.verdict import verdict
+from tests.search.rounds import by_loss
 
 
 def done(round: int, candidate: int, score: float | None = 1.0) -> Evaluation:
     status = "asked" if score is None else "done"
-    return Evaluation(round, candidate, status, score, None, 0.1)
+    return Evaluation(round, candidate, status, by_loss(score), None, 0.1)
 
 
 def view(*losses: tuple[float | None, ...]) -> RunView:

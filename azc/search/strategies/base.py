@@ -13,6 +13,7 @@ from typing import Protocol
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
+from azc.search.objectives import Scores, first_score
 from azc.search.options import EvolveOptions
 
 __all__ = ["Child", "MakeStrategy", "Scored", "Strategy"]
@@ -20,19 +21,28 @@ __all__ = ["Child", "MakeStrategy", "Scored", "Strategy"]
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate in a closed round; `score` (lower is better) is None if it failed."""
+    """A candidate in a closed round; `scores`, by objective, is None if it failed."""
 
     candidate: int
     genome: Genome
-    score: float | None
+    scores: Scores | None
+
+    @property
+    def score(self) -> float | None:
+        """What a search by one number goes by: lower is better, None if it failed."""
+        return first_score(self.scores)
 
 
 @dataclass(frozen=True)
 class Child:
-    """A new program, the candidate it came from, and how, in one line."""
+    """A new program, the candidates it came from, and how, in one line.
+
+    `parents`: any number of them, the one whose text it goes on with first; none for a
+    program that came from nowhere, such as one that a person wrote.
+    """
 
     genome: Genome
-    parent: int
+    parents: tuple[int, ...]
     description: str
 
 

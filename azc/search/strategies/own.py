@@ -107,8 +107,12 @@ class _Own:
         with self._in("ask"):
             asked = list(self.inner.ask(count, rng, known))
         for each in asked:
-            is_number = isinstance(each, int) and not isinstance(each, bool)
-            if not (is_number or (isinstance(each, Child) and _is_sound(each))):
+            if isinstance(each, Child) and not _is_sound(each):
+                wanted = (
+                    "a Genome, a tuple of numbers of candidates and a text to a Child"
+                )
+                self._refuse("ask", each, wanted)
+            if not (_is_number(each) or isinstance(each, Child)):
                 self._refuse("ask", each, "numbers of candidates, or a Child each")
         return asked
 
@@ -152,9 +156,14 @@ class _Own:
 
 
 def _is_sound(child: Child) -> bool:
-    kinds = (Genome, int, str)
-    values = (child.genome, child.parent, child.description)
-    return all(isinstance(v, k) for v, k in zip(values, kinds, strict=True))
+    kinds = (Genome, tuple, str)
+    values = (child.genome, child.parents, child.description)
+    sound = all(isinstance(v, k) for v, k in zip(values, kinds, strict=True))
+    return sound and all(_is_number(parent) for parent in child.parents)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 @contextmanager

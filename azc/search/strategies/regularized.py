@@ -75,7 +75,7 @@ class Regularized:
         first = min(wanted, max(0, self.size - max(self.born, START)))
         children = self.first.children(first, lambda _: self.start, rng, known)
         contestants = latest(self.population) or (self.start,)
-        seen = {**known, **{child.genome.key: child.parent for child in children}}
+        seen = {**known, **{child.genome.key: child.parents[0] for child in children}}
         children += self.variation.children(
             wanted - first,
             lambda _: tournament(contestants, self.tournament, rng),
