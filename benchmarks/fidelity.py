@@ -264,8 +264,7 @@ def shared(study: Study, policy: str, warm_up: int, steps: int) -> dict[str, Any
         model, spec = build_candidate(genome.text, "start", 7)
         kept[0].give(model, spec)
         try:
-            how = _fit_options(study, steps, 7, schedule="constant", warmup=0.0)
-            fit(model, study.data, how)
+            fit(model, study.data, _fit_options(study, steps, 7))
             return measure(model, study.data, "validation").loss
         except AzcError:
             return None

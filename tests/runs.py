@@ -122,6 +122,7 @@ def tiny(data: Path | str, **changes: Any) -> EvolveOptions:
         "final_steps": 3,
         "final_seeds": (1, 2),
         "baselines": False,
+        "by_hand": False,
     }
     return EvolveOptions(**{**values, **changes})
 
@@ -170,6 +171,7 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--final-seeds", str(len(options.final_seeds))),
         *("--contenders", str(options.contenders)),
         "--baselines" if options.baselines else "--no-baselines",
+        "--by-hand" if options.by_hand else "--no-by-hand",
         *("--workers", str(options.workers)),
         *("--time-limit", str(options.time_limit)),
     ]

@@ -151,6 +151,14 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
+    by_hand: Annotated[
+        bool,
+        typer.Option(
+            "--by-hand/--no-by-hand",
+            help="Begin with the models that a person would try first.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = True,
     mutations: Annotated[
         int | None,
         typer.Option(
@@ -340,6 +348,7 @@ def evolve(
         strategy=strategy,
         round_size=round_size,
         parents=parents,
+        by_hand=by_hand,
         mutations=mutations,
         alpha=alpha,
         temperature=temperature,

@@ -15,11 +15,13 @@ from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError
 from azc.search.genome import Genome
 from azc.search.mutate.draft import conv_layer
+from azc.search.options import EvolveOptions
+from azc.search.strategies.base import Child
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.format import format_expr, format_file
 
-__all__ = ["neighbours"]
+__all__ = ["neighbours", "typed_by_hand"]
 
 # Of the standard library: attention that knows where tokens stand.
 _STANDARD = ("rope_attention", "local_attention")
@@ -43,6 +45,16 @@ def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
         known.add(genome.key)
         found[_name(layers)] = genome
     return found
+
+
+def typed_by_hand(
+    start: Genome, space: SpaceSpec, options: EvolveOptions
+) -> tuple[Child, ...]:
+    """The same as candidates to begin with, where the options ask for them."""
+    if not options.by_hand:
+        return ()
+    made = neighbours(start, space)
+    return tuple(Child(genome, (), name) for name, genome in made.items())
 
 
 def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[ast.Layer, ...]]:

@@ -27,6 +27,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "temperature": 1.0,
                 "inter_rate": 1.0,
                 "intra_rate": 1.0,
+                "by_hand": False,
             }
         )
     }
@@ -62,8 +63,10 @@ class EvolveOptions:
     `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a
     class in a file. `round_size` candidates are scored from one snapshot of the supernet;
     the `parents` best give their weights back to it, and are scored again in the next
-    round, where there are no more than a third of it. A child is 1 to `mutations`
-    mutations from its parent, each number as likely (None: as the strategy has it).
+    round, where there are no more than a third of it. With `by_hand`, a search begins with
+    what a person would try first, beside the start (`random` does not). A child is 1 to
+    `mutations` mutations from its parent, each number as likely (None: as the strategy
+    has it).
     `alpha` and `temperature` are of op-nas's priorities, `population` and `tournament` of
     regularized; `inter_rate` and `intra_rate` are how often a mutation has each kind.
     `warm_up` steps train the supernet first; `steps` train a
@@ -91,6 +94,7 @@ class EvolveOptions:
     parents: int = 3
     alpha: float = 0.5
     temperature: float = 1.0
+    by_hand: bool = True
     mutations: int | None = None
     population: int = 24
     tournament: int = 6
@@ -127,8 +131,10 @@ class EvolveOptions:
                 raise _wrong(name, value, "a number above 0")
         if self.mask_rate > 1:
             raise _wrong("mask_rate", self.mask_rate, "at most 1")
-        if not isinstance(self.baselines, bool):
-            raise _wrong("baselines", self.baselines, "true or false")
+        for name in ("baselines", "by_hand"):
+            value = getattr(self, name)
+            if not isinstance(value, bool):
+                raise _wrong(name, value, "true or false")
         for name in ("data", "strategy", "tokenizer", "device"):
             value = getattr(self, name)
             left_out = name in _OPTIONAL and value is None

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome, space_features
+from azc.search.journal import START
 from azc.search.mutate import Mutation, Rates, mutate
 from azc.search.options import EvolveOptions
 from azc.search.priorities import Priorities
@@ -25,12 +26,14 @@ __all__ = [
     "Variation",
     "best",
     "evenly",
+    "known_with",
     "latest",
     "layout",
     "names",
     "oldest_die",
     "room",
     "tournament",
+    "untried",
 ]
 
 DEEP = 8  # mutations of what is drawn at random around the start, at most
@@ -162,6 +165,21 @@ class Variation:
 
 
 # A round
+
+
+def untried(
+    first: Iterable[Child], count: int, known: Mapping[str, int]
+) -> list[Child]:
+    """Of programs to begin with, those that are no candidates yet, at most so many."""
+    return [child for child in first if child.genome.key not in known][:count]
+
+
+def known_with(
+    known: Mapping[str, int], children: Iterable[Child]
+) -> Mapping[str, int]:
+    """What is known with these children too, by the number of a candidate near."""
+    near = {c.genome.key: c.parents[0] if c.parents else START for c in children}
+    return {**known, **near}
 
 
 def names(members: Population) -> str:

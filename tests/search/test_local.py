@@ -10,7 +10,7 @@ from tests.search.rounds import Rounds, again, children, space_of
 
 def climb() -> tuple[LocalSearch, Rounds]:
     start, space = space_of(PROGRAM)
-    searcher = local(start, space, EvolveOptions())
+    searcher = local(start, space, EvolveOptions(by_hand=False))
     return searcher, Rounds(searcher, start)
 
 

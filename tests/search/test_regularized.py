@@ -142,7 +142,9 @@ def test_the_oldest_has_no_children_however_good() -> None:
 
 def test_a_child_is_one_mutation_of_a_winner_by_default() -> None:
     start, space = space_of(PROGRAM)
-    searcher = regularized(start, space, EvolveOptions(population=4, tournament=9))
+    searcher = regularized(
+        start, space, EvolveOptions(population=4, tournament=9, by_hand=False)
+    )
     rounds = Rounds(searcher, start)
     for number in range(3):
         _, members = rounds.ask(6, number)

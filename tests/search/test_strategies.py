@@ -146,7 +146,7 @@ def test_it_resumes_after_kills(
     assert all(int(each) >= 1 for each in shown)
 
 
-@pytest.mark.parametrize("evaluations", [1, 10])
+@pytest.mark.parametrize("evaluations", [1, 12])
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_it_comes_to_the_same_however_often_it_is_killed(
     home: Path, tmp_path: Path, name: str, evaluations: int
@@ -156,6 +156,7 @@ def test_it_comes_to_the_same_however_often_it_is_killed(
         home / "corpus.txt",
         evaluations=evaluations,
         strategy=name,
+        by_hand=evaluations > 1,
         population=4,
         tournament=2,
         final_seeds=(),

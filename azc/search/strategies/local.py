@@ -9,6 +9,7 @@ from typing import Any, cast
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
 from azc.search.journal import START
+from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
     DEEP,
@@ -18,8 +19,10 @@ from azc.search.population import (
     Variation,
     best,
     evenly,
+    known_with,
     layout,
     names,
+    untried,
 )
 from azc.search.strategies.base import Child, Scored
 
@@ -33,7 +36,8 @@ class LocalSearch:
     none was better in some rounds, the climb begins anew from the best of a round of
     mutants of the start, up to `DEEP` mutations away.
 
-    The best of all hills is scored again in every round, and so is never forgotten.
+    The first rounds begin with the programs in `first`. The best of all hills is scored
+    again in every round, and so is never forgotten.
     """
 
     def __init__(
@@ -43,7 +47,9 @@ class LocalSearch:
         *,
         mutations: int = 1,
         patience: int = _PATIENCE,
+        first: Sequence[Child] = (),
     ) -> None:
+        self.first = first
         self.start = Member(START, start)
         self.afresh = Variation(mutate, DEEP)
         self.variation = Variation(mutate, mutations)
@@ -63,7 +69,10 @@ class LocalSearch:
         wanted = count - len(again)
         variation = self.variation if self.top else self.afresh
         parent = self.top or self.start
-        children = variation.children(wanted, lambda _: parent, rng, known)
+        children = untried(self.first, wanted, known)
+        children += variation.children(
+            wanted - len(children), lambda _: parent, rng, known_with(known, children)
+        )
         return [] if self.begun and wanted and not children else layout(again, children)
 
     def tell(self, round: Sequence[Scored]) -> None:
@@ -117,4 +126,9 @@ class LocalSearch:
 
 def local(start: Genome, space: SpaceSpec, options: EvolveOptions) -> LocalSearch:
     """Local search as the options of a run have it."""
-    return LocalSearch(start, evenly(space, options), mutations=options.mutations or 1)
+    return LocalSearch(
+        start,
+        evenly(space, options),
+        mutations=options.mutations or 1,
+        first=typed_by_hand(start, space, options),
+    )

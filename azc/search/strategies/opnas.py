@@ -11,8 +11,18 @@ from azc.check.program import SpaceSpec
 from azc.search.genome import Genome, space_features
 from azc.search.journal import START
 from azc.search.mutate import Mutation, Rates, mutate
+from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
-from azc.search.population import Member, Population, Variation, best, layout, room
+from azc.search.population import (
+    Member,
+    Population,
+    Variation,
+    best,
+    known_with,
+    layout,
+    room,
+    untried,
+)
 from azc.search.priorities import Priorities
 from azc.search.strategies.base import Child, Scored
 
@@ -24,6 +34,7 @@ class OpNas:
 
     A round's scores are from one snapshot of the shared weights, so that only candidates
     of one round are ever compared. A child is 1 to `mutations` steps from its parent.
+    The first rounds begin with the programs in `first`.
     """
 
     def __init__(
@@ -36,7 +47,9 @@ class OpNas:
         rates: Rates,
         mutations: int = 1,
         temperature: float = 1.0,
+        first: Sequence[Child] = (),
     ) -> None:
+        self.first = first
         self.space = space
         self.count = parents
         self.rates = rates
@@ -63,8 +76,12 @@ class OpNas:
         wanted = count - len(again)
         parents = self.parents
         variation = Variation(self._mutate, self.mutations)
-        children = variation.children(
-            wanted, lambda place: parents[place % len(parents)], rng, known
+        children = untried(self.first, wanted, known)
+        children += variation.children(
+            wanted - len(children),
+            lambda place: parents[place % len(parents)],
+            rng,
+            known_with(known, children),
         )
         begun = self.priorities.candidates > 0
         return [] if begun and wanted and not children else layout(again, children)
@@ -100,4 +117,5 @@ def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
         rates=Rates(options.inter_rate, options.intra_rate),
         mutations=options.mutations or 1,
         temperature=options.temperature,
+        first=typed_by_hand(start, space, options),
     )

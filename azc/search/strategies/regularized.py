@@ -9,6 +9,7 @@ from typing import Any, cast
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
 from azc.search.journal import START
+from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
     DEEP,
@@ -18,12 +19,14 @@ from azc.search.population import (
     Variation,
     best,
     evenly,
+    known_with,
     latest,
     layout,
     names,
     oldest_die,
     room,
     tournament,
+    untried,
 )
 from azc.search.strategies.base import Child, Scored
 
@@ -34,8 +37,9 @@ class Regularized:
     """A parent is the best of some drawn from the population; the oldest die, however
     good, so that a lucky score does not live on.
 
-    The first `size` candidates are mutants of the start, up to `DEEP` mutations away;
-    from then on a child is 1 to `mutations` away from the winner of a tournament.
+    The first candidates are the programs in `first`, then mutants of the start, up to
+    `DEEP` mutations away, until there are `size`; from then on a
+    child is 1 to `mutations` away from the winner of a tournament.
 
     Scores of two snapshots don't compare. So the `kept` best of a round are scored again
     in the next, and a tournament is among those living that the last round scored: the
@@ -54,8 +58,10 @@ class Regularized:
         tournament: int,
         kept: int,
         mutations: int = 1,
+        first: Sequence[Child] = (),
     ) -> None:
         self.start = Member(START, start)
+        self.given = first
         self.size = size
         self.tournament = tournament
         self.kept = kept
@@ -72,15 +78,17 @@ class Regularized:
         """The best again, and children; nothing once no child is new."""
         again = room(self.best, count)
         wanted = count - len(again)
-        first = min(wanted, max(0, self.size - max(self.born, START)))
-        children = self.first.children(first, lambda _: self.start, rng, known)
+        children = untried(self.given, wanted, known)
+        mutants = min(wanted, max(0, self.size - max(self.born, START))) - len(children)
+        children += self.first.children(
+            mutants, lambda _: self.start, rng, known_with(known, children)
+        )
         contestants = latest(self.population) or (self.start,)
-        seen = {**known, **{child.genome.key: child.parents[0] for child in children}}
         children += self.variation.children(
-            wanted - first,
+            wanted - len(children),
             lambda _: tournament(contestants, self.tournament, rng),
             rng,
-            seen,
+            known_with(known, children),
         )
         return [] if self.round and wanted and not children else layout(again, children)
 
@@ -139,4 +147,5 @@ def regularized(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Regu
         tournament=options.tournament,
         kept=options.parents,
         mutations=options.mutations or 1,
+        first=typed_by_hand(start, space, options),
     )
