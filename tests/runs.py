@@ -123,6 +123,7 @@ def tiny(data: Path | str, **changes: Any) -> EvolveOptions:
         "final_seeds": (1, 2),
         "baselines": False,
         "by_hand": False,
+        "weights": "shared",
     }
     return EvolveOptions(**{**values, **changes})
 
@@ -162,6 +163,7 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--seed", str(options.seed)),
         *("--round", str(options.round_size)),
         *("--parents", str(options.parents)),
+        *("--weights", options.weights),
         *("--warm-up", str(options.warm_up)),
         *("--steps", str(options.steps)),
         *("--batch", str(options.batch_size)),

@@ -137,7 +137,7 @@ def evolve(
             "--round",
             metavar="N",
             min=2,
-            help="Candidates scored from one snapshot of the shared weights.",
+            help="Candidates asked for at once; they share a snapshot of shared weights.",
             rich_help_panel=_SEARCH,
         ),
     ] = 12,
@@ -208,13 +208,23 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 6,
+    weights: Annotated[
+        str,
+        typer.Option(
+            "--weights",
+            metavar="W",
+            help="`fresh`: each candidate is trained alone from the same seed; `shared`: "
+            "they begin with weights that they share, which takes fewer steps.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = "fresh",
     warm_up: Annotated[
         int,
         typer.Option(
             "--warm-up",
             metavar="N",
             min=0,
-            help="Training steps of the shared weights before the search.",
+            help="Training steps of shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
     ] = 400,
@@ -227,7 +237,7 @@ def evolve(
             help="Training steps before a candidate is scored.",
             rich_help_panel=_PROXY,
         ),
-    ] = 20,
+    ] = 100,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -326,7 +336,7 @@ def evolve(
 ) -> None:
     """Search a space for a better model than the one it starts from.
 
-    A strategy mutates the programs and shared weights score each in seconds. The run is a
+    A strategy mutates the programs, and each is scored in seconds. The run is a
     folder: a kill loses nothing that was scored, and `azc resume RUN` continues it. At the
     end the best are trained alone; the winner is compared with the start, with random
     sampling and with models typed by hand, on text never used.
@@ -354,6 +364,7 @@ def evolve(
         temperature=temperature,
         population=population,
         tournament=tournament,
+        weights=weights,
         warm_up=warm_up,
         steps=steps,
         batch_size=batch_size,

@@ -87,13 +87,20 @@ def _best(view: RunView, output: Output) -> None:
             _layers(spec),
         )
     output.line()
-    output.line("the best programs of the last round")
+    of = "of the search" if view.options.is_fresh else "of the last round"
+    output.line(f"the best programs {of}")
     if not output.as_json:
         output.console().print(table)
-    output.line(
-        f"nats: validation loss {_data(view).unit} after a few steps from shared weights;"
-    )
-    output.line("it compares the programs of one round, and says little beyond that.")
+    loss = f"nats: validation loss {_data(view).unit}"
+    if view.options.is_fresh:
+        steps = count(view.options.steps, "step")
+        output.line(f"{loss} after {steps} alone, from one seed;")
+        output.line("it ranks programs by how they begin to learn.")
+    else:
+        output.line(f"{loss} after a few steps from shared weights;")
+        output.line(
+            "it compares the programs of one round, and says little beyond that."
+        )
 
 
 def _difference(view: RunView, output: Output) -> None:

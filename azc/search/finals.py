@@ -22,55 +22,31 @@ from azc.search.journal import (
     START,
     Candidate,
     Entrant,
-    Evaluation,
     Fit,
     Journal,
     NewEntrant,
-    last_ranking,
-    ranked,
 )
 from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
+from azc.search.ranking import contenders, deciding
 from azc.search.score import Job
 from azc.search.trials import Trials
 
-__all__ = ["Finals", "contenders", "rungs"]
+__all__ = ["Finals", "rungs"]
 
 
-def rungs(size: int, steps: int) -> list[tuple[int, int]]:
-    """How many are trained alone for how many steps, stage by stage; `steps` in the last.
+def rungs(size: int, options: EvolveOptions) -> list[tuple[int, int]]:
+    """How many are trained alone for how many steps, stage by stage; `final_steps` in
+    the last.
 
-    Two stages at most: a quarter of the steps ranks next to nothing.
+    Two stages at most, and one where candidates were scored alone for as many steps: a
+    quarter of the steps ranks next to nothing.
     """
-    if size <= 2:
-        return [(size, steps)]
-    return [(size, max(1, steps // 2)), (-(-size // 2), steps)]
-
-
-def contenders(
-    rounds: Sequence[tuple[int, bool]],
-    evaluations: Sequence[Evaluation],
-    budget: int,
-    most: int,
-) -> list[int]:
-    """The candidates that shared weights rank best, at most so many.
-
-    Most are of the round that decides; scores compare within one round only, so that of
-    each earlier round its best is the only one whose place is known.
-    """
-    last = last_ranking(rounds, evaluations, budget)
-    if not last:
-        return []
-    earlier = []
-    for number, _ in reversed(rounds):
-        best = ranked(e for e in evaluations if e.round == number)
-        if best and number != last[0].round:
-            earlier.append(best[0].candidate)
-    order = [e.candidate for e in last]
-    room = -(-most // 2)
-    chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
-    return list(chosen)[:most]
+    half = max(1, options.final_steps // 2)
+    if size <= 2 or (options.is_fresh and options.steps >= half):
+        return [(size, options.final_steps)]
+    return [(size, half), (-(-size // 2), options.final_steps)]
 
 
 @dataclass(frozen=True)
@@ -89,23 +65,19 @@ class Finals:
         options = self.options
         if not options.final_seeds:
             return
-        chosen = contenders(
-            self.journal.rounds(),
-            self.journal.evaluations(),
-            options.evaluations,
-            options.contenders,
-        )
+        journal = self.journal
+        chosen = contenders(journal.rounds(), journal.evaluations(), options)
         if not chosen:
             return
         mine = self.journal.enter(self._candidate(number) for number in chosen)
-        stages = rungs(len(mine), options.final_steps)
+        stages = rungs(len(mine), options)
         self.tell(Comparing(*self._progress(self._total(stages))))
         winner = self._halve(mine, stages) or mine[0]
         rows = [self.journal.enter([self._candidate(START)])[0]]
         roles = ["start"]
         if options.baselines:
             sampled = self.journal.enter(self._samples(stages))
-            best = self._halve(sampled, [(len(sampled), stages[0][1]), *stages[1:]])
+            best = self._halve(sampled, self._sampling(len(sampled), stages))
             if best is not None:
                 rows.append(best)
                 roles.append("random")
@@ -119,15 +91,12 @@ class Finals:
         self._fit(once, options.final_seeds, options.final_steps, "test")
 
     def winner(self) -> Candidate | None:
-        """The winner; before it is known, what shared weights rank first."""
+        """The winner; before it is known, what ranks first."""
         table = self.journal.table()
         number = self.journal.entrants()[table[0][1]].candidate if table else None
         if number is None:
-            ranking = last_ranking(
-                self.journal.rounds(),
-                self.journal.evaluations(),
-                self.options.evaluations,
-            )
+            journal = self.journal
+            ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
             number = ranking[0].candidate if ranking else None
         return None if number is None else self.journal.candidate(number)
 
@@ -153,10 +122,22 @@ class Finals:
             for number, child in enumerate(made, 1)
         ]
 
+    def _sampling(
+        self, count: int, stages: Sequence[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """The stages of so many random models: those of the search, after the one that
+        scored its candidates.
+        """
+        if self.options.is_fresh:
+            return [(count, self.options.steps), *stages]
+        return [(count, stages[0][1]), *stages[1:]]
+
     def _sample_size(self, stages: Sequence[tuple[int, int]]) -> int:
-        options = self.options
+        options, spent = self.options, self.journal.spent()
         size, steps = stages[0]
-        return size + (options.warm_up + self.journal.spent() * options.steps) // steps
+        if options.is_fresh:
+            return self.journal.trained()
+        return size + (options.warm_up + spent * options.steps) // steps
 
     @cached_property
     def _by_hand(self) -> list[NewEntrant]:
@@ -254,6 +235,7 @@ class Finals:
         fits = sum(size for size, _ in stages)
         rows = 2
         if self.options.baselines:
-            fits += self._sample_size(stages) + sum(size for size, _ in stages[1:])
+            sampling = self._sampling(self._sample_size(stages), stages)
+            fits += sum(size for size, _ in sampling)
             rows += 1 + len(self._by_hand)
         return fits + rows * len(self.options.final_seeds)

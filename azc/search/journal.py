@@ -507,6 +507,11 @@ class Journal:
         query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
         return int(self._rows(query)[0][0])
 
+    def trained(self) -> int:
+        """Candidates that were scored once at least, or failed."""
+        query = "SELECT count(DISTINCT candidate) FROM evaluation"
+        return int(self._rows(f"{query} WHERE status != 'asked'")[0][0])
+
     def budget(self) -> int:
         """Evaluations that the run may spend, as last given; 0 before it has begun."""
         rows = self._rows("SELECT evaluations FROM budget ORDER BY id DESC LIMIT 1")
@@ -553,6 +558,16 @@ class Journal:
         else:
             rows = self._rows(f"{query} WHERE round = ? ORDER BY position", number)
         return [_evaluation(*row) for row in rows]
+
+    def known(self, candidates: Iterable[int]) -> dict[int, Scores]:
+        """The first scores of those of the candidates that have any."""
+        query = "SELECT scores FROM evaluation WHERE candidate = ? AND status = 'done'"
+        found = {}
+        for candidate in candidates:
+            rows = self._rows(f"{query} ORDER BY round LIMIT 1", candidate)
+            if rows:
+                found[candidate] = json.loads(rows[0][0])
+        return found
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
         """Every candidate by id, or those that a round scores."""

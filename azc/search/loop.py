@@ -39,8 +39,8 @@ from azc.search.journal import (
 )
 from azc.search.options import EvolveOptions, derived
 from azc.search.refused import Refused, refused_words
-from azc.search.score import Job, Outcome, Scorer
-from azc.search.shared import SharedWeights
+from azc.search.score import Outcome, Scorer
+from azc.search.shared import FreshWeights, SharedWeights, Weights
 from azc.search.strategies.base import Scored as Told
 from azc.search.strategies.base import Strategy
 from azc.search.trials import Trials
@@ -71,8 +71,8 @@ class Loop:
         self._restore(self.journal.state())
         number, is_open = self._place()
         self.folder.sweep(number)
-        self.shared.warm_up()
-        self.shared.check(number)
+        self.weights.warm_up()
+        self.weights.check(number)
         while is_open or self._left() > 0:
             if not is_open and not self._open(number):
                 break
@@ -83,8 +83,10 @@ class Loop:
         self._compare()
 
     @cached_property
-    def shared(self) -> SharedWeights:
-        """The shared weights."""
+    def weights(self) -> Weights:
+        """What candidates begin with."""
+        if self.options.is_fresh:
+            return FreshWeights(self.options, self.start.model)
         return SharedWeights(
             self.folder,
             self.journal,
@@ -180,26 +182,22 @@ class Loop:
         candidates = self.journal.candidates(number)
         waiting = [e.candidate for e in evaluations if e.status == "asked"]
         budget, left = self.options.evaluations, self._left()
-        jobs = [self._job(number, candidates[c]) for c in waiting[:left]]
-        if jobs:
+        asked = waiting[:left]
+        known = self.journal.known(asked) if self.options.is_fresh else {}
+        if asked:
             size = len(evaluations) - len(waiting[left:])
             display = self.strategy.display()
             self.tell(Opened(number, size, budget - left, budget, display))
+        for candidate, scores in known.items():
+            outcome = Outcome(scores, None, 0.0)  # it would come to the same again
+            self._record(number, candidates[candidate], outcome)
+        jobs = [
+            self.weights.job(number, candidates[candidate])
+            for candidate in asked
+            if candidate not in known
+        ]
         for job, outcome in self.trials.run(jobs):
             self._record(number, candidates[job.candidate], outcome)
-
-    def _job(self, number: int, candidate: Candidate) -> Job:
-        return Job(
-            kind="score",
-            candidate=candidate.id,
-            program=candidate.program,
-            model=self.start.model,
-            # One seed a round: all its candidates see the same batches and masks.
-            seed=derived(self.options.seed, "score", number),
-            limit=self.options.time_limit,
-            snapshot=self.folder.snapshot_file(number),
-            weights=self.folder.weights_file(number, candidate.id),
-        )
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
         self.journal.record(
@@ -241,7 +239,7 @@ class Loop:
         done = ranked(evaluations)
         # The best last: where two trained the same weights, the better ones stay.
         best = [candidates[e.candidate] for e in done[: self.options.parents]]
-        snapshot = self.shared.give_back(number, reversed(best))
+        snapshot = self.weights.give_back(number, reversed(best))
         if best:
             write_text(self.folder.best_file, best[0].program)
         self.strategy.tell(

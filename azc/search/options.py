@@ -11,7 +11,7 @@ from typing import Any
 
 from azc.diagnostics import UsageError
 
-__all__ = ["PRESETS", "EvolveOptions", "derived"]
+__all__ = ["PRESETS", "WEIGHTS", "EvolveOptions", "derived"]
 
 # The constants of Gao et al. 2022: parents and the size of the population, which is a
 # round here; a child has both an inter-layer and an intra-layer mutation; and a plain
@@ -28,10 +28,14 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "inter_rate": 1.0,
                 "intra_rate": 1.0,
                 "by_hand": False,
+                "weights": "shared",
+                "steps": 20,
             }
         )
     }
 )
+
+WEIGHTS = ("shared", "fresh")
 
 _LEAST = {
     "evaluations": 1,
@@ -69,8 +73,10 @@ class EvolveOptions:
     has it).
     `alpha` and `temperature` are of op-nas's priorities, `population` and `tournament` of
     regularized; `inter_rate` and `intra_rate` are how often a mutation has each kind.
-    `warm_up` steps train the supernet first; `steps` train a
-    candidate before it is scored on `blocks` validation blocks (None: all). The best
+    `weights` are "shared": `warm_up` steps train the supernet first; or "fresh": each
+    candidate begins anew, from the same seed, and has the same score whenever it is
+    scored. `steps` train a candidate before it is scored on `blocks` validation blocks
+    (None: all). The best
     `contenders` are then trained alone for half of `final_steps`, the better half of them
     for all: the best one is the winner. It is trained alone again from each
     of `final_seeds`, beside the start and, with `baselines`, beside the best of random
@@ -100,8 +106,9 @@ class EvolveOptions:
     tournament: int = 6
     inter_rate: float = 0.7
     intra_rate: float = 0.7
+    weights: str = "fresh"
     warm_up: int = 400
-    steps: int = 20
+    steps: int = 100
     batch_size: int = 8
     length: int = 64
     learning_rate: float = 4e-3
@@ -131,6 +138,8 @@ class EvolveOptions:
                 raise _wrong(name, value, "a number above 0")
         if self.mask_rate > 1:
             raise _wrong("mask_rate", self.mask_rate, "at most 1")
+        if self.weights not in WEIGHTS:
+            raise _wrong("weights", self.weights, f"one of {', '.join(WEIGHTS)}")
         for name in ("baselines", "by_hand"):
             value = getattr(self, name)
             if not isinstance(value, bool):
@@ -149,6 +158,11 @@ class EvolveOptions:
     def as_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
         return {**asdict(self), "final_seeds": list(self.final_seeds)}
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether every candidate is scored from fresh weights."""
+        return self.weights == "fresh"
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvolveOptions:

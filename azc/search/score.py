@@ -55,9 +55,10 @@ class Bench:
 class Job:
     """A program to train and measure.
 
-    "score": from the supernet's `snapshot`, its trained weights written to `weights`.
-    "alone": from fresh weights of `seed`, for `steps`, measured on the whole `split`; it
-    is called `name`. It has `limit` seconds.
+    It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
+    `snapshot`; its trained weights are written to `weights`. "score": it is measured as
+    the options say; "alone": on the whole `split`, and it is called `name`. It has
+    `limit` seconds.
     """
 
     kind: Literal["score", "alone"]
@@ -171,9 +172,7 @@ class Scorer:
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[float, dict[str, torch.Tensor]]:
-        """The loss on some of the validation text after a few steps from shared weights,
-        or as the job asks from fresh weights; and the weights.
-        """
+        """The loss after training, and the weights."""
         from azc.training.fit import FitOptions, evaluate, fit
 
         options = self.bench.options
@@ -184,7 +183,7 @@ class Scorer:
             model,
             self.data,
             FitOptions(
-                steps=job.steps if shared is None else options.steps,
+                steps=job.steps,
                 batch_size=options.batch_size,
                 learning_rate=options.learning_rate,
                 seed=job.seed,
@@ -193,7 +192,7 @@ class Scorer:
             device=options.device,
         )
         split: Split = "test" if job.split == "test" else "validation"
-        blocks = None if shared is None else options.blocks
+        blocks = options.blocks if job.kind == "score" else None
         loss = evaluate(model, self.data, split, blocks=blocks, device=options.device)
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
         return loss, trained

@@ -1,4 +1,5 @@
-"""The shared weights of a run: warmed up, and given back to after each round.
+"""What candidates begin with: shared weights, warmed up and given back to after each
+round, or fresh ones.
 
 A snapshot counts once its fingerprint is in the journal.
 
@@ -11,6 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
@@ -21,12 +23,58 @@ from azc.search.journal import Candidate, Journal
 from azc.search.mutate import Rates, mutate
 from azc.search.options import EvolveOptions, derived
 from azc.search.priorities import Priorities
-from azc.search.score import Scorer, blamed, build_candidate, machine_at_fault
+from azc.search.score import Job, Scorer, blamed, build_candidate, machine_at_fault
 from azc.supernet.supernet import Supernet
 
-__all__ = ["SharedWeights"]
+__all__ = ["FreshWeights", "SharedWeights", "Weights"]
 
 _PATH_STEPS = 10  # of one random path while the supernet warms up
+
+
+class Weights(Protocol):
+    """What candidates of a run begin with, and what becomes of what they learn."""
+
+    def warm_up(self) -> None:
+        """All that is to be done before the first round."""
+
+    def check(self, number: int) -> None:
+        """Raises `RunError` where what a round needs is not as the run left it."""
+
+    def job(self, number: int, candidate: Candidate) -> Job:
+        """The job that scores a candidate in a round."""
+
+    def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
+        """Ends a round: the files made, by name with their fingerprints."""
+
+
+@dataclass(frozen=True)
+class FreshWeights:
+    """Nothing is shared: a candidate has the same score in every round."""
+
+    options: EvolveOptions
+    model: str
+
+    def warm_up(self) -> None:
+        """Nothing."""
+
+    def check(self, number: int) -> None:
+        """Nothing."""
+
+    def job(self, number: int, candidate: Candidate) -> Job:
+        """From fresh weights, the same for all candidates of the run."""
+        return Job(
+            kind="score",
+            candidate=candidate.id,
+            program=candidate.program,
+            model=self.model,
+            seed=derived(self.options.seed, "score"),
+            limit=self.options.time_limit,
+            steps=self.options.steps,
+        )
+
+    def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
+        """Nothing."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -148,6 +196,21 @@ class SharedWeights:
         return genome
 
     # The next ones
+
+    def job(self, number: int, candidate: Candidate) -> Job:
+        """From the snapshot of the round; what is trained is written down."""
+        return Job(
+            kind="score",
+            candidate=candidate.id,
+            program=candidate.program,
+            model=self.start.model,
+            # One seed a round: all its candidates see the same batches and masks.
+            seed=derived(self.options.seed, "score", number),
+            limit=self.options.time_limit,
+            steps=self.options.steps,
+            snapshot=self.folder.snapshot_file(number),
+            weights=self.folder.weights_file(number, candidate.id),
+        )
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
         """Makes the snapshot after a round, which the weights of its best candidates go

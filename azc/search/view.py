@@ -17,9 +17,9 @@ from azc.search.journal import (
     Entrant,
     Evaluation,
     Fit,
-    last_ranking,
 )
 from azc.search.options import EvolveOptions
+from azc.search.ranking import deciding
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
@@ -142,8 +142,8 @@ class RunView:
         return found[::-1]
 
     def ranking(self) -> list[Evaluation]:
-        """The evaluations that decide, best first: see `last_ranking`."""
-        return last_ranking(self.rounds, self.evaluations, self.options.evaluations)
+        """The evaluations that decide, best first: see `deciding`."""
+        return deciding(self.rounds, self.evaluations, self.options)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -187,7 +187,8 @@ class RunView:
             counts = fit.split == "validation" and candidate is not None
             if counts and candidate is not None and fit.loss is not None:
                 stages.setdefault(fit.steps, {})[candidate] = fit.loss
-        name = "shared weights"
+        options = self.options
+        name = f"{options.steps} steps alone" if options.is_fresh else "shared weights"
         for steps, losses in sorted(stages.items()):
             both = sorted(before.keys() & losses.keys())
             if len(both) > 2:

@@ -60,7 +60,7 @@ def jobs(home: Path) -> list[Job]:
         MODEL.replace("repeat 2", "conv(kernel = 5)\n        repeat 1"),
     ]
     found = [
-        Job("score", i, text, "start", 5, snapshot, home / f"{i}.safetensors")
+        Job("score", i, text, "start", 5, snapshot, home / f"{i}.safetensors", steps=2)
         for i, text in enumerate(texts, start=1)
     ]
     alone = Job("alone", 9, MODEL, "start", 1, steps=3, split="test", name="the start")

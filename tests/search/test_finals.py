@@ -10,10 +10,11 @@ import pytest
 from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
-from azc.search.finals import contenders, rungs
+from azc.search.finals import rungs
 from azc.search.genome import Genome
 from azc.search.journal import Evaluation
 from azc.search.neighbours import neighbours
+from azc.search.ranking import contenders
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.source import Source
@@ -23,12 +24,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_rungs() -> None:
-    assert rungs(8, 400) == [(8, 200), (4, 400)]
-    assert rungs(7, 401) == [(7, 200), (4, 401)]
-    assert rungs(3, 400) == [(3, 200), (2, 400)]
-    assert rungs(2, 400) == [(2, 400)]
-    assert rungs(1, 400) == [(1, 400)]
-    assert rungs(16, 1) == [(16, 1), (8, 1)]
+    def stages(size: int, final: int, **more: object) -> list[tuple[int, int]]:
+        return rungs(size, tiny("none", final_steps=final, **more))
+
+    assert stages(8, 400) == [(8, 200), (4, 400)]
+    assert stages(7, 401) == [(7, 200), (4, 401)]
+    assert stages(3, 400) == [(3, 200), (2, 400)]
+    assert stages(2, 400) == [(2, 400)]
+    assert stages(1, 400) == [(1, 400)]
+    assert stages(16, 1) == [(16, 1), (8, 1)]
+    # No stage that candidates have behind them.
+    assert stages(8, 400, weights="fresh", steps=200) == [(8, 400)]
+    assert stages(8, 400, weights="fresh", steps=100) == [(8, 200), (4, 400)]
 
 
 def done(round: int, candidate: int, score: float) -> Evaluation:
@@ -42,12 +49,19 @@ def test_contenders_are_of_the_last_round_and_the_best_of_earlier_ones() -> None
         *(done(1, n, n / 10) for n in (4, 5, 1)),
         *(done(2, n, n / 10) for n in (6, 7, 8, 4)),
     ]
+
     # The last round is ranked 4, 6, 7, 8; 1 was the best of both others.
-    assert contenders(rounds, evaluations, 10, 4) == [4, 6, 1, 7]
-    assert contenders(rounds, evaluations, 10, 3) == [4, 6, 1]
-    assert contenders(rounds, evaluations, 10, 1) == [4]
-    assert contenders(rounds, evaluations, 10, 99) == [4, 6, 7, 8, 1]
-    assert contenders(rounds, [], 10, 4) == []
+    def chosen(most: int, found: list[Evaluation], **more: object) -> list[int]:
+        options = tiny("none", evaluations=10, contenders=most, **more)
+        return contenders(rounds, found, options)
+
+    assert chosen(4, evaluations) == [4, 6, 1, 7]
+    assert chosen(3, evaluations) == [4, 6, 1]
+    assert chosen(1, evaluations) == [4]
+    assert chosen(99, evaluations) == [4, 6, 7, 8, 1]
+    assert chosen(4, []) == []
+    # From fresh weights all scores compare.
+    assert chosen(4, evaluations, weights="fresh") == [1, 2, 3, 4]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,51 @@
+"""Which evaluations decide: what may be compared with what.
+
+Scores from shared weights compare within a round alone, because each round has a better
+trained snapshot; scores from fresh weights compare all with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from azc.search.journal import Evaluation, last_ranking, ranked
+from azc.search.options import EvolveOptions
+
+__all__ = ["contenders", "deciding"]
+
+Rounds = Sequence[tuple[int, bool]]
+
+
+def deciding(
+    rounds: Rounds, evaluations: Sequence[Evaluation], options: EvolveOptions
+) -> list[Evaluation]:
+    """The evaluations that the best is taken from, best first, each candidate once."""
+    if not options.is_fresh:
+        return last_ranking(rounds, evaluations, options.evaluations)
+    first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
+    return ranked(first.values())
+
+
+def contenders(
+    rounds: Rounds, evaluations: Sequence[Evaluation], options: EvolveOptions
+) -> list[int]:
+    """The candidates to be trained alone at the end, at most `options.contenders`.
+
+    With shared weights most are of the round that decides; of each earlier one its best
+    is the only one whose place is known.
+    """
+    last, most = deciding(rounds, evaluations, options), options.contenders
+    earlier = []
+    if last and not options.is_fresh:
+        for number, _ in reversed(rounds):
+            best = _best(e for e in evaluations if e.round == number)
+            if best and number != last[0].round:
+                earlier.append(best.candidate)
+    order = [e.candidate for e in last]
+    room = -(-most // 2)
+    chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
+    return list(chosen)[:most]
+
+
+def _best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
+    return next(iter(ranked(evaluations)), None)
