@@ -268,17 +268,25 @@ def resume(
     run: str | os.PathLike[str],
     *,
     evaluations: int | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
     cache: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunView:
     """Continues a run that was stopped, or with `evaluations` any run with that budget.
 
-    Raises `UsageError` and `RunError`.
+    `executor` and `workers` say where it goes on this time. Raises `UsageError` and
+    `RunError`.
     """
     from azc.search.run import resume as go_on
 
     return go_on(
-        Path(run), cache=_cache(cache), evaluations=evaluations, on_event=on_event
+        Path(run),
+        cache=_cache(cache),
+        evaluations=evaluations,
+        executor=executor,
+        workers=workers,
+        on_event=on_event,
     )
 
 

@@ -1,8 +1,12 @@
-"""Numbers and values for people to read."""
+"""Numbers and values as people read and write them."""
 
 from __future__ import annotations
 
-__all__ = ["amount", "change", "ranges", "setting"]
+import re
+
+__all__ = ["amount", "change", "in_bytes", "ranges", "setting"]
+
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 
 
 def amount(number: float) -> str:
@@ -24,6 +28,18 @@ def change(old: float, new: float) -> str:
     text = f"{'+' if new > old else '-' if new < old else ''}{amount(abs(new - old))}"
     percent = f"{100 * (new - old) / old:+.1f}%" if old else ""
     return f"{text}, {percent}" if percent.strip("+-0.%") else text
+
+
+def in_bytes(text: str) -> int | None:
+    """How many bytes `4GB` (4 · 10⁹), `512 MiB` (512 · 2²⁰) or `1000` are, None for what
+    is no such size.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None or (found[3] and not found[2]):
+        return None
+    power = " kmgt".index(found[2].lower() or " ")
+    unit: int = (1024 if found[3] else 1000) ** power
+    return round(float(found[1]) * unit)
 
 
 def setting(value: object) -> str:

@@ -6,8 +6,10 @@ JSON: see `azc.cli.report.report_json`.
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +19,7 @@ import typer
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, flag_json, out
 from azc.diagnostics import RunError, UsageError
+from azc.numbers import in_bytes
 from azc.resources import home_cache
 
 if TYPE_CHECKING:
@@ -117,10 +120,29 @@ def evolve(
             "--workers",
             metavar="N",
             min=1,
-            help="Processes that score candidates in parallel.",
+            help="Processes that score candidates in parallel; the run is the same.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            min=1,
+            help="Cores that compute a candidate. Scores depend on it in their last bits.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 1,
+    executor: Annotated[
+        str,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where the workers are: `local`, or `ray`, on a cluster (an extra).",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = "local",
     time_limit: Annotated[
         float,
         typer.Option(
@@ -131,6 +153,15 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 1800.0,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="What a candidate may take of this machine's memory, as 4GB or 512MiB.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
     round_size: Annotated[
         int,
         typer.Option(
@@ -377,7 +408,10 @@ def evolve(
         contenders=contenders,
         baselines=baselines,
         workers=workers,
+        threads=threads,
+        executor=executor,
         time_limit=time_limit,
+        memory_limit=_memory_limit(memory_limit),
         device=device,
     )
     options = replace(options, **_preset(context, preset))
@@ -391,6 +425,15 @@ def evolve(
         ),
         folder,
     )
+
+
+def _memory_limit(text: str | None) -> int | None:
+    """Bytes. Raises `UsageError` U020 for a text that is no size."""
+    size = None if text is None else in_bytes(text)
+    if text is not None and not size:
+        message = f"{text!r} is no amount of memory"
+        raise UsageError("U020", message, "it is written as 4GB or 512MiB")
+    return size
 
 
 def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
@@ -424,11 +467,26 @@ def resume(
             help="Another budget, also for a run that is over.",
         ),
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where the workers are this time: `local` or `ray`.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", min=1, help="How many there are this time."
+        ),
+    ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Continue a run that was stopped, killed or interrupted, or with a larger budget.
 
-    What was scored is not scored again.
+    What was scored is not scored again, and where the run goes on changes nothing of what
+    it comes to.
 
     Example: azc resume runs/first --evaluations 120
     """
@@ -438,7 +496,12 @@ def resume(
     _show(
         output,
         lambda tell: go_on(
-            run, cache=cache_folder(), evaluations=evaluations, on_event=tell
+            run,
+            cache=cache_folder(),
+            evaluations=evaluations,
+            executor=executor,
+            workers=workers,
+            on_event=tell,
         ),
         run,
     )
@@ -458,7 +521,11 @@ def _show(
     from azc.cli.visible import console
 
     try:
-        with progress_for(console(stderr=True), output.as_json) as tell:
+        # What libraries have to say (Ray, of a node that died) is no part of the result.
+        with (
+            progress_for(console(stderr=True), output.as_json) as tell,
+            redirect_stdout(sys.stderr),
+        ):
             view = work(tell)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():

@@ -90,6 +90,16 @@ class RunFolder:
         """A candidate's trained weights, kept until its round is over."""
         return self.supernet_folder / f"round-{round:04}-{candidate:04}.safetensors"
 
+    @property
+    def path_file(self) -> Path:
+        """The shared weights that a path of the warm-up starts from."""
+        return self.supernet_folder / "warm-up.safetensors"
+
+    @property
+    def trained_path_file(self) -> Path:
+        """What a path of the warm-up has made of them."""
+        return self.supernet_folder / "warm-up-path.safetensors"
+
     # Begun and read
 
     def check_free(self) -> None:
@@ -246,6 +256,8 @@ class RunFolder:
 
     def sweep(self, number: int) -> None:
         """Removes weights of rounds before a round, and what a kill left half-written."""
+        for path in (self.path_file, self.trained_path_file):
+            path.unlink(missing_ok=True)
         for path in self.supernet_folder.iterdir():
             found = _WEIGHTS.fullmatch(path.name)
             if found and int(found[1]) < number:

@@ -39,7 +39,7 @@ from azc.search.journal import (
 )
 from azc.search.options import EvolveOptions, derived
 from azc.search.refused import Refused, refused_words
-from azc.search.score import Outcome, Scorer
+from azc.search.score import Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights
 from azc.search.strategies.base import Scored as Told
 from azc.search.strategies.base import Strategy
@@ -58,7 +58,6 @@ class Loop:
     start: Genome
     space: SpaceSpec
     strategy: Strategy
-    scorer: Scorer
     executor: Executor
     tell: Callable[[Event], None]
 
@@ -93,7 +92,7 @@ class Loop:
             self.options,
             self.start,
             self.space,
-            self.scorer,
+            self.trials,
             self.tell,
         )
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from azc.diagnostics import UsageError
 
-__all__ = ["PRESETS", "WEIGHTS", "EvolveOptions", "derived"]
+__all__ = ["EXECUTORS", "PRESETS", "WEIGHTS", "EvolveOptions", "derived"]
+
+EXECUTORS = ("local", "ray")
 
 # The constants of Gao et al. 2022: parents and the size of the population, which is a
 # round here; a child has both an inter-layer and an intra-layer mutation; and a plain
@@ -53,8 +55,10 @@ _LEAST = {
     "final_steps": 1,
     "contenders": 1,
     "workers": 1,
+    "threads": 1,
+    "memory_limit": 1,
 }
-_OPTIONAL = {"mutations", "blocks", "tokenizer", "device"}
+_OPTIONAL = {"mutations", "blocks", "tokenizer", "device", "memory_limit"}
 _MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
 _SEEDS = 2**32  # NumPy takes no larger ones
 
@@ -81,12 +85,13 @@ class EvolveOptions:
     for all: the best one is the winner. It is trained alone again from each
     of `final_seeds`, beside the start and, with `baselines`, beside the best of random
     sampling that has trained for as many steps, and what a person would try first; no
-    final seeds, none of all this. `workers` processes score at a time and share the
-    cores: a score depends, in its last bits, on how many threads it is computed with. A
+    final seeds, none of all this. `workers` processes score at a time, of this machine
+    or, with the `executor` "ray", of a cluster. A score depends, in its last bits, on how
+    many `threads` it is computed with, and not on how many workers there are. A
     candidate has `time_limit` seconds to be scored, and alone as many times more as it
-    has more steps. Sequences have `length` tokens, batches `batch_size` of them, in which
-    `mask_rate` of the tokens of a text are masked; the masks of the validation and test
-    text are 15 %.
+    has more steps; it may take `memory_limit` bytes (None: all that there are).
+    Sequences have `length` tokens, batches `batch_size` of them, in which `mask_rate` of
+    the tokens of a text are masked; the masks of the validation and test text are 15 %.
     `device`: None for the best there is. Raises `UsageError` U020 for values that make
     no sense.
     """
@@ -119,7 +124,10 @@ class EvolveOptions:
     final_seeds: tuple[int, ...] = (1, 2, 3)
     baselines: bool = True
     workers: int = 1
+    threads: int = 1
+    executor: str = "local"
     time_limit: float = 1800.0
+    memory_limit: int | None = None
     device: str | None = None
 
     def __post_init__(self) -> None:
@@ -144,6 +152,8 @@ class EvolveOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise _wrong(name, value, "true or false")
+        if self.executor not in EXECUTORS:
+            raise _wrong("executor", self.executor, f"one of {', '.join(EXECUTORS)}")
         for name in ("data", "strategy", "tokenizer", "device"):
             value = getattr(self, name)
             left_out = name in _OPTIONAL and value is None

@@ -42,8 +42,7 @@ from azc.search.strategies.own import own_file, read_own
 from azc.search.view import RunView, local_name, read_run
 
 if TYPE_CHECKING:
-    from azc.search.executors.base import Executor
-    from azc.search.score import Bench, Scorer
+    from azc.search.score import Scorer
 
 __all__ = ["RunView", "evolve", "read_run", "resume"]
 
@@ -76,6 +75,7 @@ def evolve(
     device that can't be had or an error in a strategy's file, `DiagnosticError` for a
     start that is not in its space.
     """
+    from azc.search.executors.choose import check_executor
     from azc.search.score import Bench, Scorer
 
     name, spec = choose_space(program, space)
@@ -90,6 +90,7 @@ def evolve(
     own = None if strategy else strategy_text(options.strategy)
     strategy = strategy or choose_strategy(options.strategy, own)
     strategy(*_start(program, name), options)
+    check_executor(options)
     scorer = Scorer(Bench(options, spec.start.vocab, cache, None))
     with _files_told(folder), run.lock():
         config = {
@@ -109,16 +110,20 @@ def resume(
     *,
     cache: Path,
     evaluations: int | None = None,
+    executor: str | None = None,
+    workers: int | None = None,
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
     """Continues a run where it stopped; one that is over is only read.
 
     With `evaluations`, from here on the run has this budget: it comes to what it would
-    have come to with that from its beginning. Raises `UsageError` U022 for less than it
-    has spent, `RunError` for a folder that is not a run, of another format or in use, or
-    whose files or data have changed.
+    have come to with that from its beginning. `executor` and `workers` say where it goes
+    on this time, which changes nothing of what it comes to. Raises `UsageError` U022 for
+    less than it has spent, `RunError` for a folder that is not a run, of another format
+    or in use, or whose files or data have changed.
     """
+    from azc.search.executors.choose import check_executor
     from azc.search.score import Bench, Scorer
 
     run = RunFolder(folder)
@@ -139,10 +144,15 @@ def resume(
         _check_own(view.options.strategy, own)
         strategy = choose_strategy(view.options.strategy, own)
     _, spec = choose_space(run.program(config), config["space"])
+    options = run.options(config)
+    options = replace(
+        options,
+        executor=executor or options.executor,
+        workers=workers or options.workers,
+    )
+    check_executor(options)
     with _files_told(folder), run.lock():
-        bench = Bench(
-            run.options(config), spec.start.vocab, cache, config["fingerprint"]
-        )
+        bench = Bench(options, spec.start.vocab, cache, config["fingerprint"])
         return _work(run, Scorer(bench), strategy, on_event, evaluations)
 
 
@@ -229,6 +239,7 @@ def _work(
     evaluations: int | None,
 ) -> RunView:
     """Runs the loop in a folder whose lock is held."""
+    from azc.search.executors.choose import choose_executor
     from azc.search.loop import Loop
 
     config = run.read()
@@ -237,7 +248,7 @@ def _work(
     log = _Log(run.log_file)
     journal = run.open()
     bench = replace(scorer.bench, fingerprint=scorer.fingerprint)
-    executor = _executor(bench, scorer)
+    executor = choose_executor(bench, scorer.data)
 
     def tell(event: Event) -> None:
         log.line(_words(event))
@@ -261,7 +272,6 @@ def _work(
             start=start,
             space=space,
             strategy=make(start, space, options),
-            scorer=scorer,
             executor=executor,
             tell=tell,
         ).run()
@@ -275,14 +285,6 @@ def _work(
         journal.close()
         log.close()
     return read_run(run.path)
-
-
-def _executor(bench: Bench, scorer: Scorer) -> Executor:
-    from azc.search.executors.pool import PoolExecutor
-    from azc.search.executors.serial import SerialExecutor
-
-    workers = bench.options.workers
-    return SerialExecutor(scorer) if workers == 1 else PoolExecutor(bench, workers)
 
 
 class _Log:

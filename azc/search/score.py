@@ -1,19 +1,21 @@
 """One candidate trained and measured: what executors run, here or in other processes.
 
-Codes: R033 data that is not what the run began with, R041 a device that is not there,
-R043 a machine at fault, R044 an installation that lacks something.
+Codes: R029 weights that are not finite, R033 data that is not what the run began with,
+R041 a device that is not there, R043 a machine at fault, R044 an installation that lacks
+something.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from azc.diagnostics import AzcError, RunError
+from azc.diagnostics import AzcError, RunError, out_of_memory
 from azc.search.folder import fingerprint
 from azc.search.objectives import LOSS, Scores
 from azc.search.options import EvolveOptions
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
     from azc.check.program import ModelSpec
-    from azc.data.contract import Split
+    from azc.data.contract import Data, Split
     from azc.model.modeling import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
 
@@ -34,6 +36,7 @@ __all__ = [
     "blamed",
     "build_candidate",
     "cannot_import",
+    "check_device",
     "late",
     "machine_at_fault",
 ]
@@ -57,11 +60,11 @@ class Job:
 
     It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
     `snapshot`; its trained weights are written to `weights`. "score": it is measured as
-    the options say; "alone": on the whole `split`, and it is called `name`. It has
-    `limit` seconds.
+    the options say; "alone": on the whole `split`; "path": not at all, its loss is the
+    last step's. It is called `name`, and has `limit` seconds.
     """
 
-    kind: Literal["score", "alone"]
+    kind: Literal["score", "path", "alone"]
     candidate: int
     program: str
     model: str
@@ -106,18 +109,17 @@ class _Late(Exception):
 class Scorer:
     """Runs jobs; holds the data."""
 
-    def __init__(self, bench: Bench) -> None:
-        """Loads the data. Raises `AzcError` where it can't be had or is not what the run
-        began with, or where there is no such device.
+    def __init__(self, bench: Bench, data: Data | None = None) -> None:
+        """Loads the data, unless it is given. Raises `AzcError` where it can't be had or
+        is not what the run began with.
         """
         from azc.data.load import load_data
         from azc.model import register
 
         options = bench.options
-        _check_device(options.device)
         register()
         self.bench = bench
-        self.data = load_data(
+        self.data = data or load_data(
             options.data,
             vocab=bench.vocab,
             length=options.length,
@@ -136,15 +138,31 @@ class Scorer:
             )
 
     def __call__(self, job: Job) -> Outcome:
-        """Trains and measures one program; whatever goes wrong in it is its outcome.
+        """Trains and measures one program from the files that its job names; see `train`.
 
-        Its time limit is looked at after every step. Raises `OSError` where files can't
-        be written and `RunError` where the snapshot can't be read or the installation
-        lacks something: that is not its fault.
+        Raises `OSError` where files can't be written.
+        """
+        from azc.supernet.supernet import Supernet, save_atomically
+
+        path = job.snapshot
+        shared = None if path is None else lambda: Supernet.read(path)
+        outcome, trained = self.train(job, shared)
+        if outcome.scores is None or job.weights is None:
+            return outcome
+        save_atomically(trained, job.weights)
+        return replace(outcome, weights=fingerprint(job.weights))
+
+    def train(
+        self, job: Job, shared: Callable[[], Supernet] | None
+    ) -> tuple[Outcome, dict[str, torch.Tensor]]:
+        """Trains and measures one program, and its weights; whatever goes wrong in it is
+        its outcome. `shared` gives what it starts from, None for fresh weights.
+
+        The time limit is looked at after every step. Raises `RunError` where the shared
+        weights can't be read or the installation lacks something, and `OSError`: that is
+        not its fault.
         """
         import torch
-
-        from azc.supernet.supernet import Supernet, save_atomically
 
         start = time.perf_counter()
 
@@ -152,19 +170,16 @@ class Scorer:
             if time.perf_counter() - start > job.limit:
                 raise _Late(late(job.limit))
 
-        shared = Supernet.read(job.snapshot) if job.snapshot is not None else None
+        trained: dict[str, torch.Tensor] = {}
         try:
-            with torch.random.fork_rng():
-                loss, trained = self._train(job, shared, on_step)
+            with torch.random.fork_rng(), _threads(self.bench.options.threads):
+                supernet = None if shared is None else shared()
+                loss, trained = self._train(job, supernet, on_step)
         except Exception as error:
-            reason, suspect = blamed(error)
-            return Outcome(None, reason, time.perf_counter() - start, suspect)
-        weights = None
-        if job.weights is not None:
-            save_atomically(trained, job.weights)
-            weights = fingerprint(job.weights)
-        seconds = time.perf_counter() - start
-        return Outcome({LOSS: loss}, None, seconds, weights=weights)
+            reason, suspect = blamed(error, self.bench.options.memory_limit)
+            seconds = time.perf_counter() - start
+            return Outcome(None, reason, seconds, suspect), trained
+        return Outcome({LOSS: loss}, None, time.perf_counter() - start), trained
 
     def _train(
         self,
@@ -172,30 +187,60 @@ class Scorer:
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[float, dict[str, torch.Tensor]]:
-        """The loss after training, and the weights."""
+        """The loss that the job asks for, after steps from shared or fresh weights; and
+        the weights.
+        """
         from azc.training.fit import FitOptions, evaluate, fit
 
         options = self.bench.options
         model, spec = build_candidate(job.program, job.model, job.seed)
         if shared is not None:
             shared.give(model, spec)
-        fit(
-            model,
-            self.data,
-            FitOptions(
-                steps=job.steps,
-                batch_size=options.batch_size,
-                learning_rate=options.learning_rate,
-                seed=job.seed,
-            ),
-            on_step=on_step,
-            device=options.device,
+        how = FitOptions(
+            steps=job.steps,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            seed=job.seed,
         )
-        split: Split = "test" if job.split == "test" else "validation"
-        blocks = options.blocks if job.kind == "score" else None
-        loss = evaluate(model, self.data, split, blocks=blocks, device=options.device)
+        if job.kind == "path":
+            how = replace(how, schedule="constant", warmup=0.0)
+        loss = math.nan
+
+        def watched(step: int, found: float) -> None:
+            nonlocal loss
+            loss = found
+            on_step(step, found)
+
+        fit(model, self.data, how, on_step=watched, device=options.device)
+        if job.kind == "path":
+            _check_finite(model)
+        else:
+            split: Split = "test" if job.split == "test" else "validation"
+            blocks = options.blocks if job.kind == "score" else None
+            loss = evaluate(
+                model, self.data, split, blocks=blocks, device=options.device
+            )
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
         return loss, trained
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """So many threads compute: how many decides how torch rounds."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _check_finite(model: torch.nn.Module) -> None:
+    # The last step's loss was finite; what it made of the weights may not be.
+    if not all(p.isfinite().all() for p in model.parameters()):
+        raise RunError("R029", "the weights are not finite after the last step")
 
 
 def build_candidate(
@@ -214,21 +259,23 @@ def build_candidate(
     return AzcForMaskedLM(config), spec_of(config)
 
 
-def blamed(error: Exception) -> tuple[str, bool]:
+def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool]:
     """Why a program failed, in one line, and whether that may be the machine's fault.
 
-    Raises what is certainly not the program's: `OSError`, and for a module that can't be
-    imported `RunError`.
+    `memory_limit`: the bytes that it might take. Raises what is certainly not the
+    program's fault: `OSError`, `RunError` for weights that can't be read and for a module
+    that can't be imported.
     """
     import torch
 
-    if isinstance(error, OSError):
+    # Of a file too large for memory, and of a step: what lies beneath tells.
+    if any(out_of_memory(each) for each in (error, error.__cause__) if each):
+        limit = "" if memory_limit is None else f" (it may take {memory_limit:,} bytes)"
+        return f"memory ran out{limit}", True
+    if isinstance(error, OSError) or getattr(error, "code", None) == "R030":
         raise error
     if isinstance(error, ImportError):
         raise cannot_import(error) from error
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    if out_of_memory or (isinstance(error, AzcError) and error.code == "T002"):
-        return "memory ran out", True
     if isinstance(error, _Late):
         return str(error), True
     text = error.message if isinstance(error, AzcError) else str(error)
@@ -261,7 +308,8 @@ def machine_at_fault(found: str, reason: str) -> RunError:
     )
 
 
-def _check_device(name: str | None) -> None:
+def check_device(name: str | None) -> None:
+    """Raises `RunError` R041 where there is no device of this name to compute on."""
     import torch
 
     try:

@@ -3,7 +3,7 @@ round, or fresh ones.
 
 A snapshot counts once its fingerprint is in the journal.
 
-Codes: R029 weights that are not finite, R030 weights that are missing.
+Codes: R030 weights that are missing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from azc.check.program import SpaceSpec
@@ -19,11 +19,12 @@ from azc.diagnostics import RunError
 from azc.search.events import Event, Warming
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
-from azc.search.journal import Candidate, Journal
+from azc.search.journal import START, Candidate, Journal
 from azc.search.mutate import Rates, mutate
 from azc.search.options import EvolveOptions, derived
 from azc.search.priorities import Priorities
-from azc.search.score import Job, Scorer, blamed, build_candidate, machine_at_fault
+from azc.search.score import Job, blamed, build_candidate, machine_at_fault
+from azc.search.trials import Trials
 from azc.supernet.supernet import Supernet
 
 __all__ = ["FreshWeights", "SharedWeights", "Weights"]
@@ -86,7 +87,7 @@ class SharedWeights:
     options: EvolveOptions
     start: Genome
     space: SpaceSpec
-    scorer: Scorer
+    trials: Trials
     tell: Callable[[Event], None]
 
     def name(self, number: int) -> str:
@@ -112,78 +113,70 @@ class SharedWeights:
         """Makes the first snapshot, where there is none: random paths through the space,
         trained in turn.
 
-        Raises `RunError` and `OSError` for what is not the fault of a path.
+        Every path is a job like any other: one that hangs or takes too much memory leaves
+        nothing in the weights. Raises `RunError` and `OSError` for what is not the fault
+        of a path.
         """
-        import torch
-
         if self.name(0) in self.journal.files():
             return
         options = self.options
         rng = random.Random(derived(options.seed, "warm-up"))
         supernet = Supernet()
-        with torch.random.fork_rng():
-            reason = self._failure(lambda: self._admit_start(supernet), self.start)
-            self.tell(Warming(0, options.warm_up, reason))
-            for done in range(0, options.warm_up, _PATH_STEPS):
-                steps = min(_PATH_STEPS, options.warm_up - done)
-                seed = derived(options.seed, "warm-up", done)
-                path = self._random_path(rng) if done else self.start
-                train = partial(self._train_path, supernet, path, steps, seed)
-                reason = self._failure(train, path)
-                self.tell(Warming(done + steps, options.warm_up, reason))
+        self.tell(Warming(0, options.warm_up, self._admit_start(supernet)))
+        for done in range(0, options.warm_up, _PATH_STEPS):
+            steps = min(_PATH_STEPS, options.warm_up - done)
+            path = self._random_path(rng) if done else self.start
+            reason = self._train_path(supernet, path, done, steps)
+            self.tell(Warming(done + steps, options.warm_up, reason))
         snapshot = self.folder.snapshot_file(0)
         supernet.save(snapshot)
         self.journal.keep_file(self.name(0), fingerprint(snapshot))
+        for path_file in (self.folder.path_file, self.folder.trained_path_file):
+            path_file.unlink(missing_ok=True)
 
-    def _failure(self, attempt: Callable[[], None], path: Genome) -> str | None:
-        """Why a path failed, None if it did not. Raises what is not its fault."""
+    def _admit_start(self, supernet: Supernet) -> str | None:
+        """Makes room for the start; why it can't be built, None if it can."""
+        import torch
+
+        seed = derived(self.options.seed, "supernet")
         try:
-            attempt()
+            with torch.random.fork_rng():
+                model, spec = build_candidate(self.start.text, self.start.model, seed)
         except Exception as error:
             reason, suspect = blamed(error)
-            if suspect and (path is self.start or self._start_fails()):
+            if suspect:
                 raise machine_at_fault(
                     "the start could not be trained", reason
                 ) from error
             return reason
+        supernet.admit(model, spec)
         return None
 
-    def _start_fails(self) -> bool:
-        """Whether the machine can't train the start either, from which nothing is kept."""
-        try:
-            self._train_path(Supernet(), self.start, 1, 0)
-        except Exception as error:
-            return blamed(error)[1]
-        return False
-
     def _train_path(
-        self, supernet: Supernet, path: Genome, steps: int, seed: int
-    ) -> None:
-        """Trains one path in the shared weights, which stay as they are where it fails:
-        raises what goes wrong in it.
+        self, supernet: Supernet, path: Genome, done: int, steps: int
+    ) -> str | None:
+        """Trains one path in the shared weights, which stay as they are where it fails;
+        the reason of that.
         """
-        from azc.training.fit import FitOptions, fit
-
-        model, spec = build_candidate(path.text, path.model, seed)
-        supernet.give(model, spec)
-        options = FitOptions(
+        before, after = self.folder.path_file, self.folder.trained_path_file
+        supernet.save(before)
+        job = Job(
+            kind="path",
+            candidate=START,
+            program=path.text,
+            model=path.model,
+            seed=derived(self.options.seed, "warm-up", done),
+            snapshot=before,
+            weights=after,
+            # As in a round, where a candidate takes these steps.
+            limit=self.options.time_limit * max(1.0, steps / self.options.steps),
             steps=steps,
-            batch_size=self.options.batch_size,
-            learning_rate=self.options.learning_rate,
-            schedule="constant",
-            warmup=0.0,
-            seed=seed,
+            name=f"a path after {done} steps of warm-up" if done else "the start",
         )
-        fit(model, self.scorer.data, options, device=self.options.device)
-        # The last step's loss was finite; what it made of the weights may not be.
-        if not all(p.isfinite().all() for p in model.parameters()):
-            raise RunError("R029", "the weights are not finite after the last step")
-        supernet.take(model.cpu(), spec)
-
-    def _admit_start(self, supernet: Supernet) -> None:
-        seed = derived(self.options.seed, "supernet")
-        model, spec = build_candidate(self.start.text, self.start.model, seed)
-        supernet.admit(model, spec)
+        ((_, outcome),) = self.trials.run([job])
+        if outcome.scores is not None:
+            self._take(supernet, path.text, after)
+        return outcome.reason
 
     def _random_path(self, rng: random.Random) -> Genome:
         """The start after as many mutations between layers as it has layers."""
@@ -218,21 +211,24 @@ class SharedWeights:
         """
         supernet = Supernet.read(self.folder.snapshot_file(number))
         for candidate in best:
-            self._take(supernet, number, candidate)
+            trained = self.folder.weights_file(number, candidate.id)
+            self._take(supernet, candidate.program, trained)
         after = self.folder.snapshot_file(number + 1)
         supernet.save(after)
         return {self.name(number + 1): fingerprint(after)}
 
-    def _take(self, supernet: Supernet, number: int, candidate: Candidate) -> None:
+    def _take(self, supernet: Supernet, program: str, path: Path) -> None:
+        """Takes in a program's trained weights. Raises `RunError` R030."""
+        import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        path = self.folder.weights_file(number, candidate.id)
         try:
             trained = load_file(path)
         except (OSError, SafetensorError) as error:
             raise RunError("R030", f"can't read {path}: {error}") from error
-        model, spec = build_candidate(candidate.program, self.start.model, 0)
+        with torch.random.fork_rng():
+            model, spec = build_candidate(program, self.start.model, 0)
         # The head's matrix is the embedding's: it is there once.
         model.load_state_dict(trained, strict=False)
         supernet.take(model, spec)

@@ -19,7 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from azc.data.contract import IGNORED
-from azc.diagnostics import AzcError, UsageError
+from azc.diagnostics import AzcError, UsageError, out_of_memory
 
 if TYPE_CHECKING:
     import torch
@@ -379,15 +379,10 @@ def _isolated(module: Any, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def _memory_guard(step: Callable[[], int | None]) -> Iterator[None]:
-    import torch
-
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        full = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-            "can't allocate memory" in str(error)  # the CPU's allocator
-        )
-        if not full:
+        if not out_of_memory(error):
             raise
         at = step()
         place = "while measuring" if at is None else f"at step {at}"

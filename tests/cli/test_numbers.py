@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from azc.numbers import amount, change, ranges, setting
+from azc.numbers import amount, change, in_bytes, ranges, setting
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,25 @@ def test_ranges() -> None:
     assert ranges([1]) == "1"
     assert ranges([1, 2, 3, 5, 7, 8]) == "1-3, 5, 7-8"
     assert ranges([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("4GB", 4 * 10**9),
+        ("4 g", 4 * 10**9),
+        ("512MiB", 512 * 2**20),
+        ("1.5GiB", 3 * 2**29),
+        ("0.5kB", 500),
+        ("1000", 1000),
+        ("1000B", 1000),
+        ("", None),
+        ("GB", None),
+        ("-1GB", None),
+        ("4GBs", None),
+        ("4iB", None),
+        ("four", None),
+    ],
+)
+def test_sizes_are_read(text: str, size: int | None) -> None:
+    assert in_bytes(text) == size

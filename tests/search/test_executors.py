@@ -17,24 +17,25 @@ from azc.check.resolve import check_source
 from azc.diagnostics import InternalError, RunError
 from azc.search.events import Event, Retried
 from azc.search.executors import pool as pool_module
-from azc.search.executors.pool import PoolExecutor, _Fault
+from azc.search.executors.choose import choose_executor
+from azc.search.executors.pool import PoolExecutor
 from azc.search.executors.serial import SerialExecutor
+from azc.search.executors.worker import Fault
+from azc.search.journal import START
 from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
 from azc.search.trials import Trials
 from azc.source import Source
 from azc.supernet.supernet import Supernet
-from tests.runs import PROGRAM, tiny
+from azc.training import fit as fit_module
+from tests.runs import PROGRAM, result, run_here, tiny
 
 MODEL = PROGRAM[: PROGRAM.index("space tiny")]
 
 
 @pytest.fixture(scope="module")
-def scorer(home: Path) -> Iterator[Scorer]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)  # of which each of two workers has one
+def scorer(home: Path) -> Scorer:
     options = tiny(home / "corpus.txt", workers=2)
-    yield Scorer(Bench(options, 96, home / "cache", None))
-    torch.set_num_threads(before)
+    return Scorer(Bench(options, 96, home / "cache", None))
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +74,8 @@ def values(found: Iterator[tuple[Job, Outcome]]) -> dict[int, tuple[object, obje
 
 @pytest.fixture(scope="module")
 def expected(scorer: Scorer, jobs: list[Job]) -> dict[int, tuple[object, object]]:
-    """What comes of the jobs here, with one thread."""
-    torch.set_num_threads(1)
-    found = values(SerialExecutor(scorer).run(jobs))
-    torch.set_num_threads(2)
-    return found
+    """What comes of the jobs here."""
+    return values(SerialExecutor(scorer).run(jobs))
 
 
 def kill_workers() -> int:
@@ -312,9 +310,89 @@ def test_whoever_stops_asking_leaves_no_work_behind(
     assert values(pool.run(jobs[:1])) == {1: expected[1]}
 
 
+# Limits
+
+
+def test_a_job_that_takes_more_memory_than_it_may_fails(
+    scorer: Scorer, jobs: list[Job], expected: dict[int, tuple[object, object]]
+) -> None:
+    """And leaves the others as they are, on the same workers."""
+    options = replace(scorer.bench.options, memory_limit=300_000_000)
+    bench = Bench(options, 96, scorer.bench.cache, scorer.fingerprint)
+    large = MODEL.replace("hidden = 8", "hidden = 8192").replace("= 16", "= 65536", 1)
+    told: list[Retried] = []
+    with closing(choose_executor(bench, scorer.data)) as limited:
+        assert isinstance(limited, PoolExecutor)
+        found = values(
+            Trials(limited, MODEL, told.append).run(  # type: ignore[arg-type]
+                [replace(jobs[0], candidate=7, program=large), *jobs]
+            )
+        )
+    why = "memory ran out (it may take 300,000,000 bytes)"
+    assert found == {**expected, 7: (None, why)}
+    assert told == [Retried("candidate 0007", why)]
+
+
+def test_one_worker_with_a_limit_of_memory_is_another_process(scorer: Scorer) -> None:
+    bench = replace(scorer.bench, options=tiny("-", memory_limit=10**9))
+    with closing(choose_executor(bench, scorer.data)) as found:
+        assert isinstance(found, PoolExecutor)
+        assert found.workers == 1
+    bench = replace(scorer.bench, options=tiny("-"))
+    assert isinstance(choose_executor(bench, scorer.data), SerialExecutor)
+
+
+def test_where_memory_runs_out_the_system_ends_a_worker_first(
+    pool: PoolExecutor, jobs: list[Job]
+) -> None:
+    values(pool.run(jobs[:1]))
+    for child in multiprocessing.active_children():
+        kept = Path(f"/proc/{child.pid}/oom_score_adj").read_text()
+        assert int(kept) > int(Path("/proc/self/oom_score_adj").read_text())
+
+
+def test_a_path_of_the_warm_up_that_hangs_is_run_again(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = tiny(home / "corpus.txt", evaluations=4, final_seeds=())
+    whole = run_here(options, tmp_path / "whole", home / "cache")
+    hits = hit(monkeypatch, signal.SIGSTOP, {START: 1})
+    events: list[Event] = []
+    run = run_here(
+        replace(options, workers=2),
+        tmp_path / "run",
+        home / "cache",
+        on_event=events.append,
+    )
+    assert hits == [START]
+    assert Retried("the start", SIGNALS[signal.SIGSTOP]) in events
+    assert result(run.folder) == result(whole.folder)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_job_is_computed_with_as_many_threads_as_the_run_has(
+    scorer: Scorer, jobs: list[Job], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    found = []
+    original = fit_module.fit
+
+    def fit(*args: object, **more: object) -> None:
+        found.append(torch.get_num_threads())
+        original(*args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(fit_module, "fit", fit)
+    before = torch.get_num_threads()
+    bench = replace(
+        scorer.bench, options=replace(scorer.bench.options, threads=threads)
+    )
+    assert not Scorer(bench, scorer.data)(jobs[0]).suspect
+    assert found == [threads]
+    assert torch.get_num_threads() == before
+
+
 def test_a_bug_in_a_worker_is_told_as_ours() -> None:
     with pytest.raises(InternalError, match="please report it: KeyError: 3"):
-        raise _Fault(None, "KeyError: 3", None).error()
+        raise Fault(None, "KeyError: 3", None).error()
 
 
 def test_the_program_of_the_jobs_checks() -> None:

@@ -13,6 +13,7 @@ from azc import api
 from azc.diagnostics import AzcError, RunError, UsageError
 from azc.search import score as score_module
 from azc.search import shared as shared_module
+from azc.search.executors import choose as choose_module
 from azc.search.journal import Evaluation
 from azc.search.options import EvolveOptions
 from azc.search.run import resume
@@ -107,7 +108,13 @@ def test_a_full_disk_is_no_failure_of_a_candidate(
     assert resume(tmp_path / "run", cache=home / "cache").is_over
 
 
-@pytest.mark.parametrize("first", [1, 2])
+@pytest.mark.parametrize(
+    ("first", "found"),
+    [
+        (1, "the start could not be trained"),
+        (2, "a path after 10 steps of warm-up could not be trained, and neither could"),
+    ],
+)
 def test_no_memory_for_the_start_stops_the_run(
     go: Callable[..., RunView],
     home: Path,
@@ -115,6 +122,7 @@ def test_no_memory_for_the_start_stops_the_run(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     first: int,
+    found: str,
 ) -> None:
     """At once, or once it has been trained: the warm-up does not go on without it."""
     original = fit_module.fit
@@ -127,7 +135,7 @@ def test_no_memory_for_the_start_stops_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(fit_module, "fit", full)
-        with pytest.raises(RunError, match="the start could not be trained") as caught:
+        with pytest.raises(RunError, match=found) as caught:
             go(options)
     assert caught.value.code == "R043"
     assert scored(tmp_path / "run") == []
@@ -146,7 +154,7 @@ def test_no_memory_for_the_control_marks_nothing_as_failed(
     built = count(1)
 
     def full(*args: Any) -> Any:
-        if next(built) > 2:
+        if next(built) > 4:  # two paths of the warm-up, two candidates
             raise MemoryError
         return original(*args)
 
@@ -242,6 +250,19 @@ def test_what_can_not_be_had_is_refused_first(
     assert not (tmp_path / "run").exists()
 
 
+def test_without_ray_there_is_no_cluster(
+    go: Callable[..., RunView],
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(choose_module, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match="Ray is not installed") as caught:
+        go(tiny(home / "corpus.txt", executor="ray"))
+    assert caught.value.code == "U025"
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "code"), [("", "D002"), ("one\n\ntwo", "D020"), ("a\n\nb\n\nc\n", None)]
 )
@@ -305,6 +326,9 @@ def test_sequences_longer_than_the_model_are_refused(
         {"final_seeds": (-1,)},
         {"data": None},
         {"tokenizer": 3},
+        {"executor": "cloud"},
+        {"threads": 0},
+        {"memory_limit": 0},
     ],
     ids=str,
 )

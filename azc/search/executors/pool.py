@@ -5,7 +5,6 @@ Codes: R044 worker processes that can't begin.
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
@@ -13,40 +12,28 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
-from azc.diagnostics import AzcError, InternalError, RunError
-from azc.search.score import Bench, Job, Outcome, Scorer, cannot_import, late
+from azc.diagnostics import RunError
+from azc.search.executors.worker import (
+    Begun,
+    Fault,
+    answered,
+    limit_memory,
+    settle,
+    usual_start,
+)
+from azc.search.score import Bench, Job, Outcome, Scorer, late
 
 __all__ = ["PoolExecutor"]
 
-# Seconds that a worker has to import and to load the data: three times what a candidate
-# has, within these bounds.
-_START = (60.0, 600.0)
 _STARTS = 2  # so many workers in a row that end before they have begun are no accident
 _LONGEST_WAIT = 3600.0  # seconds; the system takes no infinity
 _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a status
-
-
-@dataclass(frozen=True)
-class _Fault:
-    """What kept a worker from its work, through no fault of the job."""
-
-    code: str | None
-    message: str
-    help: str | None
-
-    def error(self) -> Exception:
-        if self.code is None:
-            return InternalError(self.message)
-        return RunError(self.code, self.message, self.help)
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """A worker has loaded code and data: what it does from here on is the job."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +43,11 @@ class _Gone:
     why: str
 
 
-_Answer = Outcome | _Fault | OSError | _Begun | _Gone
+_Answer = Outcome | Fault | OSError | Begun | _Gone
 
 
 class PoolExecutor:
-    """Runs jobs in `workers` processes, each with its share of the cores.
+    """Runs jobs in `workers` processes.
 
     They end with this one, however it ends. A worker that takes longer than its job may
     is killed, and so is one after an outcome that is suspect: a new one takes its place.
@@ -72,14 +59,9 @@ class PoolExecutor:
         """`start_limit`: seconds that a worker has until it takes its first job; None
         follows the time limit of a candidate.
         """
-        import torch
-
         self.bench = bench
         self.workers = workers
-        least, most = _START
-        usual = min(max(3 * bench.options.time_limit, least), most)
-        self.start_limit = usual if start_limit is None else start_limit
-        self.threads = max(1, torch.get_num_threads() // workers)
+        self.start_limit = start_limit or usual_start(bench)
         self._idle: list[_Worker] = []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -129,7 +111,7 @@ class PoolExecutor:
         worker.end()
         if isinstance(answer, OSError):
             raise answer
-        if isinstance(answer, _Fault):
+        if isinstance(answer, Fault):
             raise answer.error()
         if isinstance(answer, _Gone):
             seconds = time.monotonic() - worker.since
@@ -145,7 +127,7 @@ class PoolExecutor:
             if worker.send(job):
                 return worker
             worker.end()
-        worker = _Worker(self.bench, self.threads, self.start_limit)
+        worker = _Worker(self.bench, self.start_limit)
         worker.send(job)  # where even a new one died, answer tells
         return worker
 
@@ -162,12 +144,12 @@ def _never_began(answer: _Answer) -> RunError:
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, bench: Bench, threads: int, start_limit: float) -> None:
+    def __init__(self, bench: Bench, start_limit: float) -> None:
         # A fork would share torch's threads and locks with this process.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, bench, threads, os.getpid()), daemon=True
+            target=_serve, args=(theirs, bench, os.getpid()), daemon=True
         )
         self.start_limit = start_limit
         self.limit = start_limit
@@ -196,7 +178,7 @@ class _Worker:
         try:
             while self.pipe.poll():
                 found: _Answer = self.pipe.recv()
-                if not isinstance(found, _Begun):
+                if not isinstance(found, Begun):
                     return found
                 self.begun, self.since = True, time.monotonic()
         except (EOFError, OSError):
@@ -236,38 +218,28 @@ def _uninterrupted() -> Iterator[None]:
 # In the other process
 
 
-def _serve(pipe: Connection, bench: Bench, threads: int, parent: int) -> None:
+def _serve(pipe: Connection, bench: Bench, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # The first process has said what there is to say of the cache.
-    logging.getLogger("azc").setLevel(logging.ERROR)
+    # Where memory runs out, let the system end this process and not the first one.
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     scorer: Scorer | None = None
+
+    def scored(job: Job) -> Outcome:
+        nonlocal scorer
+        if scorer is None:
+            settle()
+            scorer = Scorer(bench)
+            limit_memory(bench.options.memory_limit)
+            pipe.send(Begun())
+        return scorer(job)
+
     while True:
         try:
             job: Job = pipe.recv()
         except EOFError:
             return
-        answer: _Answer
-        try:
-            if scorer is None:
-                import torch
-
-                from azc.training.fit import load
-
-                torch.set_num_threads(threads)
-                load()
-                scorer = Scorer(bench)
-                pipe.send(_Begun())
-            answer = scorer(job)
-        except OSError as error:
-            answer = error
-        except ImportError as error:
-            fault = cannot_import(error)
-            answer = _Fault(fault.code, fault.message, fault.help)
-        except AzcError as error:
-            answer = _Fault(error.code, error.message, error.help)
-        except Exception as error:
-            answer = _Fault(None, f"{type(error).__name__}: {error}", None)
-        pipe.send(answer)
+        pipe.send(answered(partial(scored, job)))
 
 
 def _end_with(parent: int) -> None:

@@ -1,0 +1,50 @@
+"""Where the jobs of a run go, as its options have it.
+
+Codes: U025 a way to run jobs that this machine or installation lacks, and as
+`azc.search.score`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from azc.data.contract import Data
+from azc.diagnostics import UsageError
+from azc.search.executors.base import Executor
+from azc.search.options import EvolveOptions
+from azc.search.score import Bench, Scorer, check_device
+
+__all__ = ["check_executor", "choose_executor"]
+
+
+def check_executor(options: EvolveOptions) -> None:
+    """Raises `UsageError` U025 and `RunError` R041 where jobs can't be run so."""
+    if options.memory_limit is not None and sys.platform != "linux":
+        raise UsageError(
+            "U025", f"a limit of memory takes Linux, and this is {sys.platform}"
+        )
+    if options.executor == "ray":
+        if find_spec("ray") is None:
+            raise UsageError(
+                "U025", "Ray is not installed", "pip install 'azc-lang[ray]'"
+            )
+    else:
+        check_device(options.device)  # of a cluster, each worker looks for itself
+
+
+def choose_executor(bench: Bench, data: Data) -> Executor:
+    """What runs the jobs of a bench on its data."""
+    options = bench.options
+    if options.executor == "ray":
+        from azc.search.executors.ray import RayExecutor
+
+        return RayExecutor(bench, data, options.workers)
+    # This process is not to be limited itself.
+    if options.workers > 1 or options.memory_limit is not None:
+        from azc.search.executors.pool import PoolExecutor
+
+        return PoolExecutor(bench, options.workers)
+    from azc.search.executors.serial import SerialExecutor
+
+    return SerialExecutor(Scorer(bench, data))

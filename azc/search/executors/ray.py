@@ -1,0 +1,342 @@
+"""Jobs on a Ray cluster, on whichever of its nodes there is room.
+
+This process alone sees the folder of the run. What a job starts from reaches the workers
+through Ray's object store, by the sha256 of its content; what it has trained comes back
+the same way, and is written here. Data that was read here is read nowhere else.
+
+Codes: R044 worker processes that can't begin, R046 a cluster that can't be reached.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import ray
+from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
+
+from azc.data.contract import Data
+from azc.diagnostics import RunError
+from azc.files import write_bytes
+from azc.search.executors.worker import (
+    Begun,
+    Fault,
+    answered,
+    limit_memory,
+    settle,
+    usual_start,
+)
+from azc.search.score import Bench, Job, Outcome, Scorer, check_device, late
+
+__all__ = ["RayExecutor"]
+
+_STARTS = 3  # so many times in a row nobody could begin
+_DEATHS = 2  # so many workers that die at one job: it may be the job's fault
+_LONGEST_WAIT = 3600.0  # seconds
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Lost:
+    """A worker that died, or cannot be reached any more."""
+
+    why: str
+
+
+class RayExecutor:
+    """Runs jobs in at most `workers` processes of a cluster, as many as it has room for.
+
+    The cluster is the one that RAY_ADDRESS names or that runs on this machine, or else
+    one is started here. Where a node dies, its jobs go to other workers, and where one
+    comes, it is used. A worker that takes longer than its job may is killed.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        data: Data,
+        workers: int,
+        start_limit: float | None = None,
+    ) -> None:
+        """`start_limit`: seconds that workers have until one of them takes a job; None
+        follows the time limit of a candidate. Raises `RunError` R046.
+        """
+        self.bench = bench
+        self.workers = workers
+        self.start_limit = start_limit or usual_start(bench)
+        self._connected = not ray.is_initialized()
+        if self._connected:
+            _connect()
+        self._needs: Any = ray.put((bench, data, _versions()))
+        self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
+        self._staff: list[_Worker] = []
+        self._failed = 0  # times in a row that nobody could begin
+        self._why = ""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        """Every job with its outcome, as they end.
+
+        Raises `RunError` R044 where no worker can begin, and `RunError` and `OSError`
+        for what else is certainly not the fault of a job.
+        """
+        waiting = deque(jobs)
+        deaths: Counter[Job] = Counter()
+        try:
+            while waiting or any(worker.job for worker in self._staff):
+                self._engage()
+                for worker in self._staff:
+                    if waiting and worker.is_free:
+                        worker.send(waiting[0], *self._snapshot(waiting[0]))
+                        waiting.popleft()
+                for worker in self._wait():
+                    job = worker.job
+                    outcome = self._outcome(worker)
+                    if job is None:
+                        continue
+                    if outcome is None:  # the worker died at it
+                        deaths[job] += 1
+                        if deaths[job] < _DEATHS:
+                            _log.warning(
+                                "a worker died, and another takes %s", job.label
+                            )
+                            waiting.appendleft(job)
+                            continue
+                        outcome = Outcome(None, self._why, 0.0, suspect=True)
+                    yield job, outcome
+        finally:
+            for worker in [each for each in self._staff if each.job]:
+                self._dismiss(worker)  # whoever asked has gone
+
+    def close(self) -> None:
+        """Ends the workers, and leaves the cluster."""
+        for worker in list(self._staff):
+            self._dismiss(worker)
+        if self._connected:
+            ray.shutdown()
+
+    # Workers
+
+    def _engage(self) -> None:
+        """Lets workers begin, all of them at once: that takes seconds."""
+        while len(self._staff) < self.workers and self._failed < _STARTS:
+            self._staff.append(_Worker(self.bench, self._needs, self._failed))
+        if not self._staff:
+            self._failed = 0
+            raise _never_began(self._why)
+
+    def _dismiss(self, worker: _Worker) -> None:
+        self._staff.remove(worker)
+        worker.end()
+
+    def _wait(self) -> list[_Worker]:
+        """The workers that have an answer, or whose time is over."""
+        tasks = {each.task: each for each in self._staff if each.task is not None}
+        now = time.monotonic()
+        able = [each for each in self._staff if each.begun]
+        ends = [each.since + each.job.limit for each in able if each.job]
+        if not able:
+            ends.append(max(each.since for each in self._staff) + self.start_limit)
+        rest = max(0.0, min([*ends, now + _LONGEST_WAIT]) - now)
+        done, _ = ray.wait(list(tasks), timeout=rest)
+        now = time.monotonic()
+        if not done and not able and now >= ends[0]:
+            limit = f"{self.start_limit:,.10g} seconds"
+            raise _never_began(f"the cluster has had no room for one in {limit}")
+        tardy = [w for w in able if w.job and now > w.since + w.job.limit]
+        return list(dict.fromkeys([*(tasks[each] for each in done), *tardy]))
+
+    def _outcome(self, worker: _Worker) -> Outcome | None:
+        """What came of a worker's job; None where it had none, or died at it."""
+        job, answer, trained = worker.job, *worker.answer()
+        if isinstance(answer, Begun):
+            self._failed = 0
+            return None
+        if isinstance(answer, Outcome) and not answer.suspect:
+            if job and job.weights and answer.scores is not None:
+                write_bytes(job.weights, trained)
+                return replace(answer, weights=_key(trained))
+            return answer
+        self._dismiss(worker)
+        if isinstance(answer, OSError):
+            raise answer
+        if isinstance(answer, Fault):
+            raise answer.error()
+        if isinstance(answer, _Lost):
+            self._why = answer.why
+            if not worker.begun and worker.wave == self._failed:
+                self._failed += 1  # those that began beside it are the same failure
+            for idle in [each for each in self._staff if each.is_free]:
+                self._dismiss(idle)  # it may have died with the node, and can't tell
+            return None
+        assert isinstance(answer, Outcome)
+        return answer
+
+    def _snapshot(self, job: Job) -> tuple[str, list[Any]]:
+        """The key of what a job starts from, and where it is in the object store."""
+        if job.snapshot is None:
+            return "", []
+        try:
+            content = job.snapshot.read_bytes()
+        except OSError as error:
+            raise RunError("R030", f"can't read {job.snapshot}: {error}") from error
+        key = _key(content)
+        if self._kept[0] != key:
+            self._kept = key, ray.put(content)
+        return key, [self._kept[1]]
+
+
+class _Worker:
+    """An actor, and what it is at."""
+
+    def __init__(self, bench: Bench, needs: Any, wave: int) -> None:
+        self.wave = wave
+        self.begun = False
+        self.job: Job | None = None
+        self.since = time.monotonic()
+        actor: Any = ray.remote(_Remote).options(
+            num_cpus=bench.options.threads,
+            num_gpus=_gpus(bench.options.device),
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+        )
+        self.actor = actor.remote()
+        self.task: Any = self.actor.begin.remote(needs)
+
+    @property
+    def is_free(self) -> bool:
+        return self.begun and self.task is None
+
+    def send(self, job: Job, key: str, where: list[Any]) -> None:
+        """Gives it a job; it has no use for paths of this machine."""
+        self.job, self.since = job, time.monotonic()
+        away = replace(job, snapshot=None, weights=None)
+        self.task = self.actor.score.remote(away, key, where, job.weights is not None)
+
+    def answer(self) -> tuple[Any, bytes]:
+        """What it says of its task, and what it has trained."""
+        task, job = self.task, self.job
+        self.task = self.job = None
+        try:
+            found: tuple[Any, bytes] = ray.get(task, timeout=0)
+        except ray.exceptions.GetTimeoutError:
+            assert job is not None
+            seconds = time.monotonic() - self.since
+            return Outcome(None, late(job.limit), seconds, suspect=True), b""
+        except OutOfMemoryError:
+            return _Lost("memory ran out"), b""
+        except RayError as error:
+            if not self.begun:
+                return _Lost(_last_line(error)), b""
+            if isinstance(error, RayTaskError):  # what it meets itself is an answer
+                return Fault(None, _last_line(error), None), b""
+            return _Lost("a process died (out of memory?)"), b""
+        self.begun = True
+        return found
+
+    def end(self) -> None:
+        """Ends the process, whatever it does."""
+        ray.kill(self.actor)
+
+
+def _connect() -> None:
+    # A cluster that is started here is nobody else's business.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError, RayError) as error:
+        raise RunError(
+            "R046",
+            f"can't reach a Ray cluster: {_last_line(error)}",
+            "RAY_ADDRESS names one; `ray start --head` begins one",
+        ) from error
+
+
+def _never_began(why: str) -> RunError:
+    return RunError(
+        "R044",
+        f"workers of the cluster can't begin: {why}",
+        "once that is mended, azc resume goes on",
+    )
+
+
+def _gpus(device: str | None) -> int:
+    if device is None:
+        return int("GPU" in ray.cluster_resources())
+    return int(device.startswith("cuda"))
+
+
+def _versions() -> dict[str, str]:
+    """What the same scores take the same of."""
+    return {name: version(name) for name in ("azc-lang", "torch", "transformers")}
+
+
+def _key(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+# In the other process, on whatever node
+
+
+class _Remote:
+    """A worker: an actor of Ray."""
+
+    def __init__(self) -> None:
+        self._scorer: Scorer | None = None
+        self._held: tuple[str, bytes] = ("", b"")
+
+    def begin(
+        self, needs: tuple[Bench, Data, dict[str, str]]
+    ) -> tuple[Begun | Fault | OSError, bytes]:
+        """Gets ready for jobs."""
+        return answered(partial(self._begin, *needs)), b""
+
+    def _begin(self, bench: Bench, data: Data, versions: dict[str, str]) -> Begun:
+        for name, here in _versions().items():
+            if here != versions[name]:
+                raise RunError(
+                    "R044",
+                    f"a node of the cluster has {name} {here}, and the run"
+                    f" {versions[name]}",
+                    "install the same on every node",
+                )
+        check_device(bench.options.device)
+        settle()
+        self._scorer = Scorer(bench, data)
+        limit_memory(bench.options.memory_limit)
+        return Begun()
+
+    def score(
+        self, job: Job, key: str, where: list[Any], wanted: bool
+    ) -> tuple[Outcome | Fault | OSError, bytes]:
+        """What comes of a job, and what it has trained, where that is wanted."""
+        found = answered(partial(self._score, job, key, where, wanted))
+        return found if isinstance(found, tuple) else (found, b"")
+
+    def _score(
+        self, job: Job, key: str, where: list[Any], wanted: bool
+    ) -> tuple[Outcome, bytes]:
+        from safetensors.torch import load, save
+
+        from azc.supernet.supernet import Supernet
+
+        assert self._scorer is not None
+        if where and self._held[0] != key:
+            self._held = key, ray.get(where[0])
+        content = self._held[1]
+        shared = (lambda: Supernet(load(content))) if where else None
+        outcome, trained = self._scorer.train(job, shared)
+        return outcome, save(trained) if wanted and trained else b""

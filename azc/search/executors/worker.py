@@ -1,0 +1,88 @@
+"""What a process does that runs jobs for another one, whatever brings them there."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from azc.diagnostics import AzcError, InternalError, RunError
+from azc.search.score import Bench, cannot_import
+
+__all__ = ["Begun", "Fault", "answered", "limit_memory", "settle", "usual_start"]
+
+# Seconds that a worker has to import and to load the data: three times what a candidate
+# has, within these bounds.
+_START = (60.0, 600.0)
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A worker has loaded code and data: what it does from here on is the job."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What kept a worker from its work, through no fault of the job."""
+
+    code: str | None
+    message: str
+    help: str | None
+
+    def error(self) -> Exception:
+        """What whoever asked is to raise."""
+        if self.code is None:
+            return InternalError(self.message)
+        return RunError(self.code, self.message, self.help)
+
+
+def answered(work: Callable[[], Answer]) -> Answer | Fault | OSError:
+    """What comes of work, also where it raises: what can be sent to another process."""
+    try:
+        return work()
+    except OSError as error:
+        return error
+    except ImportError as error:
+        fault = cannot_import(error)
+        return Fault(fault.code, fault.message, fault.help)
+    except AzcError as error:
+        return Fault(error.code, error.message, error.help)
+    except Exception as error:
+        return Fault(None, f"{type(error).__name__}: {error}", None)
+
+
+def usual_start(bench: Bench) -> float:
+    """Seconds that a worker has to begin."""
+    least, most = _START
+    return min(max(3 * bench.options.time_limit, least), most)
+
+
+def settle() -> None:
+    """Makes this process one that runs jobs."""
+    from azc.training.fit import load
+
+    # The first process has said what there is to say of the cache.
+    logging.getLogger("azc").setLevel(logging.ERROR)
+    load()
+
+
+def limit_memory(limit: int | None) -> None:
+    """From here on this process may take so many bytes more than it has; asked for more,
+    the system refuses. Linux alone can do that.
+    """
+    if limit is None or sys.platform != "linux":
+        return
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmData:"))
+    has = int(line.split()[1]) * 1024
+    most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+    wanted = has + limit
+    if most != resource.RLIM_INFINITY:
+        wanted = min(wanted, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (wanted, most))
