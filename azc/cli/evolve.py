@@ -244,11 +244,11 @@ def evolve(
         typer.Option(
             "--weights",
             metavar="W",
-            help="`fresh`: each candidate is trained alone from the same seed; `shared`: "
-            "they begin with weights that they share, which takes fewer steps.",
+            help="`shared`: candidates begin with weights that they share; `fresh`: each is "
+            "trained alone from the same seed, which takes more steps.",
             rich_help_panel=_PROXY,
         ),
-    ] = "fresh",
+    ] = "shared",
     warm_up: Annotated[
         int,
         typer.Option(
@@ -258,7 +258,7 @@ def evolve(
             help="Training steps of shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
-    ] = 400,
+    ] = 1600,
     steps: Annotated[
         int,
         typer.Option(
@@ -268,7 +268,7 @@ def evolve(
             help="Training steps before a candidate is scored.",
             rich_help_panel=_PROXY,
         ),
-    ] = 100,
+    ] = 20,
     batch_size: Annotated[
         int,
         typer.Option(

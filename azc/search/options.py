@@ -30,8 +30,6 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "inter_rate": 1.0,
                 "intra_rate": 1.0,
                 "by_hand": False,
-                "weights": "shared",
-                "steps": 20,
             }
         )
     }
@@ -111,9 +109,9 @@ class EvolveOptions:
     tournament: int = 6
     inter_rate: float = 0.7
     intra_rate: float = 0.7
-    weights: str = "fresh"
-    warm_up: int = 400
-    steps: int = 100
+    weights: str = "shared"
+    warm_up: int = 1600
+    steps: int = 20
     batch_size: int = 8
     length: int = 64
     learning_rate: float = 4e-3
