@@ -93,7 +93,7 @@ def _mixer(layer: ast.Layer) -> str:
 def _made(start: Genome, layers: tuple[ast.Layer, ...]) -> Genome | None:
     """The start with other layers; None where that does not check."""
     file = start.program.file
-    own = {d.name for d in file.declarations if isinstance(d, ast.Attention)}
+    own = start.program.attentions.keys()
     used = {layer.name for layer in layers}
     standard = [name for name in _STANDARD if name in used - own]
     model = start.node

@@ -52,7 +52,7 @@ def test_the_demo_is_small_and_quick_to_learn() -> None:
     assert (start.hidden, start.heads, start.ffn) == (64, 4, (256,))
     assert (start.residual, start.vocab, start.max_length) == ("pre", 1024, 64)
     assert (start.dropout, start.attention_dropout) == (0.0, 0.0)
-    assert [layer.mixing.name for layer in start.layers] == ["sdpa"] * 4
+    assert [layer.mixing.name for layer in start.layers] == ["rope_attention"] * 4
     low, high = space.size
     program = start.layers[0].mixing.program
     assert low < count_operations(program.node) < high
