@@ -85,13 +85,42 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
+    objectives: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--objective",
+            metavar="NAME",
+            help="What is to be least: loss (the default), params, flops, latency, "
+            "memory, timed-loss (see --seconds-alone); give it again for several.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=N",
+            help="What is larger is not trained: params=30e6, flops=2e6 (a token).",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = None,
+    seconds_alone: Annotated[
+        float,
+        typer.Option(
+            "--seconds-alone",
+            metavar="SECONDS",
+            help="How long a candidate is trained alone for timed-loss.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 60.0,
     strategy: Annotated[
         str,
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="`op-nas`, `regularized`, `random`, `local`, or a class of your own, "
-            "`my.py:Mine`.",
+            help="`op-nas`, `regularized`, `random`, `local`, `nsga2` (where there are "
+            "several objectives the default), `sepx`, `surrogate`, or a class of your "
+            "own, `my.py:Mine`.",
             rich_help_panel=_SEARCH,
         ),
     ] = "op-nas",
@@ -374,6 +403,7 @@ def evolve(
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """
+    from azc.search.objectives import LOSS, read_limit, read_objective
     from azc.search.options import EvolveOptions
 
     output = out(context)
@@ -381,10 +411,15 @@ def evolve(
     if name is not None and space is not None:
         raise UsageError("U105", "give only one of FILE:SPACE and --space")
     program = load(file)
+    if len(objectives or ()) > 1 and not _given(context, "strategy"):
+        strategy = "nsga2"
     options = EvolveOptions(
         data=data,
         tokenizer=tokenizer,
         evaluations=evaluations,
+        objectives=tuple(map(read_objective, objectives or [LOSS])),
+        limits=tuple(map(read_limit, limits or [])),
+        seconds_alone=seconds_alone,
         seed=seed,
         strategy=strategy,
         round_size=round_size,
@@ -448,11 +483,13 @@ def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
         known = ", ".join(PRESETS)
         raise UsageError("U020", f"there is no preset {name!r}", f"it is {known}")
 
-    def given(option: str) -> bool:
-        source = context.get_parameter_source(option)
-        return source is not None and source.name != "DEFAULT"
+    preset = PRESETS[name].items()
+    return {option: value for option, value in preset if not _given(context, option)}
 
-    return {k: value for k, value in PRESETS[name].items() if not given(k)}
+
+def _given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name != "DEFAULT"
 
 
 def resume(

@@ -14,6 +14,7 @@ from azc.compare.summary import mixing_text, summarise
 from azc.data.load import DataSpec
 from azc.numbers import amount
 from azc.search.journal import START
+from azc.search.objectives import OBJECTIVES
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import Row, RunView
 from azc.source import Source
@@ -61,6 +62,7 @@ def report(view: RunView, output: Output) -> None:
     if view.refused:
         output.line(refused_words(view.refused))
     _best(view, output)
+    _front(view, output)
     _difference(view, output)
     _alone(view, output)
 
@@ -87,8 +89,7 @@ def _best(view: RunView, output: Output) -> None:
             _layers(spec),
         )
     output.line()
-    of = "of the search" if view.options.is_fresh else "of the last round"
-    output.line(f"the best programs {of}")
+    output.line(f"the best programs {_of(view)}")
     if not output.as_json:
         output.console().print(table)
     loss = f"nats: validation loss {_data(view).unit}"
@@ -101,6 +102,40 @@ def _best(view: RunView, output: Output) -> None:
         output.line(
             "it compares the programs of one round, and says little beyond that."
         )
+
+
+def _of(view: RunView) -> str:
+    return "of the search" if view.options.is_fresh else "of the last round"
+
+
+def _front(view: RunView, output: Output) -> None:
+    from rich.table import Table
+
+    front = view.front
+    if front is None:
+        return
+    table = Table()
+    table.add_column("program")
+    for name in view.options.objectives:
+        unit = OBJECTIVES[name].unit
+        table.add_column(name if unit == name else f"{name}, {unit}", justify="right")
+    table.add_column("")
+    for e in front.members:
+        assert e.scores is not None
+        values = [
+            OBJECTIVES[name].shown(e.scores[name]) for name in view.options.objectives
+        ]
+        mark = "knee" if e is front.knee else ""
+        table.add_row(f"{e.candidate:04}.azg", *values, mark)
+    output.line()
+    names = ", ".join(view.options.objectives)
+    output.line(f"the Pareto front {_of(view)} by {names}")
+    if not output.as_json:
+        output.console().print(table)
+    output.line(
+        f"knee: {front.knee.candidate:04}.azg; hypervolume:"
+        f" {100 * front.hypervolume:.1f} % of the box from the best values to the worst"
+    )
 
 
 def _difference(view: RunView, output: Output) -> None:
@@ -226,7 +261,9 @@ def report_json(view: RunView) -> dict[str, Any]:
     was spent, or null; `rounds`: how many; `refused`:
     children not trained, `known` in normal form, `equal` in function, `faults` by reason;
     `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
-    last round, best first: id, scores (by objective), seconds; `agreement`: stage, steps,
+    last round, best first: id, scores (by objective), seconds; `objectives`, and `front`
+    (null with one): members (ids), knee (id), hypervolume (see
+    `azc.search.view.Front`); `agreement`: stage, steps,
     count, tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
     seeds, sentence, and rows: role, name, candidate (null for what the search has not
     found), losses (nats on the test text, by seed), verdict on the winner beside it
@@ -252,6 +289,13 @@ def report_json(view: RunView) -> dict[str, Any]:
             {"id": e.candidate, "scores": e.scores, "seconds": e.seconds}
             for e in view.ranking()
         ],
+        "objectives": list(view.options.objectives),
+        "front": view.front
+        and {
+            "members": [e.candidate for e in view.front.members],
+            "knee": view.front.knee.candidate,
+            "hypervolume": view.front.hypervolume,
+        },
         "agreement": [vars(stage) for stage in view.agreement],
         "comparison": {
             "steps": view.options.final_steps,

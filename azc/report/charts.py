@@ -184,7 +184,8 @@ def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Marku
     for point in points:
         names = ["front"] if point.candidate in on_front else []
         names += ["best"] if point.candidate == winner else []
-        title = f"{point.candidate:04}: {point.cost:,.0f}, {point.score:.4f} nats"
+        cost = f"{point.cost:,.0f}" if point.cost >= 1000 else f"{point.cost:.4g}"
+        title = f"{point.candidate:04}: {cost}, {point.score:.4f} nats"
         place = x(point.cost), y(point.score)
         dots.append(_dot(point.candidate, *place, " ".join(names), title))
     along = ticks(min(costs), max(costs), 4)

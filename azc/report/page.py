@@ -25,6 +25,8 @@ from azc.report.comparison import COVERED, Table, interval, last_table
 from azc.report.facts import Facts, failures, gather
 from azc.report.html import text
 from azc.report.tree import tree
+from azc.search.journal import Evaluation
+from azc.search.objectives import OBJECTIVES, WRITTEN
 from azc.search.view import RunView
 
 __all__ = ["MARK", "page"]
@@ -63,6 +65,7 @@ def page(view: RunView, displays: Mapping[int, Mapping[str, str]] | None = None)
         ranges=_ranges(table),
         rounds=_rounds(view),
         costs=_costs(view, facts),
+        objectives=[OBJECTIVES[name] for name in view.options.objectives],
         series=lines_chart(_series(displays or {})),
         displays=displays or {},
         line=_line(view, facts),
@@ -117,23 +120,35 @@ def _rounds(view: RunView) -> Markup | None:
     return rounds_chart([number for number, _ in view.rounds], view.evaluations, line)
 
 
-def _costs(view: RunView, facts: Mapping[int, Facts]) -> list[Markup]:
-    """Scores of the round that decides against parameters and FLOPs."""
-    known = [
-        (facts[e.candidate], e.score)
-        for e in view.ranking()
-        if e.score is not None and facts[e.candidate].model is not None
-    ]
+def _costs(view: RunView, facts: Mapping[int, Facts]) -> list[tuple[str, Markup]]:
+    """Scores of what decides against parameters, FLOPs, and whatever else is
+    an objective.
+    """
+    ranking = [e for e in view.ranking() if e.score is not None]
+    if not ranking:
+        return []
+    first = next(iter(ranking[0].scores or {}))
+    names = dict.fromkeys((*WRITTEN, *view.options.objectives))
     charts = []
-    for name in ("parameters", "flops"):
+    for name in [name for name in names if name != first]:
         points = [
-            Point(each.number, getattr(each.model, name), score)
-            for each, score in known
+            Point(e.candidate, cost, e.score)
+            for e in ranking
+            for cost in [_cost(e, facts[e.candidate], name)]
+            if cost is not None and e.score is not None
         ]
         if points:
-            said = {"flops": "FLOPs a token"}.get(name, name)
-            charts.append(costs_chart(said, points, view.winner))
+            says = OBJECTIVES[name].says
+            charts.append((says, costs_chart(says, points, view.winner)))
     return charts
+
+
+def _cost(evaluation: Evaluation, facts: Facts, name: str) -> float | None:
+    """What a candidate has of an objective, None where that is not known."""
+    found = (evaluation.scores or {}).get(name)
+    if found is None and facts.model is not None and name in WRITTEN:
+        found = float(getattr(facts.model, name))
+    return found
 
 
 def _series(

@@ -1,7 +1,8 @@
 """What of a strategy's answers enters a round: nothing twice, and nothing in vain.
 
 A child is not trained where its text is a candidate's in normal form, where it computes
-what a candidate computes, or where a program of its own can't be trained.
+what a candidate computes, where a program of its own can't be trained, or where it is
+over a limit.
 
 Codes: R038 what can't be scored asked for.
 """
@@ -28,6 +29,7 @@ class Admission:
 
     `known`: for the strategy's next answer, the keys of candidates and their functions
     with their numbers, and those of what this round has seen with a candidate's near it.
+    `over`: why a program is larger than is wanted, None if it is not.
     """
 
     def __init__(
@@ -37,8 +39,10 @@ class Admission:
         size: int,
         keys: Mapping[str, int],
         genome: Callable[[int], Genome],
+        over: Callable[[Genome], str | None] = lambda _: None,
     ) -> None:
         self.start, self.space = start, space
+        self.over = over
         self.size = size
         self.genome = genome
         self.members: list[int | NewCandidate] = []
@@ -124,6 +128,9 @@ class Admission:
                 meant |= self.genome(parent).faults.keys()
             for program in sorted(faults.keys() - meant):
                 return refused(FAULT, None, faults[program])
+        over = self.over(genome)
+        if over is not None:
+            return refused(FAULT, None, over)
         if genome.function in self._taken:
             return refused(EQUAL, genome.function)
         return None

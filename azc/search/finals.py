@@ -27,13 +27,17 @@ from azc.search.journal import (
     NewEntrant,
 )
 from azc.search.neighbours import neighbours
+from azc.search.objectives import over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
 from azc.search.ranking import contenders, deciding
 from azc.search.score import Job
+from azc.search.strategies.base import Child
 from azc.search.trials import Trials
 
 __all__ = ["Finals", "rungs"]
+
+_TRIED = 20  # random models a sample, at most, where limits leave few
 
 
 def rungs(size: int, options: EvolveOptions) -> list[tuple[int, int]]:
@@ -116,7 +120,13 @@ class Finals:
         sampling = Variation(evenly(self.space, self.options), DEEP)
         known = {self.start.key: START}
         count = self._sample_size(stages)
-        made = sampling.children(count, lambda _: start, rng, known)
+        made: list[Child] = []
+        while len(made) < count:
+            found = sampling.children(count - len(made), lambda _: start, rng, known)
+            made += [child for child in found if self._allowed(child.genome)]
+            known |= {child.genome.key: START for child in found}
+            if not found or len(known) > _TRIED * count:
+                break
         return [
             NewEntrant(f"random sample {number}", child.genome.text, None)
             for number, child in enumerate(made, 1)
@@ -141,8 +151,17 @@ class Finals:
 
     @cached_property
     def _by_hand(self) -> list[NewEntrant]:
-        made = neighbours(self.start, self.space)
+        made = {
+            name: genome
+            for name, genome in neighbours(self.start, self.space).items()
+            if self._allowed(genome)
+        }
         return [NewEntrant(name, genome.text, None) for name, genome in made.items()]
+
+    def _allowed(self, genome: Genome) -> bool:
+        """Whether it is within the limits, as all that the search has found is."""
+        options = self.options
+        return over_limit(genome.spec, options.length, options.limits) is None
 
     # Training
 

@@ -18,6 +18,7 @@ from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.admission import Admission
+from azc.search.costing import Costing
 from azc.search.events import (
     Closed,
     Ended,
@@ -37,9 +38,10 @@ from azc.search.journal import (
     NewCandidate,
     ranked,
 )
+from azc.search.objectives import Scores, over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.refused import Refused, refused_words
-from azc.search.score import Outcome
+from azc.search.score import Job, Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights
 from azc.search.strategies.base import Scored as Told
 from azc.search.strategies.base import Strategy
@@ -101,6 +103,11 @@ class Loop:
         """The executor, which does not take the machine's faults for the programs'."""
         return Trials(self.executor, self.start.text, self.tell)
 
+    @cached_property
+    def costing(self) -> Costing:
+        """What the objectives ask for beside the loss."""
+        return Costing(self.journal, self.options, self.trials, self._genome)
+
     def _begin(self) -> None:
         """The start is the first candidate of every run."""
         if self.journal.budget():
@@ -147,7 +154,9 @@ class Loop:
         rng = random.Random(derived(self.options.seed, "round", number))
         size = self.options.round_size
         keys = self.journal.keys()
-        admission = Admission(self.start, self.space, size, keys, self._genome)
+        admission = Admission(
+            self.start, self.space, size, keys, self._genome, self._over
+        )
         while True:
             asked = self.strategy.ask(size, rng, admission.known)
             if not admission.take(asked):
@@ -161,6 +170,10 @@ class Loop:
         self.folder.write_candidates(self.journal.candidates(number))
         self._skipped(number, refused)
         return True
+
+    def _over(self, genome: Genome) -> str | None:
+        options = self.options
+        return over_limit(genome.spec, options.length, options.limits)
 
     def _skipped(self, number: int, refused: Sequence[Refused]) -> None:
         if refused:
@@ -195,8 +208,17 @@ class Loop:
             for candidate in asked
             if candidate not in known
         ]
-        for job, outcome in self.trials.run(jobs):
-            self._record(number, candidates[job.candidate], outcome)
+        for batch in self.costing.batches(jobs):
+            costs: dict[Job, Scores] = {}
+            for job in batch:
+                found = self.costing.of(job)
+                if found.scores is None:
+                    self._record(number, candidates[job.candidate], found)
+                else:
+                    costs[job] = found.scores
+            for job, outcome in self.trials.run(list(costs)):
+                scored = self.costing.scored(outcome, costs[job])
+                self._record(number, candidates[job.candidate], scored)
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
         self.journal.record(

@@ -2,16 +2,156 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
-__all__ = ["LOSS", "Scores", "first_score"]
+from azc.check.program import ModelSpec
+from azc.compare.summary import summarise
+from azc.diagnostics import UsageError, nearest
 
-LOSS = "loss"  # of validation text, in nats: every candidate that is scored has it
+__all__ = [
+    "LATENCY",
+    "LOSS",
+    "MEASURED",
+    "MEMORY",
+    "OBJECTIVES",
+    "TIMED_LOSS",
+    "WRITTEN",
+    "Objective",
+    "Scores",
+    "check_objectives",
+    "checked_limit",
+    "costs",
+    "first_score",
+    "in_order",
+    "over_limit",
+    "read_limit",
+    "read_objective",
+]
+
+LOSS = "loss"
+TIMED_LOSS = "timed-loss"
+LATENCY, MEMORY = "latency", "memory"
+PARAMETERS, FLOPS = "parameters", "flops"
 
 # By the name of the objective. The first is what a search by one number goes by.
 Scores = Mapping[str, float]
 
 
+@dataclass(frozen=True)
+class Objective:
+    """`unit`: of its values; `digits`: how they are shown; `says`: what it is."""
+
+    name: str
+    unit: str
+    digits: str
+    says: str
+
+    def shown(self, value: float) -> str:
+        """A value, without its unit."""
+        return format(value, self.digits)
+
+
+def _table(*rows: Objective) -> Mapping[str, Objective]:
+    return MappingProxyType({row.name: row for row in rows})
+
+
+OBJECTIVES = _table(
+    Objective(LOSS, "nats", ".3f", "validation loss"),
+    Objective(TIMED_LOSS, "nats", ".3f", "validation loss after seconds alone"),
+    Objective(PARAMETERS, "parameters", ",.0f", "parameters"),
+    Objective(FLOPS, "FLOPs a token", ",.0f", "FLOPs a token"),
+    Objective(LATENCY, "ms", ",.2f", "milliseconds a batch"),
+    Objective(MEMORY, "MiB", ",.1f", "MiB in a training step"),
+)
+WRITTEN = (PARAMETERS, FLOPS)  # read off a program
+MEASURED = (LATENCY, MEMORY, TIMED_LOSS)  # on the device, of one candidate at a time
+_LOSSES = (LOSS, TIMED_LOSS)
+_SHORT = {"params": PARAMETERS}
+
+
+def read_objective(name: str, *, among: Iterable[str] = OBJECTIVES) -> str:
+    """The objective of a name, `params` for parameters. Raises `UsageError` U020."""
+    found = _SHORT.get(name, name)
+    known = tuple(among)
+    if found not in known:
+        near = nearest(name, known)
+        hint = f"did you mean {near}? " if near else ""
+        message = f"there is no objective {name!r}"
+        if found in OBJECTIVES:
+            message = f"{name} can't be limited"
+        raise UsageError("U020", message, f"{hint}it is one of {', '.join(known)}")
+    return found
+
+
+def read_limit(text: str) -> tuple[str, float]:
+    """What is limited to how much: `params=30e6`. Raises `UsageError` U020."""
+    name, _, number = text.partition("=")
+    objective = read_objective(name.strip(), among=WRITTEN)
+    try:
+        most = float(number.replace("_", ""))
+    except ValueError:
+        most = 0.0
+    return checked_limit(objective, most, text)
+
+
+def checked_limit(name: object, most: object, shown: object) -> tuple[str, float]:
+    """A limit as it may be. Raises `UsageError` U020."""
+    objective = read_objective(str(name), among=WRITTEN)
+    real = isinstance(most, int | float) and not isinstance(most, bool)
+    if not real or not 0 < float(str(most)) < float("inf"):
+        message = f"{shown!r} is no limit"
+        raise UsageError("U020", message, "a limit is a number above 0: params=30e6")
+    return objective, float(str(most))
+
+
+def check_objectives(names: Sequence[object]) -> None:
+    """Raises `UsageError` U020 for names that are none, or twice, and where there is no
+    loss among them.
+    """
+    for name in names:
+        if not isinstance(name, str) or name not in OBJECTIVES:
+            read_objective(str(name))
+            raise UsageError("U020", f"{name!r} is no objective")
+    if len(set(names)) != len(names):
+        raise UsageError("U020", "an objective is given twice")
+    if not set(names) & set(_LOSSES):
+        raise UsageError(
+            "U020",
+            f"the objectives have no loss: {', '.join(map(str, names)) or 'none'}",
+            f"what learns nothing is the smallest and fastest; add {LOSS}",
+        )
+
+
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """All that a candidate is scored by: first what a search by one number goes by,
+    which is a loss; the loss after a number of steps in any case.
+    """
+    first = LOSS if LOSS in names else TIMED_LOSS
+    return tuple(dict.fromkeys((first, *names, LOSS)))
+
+
 def first_score(scores: Scores | None) -> float | None:
     """What a search by one number goes by; None of what has failed."""
     return None if scores is None else next(iter(scores.values()))
+
+
+def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:
+    """What a model costs as it is written, for sequences of so many tokens."""
+    found = summarise(spec, tokens)
+    return {PARAMETERS: float(found.parameters), FLOPS: found.flops}
+
+
+def over_limit(
+    spec: ModelSpec, tokens: int, limits: Iterable[tuple[str, float]]
+) -> str | None:
+    """Why a model is too large, None if it is not."""
+    limits = tuple(limits)
+    if not limits:
+        return None
+    found = costs(spec, tokens)
+    for name, most in limits:
+        if found[name] > most:
+            return f"it has more than {most:,.10g} {OBJECTIVES[name].unit}"
+    return None

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from azc.diagnostics import UsageError
+from azc.search.objectives import LOSS, check_objectives, checked_limit
 
 __all__ = ["EXECUTORS", "PRESETS", "WEIGHTS", "EvolveOptions", "derived"]
 
@@ -58,6 +59,7 @@ _LEAST = {
 }
 _OPTIONAL = {"mutations", "blocks", "tokenizer", "device", "memory_limit"}
 _MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
+_ABOVE_0 = ("learning_rate", "time_limit", "temperature", "mask_rate", "seconds_alone")
 _SEEDS = 2**32  # NumPy takes no larger ones
 
 
@@ -90,6 +92,9 @@ class EvolveOptions:
     has more steps; it may take `memory_limit` bytes (None: all that there are).
     Sequences have `length` tokens, batches `batch_size` of them, in which `mask_rate` of
     the tokens of a text are masked; the masks of the validation and test text are 15 %.
+    `objectives`: what is searched for the least of, see `azc.search.objectives`; a child
+    over one of the `limits`, an objective with a number, is not trained;
+    `seconds_alone`: how long a candidate is trained for its timed loss.
     `device`: None for the best there is. Raises `UsageError` U020 for values that make
     no sense.
     """
@@ -97,6 +102,9 @@ class EvolveOptions:
     data: str = "python"
     tokenizer: str | None = None
     evaluations: int = 60
+    objectives: tuple[str, ...] = (LOSS,)
+    limits: tuple[tuple[str, float], ...] = ()
+    seconds_alone: float = 60.0
     seed: int = 0
     strategy: str = "op-nas"
     round_size: int = 12
@@ -138,7 +146,7 @@ class EvolveOptions:
             if not (_is_real(value) and 0 <= value <= most):
                 wanted = "at least 0" if most == math.inf else f"from 0 to {most:g}"
                 raise _wrong(name, value, f"a number, {wanted}")
-        for name in ("learning_rate", "time_limit", "temperature", "mask_rate"):
+        for name in _ABOVE_0:
             value = getattr(self, name)
             if not (_is_real(value) and value > 0):
                 raise _wrong(name, value, "a number above 0")
@@ -157,6 +165,9 @@ class EvolveOptions:
             left_out = name in _OPTIONAL and value is None
             if not (isinstance(value, str) or left_out):
                 raise _wrong(name, value, "a text")
+        check_objectives(self.objectives)
+        for limit in self.limits:
+            checked_limit(*limit, limit)
         seeds = self.final_seeds
         if not all(_is_whole(seed, 0) and seed < _SEEDS for seed in seeds):
             raise _wrong("final_seeds", seeds, f"whole numbers from 0 to {_SEEDS - 1}")
@@ -165,7 +176,12 @@ class EvolveOptions:
 
     def as_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
-        return {**asdict(self), "final_seeds": list(self.final_seeds)}
+        lists: dict[str, Any] = {
+            "final_seeds": list(self.final_seeds),
+            "objectives": list(self.objectives),
+            "limits": [list(limit) for limit in self.limits],
+        }
+        return {**asdict(self), **lists}
 
     @property
     def is_fresh(self) -> bool:
@@ -178,10 +194,21 @@ class EvolveOptions:
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError("U020", f"unknown options: {', '.join(sorted(unknown))}")
-        seeds = values.get("final_seeds", cls.final_seeds)
-        if not isinstance(seeds, list | tuple):
-            raise _wrong("final_seeds", seeds, "a list")
-        return cls(**{**values, "final_seeds": tuple(seeds)})
+        lists = {}
+        for name in ("final_seeds", "objectives", "limits"):
+            found = values.get(name, getattr(cls, name))
+            if not isinstance(found, list | tuple):
+                raise _wrong(name, found, "a list")
+            lists[name] = tuple(found)
+        pairs = all(
+            isinstance(e, list | tuple) and len(e) == 2 for e in lists["limits"]
+        )
+        if not pairs:
+            raise _wrong(
+                "limits", lists["limits"], "pairs of an objective and a number"
+            )
+        lists["limits"] = tuple((str(name), most) for name, most in lists["limits"])
+        return cls(**{**values, **lists})
 
 
 def derived(seed: int, *purpose: object) -> int:

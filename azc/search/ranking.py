@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from azc.search.journal import Evaluation, last_ranking, ranked
 from azc.search.options import EvolveOptions
+from azc.search.pareto import by_front
 
 __all__ = ["contenders", "deciding"]
 
@@ -32,7 +33,8 @@ def contenders(
     """The candidates to be trained alone at the end, at most `options.contenders`.
 
     With shared weights most are of the round that decides; of each earlier one its best
-    is the only one whose place is known.
+    is the only one whose place is known. By several objectives those on the front come
+    first.
     """
     last, most = deciding(rounds, evaluations, options), options.contenders
     earlier = []
@@ -41,7 +43,7 @@ def contenders(
             best = _best(e for e in evaluations if e.round == number)
             if best and number != last[0].round:
                 earlier.append(best.candidate)
-    order = [e.candidate for e in last]
+    order = [e.candidate for e in by_front(last, options.objectives)]
     room = -(-most // 2)
     chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
     return list(chosen)[:most]

@@ -18,7 +18,7 @@ class Refused:
 
     `why`: "known" where it is a candidate in normal form, "equal" where it computes what
     one computes, and `same` is the key or the function of that candidate; "fault" where a
-    program of it can't be trained, for a `reason`.
+    program of it can't be trained, or it is over a limit, for a `reason`.
     """
 
     parents: tuple[int, ...]

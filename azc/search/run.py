@@ -1,6 +1,7 @@
 """Runs: begun, continued and read.
 
-Codes: U022 a budget below what was spent, U023 sequences too long for the model, R042
+Codes: U022 a budget below what was spent, U023 sequences too long for the model, U026
+a start over a limit, R042
 files that can't be written.
 """
 
@@ -34,7 +35,7 @@ from azc.search.events import (
 )
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
-from azc.search.objectives import first_score
+from azc.search.objectives import first_score, over_limit
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
@@ -83,6 +84,7 @@ def evolve(
     if faults:
         raise DiagnosticError(faults)
     _check_length(options, spec.start)
+    _check_limits(options, spec.start)
     text = self_contained(program, local_name(program, spec), name)
     run = RunFolder(folder)
     run.check_free()
@@ -193,6 +195,16 @@ def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
             "U023",
             f"sequences of {options.length} tokens are too long for {model.name}: its"
             f" max_length is {model.max_length}",
+        )
+
+
+def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
+    over = over_limit(model, options.length, options.limits)
+    if over is not None:
+        raise UsageError(
+            "U026",
+            f"the start is over a limit: {over}",
+            "raise the limit, or start from a smaller model",
         )
 
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from azc.diagnostics import AzcError, RunError, out_of_memory
 from azc.search.folder import fingerprint
-from azc.search.objectives import LOSS, Scores
+from azc.search.objectives import LATENCY, LOSS, MEMORY, Scores
 from azc.search.options import EvolveOptions
 
 if TYPE_CHECKING:
@@ -42,6 +42,9 @@ __all__ = [
 ]
 
 
+_ENDLESS = 10**9  # steps, where time ends a training
+
+
 @dataclass(frozen=True)
 class Bench:
     """What every job of a run shares: options, the vocabulary's size, where corpora and
@@ -61,10 +64,12 @@ class Job:
     It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
     `snapshot`; its trained weights are written to `weights`. "score": it is measured as
     the options say; "alone": on the whole `split`; "path": not at all, its loss is the
-    last step's. It is called `name`, and has `limit` seconds.
+    last step's. "measure": it is not trained so, but measured on the device, as far as
+    `objectives` say, one of which is what it learns there in `seconds`. It is called
+    `name`, and has `limit` seconds.
     """
 
-    kind: Literal["score", "path", "alone"]
+    kind: Literal["score", "path", "alone", "measure"]
     candidate: int
     program: str
     model: str
@@ -75,6 +80,8 @@ class Job:
     steps: int = 0
     split: str = "validation"
     name: str = ""
+    objectives: tuple[str, ...] = ()
+    seconds: float = 0.0
 
     @property
     def label(self) -> str:
@@ -104,6 +111,10 @@ class Outcome:
 
 class _Late(Exception):
     """The time of a job is over."""
+
+
+class _Enough(Exception):
+    """It was trained for as long as it was to be."""
 
 
 class Scorer:
@@ -173,13 +184,17 @@ class Scorer:
         trained: dict[str, torch.Tensor] = {}
         try:
             with torch.random.fork_rng(), _threads(self.bench.options.threads):
-                supernet = None if shared is None else shared()
-                loss, trained = self._train(job, supernet, on_step)
+                if job.kind == "measure":
+                    scores = self._measure(job, on_step)
+                else:
+                    supernet = None if shared is None else shared()
+                    loss, trained = self._train(job, supernet, on_step)
+                    scores = {LOSS: loss}
         except Exception as error:
             reason, suspect = blamed(error, self.bench.options.memory_limit)
             seconds = time.perf_counter() - start
             return Outcome(None, reason, seconds, suspect), trained
-        return Outcome({LOSS: loss}, None, time.perf_counter() - start), trained
+        return Outcome(scores, None, time.perf_counter() - start), trained
 
     def _train(
         self,
@@ -222,6 +237,56 @@ class Scorer:
             )
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
         return loss, trained
+
+    def _measure(
+        self, job: Job, on_step: Callable[[int, float], None]
+    ) -> dict[str, float]:
+        """What a job asks for, each from a model of its own."""
+        from azc.training.costs import latency, peak_memory
+        from azc.training.fit import resolved_device
+
+        options = self.bench.options
+        device = resolved_device(options.device)
+        batch = options.batch_size, options.length
+        found = {}
+        for name in job.objectives:
+            model, _ = build_candidate(job.program, job.model, job.seed)
+            if name == LATENCY:
+                found[name] = latency(model, batch, device)
+            elif name == MEMORY:
+                found[name] = peak_memory(model, batch, device)
+            else:
+                found[name] = self._timed_loss(job, model, on_step)
+        return found
+
+    def _timed_loss(
+        self, job: Job, model: Any, on_step: Callable[[int, float], None]
+    ) -> float:
+        """The loss on validation text after so many seconds of training alone, at a
+        constant learning rate, because nobody knows how many steps they are.
+        """
+        from azc.training.fit import FitOptions, evaluate, fit
+
+        options = self.bench.options
+        end = time.perf_counter() + job.seconds
+
+        def until(step: int, loss: float) -> None:
+            on_step(step, loss)
+            if time.perf_counter() >= end:
+                raise _Enough
+
+        training = FitOptions(
+            steps=_ENDLESS,
+            batch_size=options.batch_size,
+            learning_rate=options.learning_rate,
+            schedule="constant",
+            warmup=0.0,
+            seed=job.seed,
+        )
+        with suppress(_Enough):
+            fit(model, self.data, training, on_step=until, device=options.device)
+        model.eval()
+        return evaluate(model, self.data, "validation", device=options.device)
 
 
 @contextmanager

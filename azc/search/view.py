@@ -19,11 +19,12 @@ from azc.search.journal import (
     Fit,
 )
 from azc.search.options import EvolveOptions
+from azc.search.pareto import fronts, hypervolume, knee, points, unit
 from azc.search.ranking import deciding
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
-__all__ = ["Agreement", "Row", "RunView", "local_name", "read_run"]
+__all__ = ["Agreement", "Front", "Row", "RunView", "local_name", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ class Agreement:
     steps: int
     count: int
     tau: float
+
+
+@dataclass(frozen=True)
+class Front:
+    """Those of what decides (see `deciding`) that nothing beats in one objective without
+    losing in another, the best by the first of them first; `knee`, where it bends most;
+    `hypervolume`: the share of the box from the best values to the worst that they
+    dominate.
+    """
+
+    members: tuple[Evaluation, ...]
+    knee: Evaluation
+    hypervolume: float
 
 
 @dataclass(frozen=True)
@@ -144,6 +158,18 @@ class RunView:
     def ranking(self) -> list[Evaluation]:
         """The evaluations that decide, best first: see `deciding`."""
         return deciding(self.rounds, self.evaluations, self.options)
+
+    @cached_property
+    def front(self) -> Front | None:
+        """The Pareto front; None with one objective, and before anything was scored."""
+        ranking, names = self.ranking(), self.options.objectives
+        if len(names) == 1 or not ranking:
+            return None
+        values = points(ranking, names)
+        places = fronts(values)[0]
+        knee_ = places[knee([values[i] for i in places])]
+        share = hypervolume([unit(values)[i] for i in places], (1.0,) * len(names))
+        return Front(tuple(ranking[i] for i in places), ranking[knee_], share)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:

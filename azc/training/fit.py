@@ -36,6 +36,7 @@ __all__ = [
     "fit",
     "load",
     "measure",
+    "resolved_device",
 ]
 
 SCHEDULES = ("linear", "cosine", "constant_with_warmup", "constant")
@@ -116,7 +117,7 @@ def fit(
     """
     import torch
 
-    device = _resolved(device)
+    device = resolved_device(device)
     module: Any = model
     batches = data.batches(options.batch_size, seed=options.seed)
     feed = _Feed(batches, device, _extras(module))
@@ -172,7 +173,7 @@ def measure(
     """
     import torch
 
-    device = _resolved(device)
+    device = resolved_device(device)
     module: Any = model
     extras = _extras(module)
     was_training = module.training
@@ -211,7 +212,7 @@ def _right(logits: torch.Tensor, batch: Batch) -> int:
     return int((found == batch.labels[asked]).sum())
 
 
-def _resolved(device: torch.device | str | None) -> torch.device:
+def resolved_device(device: torch.device | str | None) -> torch.device:
     """The device with its number, where there may be several."""
     import torch
 

@@ -120,7 +120,15 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert list(answer) == [
         *("azc", "command", "ok", "folder", "space", "model", "data", "unit"),
         *("evaluations", "ending", "rounds", "refused"),
-        *("start", "winner", "ranking", "agreement", "comparison"),
+        *(
+            "start",
+            "winner",
+            "ranking",
+            "objectives",
+            "front",
+            "agreement",
+            "comparison",
+        ),
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
     assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)

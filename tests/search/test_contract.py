@@ -74,7 +74,8 @@ def test_a_round_is_as_large_as_asked_for(name: str, count: int, parents: int) -
         assert len(ask) == count
         assert len(set(members)) == count
         assert ask[0] == again(ask)[0]
-        assert len(again(ask)) <= max(1, count // 3, 2 if name == "local" else 1)
+        share = 2 if name == "nsga2" else 3
+        assert len(again(ask)) <= max(1, count // share, 2 if name == "local" else 1)
         assert all(
             n in rounds.genomes for child in children(ask) for n in child.parents
         )

@@ -21,7 +21,7 @@ from azc.search.mutate.programs import vary_program
 from azc.search.priorities import Priorities
 from azc.syntax import ast
 
-__all__ = ["Mutation", "Rates", "mutate"]
+__all__ = ["Mutation", "Rates", "alone", "child_of", "mutate"]
 
 _TRIES = 32
 
@@ -53,7 +53,7 @@ def mutate(
     """A child of `parent` that lies in the space and is another function, or None if
     none was found in a few tries.
     """
-    parent = _alone(parent)
+    parent = alone(parent)
     context = Context(space, rng, priorities)
     start = Draft(parent.program.file, parent.model)
     for _ in range(_TRIES):
@@ -70,7 +70,7 @@ def mutate(
             if step is not None:
                 steps.append(step)
                 draft = step.draft.tidy()
-        child = _child(draft, parent, space) if steps else None
+        child = child_of(draft, parent, space) if steps else None
         if child is not None:
             return Mutation(
                 genome=child,
@@ -80,7 +80,7 @@ def mutate(
     return None
 
 
-def _alone(parent: Genome) -> Genome:
+def alone(parent: Genome) -> Genome:
     """The parent without imports, spaces and other models."""
     for declaration in parent.program.file.declarations:
         mine = isinstance(declaration, ast.Model) and declaration.name == parent.model
@@ -90,7 +90,7 @@ def _alone(parent: Genome) -> Genome:
     return parent
 
 
-def _child(draft: Draft, parent: Genome, space: SpaceSpec) -> Genome | None:
+def child_of(draft: Draft, parent: Genome, space: SpaceSpec) -> Genome | None:
     """The checked child, or None where it is not legal, or nothing new."""
     try:
         child = Genome.from_file(draft.file, draft.model)

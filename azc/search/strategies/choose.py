@@ -11,10 +11,13 @@ from types import MappingProxyType
 from azc.diagnostics import RunError, UsageError, nearest
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.local import local
+from azc.search.strategies.nsga2 import nsga2
 from azc.search.strategies.opnas import op_nas
 from azc.search.strategies.own import load_own, own_file, read_own
 from azc.search.strategies.random_search import random_search
 from azc.search.strategies.regularized import regularized
+from azc.search.strategies.sepx import sepx
+from azc.search.strategies.surrogate import surrogate
 
 __all__ = ["STRATEGIES", "choose_strategy", "strategy_text"]
 
@@ -24,6 +27,9 @@ STRATEGIES: Mapping[str, MakeStrategy] = MappingProxyType(
         "regularized": regularized,
         "random": random_search,
         "local": local,
+        "nsga2": nsga2,
+        "sepx": sepx,
+        "surrogate": surrogate,
     }
 )
 

@@ -1,0 +1,138 @@
+"""What a model costs on a device, measured: time forward, memory in a training step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["latency", "peak_memory", "steady"]
+
+_WARM_UP = 3  # calls before the first that counts
+_REPEATS = 9  # calls a block, of which the median counts
+_AGREE = 0.03  # the part by which the two lowest blocks may differ
+_LEAST, _MOST = 4, 15  # blocks
+
+
+def steady(sample: Callable[[], float]) -> float:
+    """A value that others on the machine can only make larger, measured until it is sure.
+
+    The median of a block of calls leaves out single ones that were held up; blocks are
+    repeated until the two lowest agree within 3 %, and the lowest counts.
+    """
+    for _ in range(_WARM_UP):
+        sample()
+    blocks: list[float] = []
+    while True:
+        blocks.append(median(sample() for _ in range(_REPEATS)))
+        lowest = sorted(blocks)[:2]
+        agree = len(lowest) == 2 and lowest[1] <= lowest[0] * (1 + _AGREE)
+        if len(blocks) >= _MOST or (len(blocks) >= _LEAST and agree):
+            return lowest[0]
+
+
+def latency(model: Any, batch: tuple[int, int], device: torch.device) -> float:
+    """Milliseconds of one pass forward, `batch` sequences of so many tokens each.
+
+    The median of repeated calls after some that do not count, see `steady`.
+    """
+    import torch
+
+    model = model.to(device).eval()
+    tokens = torch.zeros(batch, dtype=torch.long, device=device)
+    tokens += torch.arange(batch[1], device=device) % model.config.vocab_size
+
+    def sample() -> float:
+        _wait(device)
+        start = time.perf_counter()
+        model(input_ids=tokens)
+        _wait(device)
+        return (time.perf_counter() - start) * 1000
+
+    with torch.inference_mode():
+        return steady(sample)
+
+
+def peak_memory(model: Any, batch: tuple[int, int], device: torch.device) -> float:
+    """MiB that tensors hold at once at the most, from a model's weights to the end of a
+    pass forward and backward: weights, gradients and what is kept between, not the
+    optimizer's state.
+
+    On CUDA what its allocator has given out; elsewhere the storages of all tensors that
+    are alive, which is the same on any machine.
+    """
+    import torch
+
+    before = 0
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+    model = model.to(device).train()
+    tokens = torch.zeros(batch, dtype=torch.long, device=device)
+
+    def step() -> None:
+        model(input_ids=tokens, labels=tokens).loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    if device.type == "cuda":
+        step()
+        _wait(device)
+        peak = torch.cuda.max_memory_allocated(device) - before
+    else:
+        with _alive_mode()(model.parameters()) as alive:
+            step()
+        peak = alive.peak
+    return peak / 2**20
+
+
+def _wait(device: torch.device) -> None:
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _alive_mode() -> Any:
+    import weakref
+
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+    from torch.utils.weak import WeakIdKeyDictionary
+
+    class Alive(TorchDispatchMode):
+        """Counts the bytes of storages from the operation that gives them to their end."""
+
+        def __init__(self, weights: Any) -> None:
+            super().__init__()  # type: ignore[no-untyped-call]
+            self.known = WeakIdKeyDictionary()
+            self.now = self.peak = 0
+            for weight in weights:
+                self.count(weight)
+
+        def count(self, tensor: Tensor) -> None:
+            storage = tensor.untyped_storage()
+            if storage not in self.known:
+                self.known[storage] = True
+                size = storage.nbytes()
+                self.now += size
+                self.peak = max(self.peak, self.now)
+                weakref.finalize(storage, self.gone, size)
+
+        def gone(self, size: int) -> None:
+            self.now -= size
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            found = func(*args, **(kwargs or {}))
+            for each in tree_leaves(found):
+                if isinstance(each, Tensor):
+                    self.count(each)
+            return found
+
+    return Alive

@@ -1,0 +1,289 @@
+"""Objectives and limits of a run: what candidates are scored by, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from azc.check.resolve import check_source
+from azc.cli.app import app
+from azc.compare.summary import summarise
+from azc.diagnostics import UsageError
+from azc.report.page import page
+from azc.search.events import Event
+from azc.search.journal import Evaluation
+from azc.search.objectives import in_order, read_limit, read_objective
+from azc.search.options import EvolveOptions
+from azc.search.pareto import fronts, points
+from azc.search.ranking import contenders
+from azc.search.run import resume
+from azc.search.view import RunView
+from azc.source import Source
+from tests.report.dom import parse
+from tests.runs import PROGRAM, Killed, arguments, cut_at, result, run_here, tiny
+
+SEVERAL = ("loss", "parameters", "flops")
+MEASURED = ("loss", "latency", "memory", "timed-loss")
+
+
+@pytest.fixture(scope="module")
+def several(home: Path) -> tuple[RunView, list[Event]]:
+    """Three rounds of four with NSGA-II, by costs that are read off a program."""
+    events: list[Event] = []
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=12,
+        objectives=SEVERAL,
+        strategy="nsga2",
+        contenders=4,
+    )
+    view = run_here(options, home / "several", home / "cache", on_event=events.append)
+    return view, events
+
+
+def test_every_score_is_there_and_right(several: tuple[RunView, list[Event]]) -> None:
+    view, _ = several
+    assert view.is_over
+    for e in view.evaluations:
+        assert e.scores is not None
+        assert tuple(e.scores) == SEVERAL
+        text = view.candidates[e.candidate].program
+        spec = check_source(Source("x.azg", text)).models[view.model]
+        costs = summarise(spec, view.options.length)
+        assert (e.scores["parameters"], e.scores["flops"]) == (
+            costs.parameters,
+            costs.flops,
+        )
+        assert e.score == e.scores["loss"]
+
+
+def test_a_front_lives_on(several: tuple[RunView, list[Event]]) -> None:
+    """Of each round the better half, front by front, is scored again in the next."""
+    view, _ = several
+    for number, _ in view.rounds[1:]:
+        before = [e for e in view.evaluations if e.round == number - 1]
+        now = {e.candidate for e in view.evaluations if e.round == number}
+        first = [before[i].candidate for i in fronts(points(before, SEVERAL))[0]]
+        again = [e.candidate for e in before if e.candidate in now]
+        assert len(again) == len(before) // 2
+        assert set(again) <= set(first) or set(first) <= set(again)
+
+
+def test_contenders_are_of_the_front(several: tuple[RunView, list[Event]]) -> None:
+    view, _ = several
+    assert view.front is not None
+    front = {e.candidate for e in view.front.members}
+    two = replace(view.options, contenders=2)
+    chosen = contenders(view.rounds, view.evaluations, two)
+    assert chosen[0] in front
+    entered = {entrant.candidate for entrant in view.entrants.values()}
+    assert front & entered
+
+
+def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
+    view, _ = several
+    assert view.front is not None
+    members = [e.candidate for e in view.front.members]
+    ranking = view.ranking()
+    assert members == [
+        ranking[i].candidate for i in fronts(points(ranking, SEVERAL))[0]
+    ]
+    assert 0 <= view.front.hypervolume <= 1
+    dom = parse(page(view))
+    rows = dom.one("table", "front").one("tbody").all("tr")
+    assert [row.one("a").attributes["href"] for row in rows] == [
+        f"#c{n}" for n in members
+    ]
+    knees = [row.one("a").attributes["href"] for row in rows if "knee" in row.text]
+    assert knees == [f"#c{view.front.knee.candidate}"]
+    said = CliRunner().invoke(app, ["resume", str(view.folder)]).stdout
+    assert "the Pareto front of the last round by loss, parameters, flops" in said
+    assert f"knee: {view.front.knee.candidate:04}.azg" in said
+    answer = json.loads(
+        CliRunner().invoke(app, ["resume", str(view.folder), "--json"]).stdout
+    )
+    assert answer["objectives"] == list(SEVERAL)
+    assert answer["front"] == {
+        "members": members,
+        "knee": view.front.knee.candidate,
+        "hypervolume": view.front.hypervolume,
+    }
+
+
+def test_several_objectives_come_to_the_same_after_kills(
+    several: tuple[RunView, list[Event]], home: Path, tmp_path: Path
+) -> None:
+    view, events = several
+    for moment in range(2, len(events), 5):
+        folder = tmp_path / str(moment)
+        with pytest.raises(Killed):
+            run_here(view.options, folder, home / "cache", on_event=cut_at(moment))
+        resume(folder, cache=home / "cache")
+        assert result(folder) == result(view.folder)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_measured_is_measured_once(
+    home: Path, tmp_path: Path, workers: int
+) -> None:
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=8,
+        objectives=MEASURED,
+        seconds_alone=0.2,
+        strategy="nsga2",
+        final_seeds=(),
+        workers=workers,
+    )
+    view = run_here(options, tmp_path / "run", home / "cache")
+    found: dict[int, list[tuple[float, ...]]] = {}
+    for e in view.evaluations:
+        assert e.scores is not None
+        assert tuple(e.scores) == MEASURED
+        costs = tuple(e.scores[name] for name in MEASURED[1:])
+        assert all(math.isfinite(value) and value > 0 for value in costs)
+        found.setdefault(e.candidate, []).append(costs)
+    assert any(len(each) > 1 for each in found.values())
+    assert all(len(set(each)) == 1 for each in found.values())
+
+
+def test_a_timed_loss_alone_is_what_is_searched_by(home: Path, tmp_path: Path) -> None:
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=4,
+        objectives=("timed-loss",),
+        seconds_alone=0.1,
+        final_seeds=(),
+    )
+    view = run_here(options, tmp_path / "run", home / "cache")
+    for e in view.evaluations:
+        assert e.scores is not None
+        assert tuple(e.scores) == ("timed-loss", "loss")
+        assert e.score == e.scores["timed-loss"]
+    assert view.front is None
+
+
+# Limits
+
+
+def test_what_is_over_a_limit_is_refused_with_its_reason(
+    go: Callable[..., RunView], home: Path
+) -> None:
+    """In every stage: in rounds, among random samples, and among what is typed by hand."""
+    start = check_source(Source("tiny.azg", PROGRAM)).models["start"]
+    most = summarise(start, 16).parameters
+    # Convolutions have fewer parameters than attention here: limit the FLOPs to fewer
+    # than most children have.
+    flops = summarise(start, 16).flops
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=8,
+        limits=(("parameters", most), ("flops", flops)),
+        baselines=True,
+        final_seeds=(1,),
+    )
+    view = go(options)
+    assert view.is_over
+    reasons = [each.reason for each in view.refused if each.why == "fault"]
+    assert f"it has more than {flops:,.10g} FLOPs a token" in reasons
+    entered = [entrant.program for entrant in view.entrants.values()]
+    for text in [*(c.program for c in view.candidates.values()), *entered]:
+        model = check_source(Source("x.azg", text)).models[view.model]
+        assert summarise(model, 16).parameters <= most
+        assert summarise(model, 16).flops <= flops
+    assert {row.role for row in view.rows} >= {"winner", "start", "random"}
+
+
+def test_a_start_over_a_limit_is_refused(
+    go: Callable[..., RunView], home: Path, tmp_path: Path
+) -> None:
+    options = tiny(home / "corpus.txt", limits=(("parameters", 10.0),))
+    with pytest.raises(UsageError, match="it has more than 10 parameters") as caught:
+        go(options)
+    assert caught.value.code == "U026"
+    assert not (tmp_path / "run").exists()
+
+
+# Options
+
+
+def test_the_first_is_a_loss() -> None:
+    assert in_order(["loss"]) == ("loss",)
+    assert in_order(["flops", "loss"]) == ("loss", "flops")
+    assert in_order(["latency", "timed-loss"]) == ("timed-loss", "latency", "loss")
+
+
+def test_names_and_limits_as_typed() -> None:
+    assert read_objective("params") == read_objective("parameters") == "parameters"
+    assert read_limit("params=30e6") == ("parameters", 30e6)
+    assert read_limit("flops = 2_000") == ("flops", 2000.0)
+
+
+@pytest.mark.parametrize(
+    ("read", "said"),
+    [
+        (lambda: read_objective("paramters"), "did you mean parameters"),
+        (lambda: read_limit("latency=3"), "latency can't be limited"),
+        (lambda: read_limit("params=many"), "'params=many' is no limit"),
+        (lambda: read_limit("params"), "'params' is no limit"),
+        (lambda: read_limit("params=-1"), "'params=-1' is no limit"),
+        (lambda: read_limit("params=nan"), "'params=nan' is no limit"),
+        (lambda: EvolveOptions(objectives=()), "no loss: none"),
+        (lambda: EvolveOptions(objectives=("flops",)), "no loss: flops"),
+        (lambda: EvolveOptions(objectives=("loss", "loss")), "given twice"),
+        (lambda: EvolveOptions(objectives=("loss", "size")), "no objective 'size'"),
+        (lambda: EvolveOptions(objectives=("loss", "params")), "'params' is no"),
+        (lambda: EvolveOptions(limits=(("flops", 0),)), "is no limit"),
+        (lambda: EvolveOptions(limits=(("flops", True),)), "is no limit"),
+        (lambda: EvolveOptions(seconds_alone=0), "seconds_alone"),
+        (lambda: EvolveOptions.from_json({"limits": 3}), "limits"),
+        (lambda: EvolveOptions.from_json({"limits": ["flops"]}), "limits"),
+        (lambda: EvolveOptions.from_json({"objectives": "loss"}), "objectives"),
+    ],
+)
+def test_what_makes_no_sense_is_told(read: Callable[[], object], said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read()
+    assert caught.value.code == "U020"
+    assert said in f"{caught.value.message} {caught.value.help}"
+
+
+def test_options_go_through_json() -> None:
+    options = EvolveOptions(objectives=SEVERAL, limits=(("flops", 2e6),))
+    text = json.dumps(options.as_json())
+    assert EvolveOptions.from_json(json.loads(text)) == options
+
+
+def test_the_command_line(home: Path, tmp_path: Path) -> None:
+    """Several objectives are NSGA-II's, unless another strategy is asked for."""
+    file = tmp_path / "tiny.azg"
+    file.write_text(PROGRAM, encoding="utf-8")
+    options = tiny(home / "corpus.txt", evaluations=2, final_seeds=())
+    words = ["evolve", str(file), "--data", str(home / "corpus.txt")]
+    words += ["--objective", "loss", "--objective", "params", "--limit", "params=1e6"]
+    for name, more in {"nsga2": [], "random": ["--strategy", "random"]}.items():
+        folder = tmp_path / name
+        asked = [*words, *arguments(options), *more, "-o", str(folder)]
+        done = CliRunner(env={"AZC_CACHE": str(home / "cache")}).invoke(app, asked)
+        assert done.exit_code == 0, done.output
+        kept = json.loads((folder / "run.json").read_text(encoding="utf-8"))["options"]
+        assert kept["strategy"] == name
+        assert kept["objectives"] == ["loss", "parameters"]
+        assert kept["limits"] == [["parameters", 1e6]]
+    refused = CliRunner().invoke(app, [*words, "--objective", "size", "-o", "x"])
+    assert refused.exit_code == 2
+    assert "there is no objective 'size'" in refused.output
+
+
+def test_contenders_of_one_objective_are_the_best() -> None:
+    found = [
+        Evaluation(0, n, "done", {"loss": float(n)}, None, 0.1) for n in range(1, 6)
+    ]
+    options = EvolveOptions(evaluations=5, contenders=3)
+    assert contenders([(0, True)], found, options) == [1, 2, 3]
