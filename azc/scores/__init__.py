@@ -1,0 +1,1 @@
+"""Scores of a model that has not been trained, from one batch."""

@@ -1,0 +1,214 @@
+"""Training-free scores: what a model may become, told from its weights as they are drawn
+and one batch. Higher is meant to be better.
+
+A score is a function of a model and what it is called with. It changes nothing: neither
+weights, their gradients, the model's mode nor the state of random generators. Sums over
+layers grow with the depth; compare within one size before anything is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+
+import torch
+from torch import nn
+
+from azc.lower.runtime import positions_of
+from azc.model.modeling import AzcForMaskedLM
+from azc.scores.watch import (
+    Inputs,
+    attention_weights,
+    captured,
+    checked,
+    gradients,
+    layers_of,
+    loss_of,
+    real_tokens,
+    still,
+    submodules,
+)
+
+__all__ = [
+    "SCORES",
+    "Score",
+    "activation_distance",
+    "head_confidence",
+    "head_importance",
+    "jacobian_covariance",
+    "layers_hidden",
+    "parameters",
+    "synaptic_diversity",
+    "synaptic_saliency",
+    "w_pca",
+]
+
+Score = Callable[[AzcForMaskedLM, Inputs], float]
+
+_MIXING = r"(attention|conv)\..+"
+_MIXED = r"(attention|conv)\.output"
+_ACTIVATION = r"ffn\.\d+\.activation"
+_CONTRIBUTION = 0.99  # of the variance, that the components of W-PCA reach
+_FLOOR = 1e-5  # of an eigenvalue, in the covariance of Jacobians
+
+
+def parameters(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """All learned weights, tied ones once."""
+    return float(sum(weight.numel() for weight in model.parameters()))
+
+
+def layers_hidden(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """The number of layers times the hidden width."""
+    spec = checked(model)
+    return float(len(spec.layers) * spec.hidden)
+
+
+def synaptic_saliency(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """Σ |θ · ∂L/∂θ| over the weights of all layers: SNIP (Lee et al. 2019, equation 6),
+    summed over a model as by Abdelfattah et al. 2021, section 3.
+    """
+    weights = _learned(layers_of(model))
+    with still(model):
+        grads = gradients(loss_of(model, inputs), weights)
+    pairs = zip(weights, grads, strict=True)
+    return sum(float((weight * grad).detach().abs().sum()) for weight, grad in pairs)
+
+
+def synaptic_diversity(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """Σ ‖W‖ · ‖∂L/∂W‖, nuclear norms, over the matrices of token mixing (Zhou et al.
+    2022, equation 6; Serianni and Kalita 2023, section 4).
+    """
+    mixing = [m for layer in layers_of(model) for m in submodules(layer, _MIXING)]
+    weights = [m.weight for m in mixing if isinstance(m, nn.Linear)]
+    with still(model):
+        grads = gradients(loss_of(model, inputs), weights)
+    pairs = zip(weights, grads, strict=True)
+    return sum(_nuclear(weight) * _nuclear(grad) for weight, grad in pairs)
+
+
+def activation_distance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """ln |K + 1|, K the number of inner units of feed-forward networks that are on for
+    both of two tokens, or off for both (Mellor et al. 2021, section 3).
+
+    Tokens take the place of the paper's images; a unit is on where its activation's
+    argument is positive. The identity is added so that tokens alike have a score.
+    """
+    on = [states > 0 for states in _inner(model, inputs)]
+    if not on:
+        return 0.0
+    code = 2.0 * torch.cat(on, -1).double() - 1.0
+    # Units that agree, less those that do not, is c cᵀ.
+    alike = (code @ code.T + code.shape[1]) / 2.0
+    return float(torch.linalg.slogdet(alike + torch.eye(len(alike))).logabsdet)
+
+
+def jacobian_covariance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """−Σ (ln(v + k) + 1 / (v + k)), v the eigenvalues of the correlations between the
+    sequences' gradients of the loss by the embedded tokens, k = 1e-5 (Mellor et al. 2020,
+    as in Abdelfattah et al. 2021, section 3.1). Sequences without labels play no part;
+    the gradients of shorter ones are followed by zeros.
+    """
+    ids = inputs["input_ids"]
+    others = {name: x for name, x in inputs.items() if name != "input_ids"}
+    with still(model):
+        embeds = model.get_input_embeddings()(ids).detach().requires_grad_()
+        (grad,) = gradients(
+            loss_of(model, {**others, "inputs_embeds": embeds}), [embeds]
+        )
+    rows = _side_by_side(grad, real_tokens(inputs)).flatten(1).double()
+    rows = rows - rows.mean(1, keepdim=True)
+    norm = rows.norm(dim=1, keepdim=True)
+    rows = (rows / norm)[norm[:, 0] > 0]
+    values = torch.linalg.eigvalsh(rows @ rows.T).clamp(min=0.0) + _FLOOR
+    return -float((values.log() + 1.0 / values).sum())
+
+
+def head_confidence(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """The largest attention weight of a token, the mean over tokens, summed over heads
+    (Voita et al. 2019, section 4; Serianni and Kalita 2023, section 4); 0 where no
+    softmax is between tokens.
+    """
+    real = real_tokens(inputs)
+    with still(model):
+        weights = attention_weights(model, inputs)
+    largest = (each.amax(-1).transpose(1, 2)[real] for each in weights)
+    return float(sum(each.mean(0).sum() for each in largest))
+
+
+def head_importance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """Σ |Aₕ(x) · ∂L/∂Aₕ(x)| over heads and sequences, A what a head gives to the output
+    projection (Michel et al. 2019, equation 2; Serianni and Kalita 2023, section 4).
+
+    The heads of a convolution layer count alike.
+    """
+    layers = layers_of(model)
+    outputs = [m for layer in layers for m in submodules(layer, _MIXED)]
+    with still(model), captured(outputs, lambda args: args[0]) as mixed:
+        grads = gradients(loss_of(model, inputs), mixed)
+    total = 0.0
+    heads = [layer.heads for layer in checked(model).layers]
+    for own, value, grad in zip(heads, mixed, grads, strict=True):
+        each = (value * grad).unflatten(-1, (own, -1)).sum((1, 3))
+        total += float(each.detach().abs().sum())
+    return total
+
+
+def w_pca(model: AzcForMaskedLM, inputs: Inputs) -> float:
+    """The principal components that make 99 % of the variance of the tokens inside each
+    feed-forward network, before its activation, summed, times the number of parameters
+    (Wang 2025).
+    """
+    found = sum(_components(states) for states in _inner(model, inputs))
+    return found * parameters(model, inputs)
+
+
+SCORES: Mapping[str, Score] = MappingProxyType(
+    {
+        "layers × hidden": layers_hidden,
+        "parameters": parameters,
+        "synaptic saliency": synaptic_saliency,
+        "synaptic diversity": synaptic_diversity,
+        "activation distance": activation_distance,
+        "Jacobian covariance": jacobian_covariance,
+        "head confidence": head_confidence,
+        "head importance": head_importance,
+        "W-PCA": w_pca,
+    }
+)
+
+
+def _learned(modules: Sequence[nn.Module]) -> list[nn.Parameter]:
+    return [w for each in modules for w in each.parameters() if w.requires_grad]
+
+
+def _nuclear(matrix: torch.Tensor) -> float:
+    return float(torch.linalg.svdvals(matrix.detach()).sum())
+
+
+def _inner(model: AzcForMaskedLM, inputs: Inputs) -> list[torch.Tensor]:
+    """The arguments of the activations of feed-forward networks at real tokens, [T, width]
+    each.
+    """
+    real = real_tokens(inputs)
+    found = [m for layer in layers_of(model) for m in submodules(layer, _ACTIVATION)]
+    with still(model), torch.no_grad(), captured(found, lambda args: args[0]) as inner:
+        model.model(**{name: x for name, x in inputs.items() if name != "labels"})
+    return [states[real] for states in inner]
+
+
+def _side_by_side(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """[B, N, C] without padding but at the end: as long as the longest sequence."""
+    moved = torch.zeros_like(x)
+    batch, places = real.nonzero(as_tuple=True)
+    moved[batch, positions_of(real, real)[real]] = x[batch, places]
+    return moved[:, : int(real.sum(1).max())]
+
+
+def _components(states: torch.Tensor) -> int:
+    """How many principal components [T, C] needs for its share of variance."""
+    centred = (states - states.mean(0)).double()
+    tall = len(centred) > centred.shape[1]
+    square = centred.T @ centred if tall else centred @ centred.T
+    values = torch.linalg.eigvalsh(square).flip(0).clamp(min=0.0)
+    share = values.cumsum(0) / values.sum()
+    return int((share <= _CONTRIBUTION).sum()) + 1
