@@ -1,6 +1,6 @@
 """Compiled encoders beside transformers' BertModel, in one run and with equal weights.
 
-    python3 benchmarks/encoder.py [--json out.json] [--device cuda] [--seconds 170]
+    python -m benchmarks encoder [--json out.json] [--device cuda] [--seconds 170]
 
 1. Time of a forward pass, and of one with its backward pass, of models of the standard
    library and of BertModel with its two ways to attend (sdpa, eager). What is compared

@@ -1,6 +1,6 @@
 """CPU seconds that azc takes to refuse, or accept, the worst files that fit its limits.
 
-    python benchmarks/hostile.py [--size CHARACTERS] [--only WORDS]
+    python -m benchmarks hostile [--size CHARACTERS] [--only WORDS]
 
 Each row is one kind of hostile input, as long as a file may be (or as many files as may
 be imported): the seconds of checking it with all its diagnostics written out, and those

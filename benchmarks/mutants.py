@@ -1,6 +1,6 @@
 """Mutants: how many are new, and whether what is new means what it says.
 
-    python3 benchmarks/mutants.py [--candidates 500] [--mutants 10000] [--json out.json]
+    python -m benchmarks mutants [--candidates 500] [--mutants 10000] [--publish]
 
 1. Candidates: mutants of a space's start, 1 to 8 mutations deep, as random sampling has
    them. How many repeat one before, or the start: in their text, in normal form (the
@@ -39,10 +39,12 @@ from azc.search.functional import program_function
 from azc.search.genome import Genome, program_key, space_features
 from azc.search.mutate import Rates, mutate
 from azc.search.priorities import Priorities
+from benchmarks.tables import made_with, publish, publishes, table
 from tests.programs import Batch
 from tests.properties.test_agreement import Case, check_values
 from tests.search.spaces import space_of, start_of
 
+NAME = "mutants"
 SPACES = {
     "demo": "examples/demo.azg",
     "autobert_zero": "std.spaces",
@@ -150,8 +152,10 @@ def mutants(count: int) -> dict[str, Any]:
     """Part 2."""
     found: Counter[str] = Counter()
     keys: set[str] = set()
-    for name in SPACES:
-        for genome in walked(name, count // len(SPACES)):
+    for place, name in enumerate(SPACES):
+        # The first have one more where they can't have the same number.
+        share = (count + len(SPACES) - 1 - place) // len(SPACES)
+        for genome in walked(name, share):
             found["mutants"] += 1
             found["check and lie in the space"] += not membership(
                 genome.spec, space_of(name)
@@ -168,28 +172,80 @@ def mutants(count: int) -> dict[str, Any]:
     return dict(found)
 
 
+def written(figures: dict[str, Any]) -> str:
+    """The tables."""
+    kinds = ("same text", "same key", "same function")
+    faults = (
+        "it gives NaN or infinite values",
+        "it gives the same whatever its inputs are",
+    )
+    columns = (*kinds, *faults, "refused", "to be trained")
+    rows = [
+        [name, *(f"{found.get(column, 0):,}" for column in columns)]
+        for name, found in figures["candidates"].items()
+    ]
+    head = ["candidates of", *columns]
+    found = figures["mutants of mutants"]
+    return f"{table(head, rows)}\n\n{table(['', 'of', 'are'], _verdicts(found))}\n"
+
+
+def _verdicts(found: dict[str, int]) -> list[list[str]]:
+    def row(what: str, whole: str, part: str | int) -> list[str]:
+        count = part if isinstance(part, int) else found.get(part, 0)
+        return [what, f"{found[whole]:,}", f"{count:,}"]
+
+    once, finite = "programs, each once", "finite"
+    shaken = found.get("explained in float32", 0) + found.get("explained in float64", 0)
+    return [
+        row(
+            "mutants that check and lie in the space",
+            "mutants",
+            "check and lie in the space",
+        ),
+        row("programs, each once in normal form, that compile", once, "compiles"),
+        row("of these, finite on all that was drawn", "compiles", finite),
+        row(
+            "of those that are not, refused before training",
+            "not finite",
+            "not finite, and refused for it",
+        ),
+        row("of the finite, right: as the interpreter", finite, "agrees"),
+        row(
+            "of these, only as far as the interpreter is sure of itself",
+            "agrees",
+            shaken,
+        ),
+        row(
+            "of the finite, right in float64, beyond the range of float32",
+            finite,
+            "overflows in float32",
+        ),
+    ]
+
+
 def main() -> int:
     """Measures, prints and says whether anything is wrong."""
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("--mutants", type=int, default=10_000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, help="a file for the figures")
+    publishes(parser)
     args = parser.parse_args()
-    parts: dict[str, Any] = {}
-    for name in SPACES if args.candidates else ():
-        parts[f"candidates of {name}"] = candidates(name, args.candidates)
+    figures: dict[str, Any] = {"made_with": made_with()}
+    if args.candidates:
+        figures["candidates"] = {
+            name: candidates(name, args.candidates) for name in SPACES
+        }
     if args.mutants:
-        parts["mutants of mutants"] = mutants(args.mutants)
-    for title, rows in parts.items():
-        print(title)
-        for row, value in rows.items():
-            print(
-                f"  {value:>8,.3g}  {row}" if row == "ms" else f"  {value:>8,}  {row}"
-            )
+        figures["mutants of mutants"] = mutants(args.mutants)
+    print(json.dumps(figures, indent=2))
     if args.json:
-        args.json.write_text(json.dumps(parts, indent=2) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    if args.publish:
+        publish(NAME, figures, written(figures))
     wrong = ("wrong", "does not compile")
-    return int(any(row.startswith(wrong) for rows in parts.values() for row in rows))
+    rows = figures.get("mutants of mutants", {})
+    return int(any(row.startswith(wrong) for row in rows))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Which attention solves which task: each program of std.attention, trained alone.
 
-    python3 benchmarks/tasks.py [--tasks recall induction] [--steps 400] [--json out.json]
+    python -m benchmarks tasks [--tasks recall induction] [--steps 400] [--json out.json]
 
 Models of two layers, 64 wide, without positions of their own: the program twice, or once
 above a convolution of width 3, which fixes what a token knows of its neighbours and leaves

@@ -1,0 +1,198 @@
+"""Training-free scores of 500 encoders beside their GLUE scores.
+
+    python -m benchmarks bert500 [--scores FILE] [--publish]
+
+Each architecture of NAS-Bench-BERT is compiled at its hidden width, with its layers as far
+as the language has them (see benchmarks/flexibert.py), its weights are drawn, and each
+score of azc.scores looks at one batch of text. What comes of it are rank correlations with
+GLUE, over all and within one depth and width; `--publish` writes them to
+docs/benchmarks.md and benchmarks/results. It takes about half an hour on one core;
+`--scores` keeps the scores in a file and goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+
+import azc
+from azc.data.load import load_data
+from azc.scores.training_free import SCORES
+from benchmarks.flexibert import (
+    Architecture,
+    load_repeated,
+    load_table,
+    own_parameters,
+    program_text,
+)
+from benchmarks.tables import (
+    data_folder,
+    interval,
+    made_with,
+    publish,
+    publishes,
+    rho,
+    shown,
+    table,
+    tau,
+    within,
+)
+
+NAME = "bert500"
+VOCAB, SEQUENCES, TOKENS = 2048, 6, 64
+OWN = "parameters, as its authors count"
+# Columns of the results that come with the table, computed at one width for all.
+PUBLISHED = (
+    "Number of Parameters",
+    "Synaptic Saliency",
+    "Synaptic Diversity",
+    "Activation Distance",
+    "Jacobian Score",
+    "Head Softmax Confidence",
+    "Head Importance",
+)
+
+
+def scored(arch: Architecture, inputs: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Every score of one architecture; the weights are those of seed 0."""
+    torch.manual_seed(0)
+    program = azc.loads(program_text(arch, VOCAB), "flexibert.azg")
+    model: Any = azc.compile(program, task="masked-lm")
+    return {name: score(model, inputs) for name, score in SCORES.items()}
+
+
+def all_scores(archs: Sequence[Architecture], file: Path | None) -> list[Any]:
+    """The scores of all, each written to the file as it comes."""
+    known: list[Any] = []
+    if file is not None and file.exists():
+        known = [json.loads(line) for line in file.read_text().splitlines()]
+    data = load_data("python", vocab=VOCAB, length=TOKENS)
+    inputs = next(iter(data.held_out("validation", SEQUENCES))).inputs("cpu")
+    began = time.monotonic()
+    for number in range(len(known), len(archs)):
+        known.append(scored(archs[number], inputs))
+        if file is not None:
+            with file.open("a", encoding="utf-8") as end:
+                end.write(json.dumps(known[-1]) + "\n")
+        if number % 50 == 49:
+            print(f"{number + 1} of {len(archs)}, {time.monotonic() - began:.0f} s")
+    return known
+
+
+def correlations(
+    values: Sequence[float], archs: Sequence[Architecture]
+) -> dict[str, Any]:
+    """With GLUE: over all, and within one depth and width."""
+    glue = [arch.glue for arch in archs]
+    sizes = [arch.size for arch in archs]
+
+    def of(taken: Any) -> float:
+        return tau([values[i] for i in taken], [glue[i] for i in taken])
+
+    def inside(taken: Any) -> float:
+        columns = ([column[i] for i in taken] for column in (values, glue, sizes))
+        return within(tau, *columns)
+
+    groups = {}
+    for size in sorted(set(sizes)):
+        members = [i for i, each in enumerate(sizes) if each == size]
+        groups[f"{size[0]} × {size[1]}"] = of(members)
+    return {
+        "tau": of(range(len(archs))),
+        "tau_interval": interval(len(archs), of),
+        "rho": rho(values, glue),
+        "tau_within": within(tau, values, glue, sizes),
+        "tau_within_interval": interval(len(archs), inside),
+        "rho_within": within(rho, values, glue, sizes),
+        "tau_by_size": groups,
+    }
+
+
+def measured(folder: Path, file: Path | None) -> dict[str, Any]:
+    """All figures."""
+    archs = load_table(folder)
+    found = all_scores(archs, file)
+    columns = {name: [each[name] for each in found] for name in SCORES}
+    columns[OWN] = [float(own_parameters(arch)) for arch in archs]
+    with (folder / "BERT_results_activation.csv").open(encoding="utf-8") as lines:
+        rows = list(csv.DictReader(lines))
+    published = {name: [float(row[name]) for row in rows] for name in PUBLISHED}
+    again = load_repeated(folder)
+
+    def repeated(taken: Any) -> float:
+        return tau(*zip(*(again[i] for i in taken), strict=True))
+
+    sizes = [arch.size for arch in archs]
+    return {
+        "made_with": made_with(),
+        "architectures": len(archs),
+        "by_size": {
+            f"{layers} × {hidden}": sizes.count((layers, hidden))
+            for layers, hidden in sorted(set(sizes))
+        },
+        "batch": {"vocab": VOCAB, "sequences": SEQUENCES, "tokens": TOKENS},
+        "scores": {name: correlations(x, archs) for name, x in columns.items()},
+        "published": {name: correlations(x, archs) for name, x in published.items()},
+        "repeated": {
+            "architectures": len(again),
+            "tau": repeated(range(len(again))),
+            "tau_interval": interval(len(again), repeated),
+            "rho": rho(*zip(*again, strict=True)),
+        },
+    }
+
+
+def _row(name: str, found: dict[str, Any]) -> list[str]:
+    return [
+        name,
+        shown(found["tau"], found["tau_interval"]),
+        shown(found["rho"]),
+        shown(found["tau_within"], found["tau_within_interval"]),
+        shown(found["rho_within"]),
+        *(shown(each) for each in found["tau_by_size"].values()),
+    ]
+
+
+def written(figures: dict[str, Any]) -> str:
+    """The tables."""
+    sizes = [f"{size} (of {count})" for size, count in figures["by_size"].items()]
+    head = ["score", "τ", "ρ", "τ within a size", "ρ within a size", *sizes]
+    again = figures["repeated"]
+    ceiling = [
+        f"a second training ({again['architectures']} architectures)",
+        shown(again["tau"], again["tau_interval"]),
+        shown(again["rho"]),
+        *["–"] * (len(head) - 3),
+    ]
+    scores = figures["scores"].items()
+    ours = sorted(scores, key=lambda each: -each[1]["tau"])
+    rows = [ceiling, *(_row(*each) for each in ours)]
+    published = [_row(*each) for each in figures["published"].items()]
+    head_of_theirs = ["published score", *head[1:]]
+    return f"{table(head, rows)}\n\n{table(head_of_theirs, published)}\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--scores", type=Path, help="a file to keep the scores in")
+    publishes(parser)
+    options = parser.parse_args()
+    figures = measured(data_folder("nas-bench-bert"), options.scores)
+    print(written(figures))
+    if options.publish:
+        publish(NAME, figures, written(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

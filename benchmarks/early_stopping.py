@@ -1,0 +1,170 @@
+"""Early stopping replayed on 345 training curves: its regret and its cost.
+
+    python -m benchmarks early-stopping [--seeds 200] [--publish]
+
+Recurrent cells of NAS-Bench-NLP (Klyuchnikov et al. 2022), trained for 50 epochs on
+WikiText-2. From a pool drawn at random, successive halving (Jamieson and Talwalkar 2016)
+keeps one in η after each stage, by the best validation loss so far; the best of those that
+trained to the end is chosen. Regret is what its loss is above the best of the pool's, in
+nats a word; cost is the epochs trained, as a share of training the whole pool to the end.
+What has failed ranks last and costs the epochs until then. `--publish` writes the tables to
+docs/benchmarks.md and benchmarks/results.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import random
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+
+from azc.search.finals import rungs
+from azc.search.options import derived
+from benchmarks.tables import (
+    data_folder,
+    made_with,
+    mean_interval,
+    publish,
+    publishes,
+    shown,
+    table,
+)
+
+NAME = "early-stopping"
+EPOCHS = 50
+POOLS = (6, 24, 96)
+ETAS = (2, 3, 4)
+STAGES = (2, 3, 4)  # training to the end included
+EARLY = (1, 5, 10)  # epochs after which the best alone goes on
+
+Stages = Sequence[tuple[int, int]]  # how many train until which epoch
+
+
+def load_curves(folder: Path) -> np.ndarray[Any, Any]:
+    """The best validation loss after each epoch, [runs, epochs]; infinite from where a run
+    has failed.
+    """
+    with gzip.open(folder / "wikitext2_curves.json.gz", "rt", encoding="utf-8") as text:
+        runs = json.load(text)
+    found = np.full((len(runs), EPOCHS), np.inf)
+    for curve, run in zip(found, runs, strict=True):
+        losses = np.array(run["val"], float)
+        curve[: len(losses)] = np.minimum.accumulate(losses)
+    # A loss that is no number stays so: what has failed is none of the best.
+    return np.where(np.isnan(found), np.inf, found)
+
+
+def halving(pool: int, eta: int, stages: int) -> Stages:
+    """Successive halving: the last stage trains to the end, each before it a share of 1/η
+    of the epochs of the next.
+    """
+    return [
+        (-(-pool // eta**stage), round(EPOCHS / eta ** (stages - 1 - stage)))
+        for stage in range(stages)
+    ]
+
+
+def replay(
+    curves: np.ndarray[Any, Any], stages: Stages, again: bool = False
+) -> tuple[float, float]:
+    """Regret and cost of one pool [runs, epochs]; with `again` each stage trains from the
+    beginning.
+    """
+    alive = np.arange(len(curves))
+    length = np.isfinite(curves).sum(1)
+    # The epoch in which it fails is trained too.
+    length = np.minimum(length + 1, EPOCHS)
+    spent, done = 0, 0
+    for size, epoch in stages:
+        alive = alive[:size]
+        until = np.minimum(length[alive], epoch)
+        since = 0 if again else np.minimum(length[alive], done)
+        spent += int((until - since).sum())
+        done = epoch
+        alive = alive[np.argsort(curves[alive, epoch - 1], kind="stable")]
+    full = float(length.sum())
+    return float(curves[alive[0], -1] - curves[:, -1].min()), spent / full
+
+
+def policies(pool: int) -> Mapping[str, tuple[Stages, bool]]:
+    """What is compared, by name: the stages, and whether each begins anew."""
+    found: dict[str, tuple[Stages, bool]] = {
+        "all to the end": ([(pool, EPOCHS)], False)
+    }
+    finals = rungs(pool, EPOCHS)
+    told = ", ".join(str(steps) for _, steps in finals)
+    found[f"as the finals of a run: {told}, each from the beginning"] = (finals, True)
+    for epoch in EARLY:
+        found[f"one goes on: {epoch}, {EPOCHS}"] = ([(pool, epoch), (1, EPOCHS)], False)
+    for eta in ETAS:
+        for count in STAGES:
+            stages = halving(pool, eta, count)
+            told = ", ".join(str(epoch) for _, epoch in stages)
+            found[f"η = {eta}: {told}"] = (stages, False)
+    return found
+
+
+def measured(folder: Path, seeds: int) -> dict[str, Any]:
+    """All figures."""
+    curves = load_curves(folder)
+    found: dict[str, Any] = {}
+    for size in POOLS:
+        rows = found[str(size)] = {}
+        for name, (stages, again) in policies(size).items():
+            replays = []
+            for seed in range(seeds):
+                rng = random.Random(derived(seed, "pool", size))
+                pool = rng.sample(range(len(curves)), size)
+                replays.append(replay(curves[pool], stages, again))
+            regret, cost = zip(*replays, strict=True)
+            rows[name] = {
+                "regret": mean_interval(regret),
+                "cost": mean_interval(cost),
+                "found_best": float(np.mean(np.array(regret) == 0.0)),
+            }
+    return {
+        "made_with": made_with(),
+        "curves": len(curves),
+        "failed": int((~np.isfinite(curves[:, -1])).sum()),
+        "seeds": seeds,
+        "pools": found,
+    }
+
+
+def written(figures: dict[str, Any]) -> str:
+    """The tables."""
+    pools = figures["pools"]
+    heads = [f"{what}, pool of {size}" for size in pools for what in ("regret", "cost")]
+    names = next(iter(pools.values()))
+    rows = []
+    for name in names:
+        row = [name]
+        for found in pools.values():
+            regret, cost = found[name]["regret"], found[name]["cost"]
+            row += [shown(regret["mean"], regret["interval"], 3), shown(cost["mean"])]
+        rows.append(row)
+    return table(["epochs of the stages", *heads], rows) + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200)
+    publishes(parser)
+    options = parser.parse_args()
+    figures = measured(data_folder("nas-bench-nlp"), options.seeds)
+    print(written(figures))
+    if options.publish:
+        publish(NAME, figures, written(figures))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
