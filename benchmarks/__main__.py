@@ -22,6 +22,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "bert500": "bert500",
         "early-stopping": "early_stopping",
         "encoder": "encoder",
+        "fidelity": "fidelity",
         "hostile": "hostile",
         "mutants": "mutants",
         "strategies": "strategies",

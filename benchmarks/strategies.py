@@ -231,7 +231,7 @@ def search(
             if candidate not in scored:
                 scored.add(candidate)
                 by_new.append(best)
-            round_.append(Scored(candidate, entry, -entry.glue))  # type: ignore[arg-type]
+            round_.append(Scored(candidate, entry, {"loss": -entry.glue}))  # type: ignore[arg-type]
         strategy.tell(round_)
         number += 1
     return by_evaluation, by_new
