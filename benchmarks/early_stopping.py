@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from azc.search.finals import rungs
-from azc.search.options import derived
+from azc.search.options import EvolveOptions, derived
 from benchmarks.tables import (
     data_folder,
     made_with,
@@ -99,9 +99,9 @@ def policies(pool: int) -> Mapping[str, tuple[Stages, bool]]:
     found: dict[str, tuple[Stages, bool]] = {
         "all to the end": ([(pool, EPOCHS)], False)
     }
-    finals = rungs(pool, EPOCHS)
+    finals = rungs(pool, EvolveOptions(final_steps=EPOCHS, weights="shared"))
     told = ", ".join(str(steps) for _, steps in finals)
-    found[f"as the finals of a run: {told}, each from the beginning"] = (finals, True)
+    found[f"finals after shared weights: {told}, each anew"] = (finals, True)
     for epoch in EARLY:
         found[f"one goes on: {epoch}, {EPOCHS}"] = ([(pool, epoch), (1, EPOCHS)], False)
     for eta in ETAS:

@@ -173,20 +173,27 @@ def mutants(count: int) -> dict[str, Any]:
 
 
 def written(figures: dict[str, Any]) -> str:
-    """The tables."""
-    kinds = ("same text", "same key", "same function")
-    faults = (
-        "it gives NaN or infinite values",
-        "it gives the same whatever its inputs are",
-    )
-    columns = (*kinds, *faults, "refused", "to be trained")
-    rows = [
-        [name, *(f"{found.get(column, 0):,}" for column in columns)]
-        for name, found in figures["candidates"].items()
-    ]
-    head = ["candidates of", *columns]
-    found = figures["mutants of mutants"]
-    return f"{table(head, rows)}\n\n{table(['', 'of', 'are'], _verdicts(found))}\n"
+    """The tables, of the parts that were measured."""
+    parts = []
+    if "candidates" in figures:
+        columns = (
+            "same text",
+            "same key",
+            "same function",
+            "it gives NaN or infinite values",
+            "it gives the same whatever its inputs are",
+            "refused",
+            "to be trained",
+        )
+        rows = [
+            [name, *(f"{found.get(column, 0):,}" for column in columns)]
+            for name, found in figures["candidates"].items()
+        ]
+        parts.append(table(["candidates of", *columns], rows))
+    if "mutants of mutants" in figures:
+        rows = _verdicts(figures["mutants of mutants"])
+        parts.append(table(["mutants of mutants", "of", "are"], rows))
+    return "\n\n".join(parts) + "\n"
 
 
 def _verdicts(found: dict[str, int]) -> list[list[str]]:
