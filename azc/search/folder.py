@@ -254,16 +254,19 @@ class RunFolder:
         if fingerprint(path) != kept:
             raise _changed(path, "bring back a copy of it, or start a new run")
 
-    def sweep(self, number: int) -> None:
-        """Removes weights of rounds before a round, and what a kill left half-written."""
+    def clean(self) -> None:
+        """Removes what a kill has left half-written."""
+        for folder in (self.path, self.candidates_folder, self.supernet_folder):
+            for path in folder.glob(".*.part"):
+                path.unlink(missing_ok=True)
         for path in (self.path_file, self.trained_path_file):
             path.unlink(missing_ok=True)
+
+    def sweep(self, number: int) -> None:
+        """Removes weights of rounds before a round."""
         for path in self.supernet_folder.iterdir():
             found = _WEIGHTS.fullmatch(path.name)
             if found and int(found[1]) < number:
-                path.unlink(missing_ok=True)
-        for folder in (self.path, self.candidates_folder, self.supernet_folder):
-            for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
 
 

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from azc.diagnostics import RunError
@@ -69,6 +70,7 @@ CREATE TABLE evaluation (
     weights TEXT,
     PRIMARY KEY (round, candidate)
 ) STRICT;
+CREATE INDEX scored ON evaluation (candidate, round);
 CREATE TABLE entrant (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL,
@@ -305,6 +307,10 @@ class Journal:
         one of another format.
         """
         self.path = path
+        # What a round asks of all candidates is read once. No other process writes.
+        self._keeps = not read_only
+        self._keys: dict[str, int] | None = None
+        self._spent: int | None = None
         with self._faults():
             self._db = _connect(path, "ro" if read_only else "rw")
             if not read_only:
@@ -357,6 +363,7 @@ class Journal:
                 writer.seal()
                 self._db.execute("COMMIT")
             except BaseException:
+                self._keys = self._spent = None
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
@@ -430,6 +437,8 @@ class Journal:
                 raise RunError(
                     "R032", f"candidate {evaluation.candidate} was not asked for"
                 )
+            if self._spent is not None:
+                self._spent += 1
 
     def close_round(self, number: int, state: object, files: Mapping[str, str]) -> None:
         """A round is over and its weights are in the next snapshot, one of `files`."""
@@ -443,7 +452,11 @@ class Journal:
             if not self._rows("SELECT id FROM candidate WHERE id = ?", parent):
                 raise ValueError(f"there is no candidate {parent} to be a parent")
         row = vars(new) | {"parents": _json(new.parents), **values}
-        return write.insert("candidate", **row)
+        number = write.insert("candidate", **row)
+        if self._keys is not None:
+            for key in (new.key, new.function):
+                self._keys.setdefault(key, number)
+        return number
 
     def _refuse(self, write: _Writer, number: int, refused: Sequence[Refused]) -> None:
         # A round that came to nothing is asked for again by a run that goes on.
@@ -504,8 +517,13 @@ class Journal:
 
     def spent(self) -> int:
         """Evaluations that count: done or failed."""
-        query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
-        return int(self._rows(query)[0][0])
+        if self._spent is None:
+            query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
+            found = int(self._rows(query)[0][0])
+            if not self._keeps:
+                return found
+            self._spent = found
+        return self._spent
 
     def trained(self) -> int:
         """Candidates that were scored once at least, or failed."""
@@ -526,6 +544,11 @@ class Journal:
         """Every round with whether it is closed, in order."""
         rows = self._rows("SELECT id, closed FROM round ORDER BY id")
         return [(number, bool(closed)) for number, closed in rows]
+
+    def last_round(self) -> tuple[int, bool] | None:
+        """The round begun last with whether it is closed, None before the first."""
+        rows = self._rows("SELECT id, closed FROM round ORDER BY id DESC LIMIT 1")
+        return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def state(self) -> object:
         """The strategy's state as it last was, None before the first round."""
@@ -584,11 +607,18 @@ class Journal:
             raise KeyError(number)
         return _candidate(*rows[0])
 
-    def keys(self) -> dict[str, int]:
-        """The key of every candidate and its function, with its id."""
-        rows = self._rows("SELECT key, function, id FROM candidate ORDER BY id DESC")
-        found = {function: number for _, function, number in rows}
-        return found | {key: number for key, _, number in rows}
+    def keys(self) -> Mapping[str, int]:
+        """The key of every candidate and its function, with the first such id."""
+        if self._keys is None:
+            rows = self._rows("SELECT key, function, id FROM candidate ORDER BY id")
+            found: dict[str, int] = {}
+            for key, function, number in rows:
+                found.setdefault(key, number)
+                found.setdefault(function, number)
+            if not self._keeps:
+                return found
+            self._keys = found
+        return MappingProxyType(self._keys)
 
     def refused(self) -> list[Refused]:
         """Every child that was not to be trained, in the order asked for."""

@@ -71,6 +71,7 @@ class Loop:
         self.folder.write_candidates(candidates)
         self._restore(self.journal.state())
         number, is_open = self._place()
+        self.folder.clean()
         self.folder.sweep(number)
         self.weights.warm_up()
         self.weights.check(number)
@@ -134,10 +135,10 @@ class Loop:
 
     def _place(self) -> tuple[int, bool]:
         """The round to work on, and whether it is open already."""
-        rounds = self.journal.rounds()
-        if not rounds:
+        last = self.journal.last_round()
+        if last is None:
             return 0, False
-        number, closed = rounds[-1]
+        number, closed = last
         return (number + 1, False) if closed else (number, True)
 
     def _left(self) -> int:

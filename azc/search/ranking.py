@@ -6,7 +6,7 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from azc.search.journal import Evaluation, last_ranking, ranked
 from azc.search.options import EvolveOptions
@@ -39,15 +39,14 @@ def contenders(
     last, most = deciding(rounds, evaluations, options), options.contenders
     earlier = []
     if last and not options.is_fresh:
+        by_round: dict[int, list[Evaluation]] = {}
+        for evaluation in evaluations:
+            by_round.setdefault(evaluation.round, []).append(evaluation)
         for number, _ in reversed(rounds):
-            best = _best(e for e in evaluations if e.round == number)
+            best = ranked(by_round.get(number, ()))
             if best and number != last[0].round:
-                earlier.append(best.candidate)
+                earlier.append(best[0].candidate)
     order = [e.candidate for e in by_front(last, options.objectives)]
     room = -(-most // 2)
     chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
     return list(chosen)[:most]
-
-
-def _best(evaluations: Iterable[Evaluation]) -> Evaluation | None:
-    return next(iter(ranked(evaluations)), None)

@@ -148,6 +148,8 @@ def test_weights_of_past_rounds_and_halves_are_swept(run: RunFolder) -> None:
     gone = [
         run.snapshot_file(0),
         run.weights_file(0, 3),
+        run.path_file,
+        run.trained_path_file,
         run.path / ".best.azg.123.part",
         run.candidates_folder / ".0001.azg.123.part",
         run.supernet_folder / ".0001.safetensors.123.part",
@@ -161,6 +163,7 @@ def test_weights_of_past_rounds_and_halves_are_swept(run: RunFolder) -> None:
     ]
     for path in gone + kept:
         path.touch()
+    run.clean()
     run.sweep(1)
     assert [path for path in gone if path.exists()] == []
     assert [path for path in kept if not path.exists()] == []

@@ -362,3 +362,67 @@ def write_something(journal: Journal, step: str) -> None:
         journal.keep_file("run.json", f"{number}")
     elif step == "budget":
         journal.give_budget(journal.budget() + 1)
+
+
+# Long runs
+
+
+def play(journal: Journal, number: int) -> None:
+    """A round of four, as a loop plays it."""
+    assert journal.last_round() == (number - 1, True)
+    assert len(journal.keys()) == 3 * number - 1
+    journal.open_round(number, [1, new(1), new(1), new(1)], "state")
+    born = journal.candidates(number)
+    for evaluation in journal.evaluations(number):
+        journal.record(done(evaluation.candidate, 1.5, number))
+        journal.candidate(evaluation.candidate)
+        assert journal.known([evaluation.candidate])
+        assert journal.spent() <= 4 * (number + 1)
+    assert len(born) == 4
+    journal.close_round(number, "state", {f"supernet/{number + 1:04}": "ab"})
+
+
+def test_a_round_asks_no_more_of_a_long_journal_than_of_a_short_one(
+    journal: Journal,
+) -> None:
+    journal._db.execute("PRAGMA synchronous = OFF")
+    journal.open_round(0, [new()], "state")
+    journal.record(done(1))
+    journal.close_round(0, "state", {})
+    steps = 0
+
+    def step() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    taken = {}
+    for number in range(1, 301):
+        if number in (20, 300):
+            steps = 0
+            journal._db.set_progress_handler(step, 10)
+        play(journal, number)
+        journal._db.set_progress_handler(None, 0)
+        taken[number] = steps
+    assert taken[20] > 10
+    assert taken[300] < 1.3 * taken[20]
+
+
+def test_what_is_kept_of_all_candidates_is_what_is_there(journal: Journal) -> None:
+    journal.open_round(0, [new(), new(1)], "state")
+    assert journal.keys()
+    assert journal.spent() == 0
+    journal.record(done(1))
+    with pytest.raises(RunError):
+        journal.record(done(1))
+    taken = next(iter(journal.keys()))
+    twice = NewCandidate("p", (1,), "a change", taken, "")
+    with pytest.raises(sqlite3.IntegrityError):
+        journal.open_round(1, [new(1), twice], "state")
+    journal.open_round(1, [1, new(1), new(2)], "state")
+    journal.record(done(1, 1.0, 1))
+    with closing(Journal(journal.path, read_only=True)) as reader:
+        assert journal.keys() == reader.keys()
+        assert journal.spent() == reader.spent() == 2
+        journal.record(done(3, 1.0, 1))
+        assert journal.spent() == reader.spent() == 3
