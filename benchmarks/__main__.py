@@ -25,6 +25,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "fidelity": "fidelity",
         "hostile": "hostile",
         "mutants": "mutants",
+        "scale": "scale",
         "strategies": "strategies",
         "tasks": "tasks",
     }

@@ -1,6 +1,6 @@
 """What ranks programs as long training ranks them: a study of the proxies of a search.
 
-    python3 benchmarks/fidelity.py --fits fits.jsonl [--programs 44] [--long 2000]
+    python -m benchmarks fidelity --fits fits.jsonl [--programs 44] [--long 2000]
 
 Programs from across one space (models typed by hand, layers drawn from the mixers of the
 standard library and from convolutions, mutants of the start) are each trained alone for a
@@ -48,6 +48,7 @@ from azc.search.score import build_candidate
 from azc.source import Source
 from azc.supernet.supernet import Supernet
 from azc.training.fit import FitOptions, fit, measure
+from benchmarks.tables import publish, publishes
 
 SPACE = """\
 from std.attention import rope_attention
@@ -102,6 +103,7 @@ MIXERS = [
 ]
 PATH_STEPS = 10
 CHECKPOINTS = (100, 200, 400, 800)
+_FEW = 8  # programs that no agreement is told of
 
 
 @dataclass
@@ -328,15 +330,17 @@ def agreement(
 
 
 def tables(study: Study) -> dict[str, Any]:
-    """The agreement of every score whose fits are all there."""
+    """The agreement of every score whose fits are there, with the long schedule; and of
+    those that a search may go by with the longest of the short ones.
+    """
     options = study.options
 
     def fits(steps: int, seed: int) -> dict[str, dict[str, Any]]:
         keys = {name: f"alone {steps} {seed} {name}" for name in study.programs}
         return {n: study.done[key] for n, key in keys.items() if key in study.done}
 
-    long = [fits(options.long, seed) for seed in options.seeds]
-    long = [found for found in long if len(found) == len(study.programs)]
+    every = [fits(options.long, seed) for seed in options.seeds]
+    long = [found for found in every if len(found) == len(study.programs)]
     if not long:
         raise SystemExit("the long schedule is not done for any seed")
     whole = [name for name in study.programs if all(_ok(f, name) for f in long)]
@@ -373,16 +377,37 @@ def tables(study: Study) -> dict[str, Any]:
         for name, values in scores.items()
         if sum(values.get(n) is not None for n in whole) > 0.9 * len(whole) > 3
     }
-    if len(long) > 1:
-        first, second = ({n: f[n]["loss"] for n in whole} for f in long[:2])
-        rows["the ceiling: one seed of the long schedule for another"] = agreement(
-            first, second, parameters
-        )
-    return {"truth": truth, "agreement": rows}
+    for again in every[1:]:
+        # Of as many programs as have been trained from another seed.
+        names = [n for n in study.programs if _ok(every[0], n) and _ok(again, n)]
+        if len(names) > _FEW:
+            first, second = (
+                {n: f[n]["loss"] for n in names} for f in (every[0], again)
+            )
+            found = agreement(first, second, parameters)
+            rows["the same schedule from another seed"] = found
+    last = max(options.short)
+    near = {n: f["loss"] for n, f in fits(last, options.seeds[0]).items() if _ok_fit(f)}
+    cheap = {
+        name: agreement(near, values, parameters)
+        for name, values in scores.items()
+        if _is_cheap(name, last) and sum(values.get(n) is not None for n in near) > _FEW
+    }
+    return {"truth": truth, "agreement": rows, "near": cheap, "near steps": last}
+
+
+def _is_cheap(name: str, steps: int) -> bool:
+    return name.startswith("shared") or (
+        name.endswith("alone") and name != f"{steps} steps alone"
+    )
+
+
+def _ok_fit(found: Mapping[str, Any]) -> bool:
+    return found["loss"] is not None
 
 
 def _ok(found: Mapping[str, Any], name: str) -> bool:
-    return name in found and found[name]["loss"] is not None
+    return name in found and _ok_fit(found[name])
 
 
 def _key(curve: Mapping[str, float], at: int) -> Any:
@@ -401,11 +426,20 @@ def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def markdown(found: Mapping[str, Any]) -> str:
+    """Both tables."""
+    near = _table(found["near"])
+    return (
+        f"{_table(found['agreement'])}\n\nWith {found['near steps']} steps alone instead:"
+        f"\n\n{near}\n"
+    )
+
+
+def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
     lines = [
         "| score | programs | τ | 95 % | ρ | τ, best quarter | τ, equal size | regret |",
         "|---|--:|--:|---|--:|--:|--:|--:|",
     ]
-    for name, row in found["agreement"].items():
+    for name, row in rows.items():
         low, high = row["interval"]
         lines.append(
             f"| {name} | {row['programs']} | {row['tau']:.2f} | {low:.2f} to {high:.2f} |"
@@ -435,7 +469,7 @@ def main() -> int:
     parser.add_argument("--policies", type=_policy, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument("--only", choices=["long", "short", "shared", "tables"])
-    parser.add_argument("--json", type=Path)
+    publishes(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     register()
@@ -466,9 +500,10 @@ def main() -> int:
                     for name in study.programs:
                         alone(study, name, steps, seed)
     found = tables(study)
-    print(markdown(found))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    text = markdown(found)
+    print(text)
+    if options.publish:
+        publish("fidelity", found, text)
     return 0
 
 
