@@ -174,8 +174,13 @@ def _alone(view: RunView, output: Output) -> None:
     for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
     table.add_column("the winner is")
+    tasks = [f"task:{name}" for name in _data(view).tasks]
+    for task in tasks:
+        table.add_column(f"{task} right", justify="right")
     for place, row in enumerate(view.rows):
-        table.add_row(*_cells(view, place, row))
+        found = (row.right(task) for task in tasks)
+        shares = [f"{fmean(each):.1%}" if each else "" for each in found]
+        table.add_row(*_cells(view, place, row), *shares)
     output.line()
     steps = view.options.final_steps
     data = _data(view)
@@ -266,7 +271,8 @@ def report_json(view: RunView) -> dict[str, Any]:
     `azc.search.view.Front`); `agreement`: stage, steps,
     count, tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
     seeds, sentence, and rows: role, name, candidate (null for what the search has not
-    found), losses (nats on the test text, by seed), verdict on the winner beside it
+    found), losses (nats on the test text, by seed), right (of each task, the share of
+    answers that are, by seed), verdict on the winner beside it
     (gain, low, high, p, word; null where there is none).
     """
     answer: dict[str, Any] = {
@@ -306,6 +312,10 @@ def report_json(view: RunView) -> dict[str, Any]:
                     "name": row.entrant.name,
                     "candidate": row.entrant.candidate,
                     "losses": list(row.losses),
+                    "right": {
+                        f"task:{name}": list(row.right(f"task:{name}"))
+                        for name in _data(view).tasks
+                    },
                     "verdict": verdict and vars(verdict),
                 }
                 for place, row in enumerate(view.rows)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from azc.data.load import DataSpec
 from azc.search.journal import START
 from azc.search.view import RunView
 from azc.training.verdict import LEVEL, Verdict
@@ -20,6 +21,7 @@ class Row:
     """A program trained alone. `losses` (nats, on the test text) by seed, None where it
     failed; `verdict` on the winner beside it, None for the winner itself and where one of
     the two lacks a loss. `candidate` is None for a program that the search did not make.
+    `right`: of each task, the share of answers that are, the mean over the seeds.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Row:
     reasons: tuple[str, ...]
     verdict: Verdict | None
     is_winner: bool
+    right: Mapping[str, float]
 
     @property
     def known(self) -> tuple[float, ...]:
@@ -47,12 +50,14 @@ class Table:
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
+    tasks: tuple[str, ...]
     sentence: str
 
 
 def last_table(view: RunView) -> Table:
     """The comparison at the end of a run, as far as it has come."""
     seeds = view.options.final_seeds
+    tasks = tuple(f"task:{name}" for name in DataSpec.parse(view.options.data).tasks)
     rows = []
     for place, row in enumerate(view.rows):
         known = dict(zip(seeds, row.fits, strict=True))
@@ -69,9 +74,10 @@ def last_table(view: RunView) -> Table:
                 ),
                 verdict=view.verdicts.get(place),
                 is_winner=row.role == "winner",
+                right={t: fmean(row.right(t)) for t in tasks if row.right(t)},
             )
         )
-    return Table(tuple(rows), seeds, _sentence(view, rows))
+    return Table(tuple(rows), seeds, tasks, _sentence(view, rows))
 
 
 def _sentence(view: RunView, rows: Sequence[Row]) -> str:

@@ -204,6 +204,7 @@ class Finals:
                 status,
                 outcome.loss,
                 outcome.reason,
+                outcome.right,
             )
             self.journal.record_fit(fit)
             known[job.candidate, job.seed] = outcome.loss

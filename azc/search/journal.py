@@ -18,7 +18,7 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -103,6 +103,7 @@ CREATE TABLE fit (
     status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
     loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
     reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
+    accuracy TEXT NOT NULL,
     PRIMARY KEY (entrant, seed, steps, split)
 ) STRICT;
 CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
@@ -202,8 +203,9 @@ class Entrant(NewEntrant):
 
 @dataclass(frozen=True)
 class Fit:
-    """An entrant trained alone for so many steps from one seed; `loss`: in nats, on the
-    validation or the test text.
+    """An entrant trained alone for so many steps from one seed, measured on the
+    validation or the test part. `loss`: in nats. `right`: the share of answers that are,
+    by the name of each part of the data.
     """
 
     entrant: int
@@ -213,6 +215,7 @@ class Fit:
     status: str
     loss: float | None
     reason: str | None
+    right: Mapping[str, float] = field(default_factory=dict)
 
 
 def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
@@ -492,7 +495,8 @@ class Journal:
     def record_fit(self, fit: Fit) -> None:
         """An entrant was trained alone."""
         with self._transaction() as write:
-            write.insert("fit", **vars(fit))
+            values = {k: v for k, v in vars(fit).items() if k != "right"}
+            write.insert("fit", **values, accuracy=json.dumps(dict(fit.right)))
 
     def set_table(self, rows: Iterable[tuple[str, Entrant]]) -> None:
         """The rows of the last comparison, for what is spent by now; once only."""
@@ -645,10 +649,10 @@ class Journal:
     def fits(self) -> list[Fit]:
         """Every entrant trained alone, as often as it was."""
         rows = self._rows(
-            "SELECT entrant, seed, steps, split, status, loss, reason FROM fit"
+            "SELECT accuracy, entrant, seed, steps, split, status, loss, reason FROM fit"
             " ORDER BY split, steps, seed, entrant"
         )
-        return [Fit(*row) for row in rows]
+        return [_fit(*row) for row in rows]
 
     def files(self) -> dict[str, str]:
         """The fingerprints of files, by their names in the folder."""
@@ -668,6 +672,11 @@ def _evaluation(
 ) -> Evaluation:
     by_objective = None if scores is None else json.loads(scores)
     return Evaluation(round, candidate, status, by_objective, *rest)
+
+
+def _fit(right: str, *rest: Any) -> Fit:
+    values: list[Any] = [*rest, json.loads(right)]
+    return Fit(*values)
 
 
 def _keep(write: _Writer, name: str, fingerprint: str) -> None:

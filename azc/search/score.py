@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from azc.data.contract import Data, Split
     from azc.model.modeling import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
+    from azc.training.fit import Measured
 
 __all__ = [
     "Bench",
@@ -95,6 +96,7 @@ class Outcome:
 
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
+    `right`: the share of right answers by part of the data, where that was looked at.
     """
 
     scores: Scores | None
@@ -102,6 +104,7 @@ class Outcome:
     seconds: float
     suspect: bool = False
     weights: str | None = None
+    right: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def loss(self) -> float | None:
@@ -182,30 +185,32 @@ class Scorer:
                 raise _Late(late(job.limit))
 
         trained: dict[str, torch.Tensor] = {}
+        right: Mapping[str, float] = {}
         try:
             with torch.random.fork_rng(), _threads(self.bench.options.threads):
                 if job.kind == "measure":
                     scores = self._measure(job, on_step)
                 else:
                     supernet = None if shared is None else shared()
-                    loss, trained = self._train(job, supernet, on_step)
-                    scores = {LOSS: loss}
+                    found, trained = self._train(job, supernet, on_step)
+                    scores, right = {LOSS: found.loss}, found.right
         except Exception as error:
             reason, suspect = blamed(error, self.bench.options.memory_limit)
             seconds = time.perf_counter() - start
             return Outcome(None, reason, seconds, suspect), trained
-        return Outcome(scores, None, time.perf_counter() - start), trained
+        seconds = time.perf_counter() - start
+        return Outcome(scores, None, seconds, right=right), trained
 
     def _train(
         self,
         job: Job,
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
-    ) -> tuple[float, dict[str, torch.Tensor]]:
-        """The loss that the job asks for, after steps from shared or fresh weights; and
-        the weights.
+    ) -> tuple[Measured, dict[str, torch.Tensor]]:
+        """What the job asks for, after steps from shared or fresh weights; and the
+        weights.
         """
-        from azc.training.fit import FitOptions, evaluate, fit
+        from azc.training.fit import FitOptions, Measured, fit, measure
 
         options = self.bench.options
         model, spec = build_candidate(job.program, job.model, job.seed)
@@ -221,22 +226,23 @@ class Scorer:
             how = replace(how, schedule="constant", warmup=0.0)
         loss = math.nan
 
-        def watched(step: int, found: float) -> None:
+        def watched(step: int, value: float) -> None:
             nonlocal loss
-            loss = found
-            on_step(step, found)
+            loss = value
+            on_step(step, value)
 
         fit(model, self.data, how, on_step=watched, device=options.device)
         if job.kind == "path":
             _check_finite(model)
+            found = Measured(loss, {})
         else:
             split: Split = "test" if job.split == "test" else "validation"
             blocks = options.blocks if job.kind == "score" else None
-            loss = evaluate(
+            found = measure(
                 model, self.data, split, blocks=blocks, device=options.device
             )
         trained = {n: p.detach().cpu() for n, p in model.named_parameters()}
-        return loss, trained
+        return found, trained
 
     def _measure(
         self, job: Job, on_step: Callable[[int, float], None]

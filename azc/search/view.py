@@ -49,6 +49,10 @@ class Row:
         """Test losses in nats, by seed, of those that did not fail."""
         return tuple(f.loss for f in self.fits if f and f.loss is not None)
 
+    def right(self, part: str) -> tuple[float, ...]:
+        """The share of right answers of a part of the data, by seed; see `losses`."""
+        return tuple(f.right[part] for f in self.fits if f and part in f.right)
+
     @property
     def is_sound(self) -> bool:
         """Whether it has a loss from every seed."""

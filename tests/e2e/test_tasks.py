@@ -65,6 +65,12 @@ def test_the_unit_is_said(whole: tuple[Path, str], home: Path) -> None:
     assert (answer["data"], answer["unit"]) == ("task:recall", "an answer")
     assert answer["evaluations"]["spent"] == 4
     assert not (home / "cache").exists()  # there is no text to keep
+    # Of every program trained alone, the share of answers that are right.
+    assert "task:recall right" in output
+    for row in answer["comparison"]["rows"]:
+        (shares,) = row["right"].values()
+        assert len(shares) == len(row["losses"]) > 0
+        assert all(0 <= share <= 1 for share in shares)
 
 
 def test_killed_and_gone_on_with_in_another_process(
