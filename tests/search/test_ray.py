@@ -44,6 +44,9 @@ def cluster() -> Iterator[Any]:
     """A node that stays, with room for one worker."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv(
+            "RAY_raylet_start_wait_time_s", "120"
+        )  # a busy machine takes its time
         patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent.parent))
         node = {
             "num_cpus": 1,
