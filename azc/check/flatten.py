@@ -18,18 +18,26 @@ __all__ = ["self_contained"]
 _Named = ast.Attention | ast.Model | ast.Space
 
 
-def self_contained(program: Program, model_name: str, space: str | None = None) -> str:
+def self_contained(
+    program: Program,
+    model_name: str,
+    space: str | None = None,
+    *,
+    called: str | None = None,
+) -> str:
     """The canonical text of one model with all that it uses, and no import.
 
     Attention programs come once each, under the shortest name that a model there knows
     them by; what it does not use is left out. Comments and the order of declarations
     are the author's. With `space`, the declaration of that space is there too, and the
-    model it starts from. Raises `UsageError` where the file has no such model or space.
+    model it starts from. The model is `called` so in the text, by its own name if that is
+    not given. Raises `UsageError` where the file has no such model or space.
     """
     _, spec = choose_model(program, model_name)
     found: SpaceSpec | None = None
     if space is not None:
         _, found = choose_space(program, space)
+    model_name = model_name if called is None else called
     gather = _Gather(program, spec, found.start if found else spec)
     gather.reserve(model_name)
     if space is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.ask import ask
 from azc.cli.best import best
 from azc.cli.check import check
 from azc.cli.compile import compile
@@ -16,7 +17,9 @@ from azc.cli.fmt import fmt
 from azc.cli.log import log
 from azc.cli.output import Command
 from azc.cli.page import report
+from azc.cli.propose import propose
 from azc.cli.show import show
+from azc.cli.steer import steer
 
 __all__ = ["app"]
 
@@ -28,8 +31,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_COMMANDS = check, fmt, show, compile, diff, evolve, resume, log, report, best
-for _command in _COMMANDS:
+_LANGUAGE = check, fmt, show, compile, diff
+_SEARCH = evolve, resume, log, report, best, ask, propose, steer
+for _command in (*_LANGUAGE, *_SEARCH):
     app.command(_command.__name__, cls=Command)(_command)
 
 

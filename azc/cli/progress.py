@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from azc.cli.output import count
 from azc.search.events import (
+    Acted,
     Closed,
     Comparing,
     Ended,
     Event,
     Fitted,
     Opened,
+    Paused,
     Retried,
     Scored,
     Skipped,
@@ -138,6 +140,10 @@ def _line(event: Event) -> str | None:
         case Closed(number, best, scores):
             score = first_score(scores)
             return f"round {number + 1} is over: best {best:04}, {score:.3f} nats"
+        case Acted(words, reason):
+            return words if reason is None else f"{words}: not done, because {reason}"
+        case Paused():
+            return "paused, until somebody lets it go on"
         case Comparing():
             return f"training the best alone, about {count(event.total, 'time')}"
         case Fitted():
@@ -200,7 +206,7 @@ class LiveProgress:
             score = self.best.score if self.best else None
             if event.score is not None and (score is None or event.score < score):
                 self.best = event
-        elif isinstance(event, Retried | Ended):
+        elif isinstance(event, Retried | Ended | Acted | Paused):
             self.note = _line(event)
         elif isinstance(event, Fitted):
             self.fits = (*self.fits, event)

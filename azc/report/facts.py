@@ -12,7 +12,8 @@ from azc.check.resolve import check_source
 from azc.compare.summary import ModelSummary, summarise
 from azc.diagnostics import DiagnosticError
 from azc.report.code import DiffLine, diff_lines
-from azc.search.journal import START, Candidate, Evaluation, ranked
+from azc.search.archive import fate
+from azc.search.journal import Candidate, Evaluation, ranked
 from azc.search.view import RunView
 from azc.source import Source
 
@@ -109,7 +110,12 @@ def gather(view: RunView) -> dict[int, Facts]:
             _model(view, candidate),
             mine,
             tuple(children[number]),
-            _fate(number, winner, mine, bool(children[number])),
+            fate(
+                number,
+                winner,
+                [s.evaluation.status for s in mine],
+                bool(children[number]),
+            ),
             reasons[-1] if reasons else None,
             number in line,
             _difference(view, candidate),
@@ -124,21 +130,6 @@ def _model(view: RunView, candidate: Candidate) -> ModelSummary | None:
     except DiagnosticError:  # of another version of azc, say
         return None
     return None if spec is None else summarise(spec, view.options.length)
-
-
-def _fate(
-    number: int, winner: int | None, scores: tuple[Scored, ...], has_children: bool
-) -> str:
-    statuses = [each.evaluation.status for each in scores]
-    if number == winner:
-        return "winner"
-    if number == START:
-        return "start"
-    if "failed" in statuses:
-        return "failed"
-    if "done" not in statuses:
-        return "waiting"
-    return "parent" if has_children else "scored"
 
 
 def _difference(view: RunView, candidate: Candidate) -> list[DiffLine]:

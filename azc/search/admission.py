@@ -1,8 +1,10 @@
 """What of a strategy's answers enters a round: nothing twice, and nothing in vain.
 
 A child is not trained where its text is a candidate's in normal form, where it computes
-what a candidate computes, where a program of its own can't be trained, or where it is
-over a limit.
+what a candidate computes, where a program of its own can't be trained, where it is over a
+limit, or where it has what is banned and no parent has. Programs that people propose come
+first, and beside as many as the strategy has: what it asks for does not depend on how many
+they are.
 
 Codes: R038 what can't be scored asked for.
 """
@@ -52,13 +54,16 @@ class Admission:
         self._taken = set(keys)  # and the members'
         self._before: dict[str, Refused] = {}  # by key
         self._idle = 0  # refused since a child was taken
+        self._proposed = 0
+        self._in_vain = 0  # proposals refused
         self._answered = False
 
     @property
     def is_used_up(self) -> bool:
         """Whether children were asked for, and none was new."""
         new = any(isinstance(member, NewCandidate) for member in self.members)
-        return not new and (bool(self.refused) or not self.members)
+        in_vain = len(self.refused) > self._in_vain
+        return not new and (in_vain or not self.members)
 
     def take(self, asked: Sequence[int | Child]) -> bool:
         """Takes an answer in; whether another one is wanted, in place of what was
@@ -66,7 +71,7 @@ class Admission:
         """
         if not self._answered:
             # What a strategy asks for at first is as much as it wants.
-            self.size = min(self.size, len(set(asked)))
+            self.size = self._proposed + min(self.size, len(set(asked)))
             self._answered = True
         refused = len(self.refused)
         for each in asked:
@@ -82,12 +87,25 @@ class Admission:
         again = len(self.refused) > refused and len(self.members) < self.size
         return again and self._idle < _PATIENCE
 
-    def _child(self, child: Child) -> None:
+    def propose(self, child: Child) -> tuple[int | None, Refused | None]:
+        """Takes in what a person proposes, before the strategy is asked: its place among
+        the members, or why it has none.
+        """
+        before = len(self.refused)
+        self._child(child, bans=False)
+        if len(self.refused) > before:
+            self._in_vain += 1
+            self._idle = 0
+            return None, self.refused[-1]
+        self._proposed += 1
+        return len(self.members) - 1, None
+
+    def _child(self, child: Child, bans: bool = True) -> None:
         genome, parents = child.genome, tuple(dict.fromkeys(child.parents))
         for parent in parents:
             _require(parent in self._numbers, f"a child of no candidate, {parent}")
         near = parents[0] if parents else START
-        refused = self._verdict(child)
+        refused = self._verdict(child, bans)
         if refused is not None:
             self.refused.append(refused)
             self._before[genome.key] = refused
@@ -105,7 +123,7 @@ class Admission:
             )
         )
 
-    def _verdict(self, child: Child) -> Refused | None:
+    def _verdict(self, child: Child, bans: bool) -> Refused | None:
         """Why a child is not to be trained, if so."""
         genome = child.genome
 
@@ -133,7 +151,17 @@ class Admission:
             return refused(FAULT, None, over)
         if genome.function in self._taken:
             return refused(EQUAL, genome.function)
+        for feature in self._banned(child) if bans else ():
+            return refused(FAULT, None, f"`{feature}` is banned")
         return None
+
+    def _banned(self, child: Child) -> list[str]:
+        """What it has that is banned and no parent has."""
+        banned = {each for each, times in self.space.draws.items() if times == 0}
+        banned &= child.genome.features
+        for parent in child.parents if banned else ():
+            banned -= self.genome(parent).features
+        return sorted(banned)
 
 
 def _require(met: bool, what: str) -> None:

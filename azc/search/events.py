@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from azc.search.objectives import Scores, first_score
 
 __all__ = [
+    "Acted",
     "Closed",
     "Comparing",
     "Ended",
     "Event",
     "Fitted",
     "Opened",
+    "Paused",
     "Retried",
     "Scored",
     "Skipped",
@@ -124,6 +126,29 @@ class Fitted:
     total: int
 
 
+@dataclass(frozen=True)
+class Acted:
+    """The loop takes up what somebody wants done; `reason`: why it comes to nothing."""
+
+    words: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Paused:
+    """The run waits until somebody lets it go on."""
+
+
 Event = (
-    Warming | Skipped | Opened | Scored | Retried | Closed | Ended | Comparing | Fitted
+    Warming
+    | Skipped
+    | Opened
+    | Scored
+    | Retried
+    | Closed
+    | Ended
+    | Comparing
+    | Fitted
+    | Acted
+    | Paused
 )

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from azc.check.program import SpaceSpec
+from azc.search.acts import STOP
 from azc.search.events import Comparing, Event, Fitted
 from azc.search.genome import Genome
 from azc.search.journal import (
@@ -70,7 +71,8 @@ class Finals:
         if not options.final_seeds:
             return
         journal = self.journal
-        chosen = contenders(journal.rounds(), journal.evaluations(), options)
+        stopped = {a.value["candidate"] for a in journal.acts() if a.kind == STOP}
+        chosen = contenders(journal.rounds(), journal.evaluations(), options, stopped)
         if not chosen:
             return
         mine = self.journal.enter(self._candidate(number) for number in chosen)

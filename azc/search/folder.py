@@ -2,7 +2,7 @@
 
 Codes: U021 a folder that is taken, R030 weights that are missing, R031 a journal that is
 missing or a file that has changed, R035 a folder that is not a run, R036 one of another
-format, R037 one in use.
+format, R037 one in use, R040 one that has not begun.
 """
 
 from __future__ import annotations
@@ -192,6 +192,20 @@ class RunFolder:
         if not self._has_begun():
             return None
         return Journal(self.journal_file, read_only=True)
+
+    def desk(self) -> Journal:
+        """The journal to write acts to, also while another process works. Raises
+        `RunError` R040 before there is one.
+        """
+        if not self._has_begun():
+            raise RunError(
+                "R040", f"{self.path} has not begun yet: try again in a moment"
+            )
+        return Journal(self.journal_file)
+
+    def stop_file(self, candidate: int) -> Path:
+        """What a process that trains a candidate looks for, to end with it."""
+        return self.supernet_folder / f"stop-{candidate:04}"
 
     def _has_begun(self) -> bool:
         """Whether there must be a journal. Raises `RunError` where it is gone."""

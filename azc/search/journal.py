@@ -3,10 +3,12 @@
 A candidate is there before it is scored; a score counts once its transaction has
 committed. All that a run needs to go on is here or is written before it is. The sum of
 the fingerprints of all rows is kept with them, so that rows which something else has
-changed, added or removed are found out.
+changed, added or removed are found out. One process runs the search and writes what it
+comes to; any other may write acts meanwhile: the sum is read and written in the one
+transaction that writes the rows.
 
 Codes: R031 a file that is not a journal, or a damaged one; R032 a score not asked for;
-R036 another format.
+R036 another format; R037 a process that keeps others from writing.
 """
 
 from __future__ import annotations
@@ -19,11 +21,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from azc.diagnostics import RunError
+from azc.search.acts import BUDGET, Act, NewAct, Taken
 from azc.search.objectives import Scores, first_score
 from azc.search.refused import Refused
 
@@ -108,6 +112,16 @@ CREATE TABLE fit (
 ) STRICT;
 CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
 CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
+CREATE TABLE act (
+    id INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    author TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    round INTEGER,
+    candidate INTEGER REFERENCES candidate (id),
+    reason TEXT
+) STRICT;
 CREATE TABLE file (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT;
 CREATE TABLE seal (total TEXT NOT NULL) STRICT;
 INSERT INTO seal VALUES ('0');
@@ -123,6 +137,7 @@ _SEALED = (
     "fit",
     "budget",
     "ending",
+    "act",
     "file",
 )
 _CANDIDATE = (
@@ -343,10 +358,12 @@ class Journal:
     def check(self) -> None:
         """Raises `RunError` R031 where its rows are not those that were written."""
         total = 0
-        for table in _SEALED:
-            for row in self._rows(f"SELECT * FROM {table}"):
-                total += _fingerprint(table, row)
-        if self._rows("SELECT total FROM seal") != [(f"{total % 2**128:x}",)]:
+        with self.snapshot():
+            for table in _SEALED:
+                for row in self._rows(f"SELECT * FROM {table}"):
+                    total += _fingerprint(table, row)
+            seal = self._rows("SELECT total FROM seal")
+        if seal != [(f"{total % 2**128:x}",)]:
             raise RunError(
                 "R031",
                 f"{self.path} is not as the run left it: its rows were changed",
@@ -374,6 +391,9 @@ class Journal:
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """All that is read inside is of one moment, whatever is written meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
         with self._faults():
             self._db.execute("BEGIN")
             try:
@@ -391,11 +411,6 @@ class Journal:
             for name, fingerprint in files.items():
                 write.insert("file", name=name, fingerprint=fingerprint)
 
-    def give_budget(self, evaluations: int) -> None:
-        """From here on the run has another budget."""
-        with self._transaction() as write:
-            write.insert("budget", evaluations=evaluations)
-
     def keep_file(self, name: str, fingerprint: str) -> None:
         """A file is in its place, whole."""
         with self._transaction() as write:
@@ -407,11 +422,14 @@ class Journal:
         members: Iterable[int | NewCandidate],
         state: object,
         refused: Sequence[Refused] = (),
+        taken: Iterable[Taken] = (),
     ) -> None:
         """A round begins: candidates scored again and new ones, in this order.
 
-        `state` is the strategy's, any JSON value; `refused` was asked for in vain.
+        `state` is the strategy's, any JSON value; `refused` was asked for in vain;
+        `taken` are the acts that it begins with.
         """
+        numbers: list[int] = []
         with self._transaction() as write:
             self._refuse(write, number, refused)
             write.insert("round", id=number, closed=0, state=json.dumps(state))
@@ -425,6 +443,8 @@ class Journal:
                     candidate=member,
                     status="asked",
                 )
+                numbers.append(member)
+            self._take(write, number, taken, numbers)
 
     def record(self, evaluation: Evaluation) -> None:
         """A candidate was scored or has failed; from here on it counts.
@@ -469,15 +489,71 @@ class Journal:
             values = vars(each) | {"parents": _json(each.parents)}
             write.insert("refused", round=number, position=position, **values)
 
-    def end(self, reason: str, number: int, refused: Sequence[Refused] = ()) -> None:
+    def end(
+        self,
+        reason: str,
+        number: int,
+        refused: Sequence[Refused] = (),
+        taken: Iterable[Taken] = (),
+    ) -> None:
         """The search has ended before its budget was spent: nothing came of asking for a
-        round but what was `refused`.
+        round, with the acts `taken`, but what was `refused`.
         """
         spent = self.spent()
         with self._transaction() as write:
             self._refuse(write, number, refused)
+            self._take(write, number, taken, ())
             if not write.update("ending", {"spent": spent}, reason=reason):
                 write.insert("ending", spent=spent, reason=reason)
+
+    # Acts
+
+    def act(self, new: NewAct) -> Act:
+        """Somebody wants something done; the only method for a process without the lock."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        values = vars(new) | {"value": json.dumps(dict(new.value)), "time": time}
+        with self._transaction() as write:
+            number = write.insert("act", **values)
+        return Act(**vars(new), id=number, time=time, **_WAITING)
+
+    def heed(self, act: Act, number: int, reason: str | None = None) -> None:
+        """The loop takes up an act while it works on a round; a budget is given with it.
+        `reason`: why it comes to nothing.
+        """
+        with self._transaction() as write:
+            if act.kind == BUDGET and reason is None:
+                write.insert("budget", evaluations=act.value["evaluations"])
+            self._take(write, number, [Taken(act.id, reason=reason)], ())
+
+    def _take(
+        self,
+        write: _Writer,
+        number: int,
+        taken: Iterable[Taken],
+        members: Sequence[int],
+    ) -> None:
+        for each in taken:
+            candidate = None if each.place is None else members[each.place]
+            values = {"round": number, "candidate": candidate, "reason": each.reason}
+            write.update("act", {"id": each.act}, **values)
+
+    def fail(self, number: int, candidate: int, reason: str) -> None:
+        """Whatever a candidate has come to in an open round, it has failed."""
+        at = {"round": number, "candidate": candidate}
+        values = {"status": "failed", "reason": reason, "scores": None, "weights": None}
+        with self._transaction() as write:
+            write.update("evaluation", at, **values)
+
+    def acts(self, *, waiting: bool = False) -> list[Act]:
+        """Every act, or those that wait, in the order in which they came."""
+        query = (
+            "SELECT kind, value, author, id, time, round, candidate, reason FROM act"
+        )
+        query += " WHERE round IS NULL" if waiting else ""
+        rows = self._rows(f"{query} ORDER BY id")
+        return [Act(kind, json.loads(value), *rest) for kind, value, *rest in rows]
+
+    # What is trained alone
 
     def enter(self, entrants: Iterable[NewEntrant]) -> list[Entrant]:
         """Programs to be trained alone; those that are known keep their numbers."""
@@ -659,6 +735,9 @@ class Journal:
         return dict(self._rows("SELECT name, fingerprint FROM file"))
 
 
+_WAITING: dict[str, Any] = {"round": None, "candidate": None, "reason": None}
+
+
 def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, allow_nan=False)
 
@@ -684,6 +763,7 @@ def _keep(write: _Writer, name: str, fingerprint: str) -> None:
         write.insert("file", name=name, fingerprint=fingerprint)
 
 
+_PATIENCE = 60.0  # seconds to wait for another process that writes
 _MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
 
 
@@ -691,7 +771,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     where = f"{path.resolve().as_uri()}?mode={mode}"
     if len(os.fsencode(path.resolve())) > _MAX_PATH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
-    return sqlite3.connect(where, uri=True, isolation_level=None)
+    return sqlite3.connect(where, _PATIENCE, uri=True, isolation_level=None)
 
 
 @contextmanager
@@ -707,5 +787,9 @@ def _told(path: Path) -> Iterator[None]:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DISK:
             raise OSError(_DISK[code], f"{error}", str(path)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise RunError(
+                "R037", f"another process writes in {path}, and does not end"
+            ) from error
         message = f"{path} is not the journal of a run, or a damaged one: {error}"
         raise RunError("R031", message) from error

@@ -10,20 +10,24 @@ Codes: R031 a state of another strategy.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
+from azc.search.acts import BUDGET, DRAW, PROPOSE, STOP, Act, Taken, draws, is_paused
 from azc.search.admission import Admission
 from azc.search.costing import Costing
 from azc.search.events import (
+    Acted,
     Closed,
     Ended,
     Event,
     Opened,
+    Paused,
     Scored,
     Skipped,
 )
@@ -40,14 +44,16 @@ from azc.search.journal import (
 )
 from azc.search.objectives import Scores, over_limit
 from azc.search.options import EvolveOptions, derived
-from azc.search.refused import Refused, refused_words
+from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights
+from azc.search.strategies.base import Child, MakeStrategy, Strategy
 from azc.search.strategies.base import Scored as Told
-from azc.search.strategies.base import Strategy
 from azc.search.trials import Trials
 
 __all__ = ["Loop"]
+
+_GLANCE = 0.2  # seconds between two looks at a run that is paused
 
 
 @dataclass
@@ -59,7 +65,7 @@ class Loop:
     options: EvolveOptions
     start: Genome
     space: SpaceSpec
-    strategy: Strategy
+    make: MakeStrategy
     executor: Executor
     tell: Callable[[Event], None]
 
@@ -69,20 +75,32 @@ class Loop:
         candidates = self.journal.candidates()
         self.folder.check_programs(candidates)
         self.folder.write_candidates(candidates)
-        self._restore(self.journal.state())
-        number, is_open = self._place()
+        number, _ = self._place()
+        self._heed(number)
+        self._steer(draws(a for a in self.journal.acts() if a.round is not None))
         self.folder.clean()
         self.folder.sweep(number)
         self.weights.warm_up()
         self.weights.check(number)
-        while is_open or self._left() > 0:
-            if not is_open and not self._open(number):
-                break
-            self._score(number)
-            if not self._close(number):
-                break
-            number, is_open = self._place()
-        self._compare()
+        known = None
+        while known != (known := self.journal.acts()):  # whatever came meanwhile
+            while self._step():
+                pass
+            self._compare()
+
+    def _step(self) -> bool:
+        """One step of the search; whether there may be another one."""
+        number, is_open = self._place()
+        self._heed(number)
+        if not is_open:
+            return self._left() > 0 and self._open(number)
+        if not self._waiting(number):
+            self._close(number)
+            return True
+        if self._left() <= 0:
+            return False  # the round stays open, for a run that goes on with more
+        self._score(number)
+        return True
 
     @cached_property
     def weights(self) -> Weights:
@@ -119,8 +137,11 @@ class Loop:
         files = {config.name: fingerprint(config)}
         self.journal.begin(start, self.options.evaluations, files)
 
-    def _restore(self, state: object) -> None:
-        """Gives the strategy back what it knew."""
+    def _steer(self, times: dict[str, float]) -> None:
+        """A strategy that draws so and knows what the one before it knew."""
+        self.steered = replace(self.space, draws=times)
+        self.strategy: Strategy = self.make(self.start, self.steered, self.options)
+        state = self.journal.state()
         if state is None:
             return
         try:
@@ -144,6 +165,44 @@ class Loop:
     def _left(self) -> int:
         return self.options.evaluations - self.journal.spent()
 
+    # Acts
+
+    def _heed(self, number: int) -> None:
+        """Takes up what can't wait for the next round, and waits while the run is to."""
+        told = False
+        while True:
+            for act in self.journal.acts(waiting=True):
+                if act.kind not in (PROPOSE, DRAW):
+                    self._do(act, number)
+            acts = self.journal.acts()
+            self._stop(number, acts)
+            if not is_paused(acts):
+                return
+            if not told:
+                self.tell(Paused())
+            told = True
+            time.sleep(_GLANCE)
+
+    def _do(self, act: Act, number: int) -> None:
+        reason = None
+        if act.kind == BUDGET:
+            evaluations, spent = act.value["evaluations"], self.journal.spent()
+            if evaluations < spent:
+                reason = f"{spent:,} evaluations were spent by then"
+            else:
+                self.options = replace(self.options, evaluations=evaluations)
+        self.journal.heed(act, number, reason)
+        self.tell(Acted(act.words, reason))
+
+    def _stop(self, number: int, acts: Sequence[Act]) -> None:
+        """What is stopped fails, in the round under way and wherever it is asked for."""
+        stopped = {a.value["candidate"]: a for a in acts if a.kind == STOP}
+        for evaluation in self.journal.evaluations(number) if stopped else ():
+            act = stopped.get(evaluation.candidate)
+            if act is not None and evaluation.status != "failed":
+                reason = f"stopped by {act.author}"
+                self.journal.fail(number, evaluation.candidate, reason)
+
     # Ask
 
     def _open(self, number: int) -> bool:
@@ -155,19 +214,27 @@ class Loop:
         rng = random.Random(derived(self.options.seed, "round", number))
         size = self.options.round_size
         keys = self.journal.keys()
+        waiting = self.journal.acts(waiting=True)
+        times = draws([a for a in self.journal.acts() if a.kind == DRAW])
+        if times != self.steered.draws:
+            self._steer(times)
         admission = Admission(
-            self.start, self.space, size, keys, self._genome, self._over
+            self.start, self.steered, size, keys, self._genome, self._over
         )
+        taken = [Taken(act.id) for act in waiting if act.kind == DRAW]
+        proposals = [act for act in waiting if act.kind == PROPOSE]
+        taken += [self._propose(act, admission) for act in proposals[:size]]
         while True:
             asked = self.strategy.ask(size, rng, admission.known)
             if not admission.take(asked):
                 break
         refused = admission.refused
         if admission.is_used_up:
-            self._end(number, refused)
+            self._end(number, refused, taken)
             return False
         state = self.strategy.state()
-        self.journal.open_round(number, admission.members, state, refused)
+        self.journal.open_round(number, admission.members, state, refused, taken)
+        self._taken(waiting, taken)
         self.folder.write_candidates(self.journal.candidates(number))
         self._skipped(number, refused)
         return True
@@ -180,9 +247,25 @@ class Loop:
         if refused:
             self.tell(Skipped(number, refused_words(refused)))
 
-    def _end(self, number: int, refused: Sequence[Refused]) -> None:
+    def _propose(self, act: Act, admission: Admission) -> Taken:
+        genome = Genome.from_text(act.value["program"], self.start.model)
+        words = f"proposed by {act.author}"
+        words += f": {act.value['note']}" if act.value["note"] else ""
+        child = Child(genome, tuple(act.value["parents"]), words)
+        place, refused = admission.propose(child)
+        return Taken(act.id, place, refused_reason(refused) if refused else None)
+
+    def _taken(self, waiting: Sequence[Act], taken: Sequence[Taken]) -> None:
+        reasons = {each.act: each.reason for each in taken}
+        for act in waiting:
+            if act.id in reasons:
+                self.tell(Acted(act.words, reasons[act.id]))
+
+    def _end(
+        self, number: int, refused: Sequence[Refused], taken: Sequence[Taken]
+    ) -> None:
         reason = "nothing new was found in the space"
-        self.journal.end(reason, number, refused)
+        self.journal.end(reason, number, refused, taken)
         self._skipped(number, refused)
         spent, budget = self.journal.spent(), self.options.evaluations
         self.tell(Ended(reason, spent, budget))
@@ -191,21 +274,23 @@ class Loop:
 
     def _score(self, number: int) -> None:
         """Scores what a round still waits for, as far as the budget goes."""
-        evaluations = self.journal.evaluations(number)
         candidates = self.journal.candidates(number)
-        waiting = [e.candidate for e in evaluations if e.status == "asked"]
+        waiting = self._waiting(number)
         budget, left = self.options.evaluations, self._left()
         asked = waiting[:left]
         known = self.journal.known(asked) if self.options.is_fresh else {}
         if asked:
-            size = len(evaluations) - len(waiting[left:])
+            size = len(candidates) - len(waiting[left:])
             display = self.strategy.display()
             self.tell(Opened(number, size, budget - left, budget, display))
         for candidate, scores in known.items():
             outcome = Outcome(scores, None, 0.0)  # it would come to the same again
             self._record(number, candidates[candidate], outcome)
         jobs = [
-            self.weights.job(number, candidates[candidate])
+            replace(
+                self.weights.job(number, candidates[candidate]),
+                stop=self.folder.stop_file(candidate),
+            )
             for candidate in asked
             if candidate not in known
         ]
@@ -214,12 +299,23 @@ class Loop:
             for job in batch:
                 found = self.costing.of(job)
                 if found.scores is None:
-                    self._record(number, candidates[job.candidate], found)
+                    self._settle(number, candidates[job.candidate], found)
                 else:
                     costs[job] = found.scores
             for job, outcome in self.trials.run(list(costs)):
                 scored = self.costing.scored(outcome, costs[job])
-                self._record(number, candidates[job.candidate], scored)
+                self._settle(number, candidates[job.candidate], scored)
+
+    def _settle(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
+        """What came of a job counts, unless the candidate was stopped meanwhile."""
+        self._heed(number)
+        if candidate.id in self._waiting(number):
+            self._record(number, candidate, outcome)
+
+    def _waiting(self, number: int) -> list[int]:
+        """The candidates of a round that are still to be scored, in the order asked."""
+        evaluations = self.journal.evaluations(number)
+        return [e.candidate for e in evaluations if e.status == "asked"]
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
         self.journal.record(
@@ -249,14 +345,9 @@ class Loop:
 
     # Tell
 
-    def _close(self, number: int) -> bool:
-        """Ends the round and tells the strategy; whether it could be ended.
-
-        One that the budget has cut off stays open, for a run that goes on with more.
-        """
+    def _close(self, number: int) -> None:
+        """Ends the round and tells the strategy."""
         evaluations = self.journal.evaluations(number)
-        if any(e.status == "asked" for e in evaluations):
-            return False
         candidates = self.journal.candidates(number)
         done = ranked(evaluations)
         # The best last: where two trained the same weights, the better ones stay.
@@ -274,7 +365,6 @@ class Loop:
         self.folder.sweep(number + 1)
         found = (done[0].candidate, done[0].scores) if done else (None, None)
         self.tell(Closed(number, *found))
-        return True
 
     # The end
 

@@ -6,7 +6,7 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from azc.search.journal import Evaluation, last_ranking, ranked
 from azc.search.options import EvolveOptions
@@ -28,9 +28,13 @@ def deciding(
 
 
 def contenders(
-    rounds: Rounds, evaluations: Sequence[Evaluation], options: EvolveOptions
+    rounds: Rounds,
+    evaluations: Sequence[Evaluation],
+    options: EvolveOptions,
+    stopped: Collection[int] = (),
 ) -> list[int]:
-    """The candidates to be trained alone at the end, at most `options.contenders`.
+    """The candidates to be trained alone at the end, at most `options.contenders`, none
+    of them `stopped`.
 
     With shared weights most are of the round that decides; of each earlier one its best
     is the only one whose place is known. By several objectives those on the front come
@@ -49,4 +53,4 @@ def contenders(
     order = [e.candidate for e in by_front(last, options.objectives)]
     room = -(-most // 2)
     chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
-    return list(chosen)[:most]
+    return [number for number in chosen if number not in stopped][:most]

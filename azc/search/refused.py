@@ -7,7 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["EQUAL", "FAULT", "KNOWN", "Refused", "refused_json", "refused_words"]
+__all__ = [
+    "EQUAL",
+    "FAULT",
+    "KNOWN",
+    "Refused",
+    "refused_json",
+    "refused_reason",
+    "refused_words",
+]
 
 KNOWN, EQUAL, FAULT = "known", "equal", "fault"
 
@@ -26,6 +34,12 @@ class Refused:
     why: str
     same: str | None
     reason: str | None
+
+
+def refused_reason(refused: Refused) -> str:
+    """Why, in a few words."""
+    words = {KNOWN: "it is known already", EQUAL: "it computes what a known one does"}
+    return words.get(refused.why) or refused.reason or ""
 
 
 def _faults(refused: Iterable[Refused]) -> list[tuple[str, int]]:

@@ -21,13 +21,16 @@ from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
+from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
 from azc.search.events import (
+    Acted,
     Closed,
     Comparing,
     Ended,
     Event,
     Fitted,
     Opened,
+    Paused,
     Retried,
     Scored,
     Skipped,
@@ -35,6 +38,7 @@ from azc.search.events import (
 )
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
+from azc.search.journal import Journal
 from azc.search.objectives import first_score, over_limit
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
 __all__ = ["RunView", "evolve", "read_run", "resume"]
 
 OnEvent = Callable[[Event], None]
+
+_RESUME = "azc resume"  # the author of what it does to a run
 
 
 def _version() -> str:
@@ -272,10 +278,9 @@ def _work(
         journal.check()
         run.check_config(journal)
         begun = journal.budget()
-        if begun and evaluations not in (None, begun):
-            journal.give_budget(evaluations)
-            log.line(f"the budget is {evaluations}, it was {begun}")
-        budget = evaluations or begun or options.evaluations
+        if begun:
+            _goes_on(journal, evaluations)
+        budget = begun or evaluations or options.evaluations
         options = replace(options, evaluations=budget)
         Loop(
             folder=run,
@@ -283,7 +288,7 @@ def _work(
             options=options,
             start=start,
             space=space,
-            strategy=make(start, space, options),
+            make=make,
             executor=executor,
             tell=tell,
         ).run()
@@ -297,6 +302,15 @@ def _work(
         journal.close()
         log.close()
     return read_run(run.path)
+
+
+def _goes_on(journal: Journal, evaluations: int | None) -> None:
+    """Whoever continues a run does not want it paused."""
+    acts = journal.acts()
+    if is_paused(acts):
+        journal.act(NewAct(GO_ON, {}, _RESUME))
+    if evaluations not in (None, budget_after(acts, journal.budget())):
+        journal.act(NewAct(BUDGET, {"evaluations": evaluations}, _RESUME))
 
 
 class _Log:
@@ -342,6 +356,10 @@ def _words(event: Event) -> str:
             return f"the search is over after {spent} of {budget} evaluations: {reason}"
         case Comparing():
             return f"each alone: {event.done}/{event.total}"
+        case Acted(words, reason):
+            return words if reason is None else f"{words}: not done, because {reason}"
+        case Paused():
+            return "paused"
         case Fitted():
             found = event.reason if event.loss is None else f"{event.loss:.4f}"
             return f"{event.name}, {event.steps} steps, seed {event.seed}: {found}"

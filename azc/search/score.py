@@ -2,7 +2,7 @@
 
 Codes: R029 weights that are not finite, R033 data that is not what the run began with,
 R041 a device that is not there, R043 a machine at fault, R044 an installation that lacks
-something.
+something, R049 a job that was stopped.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Job:
     the options say; "alone": on the whole `split`; "path": not at all, its loss is the
     last step's. "measure": it is not trained so, but measured on the device, as far as
     `objectives` say, one of which is what it learns there in `seconds`. It is called
-    `name`, and has `limit` seconds.
+    `name`, has `limit` seconds, and ends once there is a file `stop`.
     """
 
     kind: Literal["score", "path", "alone", "measure"]
@@ -83,6 +83,7 @@ class Job:
     name: str = ""
     objectives: tuple[str, ...] = ()
     seconds: float = 0.0
+    stop: Path | None = None
 
     @property
     def label(self) -> str:
@@ -183,6 +184,8 @@ class Scorer:
         def on_step(step: int, loss: float) -> None:
             if time.perf_counter() - start > job.limit:
                 raise _Late(late(job.limit))
+            if job.stop is not None and job.stop.exists():
+                raise RunError("R049", "stopped")  # by whom, the journal has
 
         trained: dict[str, torch.Tensor] = {}
         right: Mapping[str, float] = {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from azc.check.choose import choose_space
 from azc.check.program import Program, SpaceSpec
+from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused
 from azc.search.folder import RunFolder
 from azc.search.journal import (
     START,
@@ -93,7 +94,8 @@ class RunView:
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
     comparison, roles with entrants. `states`: what the strategy knew after each closed
     round, as it wrote it. `version`: of the azc that began the run.
-    `refused`: children that were not trained.
+    `refused`: children that were not trained. `acts`: what people and agents have done to
+    it; a budget counts from when it is given.
     """
 
     folder: Path
@@ -108,6 +110,7 @@ class RunView:
     entrants: Mapping[int, Entrant]
     table: tuple[tuple[str, int], ...]
     refused: tuple[Refused, ...] = ()
+    acts: tuple[Act, ...] = ()
     states: Mapping[int, object] = field(default_factory=dict)
     version: str = "unknown"
 
@@ -119,7 +122,8 @@ class RunView:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to be done."""
-        if self.spent < self.options.evaluations and self.ending is None:
+        news = any(a.round is None and a.kind in (PROPOSE, DRAW) for a in self.acts)
+        if self.spent < self.options.evaluations and (self.ending is None or news):
             return False
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
         if any(not closed and number not in waiting for number, closed in self.rounds):
@@ -127,6 +131,11 @@ class RunView:
         if not self.options.final_seeds or not self.ranking():
             return True
         return bool(self.rows) and all(row.is_whole for row in self.rows)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether the run is to wait."""
+        return is_paused(self.acts)
 
     @property
     def start(self) -> Candidate | None:
@@ -244,7 +253,8 @@ def read_run(folder: Path) -> RunView:
             journal.check()
             run.check_config(journal)
             name, model, options = _of(run, config)
-            budget = journal.budget() or options.evaluations
+            acts = journal.acts()
+            budget = budget_after(acts, journal.budget() or options.evaluations)
             return RunView(
                 folder,
                 name,
@@ -258,6 +268,7 @@ def read_run(folder: Path) -> RunView:
                 entrants=journal.entrants(),
                 table=tuple(journal.table()),
                 refused=tuple(journal.refused()),
+                acts=tuple(acts),
                 states=journal.states(),
                 version=version,
             )

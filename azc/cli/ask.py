@@ -1,0 +1,71 @@
+"""`azc ask`: what a person or a language model needs to propose a program.
+
+JSON: see `azc.search.archive.archive`, with `folder`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from azc.cli.output import Output, count, flag_json, out
+from azc.search.archive import archive
+from azc.search.displays import displays
+from azc.search.view import read_run
+
+__all__ = ["ask"]
+
+_SHOWN = 12  # candidates, and refusals
+
+
+def ask(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Show what is needed to propose a program to a search.
+
+    With --json, everything: the space and its operations, every program with its scores
+    and what became of it, the line to the best, what the strategy shows, what was refused
+    and why, and all that was done to the run.
+
+    Example: azc ask runs/first --json
+    """
+    output = out(context)
+    view = read_run(run)
+    found = archive(view, displays(view))
+    if not output.as_json:
+        _print(found, output)
+    output.result(folder=str(run), **found)
+
+
+def _print(found: dict[str, Any], output: Output) -> None:
+    output.line("the space, and the model that the search began with")
+    output.line()
+    output.text(found["space"]["program"])
+    output.line()
+    spent, budget = found["evaluations"]["spent"], found["evaluations"]["budget"]
+    output.line(f"{spent:,} of {budget:,} evaluations are spent")
+    for name, chance in found["strategy"]["display"].items():
+        output.line(f"  {name}: {chance}")
+    best = [each for each in found["candidates"] if each["place"] is not None]
+    best.sort(key=lambda each: (-each["scores"][-1]["round"], each["place"]))
+    for each in best[:_SHOWN]:
+        score = each["scores"][-1]
+        output.line()
+        output.line(
+            f"{each['id']:04}  round {score['round']}, place {each['place']}:"
+            f" {score['score']:.3f} nats  {each['mutation']}"
+        )
+        output.line()
+        output.text(each["program"])
+    refused = found["refused"]
+    if refused:
+        output.line()
+        output.line(f"{count(len(refused), 'program')} refused, the last ones:")
+    for each in refused[-_SHOWN:]:
+        output.line(f"  {each['mutation']}: {each['reason']}")
+    for act in found["acts"]:
+        output.line(f"  {act['time']}  {act['words']}")

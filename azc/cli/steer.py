@@ -1,0 +1,125 @@
+"""`azc steer`: a search, taken by the hand.
+
+JSON: `folder` of the run; `acts`: of each id, time, author, kind and words; `over`,
+whether nothing is left to be done.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azc.cli.output import flag_json, out
+from azc.cli.who import author, option_author
+from azc.diagnostics import UsageError
+
+__all__ = ["FAVOURED", "steer"]
+
+FAVOURED = 4.0  # times as often as the strategy would
+
+
+def steer(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    ban: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--ban",
+            metavar="OP",
+            help="Put this operation, or `conv 5`, into no program that lacks it.",
+            show_default=False,
+        ),
+    ] = None,
+    favour: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--favour",
+            metavar="OP",
+            help=f"Draw it {FAVOURED:g} times as often as the strategy would.",
+            show_default=False,
+        ),
+    ] = None,
+    free: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--free",
+            metavar="OP",
+            help="Leave it to the strategy again.",
+            show_default=False,
+        ),
+    ] = None,
+    stop: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--stop",
+            metavar="N",
+            min=1,
+            help="Train this candidate no more: it has failed.",
+            show_default=False,
+        ),
+    ] = None,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluations",
+            metavar="N",
+            min=1,
+            help="Another budget.",
+            show_default=False,
+        ),
+    ] = None,
+    pause: Annotated[
+        bool | None,
+        typer.Option(
+            "--pause/--go-on",
+            help="Have it wait once what is being trained is, or go on.",
+            show_default=False,
+        ),
+    ] = None,
+    by: Annotated[str | None, option_author()] = None,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Steer a search: ban or favour an operation, stop a candidate, pause, give a budget.
+
+    Each act is in the run's journal and takes effect in the run that is at work, or in the
+    one that `azc resume` continues. Options may be given several times.
+
+    Example: azc steer runs/first --ban tanh --favour "conv 5"
+    """
+    from azc.search.steer import Desk
+    from azc.search.view import read_run
+
+    output = out(context)
+    desk = Desk(run, author(by))
+    acts = [
+        *(desk.draw(each, 0) for each in ban or ()),
+        *(desk.draw(each, FAVOURED) for each in favour or ()),
+        *(desk.draw(each, 1) for each in free or ()),
+        *(desk.stop(each) for each in stop or ()),
+    ]
+    if evaluations is not None:
+        acts.append(desk.budget(evaluations))
+    if pause is not None:
+        acts.append(desk.pause() if pause else desk.go_on())
+    if not acts:
+        raise UsageError(
+            "U114", "there is nothing to do", "azc steer --help has what is"
+        )
+    for act in acts:
+        output.line(act.words)
+    output.result(
+        folder=str(run),
+        acts=[
+            {
+                "id": act.id,
+                "time": act.time,
+                "author": act.author,
+                "kind": act.kind,
+                "words": act.words,
+            }
+            for act in acts
+        ],
+        over=read_run(run).is_over,
+    )

@@ -1,0 +1,124 @@
+"""What people and agents do to a run: acts, in the order in which they came.
+
+An act waits in the journal until the loop takes it up, in a round whose number it then
+has. So a run that is killed and goes on with the same acts in the same rounds comes to
+the same end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "BUDGET",
+    "DRAW",
+    "GO_ON",
+    "KINDS",
+    "PAUSE",
+    "PROPOSE",
+    "STOP",
+    "Act",
+    "NewAct",
+    "Taken",
+    "budget_after",
+    "draws",
+    "is_paused",
+]
+
+PROPOSE, DRAW, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
+    "propose",
+    "draw",
+    "budget",
+    "stop",
+    "pause",
+    "go-on",
+)
+
+
+@dataclass(frozen=True)
+class NewAct:
+    """What somebody wants done.
+
+    `value`, by kind: "propose" has `program`, its text, `parents`, numbers of candidates,
+    and `note`; "draw" has `feature` and `times`, how many times as often it is drawn (0:
+    never); "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on" have
+    nothing.
+    """
+
+    kind: str
+    value: Mapping[str, Any]
+    author: str
+
+    @property
+    def words(self) -> str:
+        """What is done and by whom, in a line."""
+        return f"{self.author} {_WORDS[self.kind](self.value)}"
+
+
+@dataclass(frozen=True)
+class Act(NewAct):
+    """An act in the journal, since a `time` (UTC).
+
+    `round`: where the loop took it up, None while it waits. `candidate`: what a proposal
+    became. `reason`: why it came to nothing.
+    """
+
+    id: int
+    time: str
+    round: int | None
+    candidate: int | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An act that a round is opened with: `place` among its members, of a proposal that
+    is one of them; `reason`, where it came to nothing.
+    """
+
+    act: int
+    place: int | None = None
+    reason: str | None = None
+
+
+def draws(acts: Iterable[NewAct]) -> dict[str, float]:
+    """How many times as often each feature is drawn after these, where that is not 1."""
+    times = {a.value["feature"]: a.value["times"] for a in acts if a.kind == DRAW}
+    return {feature: value for feature, value in times.items() if value != 1}
+
+
+def budget_after(acts: Iterable[Act], budget: int) -> int:
+    """What a budget is once those of these that wait are taken up."""
+    for act in acts:
+        if act.kind == BUDGET and act.round is None:
+            budget = int(act.value["evaluations"])
+    return budget
+
+
+def is_paused(acts: Iterable[NewAct]) -> bool:
+    """Whether the run is to wait after these."""
+    last = [act.kind for act in acts if act.kind in (PAUSE, GO_ON)]
+    return last[-1:] == [PAUSE]
+
+
+def _drawn(value: Mapping[str, Any]) -> str:
+    feature, times = value["feature"], value["times"]
+    if times == 0:
+        return f"bans `{feature}`"
+    if times == 1:
+        return f"leaves `{feature}` to the strategy"
+    return f"has `{feature}` drawn {times:g} times as often"
+
+
+_WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    PROPOSE: lambda value: (
+        "proposes a program" + (f": {value['note']}" if value["note"] else "")
+    ),
+    DRAW: _drawn,
+    BUDGET: lambda value: f"gives a budget of {value['evaluations']:,} evaluations",
+    STOP: lambda value: f"stops candidate {value['candidate']:04}",
+    PAUSE: lambda value: "pauses the run",
+    GO_ON: lambda value: "lets the run go on",
+}

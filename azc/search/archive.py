@@ -1,0 +1,179 @@
+"""What a run knows, for whoever wants to propose a program: a person or a language model."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from azc.check.choose import choose_space
+from azc.data.load import DataSpec
+from azc.ops.contract import Op
+from azc.ops.table import load_ops, signatures
+from azc.search.acts import draws
+from azc.search.folder import RunFolder
+from azc.search.genome import space_features
+from azc.search.journal import START, Candidate, Evaluation, ranked
+from azc.search.refused import Refused, refused_reason
+from azc.search.view import RunView
+
+__all__ = ["archive", "fate"]
+
+
+def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
+    """A JSON object.
+
+    `over`: whether nothing is left to be done. `paused`: whether the run waits.
+    `evaluations`: spent, budget. `data`, `unit`: what losses, in nats, are of. `space`:
+    name, model (what a program's model must vary), program (the text of both), operations
+    (those that may vary: name, meaning, types, attributes). `draws`: by feature, how many
+    times as often as the strategy would it is drawn, 0 where it is banned.
+    `strategy`: name, display after the last round. `candidates`: id, parents, round born
+    (from 1), mutation, program, fate (start, winner, parent, scored, failed or waiting),
+    scores (round, status, score, reason), place in the last round it was scored in, alone
+    (steps, seed, split, loss: trained from fresh weights). `line`: the ids from the start
+    to the best. `refused`: mutation, parents, why (known, equal or fault), reason, same
+    (the candidate it is equal to, or null). `acts`: id, time, author, kind, words, round
+    (from 1, null while it waits), candidate, reason (why it came to nothing).
+    """
+    run = RunFolder(view.folder)
+    config = run.read()
+    program = run.program(config)
+    _, space = choose_space(program, config["space"])
+    known = load_ops()
+    keys = {c.function: c.id for c in view.candidates.values()}
+    keys |= {c.key: c.id for c in view.candidates.values()}
+    return {
+        "over": view.is_over,
+        "paused": view.is_paused,
+        "evaluations": {"spent": view.spent, "budget": view.options.evaluations},
+        "data": view.options.data,
+        "unit": DataSpec.parse(view.options.data).unit,
+        "space": {
+            "name": view.space,
+            "model": view.model,
+            "program": config["program"],
+            "operations": [_operation(known[op]) for op in sorted(space.ops or ())],
+        },
+        "draws": {
+            feature: draws(view.acts).get(feature, 1.0)
+            for feature in space_features(space)
+        },
+        "strategy": {
+            "name": view.options.strategy,
+            "display": dict(displays[max(displays)]) if displays else {},
+        },
+        "candidates": _candidates(view),
+        "line": [each.id for each in view.lineage(view.winner or START)]
+        if view.candidates
+        else [],
+        "refused": [_refused(each, keys) for each in view.refused],
+        "acts": [
+            {
+                "id": act.id,
+                "time": act.time,
+                "author": act.author,
+                "kind": act.kind,
+                "words": act.words,
+                "round": None if act.round is None else act.round + 1,
+                "candidate": act.candidate,
+                "reason": act.reason,
+            }
+            for act in view.acts
+        ],
+    }
+
+
+def _operation(op: Op) -> dict[str, Any]:
+    types = [
+        f"{', '.join(map(str, operands))} -> {result}"
+        for result, rows in signatures().items()
+        for name, operands in rows
+        if name == op.name
+    ]
+    attributes = [
+        {
+            "name": each.name,
+            "meaning": each.doc,
+            "from": each.minimum,
+            "to": each.maximum,
+        }
+        for each in op.attrs
+    ]
+    return {
+        "name": op.name,
+        "meaning": op.doc,
+        "types": types,
+        "attributes": attributes,
+    }
+
+
+def _candidates(view: RunView) -> list[dict[str, Any]]:
+    scores: dict[int, list[Evaluation]] = defaultdict(list)
+    rounds: dict[int, list[Evaluation]] = defaultdict(list)
+    for evaluation in view.evaluations:
+        scores[evaluation.candidate].append(evaluation)
+        rounds[evaluation.round].append(evaluation)
+    places = {
+        number: {e.candidate: place for place, e in enumerate(ranked(found), 1)}
+        for number, found in rounds.items()
+    }
+    alone: dict[int, list[dict[str, Any]]] = defaultdict(list)
+    for fit in view.fits:
+        candidate = view.entrants[fit.entrant].candidate
+        if candidate is not None:
+            row = {"steps": fit.steps, "seed": fit.seed, "split": fit.split}
+            alone[candidate].append({**row, "loss": fit.loss})
+    parents = {parent for each in view.candidates.values() for parent in each.parents}
+
+    def described(each: Candidate) -> dict[str, Any]:
+        mine = scores[each.id]
+        done = [e for e in mine if e.score is not None]
+        return {
+            "id": each.id,
+            "parents": list(each.parents),
+            "round": each.round + 1,
+            "mutation": each.mutation,
+            "program": each.program,
+            "fate": fate(
+                each.id, view.winner, [e.status for e in mine], each.id in parents
+            ),
+            "scores": [
+                {
+                    "round": e.round + 1,
+                    "status": e.status,
+                    "score": e.score,
+                    "reason": e.reason,
+                }
+                for e in mine
+            ],
+            "place": places[done[-1].round][each.id] if done else None,
+            "alone": alone[each.id],
+        }
+
+    return [described(each) for each in view.candidates.values()]
+
+
+def fate(
+    number: int, winner: int | None, statuses: Collection[str], has_children: bool
+) -> str:
+    """What became of a candidate that was evaluated so, in a word."""
+    if number == winner:
+        return "winner"
+    if number == START:
+        return "start"
+    if "failed" in statuses:
+        return "failed"
+    if "done" not in statuses:
+        return "waiting"
+    return "parent" if has_children else "scored"
+
+
+def _refused(each: Refused, keys: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "mutation": each.mutation,
+        "parents": list(each.parents),
+        "why": each.why,
+        "reason": refused_reason(each),
+        "same": keys.get(each.same or ""),
+    }
