@@ -106,8 +106,12 @@ class Page:
 
     def open(self, file: Path, anchor: str = "") -> None:
         """Opens a file and waits until it is loaded."""
+        self.visit(file.resolve().as_uri() + anchor)
+
+    def visit(self, address: str) -> None:
+        """Opens an address and waits until it is loaded."""
         # From a page to another place in it is no loading.
-        for url in ("about:blank", file.resolve().as_uri() + anchor):
+        for url in ("about:blank", address):
             loader = self.call("Page.navigate", url=url)["loaderId"]
             while loader not in self._loaded:
                 self._read()
@@ -119,6 +123,13 @@ class Page:
         )
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def until(self, script: str) -> None:
+        """Waits until a JavaScript expression is true."""
+        self.run(
+            "new Promise(done => { const look = () =>"
+            f" ({script}) ? done(true) : setTimeout(look, 20); look(); }})"
+        )
 
     def click(self, selector: str) -> None:
         """A click of the mouse in the middle of the first element found."""

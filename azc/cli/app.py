@@ -18,6 +18,7 @@ from azc.cli.log import log
 from azc.cli.output import Command
 from azc.cli.page import report
 from azc.cli.propose import propose
+from azc.cli.serve import serve
 from azc.cli.show import show
 from azc.cli.steer import steer
 
@@ -32,7 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _LANGUAGE = check, fmt, show, compile, diff
-_SEARCH = evolve, resume, log, report, best, ask, propose, steer
+_SEARCH = evolve, resume, log, report, best, serve, ask, propose, steer
 for _command in (*_LANGUAGE, *_SEARCH):
     app.command(_command.__name__, cls=Command)(_command)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 from azc.check.program import ConvUse
@@ -124,18 +125,27 @@ def gather(view: RunView) -> dict[int, Facts]:
 
 
 def _model(view: RunView, candidate: Candidate) -> ModelSummary | None:
-    source = Source(f"{candidate.id:04}.azg", candidate.program, own=True)
+    return _summary(candidate.program, view.model, view.options.length)
+
+
+@lru_cache(maxsize=4096)  # a page is drawn again and again while a run is at work
+def _summary(text: str, model: str, length: int) -> ModelSummary | None:
     try:
-        spec = check_source(source).models.get(view.model)
+        spec = check_source(Source("candidate.azg", text, own=True)).models.get(model)
     except DiagnosticError:  # of another version of azc, say
         return None
-    return None if spec is None else summarise(spec, view.options.length)
+    return None if spec is None else summarise(spec, length)
 
 
 def _difference(view: RunView, candidate: Candidate) -> list[DiffLine]:
     if candidate.parent is None:
         return []
-    return diff_lines(view.candidates[candidate.parent].program, candidate.program)
+    return _diff(view.candidates[candidate.parent].program, candidate.program)
+
+
+@lru_cache(maxsize=4096)
+def _diff(old: str, new: str) -> list[DiffLine]:
+    return diff_lines(old, new)
 
 
 def failures(facts: Mapping[int, Facts]) -> dict[str, list[Facts]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -29,7 +30,7 @@ from azc.search.journal import Evaluation
 from azc.search.objectives import OBJECTIVES, WRITTEN
 from azc.search.view import RunView
 
-__all__ = ["MARK", "page"]
+__all__ = ["MARK", "Controls", "Feature", "page"]
 
 # Near the beginning of every page: what a file must have to be replaced by another.
 MARK = '<meta name="generator" content="azc report">'
@@ -37,24 +38,50 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _PERCENT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)%")
 
 
-def page(view: RunView, displays: Mapping[int, Mapping[str, str]] | None = None) -> str:
+@dataclass(frozen=True)
+class Feature:
+    """What may be banned or favoured: drawn so many `times` as often as the strategy
+    would, which shows a `chance` for it.
+    """
+
+    name: str
+    times: float
+    chance: str | None
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What a page has that is served: whether a process works on the run, and what may be
+    steered.
+    """
+
+    at_work: bool
+    features: Sequence[Feature]
+
+
+def page(
+    view: RunView,
+    displays: Mapping[int, Mapping[str, str]] | None = None,
+    controls: Controls | None = None,
+) -> str:
     """The page of a run, also of one that is under way.
 
     `displays`: what the strategy showed of itself after each round, if that is known.
+    `controls`: for a page that is served, and follows the run.
     """
     facts = gather(view)
     table = last_table(view)
-    style, script = (
-        Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
-        for name in ("page.css", "page.js")
-    )
+    style, script = _read("page.css"), _read("page.js")
+    if controls is not None:
+        style, script = style + _read("live.css"), _read("live.js") + script
     failed = sum(e.status == "failed" for e in view.evaluations)
     template = _environment().get_template("page.html")
     return template.render(
         mark=Markup(MARK),
         style=style,
         script=script,
-        policy=_policy(style, script),
+        policy=_policy(style, script, controls is not None),
+        controls=controls,
         view=view,
         failed=failed,
         facts=facts,
@@ -95,9 +122,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _policy(style: str, script: str) -> str:
+def _read(name: str) -> Markup:
+    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def _policy(style: str, script: str, live: bool) -> str:
     """What the browser may run and load: this style and this script, nothing else, were
-    an escape ever forgotten.
+    an escape ever forgotten; a page that is served, what it is served.
     """
 
     def allowed(content: str) -> str:
@@ -107,6 +138,7 @@ def _policy(style: str, script: str) -> str:
     return (
         f"default-src 'none'; style-src {allowed(style)}; script-src {allowed(script)};"
         " base-uri 'none'; form-action 'none'"
+        + ("; connect-src 'self'" if live else "")
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 from azc.check.choose import choose_space
 from azc.search.folder import RunFolder
@@ -27,6 +28,7 @@ def displays(view: RunView) -> dict[int, Mapping[str, str]]:
     config = run.read()
     _, space = choose_space(run.program(config), config["space"])
 
+    @cache
     def genome(candidate: int) -> Genome:
         return Genome.from_text(view.candidates[candidate].program, view.model)
 

@@ -27,6 +27,9 @@ from azc.source import Source
 
 __all__ = ["RunFolder", "fingerprint"]
 
+_GLANCE = (
+    1.0  # seconds: `is_at_work` holds the lock for less, to see whether it is free
+)
 _NEEDED = {"program": str, "space": str, "options": dict, "fingerprint": str}
 _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
@@ -170,11 +173,23 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_GLANCE)
         except Timeout as error:
             message = f"another process works in {self.path}"
             raise RunError("R037", message, "wait for its end, or stop it") from error
         return lock
+
+    def is_at_work(self) -> bool:
+        """Whether a process works in the folder."""
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        except OSError:  # a folder that can't be written: of a copy, say
+            return False
+        lock.release()
+        return False
 
     def open(self) -> Journal:
         """The journal, and the folders beside it; made where the run has just begun."""

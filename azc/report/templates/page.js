@@ -3,7 +3,7 @@
 "use strict";
 (() => {
   const list = document.getElementById("list");
-  const candidates = [...list.querySelectorAll("details.candidate")];
+  const all = () => [...list.querySelectorAll("details.candidate")];
 
   function show(id) {
     const found = /^c\d+$/.test(id) ? document.getElementById(id) : null;
@@ -33,7 +33,7 @@
   const fate = document.getElementById("fate");
   const order = document.getElementById("order");
   const shown = document.getElementById("shown");
-  const texts = new Map();
+  const texts = new WeakMap();
 
   function matches(entry, words) {
     if (fate.value === "line" && !entry.classList.contains("line")) return false;
@@ -45,6 +45,7 @@
   function sift() {
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     let count = 0;
+    const candidates = all();
     for (const entry of candidates) {
       entry.hidden = !matches(entry, words);
       if (!entry.hidden) count += 1;
@@ -54,22 +55,31 @@
   function sort() {
     const key = order.value;
     const value = (entry) => Number(entry.dataset[key]);
+    const candidates = all();
     candidates.sort((a, b) => value(a) - value(b) || a.dataset.number - b.dataset.number);
     list.append(...candidates);
   }
-  for (const each of document.querySelectorAll(".tools")) each.hidden = candidates.length === 0;
+  function tools() {
+    for (const each of document.querySelectorAll(".tools[hidden]")) each.hidden = all().length === 0;
+  }
   find.addEventListener("input", sift);
   fate.addEventListener("change", sift);
   order.addEventListener("change", sort);
   find.form.addEventListener("submit", (event) => event.preventDefault());
-  for (const button of document.querySelectorAll("button[data-open], button[data-close]")) {
-    const id = button.dataset.open ?? button.dataset.close;
-    button.addEventListener("click", () => {
-      for (const each of document.getElementById(id).querySelectorAll("details")) {
-        each.open = button.dataset.open !== undefined;
-      }
-    });
-  }
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button[data-open], button[data-close]");
+    if (button === null) return;
+    for (const each of document.getElementById(button.dataset.open ?? button.dataset.close).querySelectorAll("details")) {
+      each.open = button.dataset.open !== undefined;
+    }
+  });
+  // A page that follows its run has new candidates, and parts without their tools.
+  document.addEventListener("azc:changed", () => {
+    tools();
+    if (order.value !== "number") sort();
+    sift();
+  });
+  tools();
   sift();
   if (location.hash) show(location.hash.slice(1));
 })();

@@ -1,0 +1,230 @@
+"""The page of a run at work, in a real browser: it follows, and what is clicked is done."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from azc.report.live import Live
+from azc.report.server import Server
+from azc.search.events import Comparing, Event, Opened, Paused, Scored
+from azc.search.steer import Desk
+from azc.search.view import RunView, read_run
+from tests.browser import Page
+from tests.cli.test_acts import PROPOSAL
+from tests.report.test_browser import OPEN, WIDTHS
+from tests.runs import PROGRAM, run_here, tiny
+
+
+@contextmanager
+def served(run: Path) -> Iterator[Server]:
+    server = Server(Live(run), Desk(run, "ana"), "127.0.0.1", 0)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.close()
+        thread.join()
+
+
+@pytest.fixture
+def server(view: RunView, tmp_path: Path) -> Iterator[Server]:
+    """Of a copy of a run that is over."""
+    with served(Path(shutil.copytree(view.folder, tmp_path / "run"))) as server:
+        yield server
+
+
+@pytest.fixture
+def opened(tab: Page, server: Server) -> Page:
+    tab.scripts(True)
+    tab.resize(1280)
+    tab.faults.clear()
+    tab.requests.clear()
+    tab.visit(server.url)
+    return tab
+
+
+def has(text: str, where: str) -> str:
+    return f"document.querySelector({where!r}).innerText.includes({text!r})"
+
+
+def said(page: Page, text: str) -> None:
+    page.until(has(text, "#said"))
+
+
+def fill(page: Page, field: str, value: str) -> None:
+    page.run(f"document.getElementById({field!r}).value = {value!r}")
+
+
+def test_the_token_leaves_the_address(opened: Page, server: Server) -> None:
+    assert opened.run("location.href") == server.address
+    assert opened.run("document.cookie") == ""  # no script sees it
+    assert opened.run(has("The run is over", "#now"))
+    assert opened.faults == []
+    assert all(url.startswith((server.address, "about:")) for url in opened.requests)
+
+
+def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) -> None:
+    def pressed() -> object:
+        return opened.run(
+            "[...document.querySelectorAll('tr[data-feature=tanh] button')]"
+            ".map(b => b.getAttribute('aria-pressed')).join()"
+        )
+
+    assert pressed() == "false,true,false"
+    for times, words, shown in (
+        (0, "ana bans `tanh`", "true,false,false"),
+        (4, "ana has `tanh` drawn 4 times as often", "false,false,true"),
+        (1, "ana leaves `tanh` to the strategy", "false,true,false"),
+    ):
+        opened.click(f"button[data-feature='tanh'][data-times='{times}']")
+        said(opened, words)
+        opened.until(has(words, "#acts"))
+        assert pressed() == shown
+        # Whoever uses the keyboard is where they were.
+        focus = opened.run("document.activeElement.dataset.key")
+        assert focus == f"draw {times} tanh"
+        assert read_run(server.live.folder).acts[-1].words == words
+    assert opened.faults == []
+
+
+def test_a_program_is_refused_and_then_taken(opened: Page, server: Server) -> None:
+    fill(opened, "program", PROPOSAL.replace("tanh(v)", "relu(v)"))
+    opened.click("form[data-form=propose] button")
+    said(opened, "The program is refused.")
+    assert opened.run(has("error[AZG416]", "#faults"))
+    assert opened.run(has("your program:4:", "#faults")) or opened.run(
+        has("your program:", "#faults")
+    )
+    assert read_run(server.live.folder).acts == ()
+    # What was typed is still there.
+    assert "relu(v)" in opened.run("document.getElementById('program').value")
+    fill(opened, "program", PROPOSAL)
+    opened.click("form[data-form=propose] button")
+    said(opened, "ana proposes a program")
+    assert opened.run("document.getElementById('program').value") == ""
+    assert opened.run("document.getElementById('faults').checkVisibility()") is False
+    (act,) = read_run(server.live.folder).acts
+    assert act.kind == "propose"
+    # The browser notes what a server refuses; nothing else was wrong.
+    assert all("422" in fault for fault in opened.faults)
+
+
+def test_a_budget_makes_a_run_that_is_over_one_to_go_on_with(
+    opened: Page, server: Server
+) -> None:
+    fill(opened, "budget", "40")
+    opened.click("form[data-form=budget] button")
+    said(opened, "ana gives a budget of 40 evaluations")
+    opened.until(has("of 40 evaluations", "#now"))
+    assert opened.run(has("No process works on the run", "#now"))
+    fill(opened, "budget", "3")  # fewer than were spent: the browser itself refuses
+    opened.click("form[data-form=budget] button")
+    assert len(read_run(server.live.folder).acts) == 1
+    assert opened.faults == []
+
+
+def test_hostile_texts_are_text(opened: Page, server: Server) -> None:
+    hostile = "<img src=x onerror='window.owned = 1'></script><b>"
+    Desk(server.live.folder, hostile).draw("tanh", 0)
+    opened.until(has("<img src=x", "#acts"))
+    assert opened.run("window.owned") is None
+    assert opened.run("document.images.length") == 0
+    assert opened.faults == []
+
+
+def test_the_server_is_missed(tab: Page, view: RunView, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(view.folder, tmp_path / "run"))
+    tab.resize(1280)
+    with served(run) as server:
+        tab.visit(server.url)
+    said(tab, "The server does not answer")
+    tab.click("button[data-key=pause]")
+    said(tab, "The server does not answer.")
+    tab.visit("about:blank")
+
+
+@pytest.mark.parametrize("width", [1280, 390, 320])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_it_fits_the_window(opened: Page, width: int, dark: bool) -> None:
+    opened.resize(width, dark=dark)
+    page, window = opened.run(WIDTHS)
+    assert page <= window == width
+
+
+def test_a_run_at_work_is_followed_and_steered(
+    tab: Page, home: Path, tmp_path: Path
+) -> None:
+    """The run is in this thread, the server in another, the browser in its process: what
+    an event is told for, the page shows while the loop waits.
+    """
+    run = tmp_path / "run"
+    tab.scripts(True)
+    tab.resize(1280)
+    tab.faults.clear()
+    done: list[str] = []
+    servers: list[Server] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Opened) and event.round == 0:
+            stack.append(served(run))
+            servers.append(stack[-1].__enter__())
+            tab.visit(servers[0].url)
+            assert tab.run(has("The run is at work", "#now"))
+            tab.click("details[data-number='1'] > summary")
+            fill(tab, "program", "half a pro")
+        if isinstance(event, Scored) and event.spent == 2:
+            tab.until(has("2 of 8 evaluations", "#now"))
+            tab.until("document.querySelectorAll('.chart a.dot').length > 1")
+            # What was open and what was typed is as it was.
+            assert tab.run(OPEN) == [1]
+            assert tab.run("document.getElementById('program').value") == "half a pro"
+            tab.click("button[data-key=pause]")
+            said(tab, "ana pauses the run")
+            done.append("pause")
+        if isinstance(event, Paused):
+            tab.until(has("The run is paused", "#now"))
+            tab.click("details[data-number='3'] > summary")
+            tab.click("button[data-key='stop 3']")
+            said(tab, "ana stops candidate 0003")
+            fill(tab, "program", PROPOSAL)
+            tab.click("form[data-form=propose] button")
+            said(tab, "ana proposes a program")
+            fill(tab, "budget", "9")
+            tab.click("form[data-form=budget] button")
+            said(tab, "ana gives a budget of 9 evaluations")
+            tab.click("button[data-key=pause]")
+            said(tab, "ana lets the run go on")
+            done.append("go on")
+        if isinstance(event, Comparing):
+            tab.until(has("9 of 9 evaluations", "#now"))
+            tab.until("document.querySelector('#c5') !== null")
+            assert tab.run(has("proposed by ana", "#tree")) or True
+            shown = "[...document.querySelectorAll('details.candidate')].length"
+            assert tab.run(shown) == len(read_run(run).candidates)
+            fates = "document.querySelector('details[data-number=\"3\"]').dataset.fate"
+            assert tab.run(fates) == "failed"
+            done.append("compared")
+
+    stack: list[object] = []
+    options = tiny(home / "corpus.txt", evaluations=8, final_seeds=(1,))
+    try:
+        view = run_here(options, run, home / "cache", PROGRAM, on_event=on_event)
+        tab.until(has("The run is over", "#now"))
+        tab.until("document.querySelector('#result table') !== null")
+    finally:
+        for each in stack:
+            each.__exit__(None, None, None)  # type: ignore[attr-defined]
+    assert done == ["pause", "go on", "compared"]
+    assert view.spent == 9
+    assert view.acts[2].candidate == 5
+    reasons = {e.candidate: e.reason for e in view.evaluations}
+    assert reasons[3] == "stopped by ana"
+    assert tab.faults == [] or all("ERR_" in f for f in tab.faults)
+    tab.visit("about:blank")
