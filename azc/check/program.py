@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 from azc.diagnostics import Diagnostic
@@ -115,7 +116,9 @@ class SpaceSpec:
     `inputs`, `ops`, `size`: of attention programs; None where they may not change.
     `kernels`, `kinds`: of convolution layers; empty where there are none.
     `layer`: values that the arguments of a layer may take; widths of stacked
-    feed-forward networks are a tuple.
+    feed-forward networks are a tuple. `draws`: how many times as often as by itself a
+    search draws an operation or a width of convolution, for those that a person favours;
+    0 for those that are put in no more, whatever may stay. No text has it.
     """
 
     name: str
@@ -128,6 +131,7 @@ class SpaceSpec:
     kinds: tuple[ConvKind, ...]
     layer: Mapping[str, tuple[int | str | tuple[int, ...], ...]]
     node: ast.Space = field(compare=False, repr=False)
+    draws: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from typing import Any
 
 __all__ = ["Priorities", "PriorityRow"]
 
+_ALIKE: Mapping[str, float] = MappingProxyType({})
 _UNKNOWN = 0.5  # the mean rank, before anything was told
 
 
@@ -105,9 +106,18 @@ class Priorities:
         shares = [math.exp((u - highest) / self.temperature) for u in bounds]
         return [share / sum(shares) for share in shares]
 
-    def draw(self, options: Sequence[str], rng: random.Random) -> str:
-        """One of the options (at least one), by priority."""
-        return rng.choices(options, self.weights(options))[0]
+    def draw(
+        self,
+        options: Sequence[str],
+        rng: random.Random,
+        times: Mapping[str, float] = _ALIKE,
+    ) -> str:
+        """One of the options (at least one), by priority; `times` as often as by that,
+        for those that a person favours.
+        """
+        weights = self.weights(options)
+        weights = [w * times.get(o, 1.0) for o, w in zip(options, weights, strict=True)]
+        return rng.choices(options, weights)[0]
 
     def table(self) -> list[PriorityRow]:
         """All features, the highest priority first."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 from azc.check.program import SpaceSpec
+from azc.search.genome import conv_feature
 from azc.search.mutate.draft import Draft
 from azc.search.priorities import Priorities
 
@@ -23,6 +25,26 @@ class Context:
     space: SpaceSpec
     rng: random.Random
     priorities: Priorities
+
+    @cached_property
+    def ops(self) -> frozenset[str]:
+        """The operations that may be put into a program."""
+        return frozenset(op for op in self.space.ops or () if self._is_drawn(op))
+
+    @cached_property
+    def kernels(self) -> tuple[int, ...]:
+        """The widths that a convolution may be given."""
+        kernels = self.space.kernels
+        return tuple(each for each in kernels if self._is_drawn(conv_feature(each)))
+
+    def _is_drawn(self, feature: str) -> bool:
+        return self.space.draws.get(feature, 1.0) > 0
+
+    def draw(self, features: Iterable[str]) -> str:
+        """One of the features (at least one, all of them to be drawn), by priority and by
+        what a person favours.
+        """
+        return self.priorities.draw(list(features), self.rng, self.space.draws)
 
     def chance(self, share: float) -> bool:
         """True in so large a share of all cases."""

@@ -119,7 +119,7 @@ class Grower:
             name = self.context.pick(names)
             new = frozenset([name] if name in self.inputs else [])
             return Grown(ast.Name(name), new)
-        op = self.context.priorities.draw(list(options), self.context.rng)
+        op = self.context.draw(options)
         operands = self._cheap(options[op])
         left = budget - 1
         args: list[ast.Expr] = []

@@ -164,11 +164,11 @@ def _set(layer: ast.Layer, name: str, value: object) -> ast.Layer:
 
 
 def _draw_kernel(context: Context, but: int | None = None) -> int | None:
-    kernels = [kernel for kernel in context.space.kernels if kernel != but]
+    kernels = [kernel for kernel in context.kernels if kernel != but]
     if not kernels:
         return None
     names = {conv_feature(kernel): kernel for kernel in kernels}
-    return names[context.priorities.draw(list(names), context.rng)]
+    return names[context.draw(names)]
 
 
 def _to_conv(scene: _Scene) -> Step | None:

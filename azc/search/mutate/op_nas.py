@@ -98,4 +98,5 @@ def child_of(draft: Draft, parent: Genome, space: SpaceSpec) -> Genome | None:
         return None
     if child.key == parent.key or membership(child.spec, space):
         return None
-    return child
+    new = child.features - parent.features
+    return None if any(space.draws.get(each) == 0 for each in new) else child

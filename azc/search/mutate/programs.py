@@ -150,7 +150,7 @@ def _vary(node: ast.Attention, context: Context) -> _Edit | None:
         node=node,
         sites=tuple(sites(node)),
         context=context,
-        ops=space.ops or frozenset(),
+        ops=context.ops,
         order=space.inputs or (),
         room=high - size,
     )
@@ -189,7 +189,7 @@ def _replace(scene: _Scene) -> _Edit | None:
         if not options:
             continue
         context = scene.context
-        op = context.priorities.draw(list(options), context.rng)
+        op = context.draw(options)
         turned = context.pick(options[op])
         args = tuple(
             _turned(arg) if turn else arg
@@ -266,7 +266,7 @@ def _insert(scene: _Scene) -> _Edit | None:
         options = _around(site, grower, budget)
         if not options:
             continue
-        op = context.priorities.draw(list(options), context.rng)
+        op = context.draw(options)
         place, operands = context.pick(options[op])
         inputs = frozenset[str]()
         args: list[ast.Expr] = [site.expr]
