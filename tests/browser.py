@@ -125,10 +125,17 @@ class Page:
         return answer["result"].get("value")
 
     def until(self, script: str) -> None:
-        """Waits until a JavaScript expression is true."""
+        """Waits until a JavaScript expression is true, and fails where it never is."""
         self.run(
-            "new Promise(done => { const look = () =>"
-            f" ({script}) ? done(true) : setTimeout(look, 20); look(); }})"
+            f"""new Promise((done, fail) => {{
+                const end = Date.now() + {1000 * PATIENCE};
+                const look = () => {{
+                    if ({script}) done(true);
+                    else if (Date.now() > end) fail(new Error("it never was true"));
+                    else setTimeout(look, 20);
+                }};
+                look();
+            }})"""
         )
 
     def click(self, selector: str) -> None:

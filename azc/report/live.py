@@ -26,7 +26,7 @@ from azc.source import Source
 
 __all__ = ["Live", "perform"]
 
-_PATIENCE = 8  # drawing the page takes at most about one of so many seconds
+_PATIENCE = 2  # times as long as drawing took, until it is drawn again
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, answer: Any) -> None:
         try:
+            if self.server_.closing.is_set():  # a connection from before
+                raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server has ended")
             self._check_host()
             answer()
         except _Refused as refused:

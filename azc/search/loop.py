@@ -83,9 +83,10 @@ class Loop:
         self.weights.warm_up()
         self.weights.check(number)
         known = None
-        while known != (known := self.journal.acts()):  # whatever came meanwhile
+        while known != len(self.journal.acts()):  # whatever came meanwhile
             while self._step():
                 pass
+            known = len(self.journal.acts())
             self._compare()
 
     def _step(self) -> bool:

@@ -99,9 +99,7 @@ def test_a_program_is_refused_and_then_taken(opened: Page, server: Server) -> No
     opened.click("form[data-form=propose] button")
     said(opened, "The program is refused.")
     assert opened.run(has("error[AZG416]", "#faults"))
-    assert opened.run(has("your program:4:", "#faults")) or opened.run(
-        has("your program:", "#faults")
-    )
+    assert opened.run(has("your program:", "#faults"))
     assert read_run(server.live.folder).acts == ()
     # What was typed is still there.
     assert "relu(v)" in opened.run("document.getElementById('program').value")
@@ -145,8 +143,6 @@ def test_the_server_is_missed(tab: Page, view: RunView, tmp_path: Path) -> None:
     with served(run) as server:
         tab.visit(server.url)
     said(tab, "The server does not answer")
-    tab.click("button[data-key=pause]")
-    said(tab, "The server does not answer.")
     tab.visit("about:blank")
 
 
@@ -205,7 +201,7 @@ def test_a_run_at_work_is_followed_and_steered(
         if isinstance(event, Comparing):
             tab.until(has("9 of 9 evaluations", "#now"))
             tab.until("document.querySelector('#c5') !== null")
-            assert tab.run(has("proposed by ana", "#tree")) or True
+            assert "proposed by ana" in tab.run("document.body.textContent")
             shown = "[...document.querySelectorAll('details.candidate')].length"
             assert tab.run(shown) == len(read_run(run).candidates)
             fates = "document.querySelector('details[data-number=\"3\"]').dataset.fate"
@@ -226,5 +222,4 @@ def test_a_run_at_work_is_followed_and_steered(
     assert view.acts[2].candidate == 5
     reasons = {e.candidate: e.reason for e in view.evaluations}
     assert reasons[3] == "stopped by ana"
-    assert tab.faults == [] or all("ERR_" in f for f in tab.faults)
     tab.visit("about:blank")
