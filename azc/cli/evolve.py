@@ -18,11 +18,12 @@ import typer
 
 from azc.cli.files import load, split_name
 from azc.cli.output import Output, flag_json, out
-from azc.diagnostics import RunError, UsageError
+from azc.diagnostics import AzcError, RunError, UsageError
 from azc.numbers import in_bytes
 from azc.resources import home_cache
 
 if TYPE_CHECKING:
+    from azc.search.branch import Branch
     from azc.search.events import Event
     from azc.search.run import RunView
 
@@ -392,6 +393,14 @@ def evolve(
             "--device", metavar="D", help="cpu, cuda, …; by default the best available."
         ),
     ] = None,
+    git: Annotated[
+        bool,
+        typer.Option(
+            "--git",
+            help="Commit every new best on a branch azc/RUN of the repository that RUN or FILE"
+            " lies in; your files and branches stay as they are.",
+        ),
+    ] = False,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Search a space for a better model than the one it starts from.
@@ -459,6 +468,7 @@ def evolve(
             program, space or name, options, folder, cache=cache_folder(), on_event=tell
         ),
         folder,
+        _branch(folder, Path(file).parent) if git else None,
     )
 
 
@@ -518,6 +528,14 @@ def resume(
             "--workers", metavar="N", min=1, help="How many there are this time."
         ),
     ] = None,
+    git: Annotated[
+        bool,
+        typer.Option(
+            "--git",
+            help="Commit every new best on a branch azc/RUN of the repository that RUN"
+            " lies in; your files and branches stay as they are.",
+        ),
+    ] = False,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Continue a run that was stopped, killed or interrupted, or with a larger budget.
@@ -541,11 +559,54 @@ def resume(
             on_event=tell,
         ),
         run,
+        _branch(run) if git else None,
     )
 
 
+def _branch(run: Path, *places: Path) -> Branch:
+    """The branch for a run. Raises `UsageError` U115."""
+    from azc.search.branch import Branch, repository
+
+    branch = Branch(repository(run, *places), run)
+    branch.check()
+    return branch
+
+
+class _Commits:
+    """Hands a branch what it is to commit. Git that fails is told, once, and ends no
+    search.
+    """
+
+    def __init__(self, branch: Branch | None, output: Output) -> None:
+        self.branch = branch
+        self.output = output
+
+    def __call__(self, news: Event | RunView) -> None:
+        """Hands on an event, or a run that is over."""
+        from azc.search.view import RunView
+
+        if self.branch is None:
+            return
+        try:
+            if not isinstance(news, RunView):
+                self.branch(news)
+            elif news.winner is not None:
+                self.branch.commit(news, news.winner)
+        except AzcError as error:
+            self.branch = None
+            self.output.note(f"{error.message}: no more is committed")
+
+
+def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
+    for each in consumers:
+        each(event)
+
+
 def _show(
-    output: Output, work: Callable[[Callable[[Event], None]], RunView], folder: Path
+    output: Output,
+    work: Callable[[Callable[[Event], None]], RunView],
+    folder: Path,
+    branch: Branch | None,
 ) -> None:
     """Does the work with a display of it, then reports. Raises `RunError` where every
     candidate failed.
@@ -563,7 +624,9 @@ def _show(
             progress_for(console(stderr=True), output.as_json) as tell,
             redirect_stdout(sys.stderr),
         ):
-            view = work(tell)
+            commits = _Commits(branch, output)
+            view = work(lambda event: _all(event, tell, commits))
+            commits(view)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():
             output.note(f"to continue: azc resume {folder}")

@@ -260,7 +260,7 @@ def test_budgets_and_endings(journal: Journal) -> None:
     journal.end("nothing new", 1)
     journal.end("nothing new at all", 1)
     assert (journal.budget(), journal.ending()) == (8, "nothing new at all")
-    journal.give_budget(20)
+    give_budget(journal, 20)
     journal.record(done(1))
     assert (journal.budget(), journal.ending()) == (20, None)
 
@@ -361,7 +361,7 @@ def write_something(journal: Journal, step: str) -> None:
     elif step == "file":
         journal.keep_file("run.json", f"{number}")
     elif step == "budget":
-        journal.give_budget(journal.budget() + 1)
+        give_budget(journal, journal.budget() + 1)
 
 
 # Long runs

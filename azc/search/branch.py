@@ -1,0 +1,184 @@
+"""Every new best program of a run as a commit, on a branch of the run's own.
+
+Objects are written and the branch is moved by git's plumbing: nobody's working tree, index
+or checked-out branch is touched, and no hook of a commit runs.
+
+Codes: U115 no repository, or a branch that is not the run's; R050 git that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from azc.diagnostics import RunError, UsageError
+from azc.search.events import Closed, Event
+from azc.search.folder import RunFolder, fingerprint
+from azc.search.journal import START
+from azc.search.view import RunView, read_run
+
+__all__ = ["Branch", "repository"]
+
+_NONE = "0" * 40  # what git takes for a branch that is not there
+_SUBJECT = 72  # characters
+_NOBODY = {
+    f"GIT_{role}_{what}": value
+    for role in ("AUTHOR", "COMMITTER")
+    for what, value in (("NAME", "azc"), ("EMAIL", "azc@localhost"))
+}
+
+
+def repository(*places: Path) -> Path:
+    """The first of these that lies in a git repository, or whose nearest folder that is
+    there does. Raises `UsageError` U115 where none does.
+    """
+    for place in places:
+        folder = next(
+            p for p in (place.resolve(), *place.resolve().parents) if p.is_dir()
+        )
+        try:
+            _git(folder, "rev-parse", "--git-dir")
+        except RunError:
+            continue
+        return folder
+    shown = " nor ".join(str(place) for place in places)
+    raise UsageError(
+        "U115", f"neither {shown} is in a git repository, or git is missing"
+    )
+
+
+def _git(
+    folder: Path, *words: str, text: str | None = None, more: Mapping[str, str] = {}
+) -> str:
+    """What git answers. Raises `RunError` R050 with what it says is wrong."""
+    environment = {**os.environ, **more, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *words],
+            input=None if text is None else text.encode(),
+            stdin=subprocess.DEVNULL if text is None else None,
+            capture_output=True,
+            env=environment,
+            check=False,
+        )
+    except OSError as error:
+        raise RunError("R050", f"git can't be run: {error.strerror}") from error
+    if done.returncode:
+        said = " ".join(done.stderr.decode(errors="replace").split())
+        raise RunError("R050", f"git {words[0]}: {said or 'it failed'}")
+    return done.stdout.decode(errors="replace").strip()
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The branch `azc/RUN` of a repository, for the run in `run`. A consumer of events."""
+
+    repository: Path
+    run: Path
+
+    @property
+    def name(self) -> str:
+        """`azc/` and what the folder of the run is called, as far as git allows that."""
+        words = re.sub(r"[^A-Za-z0-9_-]+", "-", self.run.resolve().name).strip("-")
+        return f"azc/{words or 'run'}"
+
+    @property
+    def _ref(self) -> str:
+        return f"refs/heads/{self.name}"
+
+    def check(self) -> None:
+        """Raises `UsageError` U115 where the branch is there and is not the run's, or is
+        checked out.
+        """
+        tip = self._tip()
+        if tip is None:
+            return
+        config = RunFolder(self.run).config_file
+        if not config.is_file() or self._mark not in self._message(tip):
+            raise UsageError(
+                "U115",
+                f"there is a branch {self.name} already, of something else",
+                "rename it, or choose another folder for the run",
+            )
+        self._check_free()
+
+    def __call__(self, event: Event) -> None:
+        """Commits the best of a round that is over. Raises `RunError` R050."""
+        if isinstance(event, Closed) and event.best is not None:
+            self.commit(read_run(self.run), event.best)
+
+    def commit(self, view: RunView, candidate: int) -> None:
+        """Commits a candidate, where the last commit has another program; the start comes
+        first.
+        """
+        self._check_free()
+        tip = self._tip()
+        if tip is None:
+            tip = self._put(view, START, None)
+        self._put(view, candidate, tip)
+
+    def _put(self, view: RunView, number: int, tip: str | None) -> str:
+        """The commit with the program, on top of `tip`."""
+        program = view.candidates[number].program
+        blob = self._say("hash-object", "-w", "--stdin", text=program)
+        tree = self._say("mktree", text=f"100644 blob {blob}\tbest.azg\n")
+        if tip is not None and self._say("rev-parse", f"{tip}^{{tree}}") == tree:
+            return tip
+        parents = [] if tip is None else ["-p", tip]
+        words = self._words(view, number)
+        new = self._say("commit-tree", tree, *parents, text=words)
+        why = f"azc: candidate {number:04}"
+        self._say("update-ref", "-m", why, self._ref, new, tip or _NONE)
+        return new
+
+    def _words(self, view: RunView, number: int) -> str:
+        candidate = view.candidates[number]
+        subject = f"{number:04}: {' '.join(candidate.mutation.split())}"
+        lines = [subject]
+        if len(subject) > _SUBJECT:
+            lines = [f"{subject[: _SUBJECT - 1]}…", "", subject]
+        done = [e for e in view.evaluations if e.candidate == number and e.scores]
+        if done:
+            last = done[-1]
+            lines += ["", f"Round {last.round + 1}: {last.score:.4f} nats."]
+        lines += ["", f"Azc-Candidate: {number}", self._mark]
+        return "\n".join(lines) + "\n"
+
+    @cached_property
+    def _mark(self) -> str:
+        return f"Azc-Run: {fingerprint(RunFolder(self.run).config_file)[:16]}"
+
+    @cached_property
+    def _who(self) -> Mapping[str, str]:
+        """Whom git takes for the author: the user, or azc where git knows none."""
+        try:
+            _git(self.repository, "var", "GIT_AUTHOR_IDENT")
+            _git(self.repository, "var", "GIT_COMMITTER_IDENT")
+        except RunError:
+            return _NOBODY
+        return {}
+
+    def _say(self, *words: str, text: str | None = None) -> str:
+        return _git(self.repository, *words, text=text, more=self._who)
+
+    def _tip(self) -> str | None:
+        found = _git(
+            self.repository, "for-each-ref", "--format=%(objectname)", self._ref
+        )
+        return found or None
+
+    def _message(self, commit: str) -> str:
+        return _git(self.repository, "show", "-s", "--format=%B", commit)
+
+    def _check_free(self) -> None:
+        listed = _git(self.repository, "worktree", "list", "--porcelain")
+        if f"branch {self._ref}" in listed.splitlines():
+            raise UsageError(
+                "U115",
+                f"the branch {self.name} is checked out: it would move under you",
+            )
