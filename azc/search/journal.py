@@ -45,7 +45,7 @@ __all__ = [
     "ranked",
 ]
 
-FORMAT = 4  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 5  # of a run: raise it when the journal's tables or run.json change
 START = 1  # the candidate that a run begins with
 
 _SCHEMA = """

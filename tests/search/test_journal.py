@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from azc.diagnostics import RunError
+from azc.search.acts import BUDGET, NewAct
 from azc.search.journal import Evaluation, Fit, Journal, NewCandidate, NewEntrant
 from azc.search.refused import Refused
 
@@ -40,6 +41,12 @@ def other(journal: Journal) -> Iterator[sqlite3.Connection]:
     """Another connection, which sees what is committed and nothing else."""
     with closing(sqlite3.connect(journal.path)) as db:
         yield db
+
+
+def give_budget(journal: Journal, evaluations: int) -> None:
+    """As somebody gives it, and the loop takes it up."""
+    act = journal.act(NewAct(BUDGET, {"evaluations": evaluations}, "ana"))
+    journal.heed(act, 0)
 
 
 def counted(db: sqlite3.Connection, what: str) -> int:
