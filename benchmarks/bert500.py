@@ -37,7 +37,6 @@ from benchmarks.flexibert import (
 )
 from benchmarks.tables import (
     data_folder,
-    interval,
     made_with,
     publish,
     publishes,
@@ -45,6 +44,7 @@ from benchmarks.tables import (
     shown,
     table,
     tau,
+    tau_interval,
     within,
 )
 
@@ -96,23 +96,17 @@ def correlations(
     glue = [arch.glue for arch in archs]
     sizes = [arch.size for arch in archs]
 
-    def of(taken: Any) -> float:
-        return tau([values[i] for i in taken], [glue[i] for i in taken])
-
-    def inside(taken: Any) -> float:
-        columns = ([column[i] for i in taken] for column in (values, glue, sizes))
-        return within(tau, *columns)
-
     groups = {}
     for size in sorted(set(sizes)):
         members = [i for i, each in enumerate(sizes) if each == size]
-        groups[f"{size[0]} × {size[1]}"] = of(members)
+        columns = ([column[i] for i in members] for column in (values, glue))
+        groups[f"{size[0]} × {size[1]}"] = tau(*columns)
     return {
-        "tau": of(range(len(archs))),
-        "tau_interval": interval(len(archs), of),
+        "tau": tau(values, glue),
+        "tau_interval": tau_interval(values, glue),
         "rho": rho(values, glue),
         "tau_within": within(tau, values, glue, sizes),
-        "tau_within_interval": interval(len(archs), inside),
+        "tau_within_interval": tau_interval(values, glue, sizes),
         "rho_within": within(rho, values, glue, sizes),
         "tau_by_size": groups,
     }
@@ -129,9 +123,6 @@ def measured(folder: Path, file: Path | None) -> dict[str, Any]:
     published = {name: [float(row[name]) for row in rows] for name in PUBLISHED}
     again = load_repeated(folder)
 
-    def repeated(taken: Any) -> float:
-        return tau(*zip(*(again[i] for i in taken), strict=True))
-
     sizes = [arch.size for arch in archs]
     return {
         "made_with": made_with(),
@@ -145,8 +136,8 @@ def measured(folder: Path, file: Path | None) -> dict[str, Any]:
         "published": {name: correlations(x, archs) for name, x in published.items()},
         "repeated": {
             "architectures": len(again),
-            "tau": repeated(range(len(again))),
-            "tau_interval": interval(len(again), repeated),
+            "tau": tau(*zip(*again, strict=True)),
+            "tau_interval": tau_interval(*zip(*again, strict=True)),
             "rho": rho(*zip(*again, strict=True)),
         },
     }

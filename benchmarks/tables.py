@@ -79,6 +79,42 @@ def interval(size: int, statistic: Statistic, seed: int = 0) -> list[float]:
     return [float(each) for each in np.quantile(found, [0.025, 0.975])]
 
 
+def tau_interval(
+    x: Sequence[float],
+    y: Sequence[float],
+    groups: Sequence[Hashable] | None = None,
+    seed: int = 0,
+) -> list[float]:
+    """The interval of τ-b, or of its mean within groups, as `interval` has it.
+
+    How often each member was drawn is all that matters: the sums over pairs of all
+    resamples are three products of matrices.
+    """
+    groups = [0] * len(x) if groups is None else groups
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(x), np.full(len(x), 1 / len(x)), RESAMPLES).astype(
+        float
+    )
+    total, pairs = np.zeros(RESAMPLES), np.zeros(RESAMPLES)
+    for group in dict.fromkeys(groups):
+        members = [i for i, each in enumerate(groups) if each == group]
+        signs = [
+            np.sign(np.subtract.outer(each, each))
+            for each in (np.asarray(x)[members], np.asarray(y)[members])
+        ]
+        times = drawn[:, members]
+        agree, of_x, of_y = (
+            np.einsum("ri,ri->r", times @ matrix, times)
+            for matrix in (signs[0] * signs[1], signs[0] ** 2, signs[1] ** 2)
+        )
+        norm = np.sqrt(of_x * of_y)
+        found = np.divide(agree, norm, out=np.zeros(RESAMPLES), where=norm > 0)
+        size = times.sum(1)
+        weight = size * (size - 1) / 2
+        total, pairs = total + weight * found, pairs + weight
+    return [float(each) for each in np.quantile(total / pairs, [0.025, 0.975])]
+
+
 def mean_interval(values: Sequence[float]) -> dict[str, Any]:
     """The mean of independent values, with its bootstrap interval."""
     array = np.asarray(values, float)

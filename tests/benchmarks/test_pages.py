@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks import tables
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.tables import interval, marks, rho, tau, within
+from benchmarks.tables import interval, marks, rho, tau, tau_interval, within
 
-PUBLISHED = ("early-stopping", "strategies")
+PUBLISHED = ("bert500", "early-stopping", "mutants", "strategies")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -91,3 +92,21 @@ def test_an_interval_covers_as_often_as_it_says() -> None:
         low, high = interval(40, lambda taken, x=sample: float(x[taken].mean()))
         covered += low <= 0.0 <= high
     assert 88 <= covered <= 99
+
+
+def test_the_interval_of_a_correlation_is_that_of_its_resamples() -> None:
+    """Drawn one by one, and counted: the same up to the noise of 1,000 resamples."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 8, 40).astype(float)
+    y = (x + rng.normal(0, 4, 40)).round()
+    groups = np.arange(40) % 2
+
+    def whole(taken: np.ndarray[Any, Any]) -> float:
+        return tau(x[taken], y[taken])
+
+    def inside(taken: np.ndarray[Any, Any]) -> float:
+        return within(tau, list(x[taken]), list(y[taken]), list(groups[taken]))
+
+    found = [*tau_interval(x, y), *tau_interval(x, y, list(groups))]
+    wanted = [*interval(40, whole), *interval(40, inside)]
+    assert found == pytest.approx(wanted, abs=0.04)
