@@ -26,8 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from azc.search.finals import rungs
-from azc.search.options import EvolveOptions, derived
+from azc.search.options import derived
 from benchmarks.tables import (
     data_folder,
     made_with,
@@ -99,9 +98,9 @@ def policies(pool: int) -> Mapping[str, tuple[Stages, bool]]:
     found: dict[str, tuple[Stages, bool]] = {
         "all to the end": ([(pool, EPOCHS)], False)
     }
-    finals = rungs(pool, EvolveOptions(final_steps=EPOCHS, weights="shared"))
-    told = ", ".join(str(steps) for _, steps in finals)
-    found[f"finals after shared weights: {told}, each anew"] = (finals, True)
+    half = EPOCHS // 2
+    halves = [(pool, half), (-(-pool // 2), EPOCHS)]
+    found[f"halves: {half}, {EPOCHS}, each anew"] = (halves, True)
     for epoch in EARLY:
         found[f"one goes on: {epoch}, {EPOCHS}"] = ([(pool, epoch), (1, EPOCHS)], False)
     for eta in ETAS:

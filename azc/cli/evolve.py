@@ -374,7 +374,7 @@ def evolve(
             "--contenders",
             metavar="N",
             min=1,
-            help="Candidates trained alone, the better half for twice as long.",
+            help="The best candidates, trained alone to find the winner.",
             rich_help_panel=_FINAL,
         ),
     ] = 6,

@@ -1,17 +1,17 @@
 """The end of a run: who is the winner, and what it is worth beside what else there is.
 
-Shared weights rank many candidates in little time, but not well enough to choose one.
-So the best of them are trained alone, the better half of these twice as long (successive
-halving, Jamieson and Talwalkar 2016), measured on validation text. The best one is the
-winner, and is then trained from seeds not used before, beside the start, the
-best of random sampling that has trained for as many steps, and what a person would try
-first; measured on text never used.
+Scores rank many candidates in little time, but not well enough to choose one. So the best
+of them are trained alone for all of the final steps and measured on validation text. (To
+train them for half first, and the better half of them anew for all, takes as long.) The
+best one is the winner, and is then trained from seeds not used before, beside the start,
+the best of random sampling that has trained for as many steps, and what a person would
+try first; measured on text never used.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -36,22 +36,9 @@ from azc.search.score import Job
 from azc.search.strategies.base import Child
 from azc.search.trials import Trials
 
-__all__ = ["Finals", "rungs"]
+__all__ = ["Finals"]
 
 _TRIED = 20  # random models a sample, at most, where limits leave few
-
-
-def rungs(size: int, options: EvolveOptions) -> list[tuple[int, int]]:
-    """How many are trained alone for how many steps, stage by stage; `final_steps` in
-    the last.
-
-    Two stages at most, and one where candidates were scored alone for as many steps: a
-    quarter of the steps ranks next to nothing.
-    """
-    half = max(1, options.final_steps // 2)
-    if size <= 2 or (options.is_fresh and options.steps >= half):
-        return [(size, options.final_steps)]
-    return [(size, half), (-(-size // 2), options.final_steps)]
 
 
 @dataclass(frozen=True)
@@ -76,15 +63,13 @@ class Finals:
         if not chosen:
             return
         mine = self.journal.enter(self._candidate(number) for number in chosen)
-        stages = rungs(len(mine), options)
-        self.tell(Comparing(*self._progress(self._total(stages))))
-        winner = self._halve(mine, stages) or mine[0]
+        self.tell(Comparing(*self._progress(self._total(len(mine)))))
+        winner = (self._rank(mine, options.final_steps) or mine)[0]
         rows = [self.journal.enter([self._candidate(START)])[0]]
         roles = ["start"]
         if options.baselines:
-            sampled = self.journal.enter(self._samples(stages))
-            best = self._halve(sampled, self._sampling(len(sampled), stages))
-            if best is not None:
+            sampled = self.journal.enter(self._samples())
+            for best in self._rank(self._few(sampled), options.final_steps)[:1]:
                 rows.append(best)
                 roles.append("random")
             hand = self.journal.enter(self._by_hand)
@@ -113,15 +98,13 @@ class Finals:
         name = "the start" if number == START else f"candidate {number:04}"
         return NewEntrant(name, candidate.program, number)
 
-    def _samples(self, stages: Sequence[tuple[int, int]]) -> list[NewEntrant]:
-        """Random models, as many as can be trained in the first stage for the steps that
-        the search has taken until then.
-        """
+    def _samples(self) -> list[NewEntrant]:
+        """Random models, as many as can be scored for the steps that the search has taken."""
         rng = random.Random(derived(self.options.seed, "random"))
         start = Member(START, self.start)
         sampling = Variation(evenly(self.space, self.options), DEEP)
         known = {self.start.key: START}
-        count = self._sample_size(stages)
+        count = self._sample_size()
         made: list[Child] = []
         while len(made) < count:
             found = sampling.children(count - len(made), lambda _: start, rng, known)
@@ -134,22 +117,27 @@ class Finals:
             for number, child in enumerate(made, 1)
         ]
 
-    def _sampling(
-        self, count: int, stages: Sequence[tuple[int, int]]
-    ) -> list[tuple[int, int]]:
-        """The stages of so many random models: those of the search, after the one that
-        scored its candidates.
+    @property
+    def _sampling_steps(self) -> int:
+        """How long a random model trains to be scored: as long as a candidate does alone,
+        or half of the final steps.
         """
-        if self.options.is_fresh:
-            return [(count, self.options.steps), *stages]
-        return [(count, stages[0][1]), *stages[1:]]
+        options = self.options
+        return options.steps if options.is_fresh else max(1, options.final_steps // 2)
 
-    def _sample_size(self, stages: Sequence[tuple[int, int]]) -> int:
-        options, spent = self.options, self.journal.spent()
-        size, steps = stages[0]
+    def _sample_size(self) -> int:
+        options = self.options
         if options.is_fresh:
             return self.journal.trained()
-        return size + (options.warm_up + spent * options.steps) // steps
+        taken = options.warm_up + self.journal.spent() * options.steps
+        return max(1, taken // self._sampling_steps)
+
+    def _few(self, sampled: Sequence[Entrant]) -> list[Entrant]:
+        """The best random models, as many as there may be contenders."""
+        most = self.options.contenders
+        if len(sampled) <= most:
+            return list(sampled)
+        return self._rank(sampled, self._sampling_steps)[:most]
 
     @cached_property
     def _by_hand(self) -> list[NewEntrant]:
@@ -167,19 +155,12 @@ class Finals:
 
     # Training
 
-    def _halve(
-        self, entrants: Sequence[Entrant], stages: Iterable[tuple[int, int]]
-    ) -> Entrant | None:
-        """The last one standing; None if every one failed."""
+    def _rank(self, entrants: Sequence[Entrant], steps: int) -> list[Entrant]:
+        """Those that do not fail, the best first."""
         seed = derived(self.options.seed, "halving")
-        alive = list(entrants)
-        for size, steps in stages:
-            losses = self._fit(alive[:size], (seed,), steps, "validation")
-            alive = sorted(
-                (e for e in alive[:size] if losses[e.id, seed] is not None),
-                key=lambda e: (losses[e.id, seed], e.id),
-            )
-        return alive[0] if alive else None
+        losses = self._fit(entrants, (seed,), steps, "validation")
+        done = [e for e in entrants if losses[e.id, seed] is not None]
+        return sorted(done, key=lambda e: (losses[e.id, seed], e.id))
 
     def _fit(
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
@@ -253,11 +234,10 @@ class Finals:
         # What fails leaves stages smaller, and equal programs share their fits.
         return min(counter), counter[1]
 
-    def _total(self, stages: Sequence[tuple[int, int]]) -> int:
-        fits = sum(size for size, _ in stages)
-        rows = 2
+    def _total(self, contenders: int) -> int:
+        fits, rows = contenders, 2
         if self.options.baselines:
-            sampling = self._sampling(self._sample_size(stages), stages)
-            fits += sum(size for size, _ in sampling)
+            size, most = self._sample_size(), self.options.contenders
+            fits += size if size <= most else size + most
             rows += 1 + len(self._by_hand)
         return fits + rows * len(self.options.final_seeds)

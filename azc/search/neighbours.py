@@ -90,6 +90,12 @@ def _mixer(layer: ast.Layer) -> str:
     return f"{layer.name}({args})" if args else layer.name
 
 
+def _blank(item: ast.Node) -> ast.Comments:
+    """A blank line above, where there is one: the start's comments tell of the start."""
+    above = item.comments.before
+    return ast.Comments(before=("",)) if "" in above[:1] else ast.NO_COMMENTS
+
+
 def _made(start: Genome, layers: tuple[ast.Layer, ...]) -> Genome | None:
     """The start with other layers; None where that does not check."""
     file = start.program.file
@@ -97,9 +103,13 @@ def _made(start: Genome, layers: tuple[ast.Layer, ...]) -> Genome | None:
     used = {layer.name for layer in layers}
     standard = [name for name in _STANDARD if name in used - own]
     model = start.node
-    kept = tuple(item for item in model.items if not isinstance(item, ast.Layers))
-    block = ast.Layers(layers)
-    changed = replace(model, items=(*kept, block))
+    items = tuple(
+        ast.Layers(layers, comments=_blank(item))
+        if isinstance(item, ast.Layers)
+        else item
+        for item in model.items
+    )
+    changed = replace(model, items=items)
     declared = tuple(changed if each is model else each for each in file.declarations)
     imports = "".join(f"from std.attention import {name}\n" for name in standard)
     text = imports + format_file(ast.File(declared))

@@ -68,35 +68,33 @@ class EvolveOptions:
     """How to search.
 
     `evaluations`: the budget; a failed candidate and one scored again count one each.
-    `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a
-    class in a file. `round_size` candidates are scored from one snapshot of the supernet;
-    the `parents` best give their weights back to it, and are scored again in the next
-    round, where there are no more than a third of it. With `by_hand`, a search begins with
-    what a person would try first, beside the start (`random` does not). A child is 1 to
-    `mutations` mutations from its parent, each number as likely (None: as the strategy
-    has it).
-    `alpha` and `temperature` are of op-nas's priorities, `population` and `tournament` of
-    regularized; `inter_rate` and `intra_rate` are how often a mutation has each kind.
-    `weights` are "shared": `warm_up` steps train the supernet first; or "fresh": each
-    candidate begins anew, from the same seed, and has the same score whenever it is
-    scored. `steps` train a candidate before it is scored on `blocks` validation blocks
-    (None: all). The best
-    `contenders` are then trained alone for half of `final_steps`, the better half of them
-    for all: the best one is the winner. It is trained alone again from each
-    of `final_seeds`, beside the start and, with `baselines`, beside the best of random
-    sampling that has trained for as many steps, and what a person would try first; no
-    final seeds, none of all this. `workers` processes score at a time, of this machine
-    or, with the `executor` "ray", of a cluster. A score depends, in its last bits, on how
-    many `threads` it is computed with, and not on how many workers there are. A
-    candidate has `time_limit` seconds to be scored, and alone as many times more as it
-    has more steps; it may take `memory_limit` bytes (None: all that there are).
-    Sequences have `length` tokens, batches `batch_size` of them, in which `mask_rate` of
-    the tokens of a text are masked; the masks of the validation and test text are 15 %.
-    `objectives`: what is searched for the least of, see `azc.search.objectives`; a child
-    over one of the `limits`, an objective with a number, is not trained;
-    `seconds_alone`: how long a candidate is trained for its timed loss.
-    `device`: None for the best there is. Raises `UsageError` U020 for values that make
-    no sense.
+    `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for
+    a class in a file. `round_size` candidates are scored from one snapshot of the
+    supernet; the `parents` best give their weights back to it, and are scored again in
+    the next round, where there are no more than a third of it. With `by_hand`, a search
+    begins with what a person would try first, beside the start (`random` does not). A
+    child is 1 to `mutations` mutations from its parent, each number as likely (None: as
+    the strategy has it). `alpha` and `temperature` are of op-nas's priorities,
+    `population` and `tournament` of regularized; `inter_rate` and `intra_rate` are how
+    often a mutation has each kind. `weights` are "shared": `warm_up` steps train the
+    supernet first; or "fresh": each candidate begins anew, from the same seed, and has
+    the same score whenever it is scored. `steps` train a candidate before it is scored
+    on `blocks` validation blocks (None: all). The best `contenders` are then trained
+    alone for `final_steps`: the best one is the winner. It is trained alone again from
+    each of `final_seeds`, beside the start and, with `baselines`, beside the best of
+    random sampling that has trained for as many steps, and what a person would try
+    first; no final seeds, none of all this. `workers` processes score at a time, of
+    this machine or, with the `executor` "ray", of a cluster. A score depends, in its
+    last bits, on how many `threads` it is computed with, and not on how many workers
+    there are. A candidate has `time_limit` seconds to be scored, and alone as many
+    times more as it has more steps; it may take `memory_limit` bytes (None: all that
+    there are). Sequences have `length` tokens, batches `batch_size` of them, in which
+    `mask_rate` of the tokens of a text are masked; the masks of the validation and test
+    text are 15 %. `objectives`: what is searched for the least of, see
+    `azc.search.objectives`; a child over one of the `limits`, an objective with a
+    number, is not trained; `seconds_alone`: how long a candidate is trained for its
+    timed loss. `device`: None for the best there is. Raises `UsageError` U020 for
+    values that make no sense.
     """
 
     data: str = "python"

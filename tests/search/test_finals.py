@@ -10,7 +10,6 @@ import pytest
 from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
-from azc.search.finals import rungs
 from azc.search.genome import Genome
 from azc.search.journal import Evaluation
 from azc.search.neighbours import neighbours
@@ -21,21 +20,6 @@ from azc.source import Source
 from tests.runs import PROGRAM, Killed, cut_at, result, run_here, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def test_rungs() -> None:
-    def stages(size: int, final: int, **more: object) -> list[tuple[int, int]]:
-        return rungs(size, tiny("none", final_steps=final, **more))
-
-    assert stages(8, 400) == [(8, 200), (4, 400)]
-    assert stages(7, 401) == [(7, 200), (4, 401)]
-    assert stages(3, 400) == [(3, 200), (2, 400)]
-    assert stages(2, 400) == [(2, 400)]
-    assert stages(1, 400) == [(1, 400)]
-    assert stages(16, 1) == [(16, 1), (8, 1)]
-    # No stage that candidates have behind them.
-    assert stages(8, 400, weights="fresh", steps=200) == [(8, 400)]
-    assert stages(8, 400, weights="fresh", steps=100) == [(8, 200), (4, 400)]
 
 
 def done(round: int, candidate: int, score: float) -> Evaluation:
