@@ -547,6 +547,7 @@ class Journal:
         values = {"status": "failed", "reason": reason, "scores": None, "weights": None}
         with self._transaction() as write:
             write.update("evaluation", at, **values)
+        self._spent = None
 
     def acts(self, *, waiting: bool = False) -> list[Act]:
         """Every act, or those that wait, in the order in which they came."""
