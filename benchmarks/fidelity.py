@@ -103,6 +103,7 @@ MIXERS = [
 ]
 PATH_STEPS = 10
 CHECKPOINTS = (100, 200, 400, 800)
+_SEED = 7  # of cheap scores
 _FEW = 8  # programs that no agreement is told of
 
 
@@ -195,6 +196,23 @@ def alone(study: Study, name: str, steps: int, seed: int) -> dict[str, Any]:
     return study.once(f"alone {steps} {seed} {name}", make)
 
 
+def begun(study: Study, name: str, steps: int) -> float | None:
+    """The validation loss after the first steps of the long schedule, from a seed that
+    the long training does not have.
+    """
+
+    def make() -> float | None:
+        how = _fit_options(study, steps, _SEED, schedule_steps=study.options.long)
+        try:
+            model, _ = build_candidate(study.programs[name].text, "start", _SEED)
+            fit(model, study.data, how)
+            return measure(model, study.data, "validation").loss
+        except AzcError:
+            return None
+
+    return study.once(f"begun {steps} {name}", make)
+
+
 def _fit_options(study: Study, steps: int, seed: int, **how: Any) -> FitOptions:
     return FitOptions(
         steps=steps,
@@ -263,10 +281,10 @@ def shared(study: Study, policy: str, warm_up: int, steps: int) -> dict[str, Any
     def one(genome: Genome) -> float | None:
         if not kept:
             kept.append(warmed(study, policy, warm_up))
-        model, spec = build_candidate(genome.text, "start", 7)
+        model, spec = build_candidate(genome.text, "start", _SEED)
         kept[0].give(model, spec)
         try:
-            fit(model, study.data, _fit_options(study, steps, 7))
+            fit(model, study.data, _fit_options(study, steps, _SEED))
             return measure(model, study.data, "validation").loss
         except AzcError:
             return None
@@ -360,13 +378,16 @@ def tables(study: Study) -> dict[str, Any]:
             for n, f in long[0].items()
             if f["loss"] is not None
         }
-        scores[f"long schedule cut at {at}"] = {
+        scores[f"the same training cut at {at}"] = {
             n: c[_key(c, at)] for n, c in cut.items()
         }
         if at > CHECKPOINTS[0]:
-            scores[f"the same, extrapolated from {at}"] = {
+            scores[f"the same training extrapolated from {at}"] = {
                 n: extrapolated(c, options.long) for n, c in cut.items()
             }
+    for steps in options.begun:
+        found = {n: study.done.get(f"begun {steps} {n}") for n in whole}
+        scores[f"the first {steps} steps of it, another seed"] = found
     for policy, warm_up, steps in options.policies:
         found = {
             n: study.done.get(f"shared {policy} {warm_up} {steps} {n}") for n in whole
@@ -461,6 +482,7 @@ def main() -> int:
     parser.add_argument("--programs", type=int, default=44)
     parser.add_argument("--long", type=int, default=2000)
     parser.add_argument("--short", type=int, nargs="*", default=[100, 200, 400])
+    parser.add_argument("--begun", type=int, nargs="*", default=[200, 400])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--length", type=int, default=64)
@@ -468,7 +490,9 @@ def main() -> int:
     parser.add_argument("--mask-rate", type=float, default=0.4)
     parser.add_argument("--policies", type=_policy, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
-    parser.add_argument("--only", choices=["long", "short", "shared", "tables"])
+    parser.add_argument(
+        "--only", choices=["begun", "long", "short", "shared", "tables"]
+    )
     publishes(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -492,6 +516,10 @@ def main() -> int:
     if options.only in (None, "shared"):
         for policy, warm_up, steps in options.policies:
             shared(study, policy, warm_up, steps)
+    if options.only in (None, "begun"):
+        for steps in options.begun:
+            for name in study.programs:
+                begun(study, name, steps)
     for kind, lengths in (("short", options.short), ("long", [options.long])):
         if options.only in (None, kind):
             seeds = options.seeds if kind == "long" else options.seeds[:1]

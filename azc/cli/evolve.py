@@ -299,6 +299,16 @@ def evolve(
             rich_help_panel=_PROXY,
         ),
     ] = 20,
+    schedule_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--schedule-steps",
+            metavar="N",
+            min=1,
+            help="They are the first of a schedule of N, as the winner's long training.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = None,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -442,6 +452,7 @@ def evolve(
         weights=weights,
         warm_up=warm_up,
         steps=steps,
+        schedule_steps=schedule_steps,
         batch_size=batch_size,
         length=length,
         learning_rate=learning_rate,

@@ -48,6 +48,7 @@ _LEAST = {
     "tournament": 1,
     "warm_up": 0,
     "steps": 1,
+    "schedule_steps": 1,
     "batch_size": 1,
     "length": 8,
     "blocks": 1,
@@ -57,7 +58,14 @@ _LEAST = {
     "threads": 1,
     "memory_limit": 1,
 }
-_OPTIONAL = {"mutations", "blocks", "tokenizer", "device", "memory_limit"}
+_OPTIONAL = {
+    "schedule_steps",
+    "mutations",
+    "blocks",
+    "tokenizer",
+    "device",
+    "memory_limit",
+}
 _MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
 _ABOVE_0 = ("learning_rate", "time_limit", "temperature", "mask_rate", "seconds_alone")
 _SEEDS = 2**32  # NumPy takes no larger ones
@@ -79,22 +87,22 @@ class EvolveOptions:
     often a mutation has each kind. `weights` are "shared": `warm_up` steps train the
     supernet first; or "fresh": each candidate begins anew, from the same seed, and has
     the same score whenever it is scored. `steps` train a candidate before it is scored
-    on `blocks` validation blocks (None: all). The best `contenders` are then trained
-    alone for `final_steps`: the best one is the winner. It is trained alone again from
-    each of `final_seeds`, beside the start and, with `baselines`, beside the best of
-    random sampling that has trained for as many steps, and what a person would try
-    first; no final seeds, none of all this. `workers` processes score at a time, of
-    this machine or, with the `executor` "ray", of a cluster. A score depends, in its
-    last bits, on how many `threads` it is computed with, and not on how many workers
-    there are. A candidate has `time_limit` seconds to be scored, and alone as many
-    times more as it has more steps; it may take `memory_limit` bytes (None: all that
-    there are). Sequences have `length` tokens, batches `batch_size` of them, in which
-    `mask_rate` of the tokens of a text are masked; the masks of the validation and test
-    text are 15 %. `objectives`: what is searched for the least of, see
-    `azc.search.objectives`; a child over one of the `limits`, an objective with a
-    number, is not trained; `seconds_alone`: how long a candidate is trained for its
-    timed loss. `device`: None for the best there is. Raises `UsageError` U020 for
-    values that make no sense.
+    on `blocks` validation blocks (None: all); with `schedule_steps` they are the first
+    of a schedule of so many. The best `contenders` are then trained alone for
+    `final_steps`: the best one is the winner. It is trained alone again from each of
+    `final_seeds`, beside the start and, with `baselines`, beside the best of random
+    sampling that has trained for as many steps, and what a person would try first; no
+    final seeds, none of all this. `workers` processes score at a time, of this machine
+    or, with the `executor` "ray", of a cluster. A score depends, in its last bits, on
+    how many `threads` it is computed with, and not on how many workers there are. A
+    candidate has `time_limit` seconds to be scored, and alone as many times more as it
+    has more steps; it may take `memory_limit` bytes (None: all that there are).
+    Sequences have `length` tokens, batches `batch_size` of them, in which `mask_rate`
+    of the tokens of a text are masked; the masks of the validation and test text are 15
+    %. `objectives`: what is searched for the least of, see `azc.search.objectives`; a
+    child over one of the `limits`, an objective with a number, is not trained;
+    `seconds_alone`: how long a candidate is trained for its timed loss. `device`: None
+    for the best there is. Raises `UsageError` U020 for values that make no sense.
     """
 
     data: str = "python"
@@ -118,6 +126,7 @@ class EvolveOptions:
     weights: str = "shared"
     warm_up: int = 1600
     steps: int = 20
+    schedule_steps: int | None = None
     batch_size: int = 8
     length: int = 64
     learning_rate: float = 4e-3
@@ -148,6 +157,8 @@ class EvolveOptions:
             value = getattr(self, name)
             if not (_is_real(value) and value > 0):
                 raise _wrong(name, value, "a number above 0")
+        if self.schedule_steps is not None and self.schedule_steps < self.steps:
+            raise _wrong("schedule_steps", self.schedule_steps, "at least the steps")
         if self.mask_rate > 1:
             raise _wrong("mask_rate", self.mask_rate, "at most 1")
         if self.weights not in WEIGHTS:

@@ -227,6 +227,8 @@ class Scorer:
         )
         if job.kind == "path":
             how = replace(how, schedule="constant", warmup=0.0)
+        elif job.kind == "score":
+            how = replace(how, schedule_steps=options.schedule_steps)
         loss = math.nan
 
         def watched(step: int, value: float) -> None:

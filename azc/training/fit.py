@@ -54,10 +54,12 @@ class TrainingFailed(AzcError):
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to train: AdamW with a schedule; `warmup` is a fraction of the steps.
+    """How to train: AdamW with a schedule; `warmup` is a fraction of its steps.
 
-    `clip` is the norm that gradients are cut to, 0 for no cut. `seed` orders and masks
-    the batches and seeds dropout. Raises UsageError T003 for values out of range.
+    `schedule_steps`: the learning rate goes as if training took so many steps (None: as
+    many as it does), so that a short training is the beginning of a long one. `clip` is
+    the norm that gradients are cut to, 0 for no cut. `seed` orders and masks the
+    batches and seeds dropout. Raises UsageError T003 for values out of range.
     """
 
     steps: int = 100
@@ -67,11 +69,18 @@ class FitOptions:
     weight_decay: float = 0.01
     clip: float = 1.0
     schedule: str = "linear"
+    schedule_steps: int | None = None
     seed: int = 0
+
+    @property
+    def whole(self) -> int:
+        """The steps of the whole schedule."""
+        return self.steps if self.schedule_steps is None else self.schedule_steps
 
     def __post_init__(self) -> None:
         checks: list[tuple[str, bool, str]] = [
             ("steps", self.steps >= 1, "at least 1"),
+            ("schedule_steps", self.whole >= self.steps, "at least the steps"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("learning_rate", 0 < self.learning_rate < math.inf, "above 0"),
             ("warmup", 0 <= self.warmup <= 1, "from 0 to 1"),
@@ -123,7 +132,7 @@ def fit(
     feed = _Feed(batches, device, _extras(module))
     with _isolated(module, device), tempfile.TemporaryDirectory() as folder:
         arguments = _arguments(options, device, folder)
-        trainer = _trainer_class()(module, arguments, feed, on_step)
+        trainer = _trainer_class()(module, arguments, feed, on_step, options.whole)
         torch.manual_seed(options.seed)
         with _memory_guard(lambda: trainer.state.global_step + 1):
             trainer.train()
@@ -246,7 +255,7 @@ def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
         adam_epsilon=1e-8,
         max_grad_norm=options.clip,
         lr_scheduler_type=options.schedule,
-        warmup_steps=round(options.warmup * options.steps),
+        warmup_steps=round(options.warmup * options.whole),
         seed=options.seed % 2**32,  # all that NumPy takes
         use_cpu=device.type == "cpu",
         bf16=False,
@@ -301,7 +310,9 @@ def _trainer_class() -> Any:
             arguments: Any,
             feed: _Feed,
             on_step: Callable[[int, float], None] | None,
+            schedule_steps: int,
         ) -> None:
+            self.schedule_steps = schedule_steps
             self.feed = feed
             self.losses: list[float] = []
             super().__init__(module, arguments)
@@ -315,6 +326,11 @@ def _trainer_class() -> Any:
             # of transformers takes half a second.
             accelerator: Any = self.accelerator
             accelerator.free_memory = lambda *objects: [None for _ in objects]
+
+        def create_scheduler(
+            self, num_training_steps: int, *args: Any, **kw: Any
+        ) -> Any:
+            return super().create_scheduler(self.schedule_steps, *args, **kw)
 
         def get_train_dataloader(self) -> Any:
             return self.feed

@@ -100,6 +100,7 @@ def test_a_fit_repeats_to_the_bit_with_dropout(data: MaskedLMData) -> None:
             schedule="cosine",
             seed=2**40,
         ),
+        FitOptions(steps=9, batch_size=8, learning_rate=3e-3, schedule_steps=40),
     ],
 )
 def test_a_fit_is_what_a_plain_loop_does(
@@ -115,8 +116,9 @@ def test_a_fit_is_what_a_plain_loop_does(
     optimizer = torch.optim.AdamW(
         groups, lr=options.learning_rate, weight_decay=options.weight_decay
     )
-    warmup = round(options.warmup * options.steps)
-    schedule = get_scheduler(options.schedule, optimizer, warmup, options.steps)
+    whole = options.schedule_steps or options.steps
+    warmup = round(options.warmup * whole)
+    schedule = get_scheduler(options.schedule, optimizer, warmup, whole)
     batches, losses = data.batches(options.batch_size, seed=options.seed), []
     torch.manual_seed(options.seed)  # dropout
     for _ in range(options.steps):
@@ -368,6 +370,7 @@ def test_another_error_is_not_swallowed(data: MaskedLMData) -> None:
         {"steps": 0},
         {"batch_size": 0},
         {"learning_rate": math.nan},
+        {"schedule_steps": 1},
         {"warmup": 1.5},
         {"clip": -1.0},
         {"schedule": "linaer"},
