@@ -42,10 +42,10 @@ from azc.search.events import Closed, Event, Opened
 from azc.search.executors import choose
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
-from azc.search.journal import NewCandidate
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
 from azc.search.population import DEEP, Member, Variation, evenly
+from azc.search.records import NewCandidate
 from azc.search.run import evolve, resume
 from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
 from azc.search.strategies.choose import choose_strategy

@@ -27,11 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from azc.search.journal import START
 from azc.search.mutate import Mutation, Rates
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP
 from azc.search.priorities import Priorities
+from azc.search.records import START
 from azc.search.strategies.base import Scored, Strategy
 from azc.search.strategies.local import LocalSearch
 from azc.search.strategies.opnas import OpNas

@@ -24,8 +24,8 @@ import typer
 from azc.cli.output import Output, flag_json, out
 from azc.data.load import DataSpec
 from azc.diagnostics import RunError
-from azc.search.journal import START, Candidate
 from azc.search.objectives import LOSS
+from azc.search.records import START, Candidate
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import RunView, read_run
 from azc.syntax.diff import text_diff

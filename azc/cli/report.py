@@ -13,8 +13,8 @@ from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
 from azc.data.load import DataSpec
 from azc.numbers import amount
-from azc.search.journal import START
 from azc.search.objectives import OBJECTIVES
+from azc.search.records import START
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import Row, RunView
 from azc.source import Source

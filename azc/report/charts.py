@@ -10,7 +10,7 @@ from markupsafe import Markup
 from azc.numbers import amount
 from azc.report.axes import WIDTH, Frame, Scale, chart, ticks
 from azc.report.html import element, join
-from azc.search.journal import Evaluation
+from azc.search.records import Evaluation
 
 __all__ = [
     "Point",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from azc.data.load import DataSpec
-from azc.search.journal import START
+from azc.search.records import START
 from azc.search.view import RunView
 from azc.training.verdict import LEVEL, Verdict
 

@@ -14,7 +14,7 @@ from azc.compare.summary import ModelSummary, summarise
 from azc.diagnostics import DiagnosticError
 from azc.report.code import DiffLine, diff_lines
 from azc.search.archive import fate
-from azc.search.journal import Candidate, Evaluation, ranked
+from azc.search.records import Candidate, Evaluation, ranked
 from azc.search.view import RunView
 from azc.source import Source
 

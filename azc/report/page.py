@@ -26,8 +26,8 @@ from azc.report.comparison import COVERED, Table, interval, last_table
 from azc.report.facts import Facts, failures, gather
 from azc.report.html import text
 from azc.report.tree import tree
-from azc.search.journal import Evaluation
 from azc.search.objectives import OBJECTIVES, WRITTEN
+from azc.search.records import Evaluation
 from azc.search.view import RunView
 
 __all__ = ["MARK", "Controls", "Feature", "page"]

@@ -17,7 +17,7 @@ from azc.check.program import SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import RunError
 from azc.search.genome import Genome
-from azc.search.journal import START, NewCandidate
+from azc.search.records import START, NewCandidate
 from azc.search.refused import EQUAL, FAULT, KNOWN, Refused
 from azc.search.strategies.base import Child
 

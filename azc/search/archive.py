@@ -13,7 +13,7 @@ from azc.ops.table import load_ops, signatures
 from azc.search.acts import draws
 from azc.search.folder import RunFolder
 from azc.search.genome import space_features
-from azc.search.journal import START, Candidate, Evaluation, ranked
+from azc.search.records import START, Candidate, Evaluation, ranked
 from azc.search.refused import Refused, refused_reason
 from azc.search.view import RunView
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from azc.diagnostics import RunError, UsageError
 from azc.search.events import Closed, Event
 from azc.search.folder import RunFolder, fingerprint
-from azc.search.journal import START
+from azc.search.records import START
 from azc.search.view import RunView, read_run
 
 __all__ = ["Branch", "repository"]

@@ -8,7 +8,7 @@ from functools import cache
 from azc.check.choose import choose_space
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
-from azc.search.journal import START
+from azc.search.records import START
 from azc.search.strategies.choose import STRATEGIES
 from azc.search.view import RunView
 

@@ -19,19 +19,13 @@ from azc.check.program import SpaceSpec
 from azc.search.acts import STOP
 from azc.search.events import Comparing, Event, Fitted
 from azc.search.genome import Genome
-from azc.search.journal import (
-    START,
-    Candidate,
-    Entrant,
-    Fit,
-    Journal,
-    NewEntrant,
-)
+from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
 from azc.search.objectives import over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
 from azc.search.ranking import contenders, deciding
+from azc.search.records import START, Candidate, Entrant, Fit, NewEntrant
 from azc.search.score import Job
 from azc.search.strategies.base import Child
 from azc.search.trials import Trials

@@ -21,8 +21,10 @@ from azc.check.program import Program
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError, UsageError
 from azc.files import write_text
-from azc.search.journal import FORMAT, START, Candidate, Journal
+from azc.search.database import FORMAT
+from azc.search.journal import Journal
 from azc.search.options import EvolveOptions
+from azc.search.records import START, Candidate
 from azc.source import Source
 
 __all__ = ["RunFolder", "fingerprint"]

@@ -1,26 +1,16 @@
 """The journal of a run: an SQLite database, the source of truth.
 
 A candidate is there before it is scored; a score counts once its transaction has
-committed. All that a run needs to go on is here or is written before it is. The sum of
-the fingerprints of all rows is kept with them, so that rows which something else has
-changed, added or removed are found out. One process runs the search and writes what it
-comes to; any other may write acts meanwhile: the sum is read and written in the one
-transaction that writes the rows.
+committed. All that a run needs to go on is here or is written before it is. One process
+runs the search and writes what it comes to; any other may write acts meanwhile.
 
-Codes: R031 a file that is not a journal, or a damaged one; R032 a score not asked for;
-R036 another format; R037 a process that keeps others from writing.
+Codes: R031 a state that is not JSON; R032 a score not asked for.
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -28,382 +18,42 @@ from typing import Any
 
 from azc.diagnostics import RunError
 from azc.search.acts import BUDGET, Act, NewAct, Taken
-from azc.search.objectives import Scores, first_score
+from azc.search.database import Database, Writer
+from azc.search.objectives import Scores
+from azc.search.records import (
+    START,
+    Candidate,
+    Entrant,
+    Evaluation,
+    Fit,
+    NewCandidate,
+    NewEntrant,
+)
 from azc.search.refused import Refused
 
-__all__ = [
-    "FORMAT",
-    "START",
-    "Candidate",
-    "Entrant",
-    "Evaluation",
-    "Fit",
-    "Journal",
-    "NewCandidate",
-    "NewEntrant",
-    "last_ranking",
-    "ranked",
-]
+__all__ = ["Journal"]
 
-FORMAT = 5  # of a run: raise it when the journal's tables or run.json change
-START = 1  # the candidate that a run begins with
 
-_SCHEMA = """
-CREATE TABLE candidate (
-    id INTEGER PRIMARY KEY,
-    round INTEGER NOT NULL,
-    parents TEXT NOT NULL,
-    mutation TEXT NOT NULL,
-    key TEXT NOT NULL UNIQUE,
-    function TEXT NOT NULL,
-    program TEXT NOT NULL
-) STRICT;
-CREATE TABLE round (
-    id INTEGER PRIMARY KEY,
-    closed INTEGER NOT NULL,
-    state TEXT NOT NULL
-) STRICT;
-CREATE TABLE evaluation (
-    round INTEGER NOT NULL REFERENCES round (id),
-    position INTEGER NOT NULL,
-    candidate INTEGER NOT NULL REFERENCES candidate (id),
-    status TEXT NOT NULL CHECK (status IN ('asked', 'done', 'failed')),
-    scores TEXT CHECK ((scores IS NOT NULL) = (status = 'done')),
-    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
-    seconds REAL,
-    weights TEXT,
-    PRIMARY KEY (round, candidate)
-) STRICT;
-CREATE INDEX scored ON evaluation (candidate, round);
-CREATE TABLE entrant (
-    id INTEGER PRIMARY KEY,
-    name TEXT NOT NULL,
-    program TEXT NOT NULL,
-    candidate INTEGER REFERENCES candidate (id),
-    UNIQUE (name, program)
-) STRICT;
-CREATE TABLE place (
-    spent INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    role TEXT NOT NULL,
-    entrant INTEGER NOT NULL REFERENCES entrant (id),
-    PRIMARY KEY (spent, position)
-) STRICT;
-CREATE TABLE refused (
-    round INTEGER NOT NULL,
-    position INTEGER NOT NULL,
-    parents TEXT NOT NULL,
-    mutation TEXT NOT NULL,
-    why TEXT NOT NULL CHECK (why IN ('known', 'equal', 'fault')),
-    same TEXT CHECK ((same IS NULL) = (why = 'fault')),
-    reason TEXT CHECK ((reason IS NOT NULL) = (why = 'fault')),
-    PRIMARY KEY (round, position)
-) STRICT;
-CREATE TABLE fit (
-    entrant INTEGER NOT NULL REFERENCES entrant (id),
-    seed INTEGER NOT NULL,
-    steps INTEGER NOT NULL,
-    split TEXT NOT NULL CHECK (split IN ('validation', 'test')),
-    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
-    loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
-    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
-    accuracy TEXT NOT NULL,
-    PRIMARY KEY (entrant, seed, steps, split)
-) STRICT;
-CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
-CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
-CREATE TABLE act (
-    id INTEGER PRIMARY KEY,
-    time TEXT NOT NULL,
-    author TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    value TEXT NOT NULL,
-    round INTEGER,
-    candidate INTEGER REFERENCES candidate (id),
-    reason TEXT
-) STRICT;
-CREATE TABLE file (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT;
-CREATE TABLE seal (total TEXT NOT NULL) STRICT;
-INSERT INTO seal VALUES ('0');
-"""
-
-_SEALED = (
-    "candidate",
-    "round",
-    "evaluation",
-    "refused",
-    "entrant",
-    "place",
-    "fit",
-    "budget",
-    "ending",
-    "act",
-    "file",
-)
 _CANDIDATE = (
     "SELECT program, parents, mutation, key, function, id, round FROM candidate"
 )
-_DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
 
 
-@dataclass(frozen=True)
-class NewCandidate:
-    """A program about to enter the journal.
-
-    `parents`: numbers of candidates, the one whose text it goes on with first; none where
-    nobody bore it. `key` is equal for programs that are one in normal form, `function`
-    for those that have the same values.
-    """
-
-    program: str
-    parents: tuple[int, ...]
-    mutation: str
-    key: str
-    function: str
-
-
-@dataclass(frozen=True)
-class Candidate(NewCandidate):
-    """A program in the journal; `round` is where it was born."""
-
-    id: int
-    round: int
-
-    @property
-    def parent(self) -> int | None:
-        """The first of its parents, None where it has none."""
-        return self.parents[0] if self.parents else None
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One candidate in one round.
-
-    `scores`: by objective, see `azc.search.objectives`, comparable within the round
-    alone; None unless `status` is "done". `weights`: the fingerprint of the file with
-    the trained weights.
-    """
-
-    round: int
-    candidate: int
-    status: str
-    scores: Scores | None
-    reason: str | None
-    seconds: float | None
-    weights: str | None = None
-
-    @property
-    def score(self) -> float | None:
-        """What a ranking by one number goes by; lower is better."""
-        return first_score(self.scores)
-
-
-@dataclass(frozen=True)
-class NewEntrant:
-    """A program to be trained alone: `candidate` is its number, None for one that the
-    search has not found.
-    """
-
-    name: str
-    program: str
-    candidate: int | None
-
-
-@dataclass(frozen=True)
-class Entrant(NewEntrant):
-    """A program that is trained alone, in the journal."""
-
-    id: int
-
-
-@dataclass(frozen=True)
-class Fit:
-    """An entrant trained alone for so many steps from one seed, measured on the
-    validation or the test part. `loss`: in nats. `right`: the share of answers that are,
-    by the name of each part of the data.
-    """
-
-    entrant: int
-    seed: int
-    steps: int
-    split: str
-    status: str
-    loss: float | None
-    reason: str | None
-    right: Mapping[str, float] = field(default_factory=dict)
-
-
-def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """Those of one round that did not fail, best first."""
-    done = [e for e in evaluations if e.score is not None]
-    return sorted(done, key=lambda e: (e.score, e.candidate))
-
-
-def last_ranking(
-    rounds: Sequence[tuple[int, bool]],
-    evaluations: Iterable[Evaluation],
-    budget: int,
-) -> list[Evaluation]:
-    """The last round with a score, best first: scores compare within a round only.
-
-    A round that is still open counts where the budget ended in the midst of it, and
-    where there is no other.
-    """
-    by_round: dict[int, list[Evaluation]] = {number: [] for number, _ in rounds}
-    spent = 0
-    for evaluation in evaluations:
-        by_round[evaluation.round].append(evaluation)
-        spent += evaluation.status != "asked"
-    closed = [number for number, over in rounds if over]
-    under_way = [number for number, over in rounds if not over]
-    closed.reverse()
-    ended = spent >= budget
-    for number in [*under_way, *closed] if ended else [*closed, *under_way]:
-        found = ranked(by_round[number])
-        if found:
-            return found
-    return []
-
-
-class _Writer:
-    """The rows that one transaction writes, and what they do to the seal."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self.db = db
-        self.change = 0
-
-    def insert(self, table: str, **values: object) -> int:
-        """A new row; its number."""
-        names, marks = ", ".join(values), ", ".join("?" * len(values))
-        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"
-        number = self.db.execute(query, tuple(values.values())).lastrowid
-        assert number is not None
-        self.change += self._fingerprint(table, number)
-        return number
-
-    def update(self, table: str, at: Mapping[str, object], **values: object) -> bool:
-        """Changes the row at a place; whether there is one."""
-        where = " AND ".join(f"{name} = ?" for name in at)
-        query = f"SELECT rowid FROM {table} WHERE {where}"
-        row = self.db.execute(query, tuple(at.values())).fetchone()
-        if row is None:
-            return False
-        self.change -= self._fingerprint(table, row[0])
-        names = ", ".join(f"{name} = ?" for name in values)
-        query = f"UPDATE {table} SET {names} WHERE rowid = ?"
-        self.db.execute(query, (*values.values(), row[0]))
-        self.change += self._fingerprint(table, row[0])
-        return True
-
-    def _fingerprint(self, table: str, number: int) -> int:
-        # Read back: RETURNING gives other types than the table has.
-        query = f"SELECT * FROM {table} WHERE rowid = ?"
-        return _fingerprint(table, self.db.execute(query, (number,)).fetchone())
-
-    def seal(self) -> None:
-        """Takes what was written into the sum over all rows."""
-        total = int(self.db.execute("SELECT total FROM seal").fetchone()[0], 16)
-        new = f"{(total + self.change) % 2**128:x}"
-        self.db.execute("UPDATE seal SET total = ?", (new,))
-
-
-def _fingerprint(table: str, row: Sequence[object]) -> int:
-    text = json.dumps([table, *row])
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
-
-
-class Journal:
-    """An open journal. Every writing method is one transaction.
-
-    Methods raise `RunError` R031 for a damaged file, `OSError` where the disk is full.
-    """
+class Journal(Database):
+    """An open journal. A reader may come while another process writes."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Opens a journal. A reader may come while another process writes.
-
-        Raises `RunError` R031 for a file that is not a journal, or none, and R036 for
-        one of another format.
+        """Opens a journal. Raises `RunError` R031 for a file that is not one, or none,
+        and R036 for one of another format.
         """
-        self.path = path
-        # What a round asks of all candidates is read once. No other process writes.
+        # What a round asks of all candidates is read once. No other process writes it.
         self._keeps = not read_only
         self._keys: dict[str, int] | None = None
         self._spent: int | None = None
-        with self._faults():
-            self._db = _connect(path, "ro" if read_only else "rw")
-            if not read_only:
-                self._db.execute("PRAGMA synchronous = FULL")
-                self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.execute("SELECT count(*) FROM round").fetchone()
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if found != FORMAT:
-            raise RunError(
-                "R036", f"{path} has the format {found}; this azc reads {FORMAT}"
-            )
+        super().__init__(path, read_only=read_only)
 
-    @classmethod
-    def create(cls, path: Path) -> Journal:
-        """Makes a journal, or goes on with one that a kill left without its tables."""
-        with _told(path), closing(_connect(path, "rwc")) as db:
-            db.execute("PRAGMA journal_mode = WAL")
-            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-                version = f"PRAGMA user_version = {FORMAT};"
-                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {version} COMMIT;")
-        return cls(path)
-
-    def close(self) -> None:
-        """Closes the database."""
-        self._db.close()
-
-    def seal(self) -> str:
-        """The sum over all rows: another one where any of them is."""
-        return str(self._rows("SELECT total FROM seal")[0][0])
-
-    def check(self) -> None:
-        """Raises `RunError` R031 where its rows are not those that were written."""
-        total = 0
-        with self.snapshot():
-            for table in _SEALED:
-                for row in self._rows(f"SELECT * FROM {table}"):
-                    total += _fingerprint(table, row)
-            seal = self._rows("SELECT total FROM seal")
-        if seal != [(f"{total % 2**128:x}",)]:
-            raise RunError(
-                "R031",
-                f"{self.path} is not as the run left it: its rows were changed",
-                "bring back a copy of it, or start a new run",
-            )
-
-    def _faults(self) -> AbstractContextManager[None]:
-        return _told(self.path)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[_Writer]:
-        with self._faults():
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                writer = _Writer(self._db)
-                yield writer
-                writer.seal()
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._keys = self._spent = None
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
-    @contextmanager
-    def snapshot(self) -> Iterator[None]:
-        """All that is read inside is of one moment, whatever is written meanwhile."""
-        if self._db.in_transaction:
-            yield
-            return
-        with self._faults():
-            self._db.execute("BEGIN")
-            try:
-                yield
-            finally:
-                self._db.execute("COMMIT")
+    def _forget(self) -> None:
+        self._keys = self._spent = None
 
     # Writing
 
@@ -474,7 +124,7 @@ class Journal:
             for name, fingerprint in files.items():
                 _keep(write, name, fingerprint)
 
-    def _bear(self, write: _Writer, new: NewCandidate, **values: int) -> int:
+    def _bear(self, write: Writer, new: NewCandidate, **values: int) -> int:
         for parent in new.parents:
             if not self._rows("SELECT id FROM candidate WHERE id = ?", parent):
                 raise ValueError(f"there is no candidate {parent} to be a parent")
@@ -485,7 +135,7 @@ class Journal:
                 self._keys.setdefault(key, number)
         return number
 
-    def _refuse(self, write: _Writer, number: int, refused: Sequence[Refused]) -> None:
+    def _refuse(self, write: Writer, number: int, refused: Sequence[Refused]) -> None:
         # A round that came to nothing is asked for again by a run that goes on.
         query = "SELECT count(*) FROM refused WHERE round = ?"
         there = self._db.execute(query, (number,)).fetchone()[0]
@@ -531,7 +181,7 @@ class Journal:
 
     def _take(
         self,
-        write: _Writer,
+        write: Writer,
         number: int,
         taken: Iterable[Taken],
         members: Sequence[int],
@@ -595,10 +245,6 @@ class Journal:
                 )
 
     # Reading
-
-    def _rows(self, query: str, *values: object) -> list[Any]:
-        with self._faults():
-            return self._db.execute(query, values).fetchall()
 
     def spent(self) -> int:
         """Evaluations that count: done or failed."""
@@ -763,38 +409,6 @@ def _fit(right: str, *rest: Any) -> Fit:
     return Fit(*values)
 
 
-def _keep(write: _Writer, name: str, fingerprint: str) -> None:
+def _keep(write: Writer, name: str, fingerprint: str) -> None:
     if not write.update("file", {"name": name}, fingerprint=fingerprint):
         write.insert("file", name=name, fingerprint=fingerprint)
-
-
-_PATIENCE = 60.0  # seconds to wait for another process that writes
-_MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
-
-
-def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    where = f"{path.resolve().as_uri()}?mode={mode}"
-    if len(os.fsencode(path.resolve())) > _MAX_PATH:
-        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
-    return sqlite3.connect(where, _PATIENCE, uri=True, isolation_level=None)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Says what SQLite has met: a full disk is not a damaged journal, and a broken
-    constraint is our fault.
-    """
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if code in _DISK:
-            raise OSError(_DISK[code], f"{error}", str(path)) from error
-        if code == sqlite3.SQLITE_BUSY:
-            raise RunError(
-                "R037", f"another process writes in {path}, and does not end"
-            ) from error
-        message = f"{path} is not the journal of a run, or a damaged one: {error}"
-        raise RunError("R031", message) from error

@@ -35,15 +35,10 @@ from azc.search.executors.base import Executor
 from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
-from azc.search.journal import (
-    Candidate,
-    Evaluation,
-    Journal,
-    NewCandidate,
-    ranked,
-)
+from azc.search.journal import Journal
 from azc.search.objectives import Scores, over_limit
 from azc.search.options import EvolveOptions, derived
+from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights

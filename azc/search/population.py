@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome, space_features
-from azc.search.journal import START
 from azc.search.mutate import Mutation, Rates, mutate
 from azc.search.options import EvolveOptions
 from azc.search.priorities import Priorities
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 
 __all__ = [

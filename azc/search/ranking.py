@@ -6,15 +6,41 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
-from azc.search.journal import Evaluation, last_ranking, ranked
 from azc.search.options import EvolveOptions
 from azc.search.pareto import by_front
+from azc.search.records import Evaluation, ranked
 
-__all__ = ["contenders", "deciding"]
+__all__ = ["contenders", "deciding", "last_ranking"]
 
 Rounds = Sequence[tuple[int, bool]]
+
+
+def last_ranking(
+    rounds: Sequence[tuple[int, bool]],
+    evaluations: Iterable[Evaluation],
+    budget: int,
+) -> list[Evaluation]:
+    """The last round with a score, best first: scores compare within a round only.
+
+    A round that is still open counts where the budget ended in the midst of it, and
+    where there is no other.
+    """
+    by_round: dict[int, list[Evaluation]] = {number: [] for number, _ in rounds}
+    spent = 0
+    for evaluation in evaluations:
+        by_round[evaluation.round].append(evaluation)
+        spent += evaluation.status != "asked"
+    closed = [number for number, over in rounds if over]
+    under_way = [number for number, over in rounds if not over]
+    closed.reverse()
+    ended = spent >= budget
+    for number in [*under_way, *closed] if ended else [*closed, *under_way]:
+        found = ranked(by_round[number])
+        if found:
+            return found
+    return []
 
 
 def deciding(

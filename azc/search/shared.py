@@ -19,10 +19,11 @@ from azc.diagnostics import RunError
 from azc.search.events import Event, Warming
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
-from azc.search.journal import START, Candidate, Journal
+from azc.search.journal import Journal
 from azc.search.mutate import Rates, mutate
 from azc.search.options import EvolveOptions, derived
 from azc.search.priorities import Priorities
+from azc.search.records import START, Candidate
 from azc.search.score import Job, blamed, build_candidate, machine_at_fault
 from azc.search.trials import Trials
 from azc.supernet.supernet import Supernet

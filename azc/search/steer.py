@@ -33,7 +33,8 @@ from azc.search.acts import (
 )
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome, space_features
-from azc.search.journal import START, Journal
+from azc.search.journal import Journal
+from azc.search.records import START
 from azc.search.view import local_name
 from azc.source import visible
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from azc.search.events import Event, Retried
 from azc.search.executors.base import Executor
-from azc.search.journal import START
+from azc.search.records import START
 from azc.search.score import Job, Outcome, machine_at_fault
 
 __all__ = ["Trials"]

@@ -12,16 +12,10 @@ from azc.check.choose import choose_space
 from azc.check.program import Program, SpaceSpec
 from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused
 from azc.search.folder import RunFolder
-from azc.search.journal import (
-    START,
-    Candidate,
-    Entrant,
-    Evaluation,
-    Fit,
-)
 from azc.search.options import EvolveOptions
 from azc.search.pareto import fronts, hypervolume, knee, points, unit
 from azc.search.ranking import deciding
+from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 

@@ -18,7 +18,7 @@ from azc.report.facts import gather
 from azc.report.page import page
 from azc.report.tree import tree
 from azc.search.displays import displays
-from azc.search.journal import START, Candidate, Entrant, Evaluation, Fit
+from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.view import RunView, read_run
 from azc.source import Source, visible
 from azc.training.verdict import verdict

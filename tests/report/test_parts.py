@@ -15,7 +15,7 @@ from azc.report.axes import Scale, ticks
 from azc.report.charts import Point, front, lines_chart, rounds_chart
 from azc.report.code import diff_lines, highlight, prose, show_diff
 from azc.report.html import element, text
-from azc.search.journal import Evaluation
+from azc.search.records import Evaluation
 from azc.source import visible
 from tests.report.dom import parse
 from tests.search.rounds import by_loss

@@ -16,8 +16,8 @@ from azc.cli.app import app
 from azc.search.admission import Admission
 from azc.search.events import Ended, Event, Skipped
 from azc.search.genome import Genome
-from azc.search.journal import NewCandidate
 from azc.search.options import EvolveOptions
+from azc.search.records import NewCandidate
 from azc.search.refused import EQUAL, FAULT, KNOWN, Refused, refused_json, refused_words
 from azc.search.run import resume
 from azc.search.strategies.base import Child, Scored

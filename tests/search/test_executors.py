@@ -21,7 +21,7 @@ from azc.search.executors.choose import choose_executor
 from azc.search.executors.pool import PoolExecutor
 from azc.search.executors.serial import SerialExecutor
 from azc.search.executors.worker import Fault
-from azc.search.journal import START
+from azc.search.records import START
 from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
 from azc.search.trials import Trials
 from azc.source import Source

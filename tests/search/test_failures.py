@@ -14,8 +14,8 @@ from azc.diagnostics import AzcError, RunError, UsageError
 from azc.search import score as score_module
 from azc.search import shared as shared_module
 from azc.search.executors import choose as choose_module
-from azc.search.journal import Evaluation
 from azc.search.options import EvolveOptions
+from azc.search.records import Evaluation
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.supernet import supernet as supernet_module

@@ -11,9 +11,9 @@ from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.search.genome import Genome
-from azc.search.journal import Evaluation
 from azc.search.neighbours import neighbours
 from azc.search.ranking import contenders
+from azc.search.records import Evaluation
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.source import Source

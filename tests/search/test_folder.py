@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from azc.diagnostics import RunError, UsageError
+from azc.search.database import FORMAT
 from azc.search.folder import RunFolder
-from azc.search.journal import FORMAT, Candidate
 from azc.search.options import EvolveOptions
+from azc.search.records import Candidate
 from tests.runs import PROGRAM
 
 CONFIG: dict[str, Any] = {

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from azc.diagnostics import RunError
 from azc.search.acts import BUDGET, NewAct
-from azc.search.journal import Evaluation, Fit, Journal, NewCandidate, NewEntrant
+from azc.search.journal import Journal
+from azc.search.records import Evaluation, Fit, NewCandidate, NewEntrant
 from azc.search.refused import Refused
 
 _keys = count(1)

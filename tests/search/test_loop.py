@@ -23,8 +23,9 @@ from azc.search.events import (
     Warming,
 )
 from azc.search.folder import RunFolder
-from azc.search.journal import Journal, ranked
+from azc.search.journal import Journal
 from azc.search.options import EvolveOptions
+from azc.search.records import ranked
 from azc.search.run import read_run, resume
 from azc.search.view import RunView
 from azc.supernet import supernet as supernet_module

@@ -17,11 +17,11 @@ from azc.compare.summary import summarise
 from azc.diagnostics import UsageError
 from azc.report.page import page
 from azc.search.events import Event
-from azc.search.journal import Evaluation
 from azc.search.objectives import in_order, read_limit, read_objective
 from azc.search.options import EvolveOptions
 from azc.search.pareto import fronts, points
 from azc.search.ranking import contenders
+from azc.search.records import Evaluation
 from azc.search.run import resume
 from azc.search.view import RunView
 from azc.source import Source

@@ -19,8 +19,8 @@ from azc.report.page import page
 from azc.search.admission import Admission
 from azc.search.events import Event, Scored
 from azc.search.genome import Genome
-from azc.search.journal import NewCandidate
 from azc.search.options import EvolveOptions
+from azc.search.records import NewCandidate
 from azc.search.run import resume
 from azc.search.strategies.base import Child
 from azc.search.strategies.base import Scored as Told

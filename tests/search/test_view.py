@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from azc.cli.report import sentence
-from azc.search.journal import Entrant, Evaluation, Fit, last_ranking
 from azc.search.options import EvolveOptions
+from azc.search.ranking import last_ranking
+from azc.search.records import Entrant, Evaluation, Fit
 from azc.search.view import RunView
 from azc.training.verdict import verdict
 from tests.search.rounds import by_loss

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
-from azc.search.journal import START
 from azc.search.options import EvolveOptions
 from azc.search.pareto import by_front, fronts, points
 from azc.search.population import (
@@ -22,6 +21,7 @@ from azc.search.population import (
     names,
     tournament,
 )
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 
 __all__ = ["Nsga2", "nsga2"]

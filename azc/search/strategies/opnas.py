@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome, space_features
-from azc.search.journal import START
 from azc.search.mutate import Mutation, Rates, mutate
 from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
@@ -24,6 +23,7 @@ from azc.search.population import (
     untried,
 )
 from azc.search.priorities import Priorities
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 
 __all__ = ["OpNas", "op_nas"]

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
-from azc.search.journal import START
 from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
@@ -28,6 +27,7 @@ from azc.search.population import (
     tournament,
     untried,
 )
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 
 __all__ = ["Regularized", "regularized"]

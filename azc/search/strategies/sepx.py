@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from azc.check.program import SpaceSpec
 from azc.search.genome import Genome
-from azc.search.journal import START
 from azc.search.mutate.crossover import crossover
 from azc.search.options import EvolveOptions
 from azc.search.population import (
@@ -24,6 +23,7 @@ from azc.search.population import (
     room,
     tournament,
 )
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 
 __all__ = ["Sepx", "sepx"]

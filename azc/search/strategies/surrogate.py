@@ -11,7 +11,6 @@ import numpy as np
 
 from azc.check.program import AttentionUse, SpaceSpec, live_statements
 from azc.search.genome import Genome
-from azc.search.journal import START
 from azc.search.options import EvolveOptions
 from azc.search.population import (
     DEEP,
@@ -25,6 +24,7 @@ from azc.search.population import (
     names,
     room,
 )
+from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 from azc.syntax import ast
 

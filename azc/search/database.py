@@ -1,0 +1,297 @@
+"""The database below a journal: SQLite, with a sum over all rows.
+
+The sum of the fingerprints of all rows is kept with them, so that rows which something
+else has changed, added or removed are found out. It is read and written in the one
+transaction that writes the rows: several processes may write.
+
+Codes: R031 a file that is not a journal, or a damaged one; R036 another format; R037 a
+process that keeps others from writing.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+from azc.diagnostics import RunError
+
+__all__ = ["FORMAT", "Database", "Writer"]
+
+FORMAT = 5  # of a run: raise it when the journal's tables or run.json change
+
+_SCHEMA = """
+CREATE TABLE candidate (
+    id INTEGER PRIMARY KEY,
+    round INTEGER NOT NULL,
+    parents TEXT NOT NULL,
+    mutation TEXT NOT NULL,
+    key TEXT NOT NULL UNIQUE,
+    function TEXT NOT NULL,
+    program TEXT NOT NULL
+) STRICT;
+CREATE TABLE round (
+    id INTEGER PRIMARY KEY,
+    closed INTEGER NOT NULL,
+    state TEXT NOT NULL
+) STRICT;
+CREATE TABLE evaluation (
+    round INTEGER NOT NULL REFERENCES round (id),
+    position INTEGER NOT NULL,
+    candidate INTEGER NOT NULL REFERENCES candidate (id),
+    status TEXT NOT NULL CHECK (status IN ('asked', 'done', 'failed')),
+    scores TEXT CHECK ((scores IS NOT NULL) = (status = 'done')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
+    seconds REAL,
+    weights TEXT,
+    PRIMARY KEY (round, candidate)
+) STRICT;
+CREATE INDEX scored ON evaluation (candidate, round);
+CREATE TABLE entrant (
+    id INTEGER PRIMARY KEY,
+    name TEXT NOT NULL,
+    program TEXT NOT NULL,
+    candidate INTEGER REFERENCES candidate (id),
+    UNIQUE (name, program)
+) STRICT;
+CREATE TABLE place (
+    spent INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    role TEXT NOT NULL,
+    entrant INTEGER NOT NULL REFERENCES entrant (id),
+    PRIMARY KEY (spent, position)
+) STRICT;
+CREATE TABLE refused (
+    round INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    parents TEXT NOT NULL,
+    mutation TEXT NOT NULL,
+    why TEXT NOT NULL CHECK (why IN ('known', 'equal', 'fault')),
+    same TEXT CHECK ((same IS NULL) = (why = 'fault')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (why = 'fault')),
+    PRIMARY KEY (round, position)
+) STRICT;
+CREATE TABLE fit (
+    entrant INTEGER NOT NULL REFERENCES entrant (id),
+    seed INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    split TEXT NOT NULL CHECK (split IN ('validation', 'test')),
+    status TEXT NOT NULL CHECK (status IN ('done', 'failed')),
+    loss REAL CHECK ((loss IS NOT NULL) = (status = 'done')),
+    reason TEXT CHECK ((reason IS NOT NULL) = (status = 'failed')),
+    accuracy TEXT NOT NULL,
+    PRIMARY KEY (entrant, seed, steps, split)
+) STRICT;
+CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
+CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
+CREATE TABLE act (
+    id INTEGER PRIMARY KEY,
+    time TEXT NOT NULL,
+    author TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    value TEXT NOT NULL,
+    round INTEGER,
+    candidate INTEGER REFERENCES candidate (id),
+    reason TEXT
+) STRICT;
+CREATE TABLE file (name TEXT PRIMARY KEY, fingerprint TEXT NOT NULL) STRICT;
+CREATE TABLE seal (total TEXT NOT NULL) STRICT;
+INSERT INTO seal VALUES ('0');
+"""
+
+_SEALED = (
+    "candidate",
+    "round",
+    "evaluation",
+    "refused",
+    "entrant",
+    "place",
+    "fit",
+    "budget",
+    "ending",
+    "act",
+    "file",
+)
+_DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
+
+
+class Writer:
+    """The rows that one transaction writes, and what they do to the seal."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self.db = db
+        self.change = 0
+
+    def insert(self, table: str, **values: object) -> int:
+        """A new row; its number."""
+        names, marks = ", ".join(values), ", ".join("?" * len(values))
+        query = f"INSERT INTO {table} ({names}) VALUES ({marks})"
+        number = self.db.execute(query, tuple(values.values())).lastrowid
+        assert number is not None
+        self.change += self._fingerprint(table, number)
+        return number
+
+    def update(self, table: str, at: Mapping[str, object], **values: object) -> bool:
+        """Changes the row at a place; whether there is one."""
+        where = " AND ".join(f"{name} = ?" for name in at)
+        query = f"SELECT rowid FROM {table} WHERE {where}"
+        row = self.db.execute(query, tuple(at.values())).fetchone()
+        if row is None:
+            return False
+        self.change -= self._fingerprint(table, row[0])
+        names = ", ".join(f"{name} = ?" for name in values)
+        query = f"UPDATE {table} SET {names} WHERE rowid = ?"
+        self.db.execute(query, (*values.values(), row[0]))
+        self.change += self._fingerprint(table, row[0])
+        return True
+
+    def _fingerprint(self, table: str, number: int) -> int:
+        # Read back: RETURNING gives other types than the table has.
+        query = f"SELECT * FROM {table} WHERE rowid = ?"
+        return _fingerprint(table, self.db.execute(query, (number,)).fetchone())
+
+    def seal(self) -> None:
+        """Takes what was written into the sum over all rows."""
+        total = int(self.db.execute("SELECT total FROM seal").fetchone()[0], 16)
+        new = f"{(total + self.change) % 2**128:x}"
+        self.db.execute("UPDATE seal SET total = ?", (new,))
+
+
+def _fingerprint(table: str, row: Sequence[object]) -> int:
+    text = json.dumps([table, *row])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
+
+
+class Database:
+    """An open database. Every writing method is one transaction.
+
+    Methods raise `RunError` R031 for a damaged file, `OSError` where the disk is full.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Opens a journal. A reader may come while another process writes.
+
+        Raises `RunError` R031 for a file that is not a journal, or none, and R036 for
+        one of another format.
+        """
+        self.path = path
+        with self._faults():
+            self._db = _connect(path, "ro" if read_only else "rw")
+            if not read_only:
+                self._db.execute("PRAGMA synchronous = FULL")
+                self._db.execute("PRAGMA foreign_keys = ON")
+            self._db.execute("SELECT count(*) FROM round").fetchone()
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if found != FORMAT:
+            raise RunError(
+                "R036", f"{path} has the format {found}; this azc reads {FORMAT}"
+            )
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Makes a journal, or goes on with one that a kill left without its tables."""
+        with _told(path), closing(_connect(path, "rwc")) as db:
+            db.execute("PRAGMA journal_mode = WAL")
+            if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
+                version = f"PRAGMA user_version = {FORMAT};"
+                db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {version} COMMIT;")
+        return cls(path)
+
+    def close(self) -> None:
+        """Closes the database."""
+        self._db.close()
+
+    def seal(self) -> str:
+        """The sum over all rows: another one where any of them is."""
+        return str(self._rows("SELECT total FROM seal")[0][0])
+
+    def check(self) -> None:
+        """Raises `RunError` R031 where its rows are not those that were written."""
+        total = 0
+        with self.snapshot():
+            for table in _SEALED:
+                for row in self._rows(f"SELECT * FROM {table}"):
+                    total += _fingerprint(table, row)
+            seal = self._rows("SELECT total FROM seal")
+        if seal != [(f"{total % 2**128:x}",)]:
+            raise RunError(
+                "R031",
+                f"{self.path} is not as the run left it: its rows were changed",
+                "bring back a copy of it, or start a new run",
+            )
+
+    def _faults(self) -> AbstractContextManager[None]:
+        return _told(self.path)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Writer]:
+        with self._faults():
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                writer = Writer(self._db)
+                yield writer
+                writer.seal()
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._forget()
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read inside is of one moment, whatever is written meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        with self._faults():
+            self._db.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._db.execute("COMMIT")
+
+    def _forget(self) -> None:
+        """What is kept in memory of the rows may be wrong: a transaction has failed."""
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._faults():
+            return self._db.execute(query, values).fetchall()
+
+
+_PATIENCE = 60.0  # seconds to wait for another process that writes
+_MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    where = f"{path.resolve().as_uri()}?mode={mode}"
+    if len(os.fsencode(path.resolve())) > _MAX_PATH:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), str(path))
+    return sqlite3.connect(where, _PATIENCE, uri=True, isolation_level=None)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Says what SQLite has met: a full disk is not a damaged journal, and a broken
+    constraint is our fault.
+    """
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in _DISK:
+            raise OSError(_DISK[code], f"{error}", str(path)) from error
+        if code == sqlite3.SQLITE_BUSY:
+            raise RunError(
+                "R037", f"another process writes in {path}, and does not end"
+            ) from error
+        message = f"{path} is not the journal of a run, or a damaged one: {error}"
+        raise RunError("R031", message) from error
