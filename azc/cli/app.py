@@ -12,12 +12,13 @@ from azc.cli.best import best
 from azc.cli.check import check
 from azc.cli.compile import compile
 from azc.cli.diff import diff
-from azc.cli.evolve import evolve, resume
+from azc.cli.evolve import evolve
 from azc.cli.fmt import fmt
 from azc.cli.log import log
 from azc.cli.output import Command
 from azc.cli.page import report
 from azc.cli.propose import propose
+from azc.cli.resume import resume
 from azc.cli.serve import serve
 from azc.cli.show import show
 from azc.cli.steer import steer

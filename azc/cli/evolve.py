@@ -1,46 +1,27 @@
-"""`azc evolve` and `azc resume`: a search, begun or continued.
+"""`azc evolve`: a search.
 
 JSON: see `azc.cli.report.report_json`.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections import Counter
-from collections.abc import Callable
-from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from azc.cli.files import load, split_name
-from azc.cli.output import Output, flag_json, out
-from azc.diagnostics import AzcError, RunError, UsageError
+from azc.cli.output import flag_json, out
+from azc.cli.working import branch_of, cache_folder, show_run
+from azc.diagnostics import UsageError
 from azc.numbers import in_bytes
-from azc.resources import home_cache
 
-if TYPE_CHECKING:
-    from azc.search.branch import Branch
-    from azc.search.events import Event
-    from azc.search.run import RunView
-
-__all__ = ["evolve", "resume"]
+__all__ = ["evolve"]
 
 _SEARCH = "The search"
 _PROXY = "What a candidate is scored by"
 _FINAL = "The comparison at the end"
-
-
-def cache_folder() -> Path:
-    """Where corpora and tokenizers are kept: AZC_CACHE, or azc in the user's cache."""
-    given = os.environ.get("AZC_CACHE")
-    if given:
-        return Path(given)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else home_cache()) / "azc"
 
 
 def evolve(
@@ -473,13 +454,13 @@ def evolve(
 
     from azc.search.run import evolve as begin
 
-    _show(
+    show_run(
         output,
         lambda tell: begin(
             program, space or name, options, folder, cache=cache_folder(), on_event=tell
         ),
         folder,
-        _branch(folder, Path(file).parent) if git else None,
+        branch_of(folder, Path(file).parent) if git else None,
     )
 
 
@@ -511,144 +492,3 @@ def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
 def _given(context: typer.Context, option: str) -> bool:
     source = context.get_parameter_source(option)
     return source is not None and source.name != "DEFAULT"
-
-
-def resume(
-    context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    evaluations: Annotated[
-        int | None,
-        typer.Option(
-            "--evaluations",
-            metavar="N",
-            min=1,
-            help="Another budget, also for a run that is over.",
-        ),
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            "--executor",
-            metavar="NAME",
-            help="Where the workers are this time: `local` or `ray`.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", metavar="N", min=1, help="How many there are this time."
-        ),
-    ] = None,
-    git: Annotated[
-        bool,
-        typer.Option(
-            "--git",
-            help="Commit every new best on a branch azc/RUN of the repository that RUN"
-            " lies in; your files and branches stay as they are.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
-) -> None:
-    """Continue a run that was stopped, killed or interrupted, or with a larger budget.
-
-    What was scored is not scored again, and where the run goes on changes nothing of what
-    it comes to.
-
-    Example: azc resume runs/first --evaluations 120
-    """
-    from azc.search.run import resume as go_on
-
-    output = out(context)
-    _show(
-        output,
-        lambda tell: go_on(
-            run,
-            cache=cache_folder(),
-            evaluations=evaluations,
-            executor=executor,
-            workers=workers,
-            on_event=tell,
-        ),
-        run,
-        _branch(run) if git else None,
-    )
-
-
-def _branch(run: Path, *places: Path) -> Branch:
-    """The branch for a run. Raises `UsageError` U115."""
-    from azc.search.branch import Branch, repository
-
-    branch = Branch(repository(run, *places), run)
-    branch.check()
-    return branch
-
-
-class _Commits:
-    """Hands a branch what it is to commit. Git that fails is told, once, and ends no
-    search.
-    """
-
-    def __init__(self, branch: Branch | None, output: Output) -> None:
-        self.branch = branch
-        self.output = output
-
-    def __call__(self, news: Event | RunView) -> None:
-        """Hands on an event, or a run that is over."""
-        from azc.search.view import RunView
-
-        if self.branch is None:
-            return
-        try:
-            if not isinstance(news, RunView):
-                self.branch(news)
-            elif news.winner is not None:
-                self.branch.commit(news, news.winner)
-        except AzcError as error:
-            self.branch = None
-            self.output.note(f"{error.message}: no more is committed")
-
-
-def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
-    for each in consumers:
-        each(event)
-
-
-def _show(
-    output: Output,
-    work: Callable[[Callable[[Event], None]], RunView],
-    folder: Path,
-    branch: Branch | None,
-) -> None:
-    """Does the work with a display of it, then reports. Raises `RunError` where every
-    candidate failed.
-    """
-    # Before torch is there. Its threads otherwise spin while they wait for each other:
-    # with anything else at work on the machine, a step then takes ten times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from azc.cli.progress import progress_for
-    from azc.cli.report import report, report_json
-    from azc.cli.visible import console
-
-    try:
-        # What libraries have to say (Ray, of a node that died) is no part of the result.
-        with (
-            progress_for(console(stderr=True), output.as_json) as tell,
-            redirect_stdout(sys.stderr),
-        ):
-            commits = _Commits(branch, output)
-            view = work(lambda event: _all(event, tell, commits))
-            commits(view)
-    except KeyboardInterrupt:
-        if (folder / "run.json").is_file():
-            output.note(f"to continue: azc resume {folder}")
-        raise
-    if view.winner is None:
-        reasons = Counter(e.reason for e in view.evaluations if e.reason)
-        found = "; ".join(f"{reason} ({n}x)" for reason, n in reasons.most_common(3))
-        raise RunError(
-            "R039",
-            f"every evaluation of {view.spent} failed: {found}",
-            f"azc log --all {folder} shows the candidates",
-        )
-    report(view, output)
-    output.result(**report_json(view))

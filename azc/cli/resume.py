@@ -1,0 +1,77 @@
+"""`azc resume`: a run continued.
+
+JSON: see `azc.cli.report.report_json`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from azc.cli.output import flag_json, out
+from azc.cli.working import branch_of, cache_folder, show_run
+
+__all__ = ["resume"]
+
+
+def resume(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            "--evaluations",
+            metavar="N",
+            min=1,
+            help="Another budget, also for a run that is over.",
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            metavar="NAME",
+            help="Where the workers are this time: `local` or `ray`.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", metavar="N", min=1, help="How many there are this time."
+        ),
+    ] = None,
+    git: Annotated[
+        bool,
+        typer.Option(
+            "--git",
+            help="Commit every new best on a branch azc/RUN of the repository that RUN"
+            " lies in; your files and branches stay as they are.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, flag_json()] = False,
+) -> None:
+    """Continue a run that was stopped, killed or interrupted, or with a larger budget.
+
+    What was scored is not scored again, and where the run goes on changes nothing of what
+    it comes to.
+
+    Example: azc resume runs/first --evaluations 120
+    """
+    from azc.search.run import resume as go_on
+
+    output = out(context)
+    show_run(
+        output,
+        lambda tell: go_on(
+            run,
+            cache=cache_folder(),
+            evaluations=evaluations,
+            executor=executor,
+            workers=workers,
+            on_event=tell,
+        ),
+        run,
+        branch_of(run) if git else None,
+    )

@@ -1,0 +1,111 @@
+"""What commands that search have in common: a display of the work, then its report."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azc.cli.output import Output
+from azc.diagnostics import AzcError, RunError
+from azc.resources import home_cache
+
+if TYPE_CHECKING:
+    from azc.search.branch import Branch
+    from azc.search.events import Event
+    from azc.search.run import RunView
+
+__all__ = ["branch_of", "cache_folder", "show_run"]
+
+
+def cache_folder() -> Path:
+    """Where corpora and tokenizers are kept: AZC_CACHE, or azc in the user's cache."""
+    given = os.environ.get("AZC_CACHE")
+    if given:
+        return Path(given)
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else home_cache()) / "azc"
+
+
+def branch_of(run: Path, *places: Path) -> Branch:
+    """The branch for a run. Raises `UsageError` U115."""
+    from azc.search.branch import Branch, repository
+
+    branch = Branch(repository(run, *places), run)
+    branch.check()
+    return branch
+
+
+class _Commits:
+    """Hands a branch what it is to commit. Git that fails is told, once, and ends no
+    search.
+    """
+
+    def __init__(self, branch: Branch | None, output: Output) -> None:
+        self.branch = branch
+        self.output = output
+
+    def __call__(self, news: Event | RunView) -> None:
+        """Hands on an event, or a run that is over."""
+        from azc.search.view import RunView
+
+        if self.branch is None:
+            return
+        try:
+            if not isinstance(news, RunView):
+                self.branch(news)
+            elif news.winner is not None:
+                self.branch.commit(news, news.winner)
+        except AzcError as error:
+            self.branch = None
+            self.output.note(f"{error.message}: no more is committed")
+
+
+def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
+    for each in consumers:
+        each(event)
+
+
+def show_run(
+    output: Output,
+    work: Callable[[Callable[[Event], None]], RunView],
+    folder: Path,
+    branch: Branch | None,
+) -> None:
+    """Does the work with a display of it, then reports. Raises `RunError` where every
+    candidate failed.
+    """
+    # Before torch is there. Its threads otherwise spin while they wait for each other:
+    # with anything else at work on the machine, a step then takes ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from azc.cli.progress import progress_for
+    from azc.cli.report import report, report_json
+    from azc.cli.visible import console
+
+    try:
+        # What libraries have to say (Ray, of a node that died) is no part of the result.
+        with (
+            progress_for(console(stderr=True), output.as_json) as tell,
+            redirect_stdout(sys.stderr),
+        ):
+            commits = _Commits(branch, output)
+            view = work(lambda event: _all(event, tell, commits))
+            commits(view)
+    except KeyboardInterrupt:
+        if (folder / "run.json").is_file():
+            output.note(f"to continue: azc resume {folder}")
+        raise
+    if view.winner is None:
+        reasons = Counter(e.reason for e in view.evaluations if e.reason)
+        found = "; ".join(f"{reason} ({n}x)" for reason, n in reasons.most_common(3))
+        raise RunError(
+            "R039",
+            f"every evaluation of {view.spent} failed: {found}",
+            f"azc log --all {folder} shows the candidates",
+        )
+    report(view, output)
+    output.result(**report_json(view))
