@@ -392,6 +392,14 @@ def evolve(
             " lies in; your files and branches stay as they are.",
         ),
     ] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log",
+            metavar="NAME",
+            help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
+        ),
+    ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Search a space for a better model than the one it starts from.
@@ -461,6 +469,7 @@ def evolve(
         ),
         folder,
         branch_of(folder, Path(file).parent) if git else None,
+        log,
     )
 
 

@@ -50,6 +50,14 @@ def resume(
             " lies in; your files and branches stay as they are.",
         ),
     ] = False,
+    log: Annotated[
+        str | None,
+        typer.Option(
+            "--log",
+            metavar="NAME",
+            help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
+        ),
+    ] = None,
     as_json: Annotated[bool, flag_json()] = False,
 ) -> None:
     """Continue a run that was stopped, killed or interrupted, or with a larger budget.
@@ -74,4 +82,5 @@ def resume(
         ),
         run,
         branch_of(run) if git else None,
+        log,
     )

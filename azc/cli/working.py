@@ -65,6 +65,37 @@ class _Commits:
             self.output.note(f"{error.message}: no more is committed")
 
 
+class _Log:
+    """A sink of a run, made once the run's folder is there. One that can't be written is
+    told, once, and ends no search.
+    """
+
+    def __init__(self, name: str | None, run: Path, output: Output) -> None:
+        """Raises `UsageError` U027."""
+        from azc.search.sinks import Sink, find_sink
+
+        self.make = find_sink(name) if name else None
+        self.sink: Sink | None = None
+        self.run = run
+        self.output = output
+
+    def __call__(self, event: Event) -> None:
+        """Hands on an event."""
+        if self.make is None:
+            return
+        try:
+            self.sink = self.sink or self.make(self.run)
+            self.sink(event)
+        except OSError as error:
+            self.make = None
+            self.output.note(f"{error}: no more is logged")
+
+    def close(self) -> None:
+        """Writes what is left."""
+        if self.make is not None and self.sink is not None:
+            self.sink.close()
+
+
 def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
     for each in consumers:
         each(event)
@@ -75,6 +106,7 @@ def show_run(
     work: Callable[[Callable[[Event], None]], RunView],
     folder: Path,
     branch: Branch | None,
+    log: str | None = None,
 ) -> None:
     """Does the work with a display of it, then reports. Raises `RunError` where every
     candidate failed.
@@ -86,6 +118,7 @@ def show_run(
     from azc.cli.report import report, report_json
     from azc.cli.visible import console
 
+    sink = _Log(log, folder, output)
     try:
         # What libraries have to say (Ray, of a node that died) is no part of the result.
         with (
@@ -93,12 +126,14 @@ def show_run(
             redirect_stdout(sys.stderr),
         ):
             commits = _Commits(branch, output)
-            view = work(lambda event: _all(event, tell, commits))
+            view = work(lambda event: _all(event, tell, commits, sink))
             commits(view)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():
             output.note(f"to continue: azc resume {folder}")
         raise
+    finally:
+        sink.close()
     if view.winner is None:
         reasons = Counter(e.reason for e in view.evaluations if e.reason)
         found = "; ".join(f"{reason} ({n}x)" for reason, n in reasons.most_common(3))
