@@ -40,7 +40,8 @@ def test_a_run_and_its_end(home: Path, tmp_path: Path) -> None:
     assert sorted(found["score/loss"]) == [1, 2, 3, 4]
     assert found["round/loss"] == pytest.approx({1: min(scores)})
     for row in view.rows:
-        assert found[f"test/{row.entrant.name}"] == pytest.approx({f.seed: f.loss for f in row.fits if f})
+        losses = {fit.seed: fit.loss for fit in row.fits if fit}
+        assert found[f"test/{row.entrant.name}"] == pytest.approx(losses)
     assert max(found["warm-up"].values()) == 1.0
 
 
