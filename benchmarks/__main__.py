@@ -20,6 +20,7 @@ from azc.diagnostics import nearest
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
         "bert500": "bert500",
+        "demo": "demo",
         "early-stopping": "early_stopping",
         "encoder": "encoder",
         "fidelity": "fidelity",
