@@ -160,6 +160,35 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in text.split()]
 
 
+# The first of all: the workers that other tests share would leave it no room.
+def test_a_run_with_a_node_killed_in_its_midst(
+    cluster: Any, home: Path, tmp_path: Path
+) -> None:
+    """And then it is killed itself, and goes on without the cluster."""
+    options = tiny(home / "corpus.txt", evaluations=16)
+    whole = run_here(options, tmp_path / "whole", home / "cache").folder
+    (tmp_path / "tiny.azg").write_text(PROGRAM)
+    words = ["evolve", tmp_path / "tiny.azg", *arguments(options)]
+    run = tmp_path / "run"
+    node = cluster.add_node(num_cpus=1)
+    process = start(
+        *words, "--executor", "ray", "--workers", "2", "-o", run, cache=home / "cache"
+    )
+    assert until(process, lambda: len(scored(run)) >= 3), process.communicate()
+    known = set(scored(run))
+    die(cluster, node)
+    assert until(process, lambda: len(scored(run)) >= 9), process.communicate()
+    process.kill()
+    process.communicate()
+    assert known <= set(scored(run))
+    known = set(scored(run))
+    assert not any("failed" in line for line in log_lines(run))
+    view = resume(run, cache=home / "cache", executor="local", workers=1)
+    assert view.is_over
+    assert known <= set(scored(run))
+    assert result(run) == result(whole)
+
+
 def test_a_cluster_gives_the_same_to_the_last_bit(
     executor: RayExecutor, scorer: Scorer, jobs: list[Job]
 ) -> None:
@@ -233,31 +262,3 @@ def test_a_node_that_dies_at_work(
     assert len(hit) == 2
     assert found == {1: expected[1], 2: expected[1]}
     assert "a worker died, and another takes candidate" in caplog.text
-
-
-def test_a_run_with_a_node_killed_in_its_midst(
-    cluster: Any, home: Path, tmp_path: Path
-) -> None:
-    """And then it is killed itself, and goes on without the cluster."""
-    options = tiny(home / "corpus.txt", evaluations=16)
-    whole = run_here(options, tmp_path / "whole", home / "cache").folder
-    (tmp_path / "tiny.azg").write_text(PROGRAM)
-    words = ["evolve", tmp_path / "tiny.azg", *arguments(options)]
-    run = tmp_path / "run"
-    node = cluster.add_node(num_cpus=1)
-    process = start(
-        *words, "--executor", "ray", "--workers", "2", "-o", run, cache=home / "cache"
-    )
-    assert until(process, lambda: len(scored(run)) >= 3), process.communicate()
-    known = set(scored(run))
-    die(cluster, node)
-    assert until(process, lambda: len(scored(run)) >= 9), process.communicate()
-    process.kill()
-    process.communicate()
-    assert known <= set(scored(run))
-    known = set(scored(run))
-    assert not any("failed" in line for line in log_lines(run))
-    view = resume(run, cache=home / "cache", executor="local", workers=1)
-    assert view.is_over
-    assert known <= set(scored(run))
-    assert result(run) == result(whole)
