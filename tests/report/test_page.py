@@ -21,7 +21,7 @@ from azc.search.displays import displays
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.view import RunView, read_run
 from azc.source import Source, visible
-from azc.training.verdict import verdict
+from azc.training.verdict import verdicts
 from tests.report.dom import Node, parse
 from tests.runs import PROGRAM, Killed, cut_at, run_here, tiny
 
@@ -285,9 +285,11 @@ def test_a_table_has_any_number_of_rows(view: RunView) -> None:
     rows = cells(dom.id("result").all("table")[0])[1:]
     assert len(rows) == len(dom.id("result").one("svg").all("g", "row")) == len(names)
     mine = list(losses["winner"].values())
+    others = {n: list(losses[name].values()) for n, name in enumerate(names) if n}
+    words = {names[n]: found for n, found in verdicts(mine, others).items()}
     for row, name in zip(rows[1:], names[1:], strict=True):
         assert row[0].startswith(name)
-        word = verdict(mine, list(losses[name].values()), len(names) - 1).word
+        word = words[name].word
         assert row[7] == word
         assert f"{word} than " in dom.one("p", "verdict").text
 

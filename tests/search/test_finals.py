@@ -64,17 +64,16 @@ def test_everyone_is_trained_as_is_said(whole: RunView) -> None:
     mine = [name for name in names.values() if name.startswith("candidate")]
     sampled = [name for name in names.values() if name.startswith("random")]
     assert len({*mine, "the start"} & set(names.values())) >= 4
-    # Random sampling begins with as many steps as the search has taken until then.
+    # Random sampling begins with as many steps as the search has taken.
     taken = options.warm_up + whole.spent * options.steps
     first = by_steps["validation", 2]
     samples = [name for name in first if name.startswith("random")]
-    assert len(samples) * 2 == taken + 4 * 2
-    assert len(sampled) == len(samples)
-    assert len(first) == 4 + len(samples)
+    assert len(samples) * 2 == taken
+    assert sampled == samples == first
     last = by_steps["validation", 4]
-    assert len(last) == 4
-    assert sum(name.startswith("random") for name in last) == 2
-    # The winner is the best of the last stage; so is the best of random sampling.
+    assert len(last) == 8
+    assert sum(name.startswith("random") for name in last) == 4
+    # The winner is the best of the contenders; so is the best of random sampling.
     losses = {
         names[f.entrant]: f.loss
         for f in whole.fits

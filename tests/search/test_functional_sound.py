@@ -114,7 +114,7 @@ def test_programs_with_one_key_are_one_function() -> None:
 
     collect()
     pairs = merged(found)
-    assert len(pairs) > 10
+    assert len(pairs) >= 5
     for one, other in pairs:
         assert agree(program_graph(one), program_graph(other)), (one.body, other.body)
 

@@ -39,13 +39,22 @@ def test_a_program_of_several_layers_is_changed_for_all_or_copied() -> None:
     copies = 0
     for made in children("demo", 200):
         names = [layer.mixing.name for layer in made.genome.spec.layers]  # type: ignore[union-attr]
-        if "takes a copy sdpa_2 of sdpa" in made.description:
+        if "takes a copy rope_attention_2 of rope_attention" in made.description:
             copies += 1
-            assert sorted(names) == ["sdpa", "sdpa", "sdpa", "sdpa_2"]
+            assert sorted(names) == [
+                "rope_attention",
+                "rope_attention",
+                "rope_attention",
+                "rope_attention_2",
+            ]
             declared = made.genome.program.file.declarations
-            assert [d.name for d in declared] == ["sdpa", "sdpa_2", "start"]  # type: ignore[union-attr]
+            assert [d.name for d in declared] == [
+                "rope_attention",
+                "rope_attention_2",
+                "start",
+            ]  # type: ignore[union-attr]
         else:
-            assert names == ["sdpa"] * 4
+            assert names == ["rope_attention"] * 4
     assert 70 < copies < 130
 
 
@@ -53,7 +62,7 @@ def test_names_of_copies() -> None:
     names = {
         name for _, made in walk("demo") for name in made.genome.program.attentions
     }
-    assert {"sdpa_2", "sdpa_3"} <= names
+    assert {"rope_attention_2", "rope_attention_3"} <= names
     assert not any(re.search(r"_\d+_\d+$", name) for name in names)
     # A number that is part of the author's own name is not counted on.
     text = program_of("fixed").source.text.replace("cosine", "autobert_zero_2")

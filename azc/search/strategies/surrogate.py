@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, cast
 
 from azc.check.program import AttentionUse, SpaceSpec, live_statements
 from azc.search.genome import Genome
@@ -27,6 +25,9 @@ from azc.search.population import (
 from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
 from azc.syntax import ast
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Surrogate", "foretold", "program_features", "surrogate"]
 
@@ -69,6 +70,8 @@ def foretold(history: History, wanted: Sequence[Mapping[str, float]]) -> list[fl
     Scores of two rounds do not compare: features and scores are taken from their means
     over their round (fixed effects), so that only differences within rounds are fitted.
     """
+    import numpy as np
+
     names = sorted({name for _, features, _ in history for name in features})
     if not names or not wanted:
         return [0.0] * len(wanted)
