@@ -1,6 +1,6 @@
 """What `make demo` finds: the same from other seeds, beside its baselines.
 
-    python -m benchmarks demo --runs DIR [--seeds 10] [--workers 2] [--publish]
+    python -m benchmarks demo --runs DIR [--seeds 6] [--workers 2] [--publish]
 
 The arguments are those of the Makefile. Runs that are in `--runs` (a folder for each seed)
 are gone on with, or read if they are over.
@@ -106,7 +106,7 @@ def markdown(found: dict[str, dict[str, Any]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=6)
     parser.add_argument("--workers", type=int, default=2)
     publishes(parser)
     options = parser.parse_args()
