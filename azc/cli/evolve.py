@@ -197,7 +197,8 @@ def evolve(
         bool,
         typer.Option(
             "--by-hand/--no-by-hand",
-            help="Begin with the models that a person would try first.",
+            help="Begin with the models that a person would try first (op-nas, regularized, "
+            "local).",
             rich_help_panel=_SEARCH,
         ),
     ] = True,

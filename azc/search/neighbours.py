@@ -4,8 +4,9 @@ has to stand.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from itertools import groupby
 
 from azc.check.flatten import self_contained
@@ -49,12 +50,19 @@ def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
 
 def typed_by_hand(
     start: Genome, space: SpaceSpec, options: EvolveOptions
-) -> tuple[Child, ...]:
-    """The same as candidates to begin with, where the options ask for them."""
-    if not options.by_hand:
-        return ()
-    made = neighbours(start, space)
-    return tuple(Child(genome, (), name) for name, genome in made.items())
+) -> Callable[[], tuple[Child, ...]]:
+    """The same as candidates to begin with, where the options ask for them.
+
+    They are made once, when they are asked for: a strategy is also made to show what it
+    knew after a round, and then has no use for them.
+    """
+
+    @cache
+    def first() -> tuple[Child, ...]:
+        made = neighbours(start, space) if options.by_hand else {}
+        return tuple(Child(genome, (), name) for name, genome in made.items())
+
+    return first
 
 
 def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[ast.Layer, ...]]:

@@ -79,8 +79,8 @@ class EvolveOptions:
     `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for
     a class in a file. `round_size` candidates are scored from one snapshot of the
     supernet; the `parents` best give their weights back to it, and are scored again in
-    the next round, where there are no more than a third of it. With `by_hand`, a search
-    begins with what a person would try first, beside the start (`random` does not). A
+    the next round, where there are no more than a third of it. With `by_hand`, op-nas,
+    regularized and local begin with what a person would try first, beside the start. A
     child is 1 to `mutations` mutations from its parent, each number as likely (None: as
     the strategy has it). `alpha` and `temperature` are of op-nas's priorities,
     `population` and `tournament` of regularized; `inter_rate` and `intra_rate` are how

@@ -24,6 +24,7 @@ __all__ = [
     "Mutate",
     "Population",
     "Variation",
+    "answer",
     "best",
     "evenly",
     "known_with",
@@ -165,6 +166,15 @@ class Variation:
 
 
 # A round
+
+
+def answer(
+    again: Population, children: Sequence[Child], wanted: int, begun: bool
+) -> list[int | Child]:
+    """A round of both, laid out; nothing once none of the children wanted is new, which
+    in the round that a search begins with is no end.
+    """
+    return [] if begun and wanted and not children else layout(again, children)
 
 
 def untried(

@@ -16,10 +16,10 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     best,
     evenly,
     known_with,
-    layout,
     names,
     untried,
 )
@@ -47,7 +47,7 @@ class LocalSearch:
         *,
         mutations: int = 1,
         patience: int = _PATIENCE,
-        first: Sequence[Child] = (),
+        first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
         self.first = first
         self.start = Member(START, start)
@@ -69,11 +69,11 @@ class LocalSearch:
         wanted = count - len(again)
         variation = self.variation if self.top else self.afresh
         parent = self.top or self.start
-        children = untried(self.first, wanted, known)
+        children = untried(self.first(), wanted, known)
         children += variation.children(
             wanted - len(children), lambda _: parent, rng, known_with(known, children)
         )
-        return [] if self.begun and wanted and not children else layout(again, children)
+        return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Climbs, or counts a round with nothing better."""

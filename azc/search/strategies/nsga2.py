@@ -16,8 +16,8 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     evenly,
-    layout,
     names,
     tournament,
 )
@@ -61,7 +61,7 @@ class Nsga2:
         children = variation.children(
             wanted, lambda _: tournament(again, 2, rng), rng, known
         )
-        return [] if self.begun and wanted and not children else layout(again, children)
+        return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Keeps the better half."""

@@ -16,9 +16,9 @@ from azc.search.population import (
     Member,
     Population,
     Variation,
+    answer,
     best,
     known_with,
-    layout,
     room,
     untried,
 )
@@ -47,7 +47,7 @@ class OpNas:
         rates: Rates,
         mutations: int = 1,
         temperature: float = 1.0,
-        first: Sequence[Child] = (),
+        first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
         self.first = first
         self.space = space
@@ -76,7 +76,7 @@ class OpNas:
         wanted = count - len(again)
         parents = self.parents
         variation = Variation(self._mutate, self.mutations)
-        children = untried(self.first, wanted, known)
+        children = untried(self.first(), wanted, known)
         children += variation.children(
             wanted - len(children),
             lambda place: parents[place % len(parents)],
@@ -84,7 +84,7 @@ class OpNas:
             known_with(known, children),
         )
         begun = self.priorities.candidates > 0
-        return [] if begun and wanted and not children else layout(again, children)
+        return answer(again, children, wanted, begun)
 
     def _mutate(self, genome: Genome, rng: random.Random) -> Mutation | None:
         return mutate(genome, self.space, rng, self.priorities, self.rates)

@@ -15,9 +15,9 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     best,
     evenly,
-    layout,
     names,
     room,
 )
@@ -50,7 +50,7 @@ class RandomSearch:
         again = room(self.best, count)
         wanted = count - len(again)
         children = self.variation.children(wanted, lambda _: self.start, rng, known)
-        return [] if self.begun and wanted and not children else layout(again, children)
+        return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Keeps the best of the round."""

@@ -16,11 +16,11 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     best,
     evenly,
     known_with,
     latest,
-    layout,
     names,
     oldest_die,
     room,
@@ -58,7 +58,7 @@ class Regularized:
         tournament: int,
         kept: int,
         mutations: int = 1,
-        first: Sequence[Child] = (),
+        first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
         self.start = Member(START, start)
         self.given = first
@@ -78,7 +78,7 @@ class Regularized:
         """The best again, and children; nothing once no child is new."""
         again = room(self.best, count)
         wanted = count - len(again)
-        children = untried(self.given, wanted, known)
+        children = untried(self.given(), wanted, known)
         mutants = min(wanted, max(0, self.size - max(self.born, START))) - len(children)
         children += self.first.children(
             mutants, lambda _: self.start, rng, known_with(known, children)
@@ -90,7 +90,7 @@ class Regularized:
             rng,
             known_with(known, children),
         )
-        return [] if self.round and wanted and not children else layout(again, children)
+        return answer(again, children, wanted, self.round > 0)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes in the children that did not fail, and lets the oldest die."""

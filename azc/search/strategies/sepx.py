@@ -16,9 +16,9 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     best,
     evenly,
-    layout,
     names,
     room,
     tournament,
@@ -64,9 +64,8 @@ class Sepx:
         wanted = count - len(again)
         if not self.begun:
             start = self.members[0]
-            return layout(
-                again, self.first.children(wanted, lambda _: start, rng, known)
-            )
+            made = self.first.children(wanted, lambda _: start, rng, known)
+            return answer(again, made, wanted, begun=False)
         children: list[Child] = []
         seen = dict(known)
         while len(children) < wanted:
@@ -75,7 +74,7 @@ class Sepx:
                 break
             children.append(found)
             seen[found.genome.key] = found.parents[0]
-        return layout(again, children) if children or not wanted else []
+        return answer(again, children, wanted, begun=True)
 
     def _child(self, rng: random.Random, seen: Mapping[str, int]) -> Child | None:
         one = self.members[0]

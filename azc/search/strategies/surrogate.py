@@ -16,9 +16,9 @@ from azc.search.population import (
     Mutate,
     Population,
     Variation,
+    answer,
     best,
     evenly,
-    layout,
     names,
     room,
 )
@@ -118,7 +118,7 @@ class Surrogate:
         wanted = count - len(again)
         if not self.round:
             made = self.first.children(wanted, lambda _: self.start, rng, known)
-            return layout(again, made)
+            return answer(again, made, wanted, begun=False)
         parents = self.best
         pool = self.variation.children(
             wanted * _POOL, lambda place: parents[place % len(parents)], rng, known
@@ -128,7 +128,7 @@ class Surrogate:
         values = foretold(self._history(), [program_features(c.genome) for c in rest])
         order = sorted(range(len(rest)), key=lambda place: (values[place], place))
         children = [*(rest[place] for place in order[: wanted - len(free)]), *free]
-        return layout(again, children) if children or not wanted else []
+        return answer(again, children, wanted, begun=True)
 
     def _history(self) -> History:
         return [(number, self.features[c], score) for number, c, score in self.told]
