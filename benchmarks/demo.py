@@ -1,9 +1,10 @@
 """What `make demo` finds: the same from other seeds, beside its baselines.
 
-    python -m benchmarks demo --runs DIR [--seeds 6] [--workers 2] [--publish]
+    python -m benchmarks demo --runs DIR [--seeds 10] [--workers 2]
+        [--strategies regularized,local] [--publish]
 
-The arguments are those of the Makefile. Runs that are in `--runs` (a folder for each seed)
-are gone on with, or read if they are over.
+The arguments are those of the Makefile. Runs that are in `--runs` (a folder for each seed,
+and for each seed and strategy) are gone on with, or read if they are over.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from azc.search.run import read_run
 from azc.search.view import RunView
 from azc.training.verdict import verdict
-from benchmarks.tables import publish, publishes
+from benchmarks.tables import publish, publishes, shown
+
+STRATEGIES = ("regularized", "local")  # random sampling is a row of every run
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -39,12 +42,15 @@ def arguments() -> list[str]:
     return words
 
 
-def done(folder: Path, seed: int, workers: int) -> RunView:
-    """The run of a seed, made or gone on with where it is not over."""
-    run = folder / str(seed)
+def done(folder: Path, seed: int, workers: int, strategy: str = "") -> RunView:
+    """The run of a seed, made or gone on with where it is not over. That of a strategy
+    besides the default has no baselines: they do not depend on it.
+    """
+    run = folder / (f"{strategy}-{seed}" if strategy else str(seed))
     azc = [sys.executable, "-m", "azc"]
     if not (run / "run.json").exists():
         words = [*arguments(), "--seed", str(seed), "--workers", str(workers)]
+        words += ["--strategy", strategy, "--no-baselines"] if strategy else []
         subprocess.run([*azc, "evolve", *words, "-o", str(run)], cwd=ROOT, check=True)
     elif not read_run(run).is_over:
         subprocess.run([*azc, "resume", str(run)], cwd=ROOT, check=True)
@@ -54,6 +60,8 @@ def done(folder: Path, seed: int, workers: int) -> RunView:
 def figures(view: RunView) -> dict[str, Any]:
     """The mean loss of every row of a run's last table, and what stands out of them."""
     means = {row.role: fmean(row.losses) for row in view.rows if row.role != "hand"}
+    if not view.options.baselines:
+        return means
     by_hand = {
         row.entrant.name: fmean(row.losses) for row in view.rows if row.role == "hand"
     }
@@ -71,50 +79,71 @@ def figures(view: RunView) -> dict[str, Any]:
     }
 
 
-def markdown(found: dict[str, dict[str, Any]]) -> str:
+def said(mine: list[float], others: list[float], told: str) -> str:
+    """What may be said of two columns, paired by seed."""
+    found = verdict(mine, others)
+    if found.low is None or found.high is None or found.p is None:
+        return f"{told}: {shown(found.gain, digits=3)} nats, of one seed."
+    return (
+        f"{told}: {shown(found.gain, (found.low, found.high), 3)} nats (paired t-test"
+        f" over the seeds of the search, p = {found.p:.2g})."
+    )
+
+
+def written(found: dict[str, dict[str, Any]]) -> str:
     """A line for each seed, and what may be said of all."""
+    compared = next(iter(found.values()))
+    strategies = [name for name in STRATEGIES if name in compared]
     lines = [
-        "| seed | winner | start | random sampling | best by hand | | winner first |"
-        " shown to be better than |",
-        "|--:|--:|--:|--:|--:|---|---|---|",
+        f"| seed | winner |{''.join(f' {name} |' for name in strategies)} random sampling"
+        " | start | best by hand | | winner first | shown to be better than |",
+        f"|--:|--:|{'--:|' * len(strategies)}--:|--:|--:|---|---|---|",
     ]
     for seed, row in found.items():
         worse = f"; worse than {row['worse']}" if row["worse"] else ""
+        others = "".join(f" {row[name]:.3f} |" for name in strategies)
         lines.append(
-            f"| {seed} | {row['winner']:.3f} | {row['start']:.3f} | {row['random']:.3f} |"
-            f" {row['hand']:.3f} | {row['name']} | {'yes' if row['first'] else 'no'} |"
+            f"| {seed} | {row['winner']:.3f} |{others} {row['random']:.3f} |"
+            f" {row['start']:.3f} | {row['hand']:.3f} | {row['name']} |"
+            f" {'yes' if row['first'] else 'no'} |"
             f" {row['better']} of {row['rows']}{worse} |"
         )
-    rows = found.values()
+    rows = list(found.values())
     first = sum(row["first"] for row in rows)
-    lines += ["", f"The winner is ahead of every row on {first} of {len(rows)} seeds."]
-    for role, told in (
-        ("random", "random sampling"),
-        ("hand", "the best by hand, known only afterwards"),
-    ):
-        mine = [row["winner"] for row in rows]
-        said = verdict(mine, [row[role] for row in rows])
-        if said.low is not None and said.p is not None:
-            lines.append(
-                f"Of {told} it is ahead by {said.gain:.3f} nats ({said.low:.3f} to"
-                f" {said.high:.3f}; paired t-test over the seeds of the search,"
-                f" p = {said.p:.2g})."
-            )
+    lines += [
+        "",
+        f"The winner is ahead of every row on {first} of {len(rows)} seeds.",
+        "",
+    ]
+    told = {
+        "random": "random sampling",
+        "hand": "the best by hand, known only afterwards",
+        **{name: f"the winner of `{name}`" for name in strategies},
+    }
+    mine = [row["winner"] for row in rows]
+    lines += ["How far it is ahead, on average:", ""]
+    lines += [f"- {said(mine, [r[key] for r in rows], told[key])}" for key in told]
     return "\n".join(lines) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=6)
+    parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--strategies", default=",".join(STRATEGIES))
     publishes(parser)
     options = parser.parse_args()
-    found = {
-        str(seed): figures(done(options.runs, seed, options.workers))
-        for seed in range(options.seeds)
-    }
-    text = markdown(found)
+    strategies = [name for name in options.strategies.split(",") if name]
+    if unknown := set(strategies) - set(STRATEGIES):
+        parser.error(f"--strategies: {', '.join(sorted(unknown))}")
+    found: dict[str, dict[str, Any]] = {}
+    for seed in range(options.seeds):
+        row = found[str(seed)] = figures(done(options.runs, seed, options.workers))
+        for name in strategies:
+            view = done(options.runs, seed, options.workers, name)
+            row[name] = figures(view)["winner"]
+    text = written(found)
     print(text)
     if options.publish:
         publish("demo", found, text)
