@@ -12,6 +12,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from azc.check.causality import require_causal
 from azc.check.choose import choose_attention, choose_model
 from azc.check.models import MAX_HEADS, MAX_LENGTH, MAX_WIDTH
 from azc.check.program import ModelSpec, Program
@@ -109,15 +110,17 @@ def compile_attention(
     name: str | None = None,
     heads: int | None = None,
     head_dim: int | None = None,
+    causal: bool = False,
 ) -> fx.GraphModule:
     """An attention program as a function of tensors: `fn(q=…, k=…, mask=…)`.
 
     Tensors are [B, H, N, D], one by the name of each parameter; `mask` is bool [B, N],
     True for a real token, and may be left out. The result is [B, H, N, D], and 0 in
     padding. `heads` and `head_dim` give learned operations (`conv`) weights for every
-    head and feature; without them one kernel serves all. `name` may be left out where
-    there is one program only. Raises `DiagnosticError`, and `UsageError` for an unknown
-    name.
+    head and feature; without them one kernel serves all. With `causal` no row depends
+    on a later token. `name` may be left out where there is one program only. Raises
+    `DiagnosticError`, also where a program has no causal meaning, and `UsageError` for
+    an unknown name.
     """
     from azc.lower.attention import compile_graph
 
@@ -125,18 +128,25 @@ def compile_attention(
     if head_dim is not None:
         head_dim = whole("head_dim", head_dim, 1, MAX_WIDTH)
     _, spec = choose_attention(_program(program), name)
-    return compile_graph(program_graph(spec), heads, head_dim)
+    if causal:
+        require_causal(spec)
+    return compile_graph(program_graph(spec), heads, head_dim, causal=causal)
 
 
-def interpret_attention(program: ProgramLike, name: str | None = None) -> Interpreter:
+def interpret_attention(
+    program: ProgramLike, name: str | None = None, causal: bool = False
+) -> Interpreter:
     """The reference semantics of an attention program: NumPy, float64, one sequence.
 
     `ref(q=…, k=…, head=0, heads=1)`: arrays [n, d], one by the name of each parameter,
-    give the result [n, d]. Raises `DiagnosticError`, and `UsageError` for an unknown
-    name.
+    give the result [n, d]. With `causal` the tokens arrive one at a time, and no row
+    depends on a later token. Raises `DiagnosticError`, also where a program has no
+    causal meaning, and `UsageError` for an unknown name.
     """
     _, spec = choose_attention(_program(program), name)
-    return Interpreter(build_graph(spec))
+    if causal:
+        require_causal(spec)
+    return Interpreter(build_graph(spec), causal)
 
 
 # Models

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import isqrt
 from typing import Any
 
+from azc.check.causality import causal_fault
 from azc.check.collect import Findings, Offers, renames
 from azc.check.params import model_parameters
 from azc.check.program import (
@@ -106,6 +107,7 @@ class _Scope:
     attentions: Mapping[str, AttentionSpec | None]
     settings: dict[str, Any]
     library: Library | None
+    causal: dict[str, bool] = field(default_factory=dict)  # programs with such meaning
 
 
 def check_model(
@@ -239,10 +241,6 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
     blocks = [item for item in node.items if isinstance(item, ast.Layers)]
     for extra in blocks[1:]:
         findings.error("AZG302", "a model can have only one `layers` block", extra.span)
-    if settings["causal"]:
-        message = "causal models can't be compiled yet"
-        help_ = "leave `causal` out: the model is then an encoder"
-        findings.error("AZG309", message, _place(node, "causal"), help_)
 
 
 def _divisor(hidden: int, wanted: int) -> int:
@@ -327,6 +325,8 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         program = scope.attentions[node.name]
         if program is None:
             return None  # its errors are told where it is declared
+        if scope.settings["causal"] and not _has_causal_meaning(program, node, scope):
+            return None
         mixing = AttentionUse(node.name, program)
     return LayerSpec(
         mixing=mixing,
@@ -335,6 +335,17 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         activation=values.get("activation") or scope.settings["activation"],
         node=node,
     )
+
+
+def _has_causal_meaning(program: AttentionSpec, node: ast.Layer, scope: _Scope) -> bool:
+    """Whether a layer of a causal model can be computed; it is told once of a program."""
+    if node.name not in scope.causal:
+        away = program.node.span.source is not node.span.source
+        fault = causal_fault(program, node.span if away else None)
+        scope.causal[node.name] = fault is None
+        if fault is not None:
+            scope.findings.add(fault)
+    return scope.causal[node.name]
 
 
 def _unknown_layer(node: ast.Layer, scope: _Scope) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
@@ -15,19 +15,33 @@ __all__ = ["presence"]
 _SCORES = Shape(N, N)
 
 
-def presence(graph: Graph, inputs: frozenset[Place]) -> Mapping[Node, State]:
+def presence(
+    graph: Graph,
+    inputs: frozenset[Place],
+    causal: bool = False,
+    unknown: Collection[Node] = (),
+) -> Mapping[Node, State]:
     """The state of every value.
 
-    `inputs`: the places of the inputs whose absent entries hold 0. A value [n, n] of
+    `inputs`: the places of the inputs whose absent entries hold 0. `causal`: later tokens
+    are absent. `unknown`: values of whose absent entries nothing is known. A value [n, n] of
     which all that follows sees a band alone is a band itself: in
     `window(exp(s), radius = 0)` the exponential is only of what the window keeps, so
     that what it leaves out can't overflow.
     """
-    return _forward(graph, inputs, _seen(graph, _forward(graph, inputs, {})))
+
+    def forward(seen: Mapping[Node, int | None]) -> dict[Node, State]:
+        return _forward(graph, inputs, seen, causal, unknown)
+
+    return forward(_seen(graph, forward({})))
 
 
 def _forward(
-    graph: Graph, inputs: frozenset[Place], seen: Mapping[Node, int | None]
+    graph: Graph,
+    inputs: frozenset[Place],
+    seen: Mapping[Node, int | None],
+    causal: bool,
+    unknown: Collection[Node],
 ) -> dict[Node, State]:
     """From the inputs on; no value is wider than what is `seen` of it."""
     states: dict[Node, State] = {}
@@ -43,7 +57,9 @@ def _forward(
         radius = _narrower(state.radius, seen.get(node))
         if radius != state.radius:
             state = replace(state, radius=radius, zero=state.zero - {"band"})
-        states[node] = state
+        if node in unknown:
+            state = replace(state, zero=frozenset())
+        states[node] = replace(state, causal=causal)
     return states
 
 

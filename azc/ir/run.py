@@ -9,6 +9,7 @@ from azc.diagnostics import UsageError, whole
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.contract import Frame, Value
 from azc.ops.table import load_ops
+from azc.shapes import N
 
 __all__ = ["Interpreter"]
 
@@ -16,11 +17,14 @@ __all__ = ["Interpreter"]
 class Interpreter:
     """A program as a function of NumPy arrays: the meaning of the language.
 
-    Slow and plain on purpose. It knows nothing of batches, padding or devices.
+    Slow and plain on purpose. It knows nothing of batches, padding or devices. A causal
+    one takes the tokens one at a time: what has a row for each token is computed when
+    the token arrives, and never again; all else is computed anew at every token.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, causal: bool = False) -> None:
         self.graph = graph
+        self.causal = causal
 
     def __call__(
         self,
@@ -45,22 +49,37 @@ class Interpreter:
             return np.zeros((n, d))
         heads = whole("heads", heads, 1, 65_536, "U003")
         head = whole("head", head, 0, heads - 1, "U003")
-        values: dict[Node, Value] = {}
-        with np.errstate(all="ignore"):
+        own = {
+            node: self._weights(node, weights or {}, head, heads, d)
+            for node in self.graph.nodes
+        }
+
+        def compute(so_far: int, rows: Mapping[Node, Value]) -> dict[Node, Value]:
+            values: dict[Node, Value] = {}
             for node in self.graph.nodes:
                 args = tuple(values[arg] for arg in node.args)
                 if node.op == INPUT:
-                    data = arrays[node.name]
-                    value = Value(data, np.ones((n, d), bool))
+                    data = arrays[node.name][:so_far]
+                    value = Value(data, np.ones(data.shape, bool))
                 elif node.op == NUMBER:
                     data = np.full((1, 1), node.number)
                     value = Value(data, np.ones((1, 1), bool))
                 else:
-                    own = self._weights(node, weights or {}, head, heads, d)
-                    frame = Frame(np, n, d, head, heads, own)
+                    frame = Frame(np, so_far, d, head, heads, own[node], self.causal)
                     reference = load_ops()[node.op].reference
                     value = reference(frame, *args, **node.attrs)
+                if node in rows:
+                    value = _with_row(np, rows[node], value)
                 values[node] = self.observe(node, args, value)
+            return values
+
+        values: dict[Node, Value] = {}
+        with np.errstate(all="ignore"):
+            if not self.causal:
+                values = compute(n, {})
+            for token in range(n if self.causal else 0):
+                streams = {x: v for x, v in values.items() if x.shape.rows is N}
+                values = compute(token + 1, streams)
         result = values[self.graph.output]
         return np.where(result.present, result.data, 0.0)
 
@@ -98,8 +117,20 @@ class Interpreter:
             if name in given:
                 array = np.asarray(given[name], dtype=np.float64)
             else:
-                array = weight.init(np, weight.shape(heads, d))
+                array = weight.init(np, weight.shape(heads, d), self.causal)
             if weight.axes[0] == "heads":
                 array = array[head if array.shape[0] > 1 else 0]
             own[weight.name] = array
         return own
+
+
+def _with_row(np: Any, before: Value, now: Value) -> Value:
+    """The rows of a stream so far, and of what is computed now the last. Tokens that were
+    still to come are absent in the rows before.
+    """
+    wider = now.data.shape[1] - before.data.shape[1]
+    kept = np.pad(before.data, ((0, 0), (0, wider)))
+    there = np.pad(before.present, ((0, 0), (0, wider)))
+    return Value(
+        np.concatenate([kept, now.data[-1:]]), np.concatenate([there, now.present[-1:]])
+    )

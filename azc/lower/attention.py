@@ -3,37 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import fx, nn
 
+from azc.diagnostics import InternalError
 from azc.facts.precision import wide_values
 from azc.facts.presence import presence
+from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
 from azc.lower.compiled import CompiledModule
+from azc.lower.moments import write_region
+from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import order_of, positions_of, real_tokens
-from azc.ops.contract import Attrs, Op, Operand, Place, State, Weight
+from azc.lower.schedule import Region, is_read_by_row, schedule
+from azc.ops.axes import Time
+from azc.ops.contract import Operand, Place, Weight
 from azc.ops.table import load_ops
+from azc.shapes import N, Shape
 
-__all__ = ["OperationWeight", "compile_graph", "lower_graph", "lower_operation"]
+__all__ = ["OperationWeight", "compile_graph", "lower_graph"]
 
 _ROWS: frozenset[Place] = frozenset(("rows",))
+_SCORES = Shape(N, N)
 
 
 class OperationWeight(nn.Module):
     """One learned weight of an operation; calling it gives the tensor."""
 
-    def __init__(self, weight: Weight, heads: int, width: int) -> None:
+    def __init__(
+        self, weight: Weight, heads: int, width: int, causal: bool = False
+    ) -> None:
         super().__init__()
         self.spec = weight
+        self.causal = causal
         self.weight = nn.Parameter(torch.empty(weight.shape(heads, width)))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Puts in the value that training starts from."""
-        start = self.spec.init(np, tuple(self.weight.shape))
+        start = self.spec.init(np, tuple(self.weight.shape), self.causal)
         with torch.no_grad():
             self.weight.copy_(torch.as_tensor(start, dtype=self.weight.dtype))
 
@@ -42,75 +54,131 @@ class OperationWeight(nn.Module):
         return self.weight
 
 
+def _no_module(module: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
+    raise InternalError("a program needs a module of its own, and there is no place")
+
+
 def lower_graph(
     graph: Graph,
     builder: FxBuilder,
     inputs: Mapping[str, fx.Node],
     weight: Callable[[str], fx.Node],
+    module: Callable[[nn.Module, tuple[fx.Node | None, ...]], fx.Node] = _no_module,
+    cache: fx.Node | None = None,
 ) -> fx.Node:
     """Writes a program into the builder's fx graph; the result's node [B, H, N, d].
 
     `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight
-    by its name in the graph. The result is 0 in padding.
+    by its name in the graph. `module`: adds a module, and a call of it. `cache`: the
+    node of what a causal model remembers of earlier tokens. The result is 0 in padding.
     """
-    # What stands in padding may be anything, also in the gradient: cleared at once.
-    cleared: frozenset[Place] = frozenset() if builder.padding.finite else _ROWS
-    states = presence(graph, cleared)
-    wide = wide_values(graph)
-    done: dict[Node, Operand] = {}
-    for node in graph.nodes:
-        if node.op == INPUT:
-            made = inputs[node.name]
-            if cleared:
-                made = builder.clear(made)
-        elif node.op == NUMBER:
-            made = _number(node.number, node in wide, builder)
-        else:
-            op = load_ops()[node.op]
-            builder.weight_of = lambda name, node=node: weight(  # type: ignore[misc]
-                f"{node.op}_{node.ordinal}_{name}"
-            )
-            operands = [done[arg] for arg in node.args]
-            made = lower_operation(builder, op, operands, node.attrs, states[node])
-        done[node] = Operand(made, states[node], node in wide)
-        name = graph.names.get(node)
+    return _Writer(graph, builder, inputs, weight, module, cache).write()
+
+
+class _Writer:
+    """Writes the values of one program, as they are scheduled."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        builder: FxBuilder,
+        inputs: Mapping[str, fx.Node],
+        weight: Callable[[str], fx.Node],
+        module: Callable[[nn.Module, tuple[fx.Node | None, ...]], fx.Node],
+        cache: fx.Node | None,
+    ) -> None:
+        self.graph, self.builder = graph, builder
+        self.inputs, self.weight, self.module = inputs, weight, module
+        self.cache = cache
+        # What stands in padding may be anything, also in the gradient: cleared at once.
+        self.cleared: frozenset[Place] = (
+            frozenset() if builder.padding.finite else _ROWS
+        )
+        self.time = times(graph) if builder.causal else {}
+        self.steps: Sequence[Node | Region] = graph.nodes
+        momentary: list[Node] = []
+        if builder.causal:
+            self.steps = schedule(graph, self.time)
+            for step in self.steps:
+                momentary += step.outputs if isinstance(step, Region) else ()
+        self.states = presence(graph, self.cleared, builder.causal, momentary)
+        self.wide = wide_values(graph)
+        self.done: dict[Node, Operand] = {}
+
+    def write(self) -> fx.Node:
+        for step in self.steps:
+            if isinstance(step, Region):
+                self.region(step)
+            else:
+                self.keep(step, self.value(step))
+        result = self.done[self.graph.output]
+        narrow = self.builder.narrow(result.node) if result.wide else result.node
+        return self.builder.clear(narrow)
+
+    def keep(self, node: Node, made: fx.Node) -> None:
+        self.done[node] = Operand(made, self.states[node], node in self.wide)
+        name = self.graph.names.get(node)
         if name and isinstance(made, fx.Node) and made.op != "placeholder":
             made._rename(name)
-    result = done[graph.output]
-    return builder.clear(builder.narrow(result.node) if result.wide else result.node)
 
+    def value(self, node: Node) -> fx.Node:
+        """A value of whole sequences, [B, H, r, c]."""
+        builder = self.builder
+        if node.op == INPUT:
+            made = self.inputs[node.name]
+            return builder.clear(made) if self.cleared else made
+        if node.op == NUMBER:
+            return lower_number(node.number, node in self.wide, builder)
+        op = load_ops()[node.op]
+        builder.weight_of = lambda name: self.weight(f"{node.op}_{node.ordinal}_{name}")
+        builder.attends = node.shape == _SCORES
+        operands = [self.operand(node, place) for place in range(len(node.args))]
+        made = lower_operation(builder, op, operands, node.attrs, self.states[node])
+        if builder.causal and node.op == "conv":
+            made = builder.newest(made)
+        return made
 
-def lower_operation(
-    builder: FxBuilder,
-    op: Op,
-    operands: Sequence[Operand],
-    attrs: Attrs,
-    result: State,
-) -> fx.Node:
-    """Writes one operation: its operands filled where entries are absent, in the type
-    that it computes in, and the result's node.
-    """
-    states = tuple(operand.state for operand in operands)
-    taken = []
-    for operand, fill in zip(operands, op.absence.fill(states, result), strict=True):
-        node = operand.node if fill is None else builder.fill(operand, fill)
-        if op.precision == "narrow" and operand.wide:
-            node = builder.narrow(node)
-        elif op.precision in ("wide", "inside") and not operand.wide:
-            node = builder.wide(node)
-        taken.append(Operand(node, operand.state, operand.wide))
-    made: fx.Node = op.lower(builder, *taken, attrs=attrs)
-    if op.precision == "inside" and not any(operand.wide for operand in operands):
-        made = builder.narrow(made)
-    return made
+    def operand(self, node: Node, place: int) -> Operand:
+        """An operand of a value; of all tokens so far where the value needs them."""
+        arg = node.args[place]
+        found = self.done[arg]
+        if (
+            not self.builder.causal
+            or node.shape.rows is not N
+            or node.op == "transpose"
+        ):
+            return found
+        if self.time[arg] is Time.MIRROR:
+            return self.all_so_far(found, -1)
+        if self.time[arg] is Time.STREAM and not is_read_by_row(node, place):
+            return self.all_so_far(found, -2)
+        return found
 
+    def all_so_far(self, operand: Operand, axis: int) -> Operand:
+        return replace(
+            operand, node=self.builder.extend(operand.node, axis), whole=True
+        )
 
-def _number(value: float, wide: bool, builder: FxBuilder) -> fx.Node:
-    # In float32 first: float16 refuses what it can't hold instead of rounding it.
-    made = builder.method(
-        "new_full", builder.sample, (1, 1, 1, 1), value, dtype=builder.wide_type()
-    )
-    return made if wide else builder.narrow(made)
+    def region(self, region: Region) -> None:
+        """Values moment by moment."""
+        builder, places = self.builder, self.builder.padding
+        module, taken = write_region(region, self.time, self.states, self.wide, builder)
+        given: list[fx.Node | None] = []
+        for node, reading in taken:
+            operand = self.done[node]
+            turned = self.time[node] is Time.MIRROR
+            if reading == "whole":
+                axis = -1 if turned else -2
+                given.append(self.all_so_far(operand, axis).node)
+            elif turned:
+                given.append(builder.method("transpose", operand.node, -1, -2))
+            else:
+                given.append(operand.node)
+        sample = next(iter(self.inputs.values()))
+        where = (places.real, places.positions, sample, self.cache)
+        made = self.module(module, (*where, *given))
+        for i, node in enumerate(region.outputs):
+            self.keep(node, builder.call("operator.getitem", made, i))
 
 
 def compile_graph(
@@ -119,6 +187,7 @@ def compile_graph(
     width: int | None = None,
     inhabited: bool = False,
     finite: bool = False,
+    causal: bool = False,
 ) -> fx.GraphModule:
     """The program as a function of tensors.
 
@@ -127,7 +196,8 @@ def compile_graph(
     in padding. Padding may be anywhere and hold anything. `heads` and `width` are
     needed only to give the learned weights of operations a value for each head and
     feature; without them one kernel serves all. `inhabited` and `finite` promise what
-    `Padding` says of a batch.
+    `Padding` says of a batch. With `causal` no token sees a later one; raises
+    `TimeFault` for a program without such a meaning.
     """
     root = nn.Module()
     fx_graph = fx.Graph()
@@ -138,15 +208,21 @@ def compile_graph(
     positions = fx_graph.call_function(positions_of, (mask, real))
     order = fx_graph.call_function(order_of, (mask, positions))
     padding = Padding(real, positions, order, inhabited, finite)
-    builder = FxBuilder(fx_graph, padding, sample, heads, width)
+    builder = FxBuilder(fx_graph, padding, sample, heads, width, causal=causal)
     nodes: dict[str, fx.Node] = {}
     for name, weight in graph.weights:
-        root.add_module(name, OperationWeight(weight, heads or 1, width or 1))
+        root.add_module(name, OperationWeight(weight, heads or 1, width or 1, causal))
         nodes[name] = fx_graph.call_module(name)
-    output = lower_graph(graph, builder, inputs, nodes.__getitem__)
+
+    def module(each: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
+        name = f"moments_{len(list(root.children()))}"
+        root.add_module(name, each)
+        return fx_graph.call_module(name, args)
+
+    output = lower_graph(graph, builder, inputs, nodes.__getitem__, module)
     fx_graph.output(output)
-    module = CompiledModule(root, fx_graph, "Attention")
-    module.graph.eliminate_dead_code()
-    module.graph.lint()
-    module.recompile()
-    return module
+    made = CompiledModule(root, fx_graph, "Attention")
+    made.graph.eliminate_dead_code()
+    made.graph.lint()
+    made.recompile()
+    return made

@@ -14,6 +14,7 @@ from torch import fx
 
 from azc.diagnostics import InternalError
 from azc.ops.contract import Fill, Operand, Place
+from azc.shapes import N
 
 __all__ = ["FxBuilder", "Padding"]
 
@@ -28,7 +29,9 @@ class Padding:
     [B or 1, N], every token's index among the real ones; padding may have any, but no
     two tokens of a sequence the same. `order`: node, int64 [B, N], where the token of
     every position stands, or None as the graph runs: side by side. `inhabited`: every
-    sequence has a real token. `finite`: what stands in padding is finite.
+    sequence has a real token. `finite`: what stands in padding is finite. `rows`:
+    nodes of `real` and `positions` for the tokens that a model is called with, where
+    these are the last of N alone.
     """
 
     real: fx.Node
@@ -36,6 +39,17 @@ class Padding:
     order: fx.Node
     inhabited: bool
     finite: bool
+    rows: tuple[fx.Node, fx.Node] | None = None
+
+    @property
+    def row_real(self) -> fx.Node:
+        """`real` of the rows of values, bool [B, M]."""
+        return self.real if self.rows is None else self.rows[0]
+
+    @property
+    def row_positions(self) -> fx.Node:
+        """`positions` of the rows of values, int64 [B or 1, M]."""
+        return self.positions if self.rows is None else self.rows[1]
 
 
 @cache
@@ -70,7 +84,10 @@ class FxBuilder:
     """Writes nodes into an fx graph; what is asked for twice is computed once.
 
     `sample` is a node [B, H, N, d] that sizes are read off where they are not given.
-    `weight_of` gives the node of the current operation's weight by its name.
+    `weight_of` gives the node of the current operation's weight by its name, `attends`
+    says whether its value is [n, n]. `extend` makes of an operand's node, whose rows or
+    columns (the axis −2 or −1) are the tokens that a model is called with, one of all
+    tokens so far.
     """
 
     def __init__(
@@ -81,6 +98,8 @@ class FxBuilder:
         heads: int | None = None,
         width: int | None = None,
         dropout: Callable[[fx.Node], fx.Node] | None = None,
+        causal: bool = False,
+        extend: Callable[[fx.Node, int], fx.Node] = lambda node, axis: node,
     ) -> None:
         self.graph = graph
         self.padding = padding
@@ -88,6 +107,9 @@ class FxBuilder:
         self._heads = heads
         self._width = width
         self._dropout = dropout
+        self.causal = causal
+        self.extend = extend
+        self.attends = False
         self.weight_of: Callable[[str], fx.Node] = _no_weight
         self._made: dict[Hashable, fx.Node] = {}
 
@@ -114,7 +136,9 @@ class FxBuilder:
 
     def dropout(self, node: fx.Node) -> fx.Node:
         """Attention dropout, where there is one."""
-        return node if self._dropout is None else self._dropout(node)
+        if self._dropout is None or not self.attends:
+            return node
+        return self._dropout(node)
 
     def _size(self, dim: int) -> fx.Node:
         return self.method("size", self.sample, dim)
@@ -129,7 +153,7 @@ class FxBuilder:
 
     def tokens(self) -> fx.Node:
         """The length of the padded sequences."""
-        return self._size(2)
+        return self.method("size", self.padding.real, 1)
 
     # Types
 
@@ -171,12 +195,13 @@ class FxBuilder:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
         of the inputs but at least float32: bfloat16 can't count past 256.
         """
-        return self.wide(self._as_column(self.padding.positions))
+        return self.wide(self._as_column(self.padding.row_positions))
 
-    def distance(self, like: fx.Node) -> fx.Node:
+    def distance(self, like: fx.Node, whole: bool = False) -> fx.Node:
         """|i − j| for every two tokens, [B or 1, 1, N, N]."""
-        column = self.positions(like)
-        row = self.method("transpose", column, -1, -2)
+        every = self.wide(self._as_column(self.padding.positions))
+        column = every if whole else self.positions(like)
+        row = self.method("transpose", every, -1, -2)
         node: fx.Node = self.call("torch.abs", self.call("torch.sub", column, row))
         return node
 
@@ -191,55 +216,74 @@ class FxBuilder:
         made: fx.Node = self.call("azc.lower.runtime.unpack", node, *places)
         return made
 
+    def newest(self, node: fx.Node) -> fx.Node:
+        """The rows [B, H, M, c] of the tokens that a model is called with, of all."""
+        if self.padding.rows is None:
+            return node
+        count = self.method("size", self.padding.row_real, 1)
+        start = self.call("operator.neg", count)
+        whole = slice(None)
+        key = (whole, whole, slice(start, None))
+        made: fx.Node = self.call("operator.getitem", node, key)
+        return made
+
     # Absence
 
-    def _padding(self) -> fx.Node:
+    def _padding(self, real: fx.Node) -> fx.Node:
         """bool [B, N], True in padding."""
-        node: fx.Node = self.call("torch.logical_not", self.padding.real)
+        node: fx.Node = self.call("torch.logical_not", real)
         return node
 
-    def _unseen(self) -> fx.Node:
+    def _unseen(self, real: fx.Node) -> fx.Node:
         """bool [B, N]: padding, but nothing in a sequence that is padding alone, so
         that no softmax is over nothing.
         """
         if self.padding.inhabited:
-            return self._padding()
+            return self._padding(real)
         some = self.call("torch.any", self.padding.real, -1, keepdim=True)
-        node: fx.Node = self.call("torch.logical_and", self._padding(), some)
+        node: fx.Node = self.call("torch.logical_and", self._padding(real), some)
         return node
 
     def clear(self, node: fx.Node) -> fx.Node:
         """0 in the padding of a value [B, H, N, …], also where a sequence is padding
         alone.
         """
-        gone = self._as_column(self._padding())
+        gone = self._as_column(self._padding(self.padding.row_real))
         cleared: fx.Node = self.call("torch.masked_fill", node, gone, 0.0)
         return cleared
 
     def _gone(
         self,
+        operand: Operand,
         places: frozenset[Place],
         radius: int | None,
-        like: fx.Node,
         spare: bool = False,
     ) -> fx.Node:
         """bool, broadcasts over [B, H, r, c]: True where an entry is absent.
 
         With `spare` no row is all True: a sequence that is padding alone counts as
-        real, and no window is laid over the rows of padding.
+        real, and neither a window nor the future is laid over the rows of padding.
         """
-        padding = self._unseen() if spare else self._padding()
+        padding = self._unseen if spare else self._padding
+        mine = self.padding.real if operand.whole else self.padding.row_real
         parts: list[fx.Node] = []
         if "rows" in places:
-            parts.append(self._as_column(padding))
+            parts.append(self._as_column(padding(mine)))
         if "cols" in places:
-            parts.append(self._as_row(padding))
+            # The columns of a value [n, n] are all tokens so far.
+            real = self.padding.real if operand.shape.rows is N else mine
+            parts.append(self._as_row(padding(real)))
+        beyond: list[fx.Node] = []
         if "band" in places:
-            band = self.call("torch.gt", self.distance(like), radius)
+            distance = self.distance(operand.node, operand.whole)
+            beyond.append(self.call("torch.gt", distance, radius))
+        if "future" in places:
+            both = (mine, self.padding.real)
+            beyond.append(self.call("azc.lower.runtime.future", *both))
+        for each in beyond:
             if spare:
-                real = self._as_column(self.padding.real)
-                band = self.call("torch.logical_and", band, real)
-            parts.append(band)
+                each = self.call("torch.logical_and", each, self._as_column(mine))
+            parts.append(each)
         return reduce(lambda a, b: self.call("torch.logical_or", a, b), parts)
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
@@ -254,16 +298,16 @@ class FxBuilder:
         if places:
             # A softmax or a maximum over nothing would not be finite.
             spare = fill.value == -math.inf
-            gone = self._gone(places, fill.radius, node, spare)
+            gone = self._gone(operand, places, fill.radius, spare)
             node = self.call("torch.masked_fill", node, gone, fill.value)
         return node
 
     def present(self, operand: Operand) -> fx.Node | None:
         """Which entries of a row are present; None where all of them are."""
-        places = operand.state.places & {"cols", "band"}
+        places = operand.state.places - {"rows"}
         if not places:
             return None
-        gone = self._gone(places, operand.state.radius, operand.node)
+        gone = self._gone(operand, places, operand.state.radius)
         node: fx.Node = self.call("torch.logical_not", gone)
         return node
 

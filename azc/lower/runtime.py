@@ -10,6 +10,7 @@ import torch
 from azc.diagnostics import UsageError
 
 __all__ = [
+    "future",
     "holds",
     "mask_fault",
     "order_of",
@@ -115,6 +116,15 @@ def order_of(mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor
     return torch.zeros_like(positions).scatter(
         -1, positions, places.expand_as(positions)
     )
+
+
+def future(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """Which of N tokens, [B, N], come after each of the last M, [B, M]: bool
+    [1, 1, M, N].
+    """
+    every = torch.arange(columns.shape[1], device=columns.device)
+    mine = every[columns.shape[1] - rows.shape[1] :]
+    return (every > mine[:, None])[None, None]
 
 
 def _has_holes(mask: torch.Tensor) -> torch.Tensor:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from azc.ops.axes import Axes
 from azc.shapes import N, Shape
 
 __all__ = [
@@ -47,7 +48,7 @@ __all__ = [
 ]
 
 Attrs = Mapping[str, int]
-Place = Literal["rows", "cols", "band"]
+Place = Literal["rows", "cols", "band", "future"]
 Precision = Literal["same", "wide", "inside", "narrow"]
 
 
@@ -76,14 +77,15 @@ class Weight:
     """A learned weight of an operation.
 
     `axes`: each "heads", "d" (head width) or a number. `cut`: how a smaller weight is
-    taken from a larger shared one, an axis at a time: its first entries or its centre.
-    `init(np, shape)` gives the value training starts from.
+    taken from a larger shared one, an axis at a time: its first entries, or the taps of
+    a kernel, which are its centre, or its last where a model is causal.
+    `init(np, shape, causal)` gives the value training starts from.
     """
 
     name: str
     axes: tuple[str | int, ...]
-    cut: tuple[Literal["first", "centre"], ...]
-    init: Callable[[Any, tuple[int, ...]], Any]
+    cut: tuple[Literal["first", "taps"], ...]
+    init: Callable[[Any, tuple[int, ...], bool], Any]
 
     def shape(self, heads: int, d: int) -> tuple[int, ...]:
         """The shape in numbers."""
@@ -109,7 +111,8 @@ class Frame:
     """What an operation's reference may look at beside its operands.
 
     `np` is NumPy; `head` counts from 0; `weights` maps a weight's name to its array for
-    this head.
+    this head. With `causal` the n tokens are those so far, and the last row of the
+    result is that of the token that has just arrived.
     """
 
     np: Any
@@ -118,6 +121,7 @@ class Frame:
     head: int
     heads: int
     weights: Mapping[str, Any]
+    causal: bool = False
 
     def filled(self, value: Value, fill: float) -> Any:
         """The data with `fill` at absent entries."""
@@ -132,12 +136,14 @@ class State:
     """What the compiler knows of a value's absent entries.
 
     `radius`: entries with |i−j| > radius are absent (None: no window). `zero`: the
-    places whose absent entries are known to hold 0.
+    places whose absent entries are known to hold 0. `causal`: where the value is
+    [n, n], entries with j > i are absent.
     """
 
     shape: Shape
     radius: int | None
     zero: frozenset[Place]
+    causal: bool = False
 
     @property
     def places(self) -> frozenset[Place]:
@@ -149,6 +155,8 @@ class State:
             found.add("cols")
         if self.radius is not None:
             found.add("band")
+        if self.causal and self.shape == Shape(N, N):
+            found.add("future")
         return frozenset(found)
 
 
@@ -188,11 +196,14 @@ class Operand:
     already filled as the operation asked) and the state it had before the fill.
 
     `wide`: it is in float32 where the program's inputs are in a narrower type.
+    `whole`: its rows are all tokens so far, where a model is called with the next ones
+    alone.
     """
 
     node: Any
     state: State
     wide: bool
+    whole: bool = False
 
     @property
     def shape(self) -> Shape:
@@ -240,8 +251,12 @@ class Builder(Protocol):
     def unpacked(self, node: Any) -> Any:
         """Undoes `packed`."""
 
+    @property
+    def causal(self) -> bool:
+        """Whether a token sees no later one."""
+
     def dropout(self, node: Any) -> Any:
-        """Attention dropout, where the model has it."""
+        """Attention dropout, where the model has it and the value at hand is [n, n]."""
 
 
 # Cost
@@ -289,7 +304,7 @@ class Op:
     `precision`, where the program's inputs are narrower than float32: "same" computes
     in the operands' type; "wide" in float32, where the result stays (it may be out of
     the narrow type's range); "inside" in float32, and back in the operands' type;
-    "narrow" in the type of the inputs.
+    "narrow" in the type of the inputs. `axes`: which axes of the operands the result has.
     """
 
     name: str
@@ -297,6 +312,7 @@ class Op:
     source: str
     operands: tuple[str, ...]
     attrs: tuple[Attribute, ...]
+    axes: Axes
     typing: Callable[..., Shape]
     weights: Callable[[Attrs], tuple[Weight, ...]]
     reference: Callable[..., Value]

@@ -169,7 +169,8 @@ def expressed(state: State, result: State) -> frozenset[Place]:
     own = State(state.shape, result.radius, frozenset()).places
     if state.shape.rows is not N or state.shape.cols is not N:
         own -= {"band"}
-    return result.places & own
+    # What is broadcast into the future is written out there.
+    return result.places & (own | {"future"})
 
 
 def fill_nothing(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
@@ -190,7 +191,7 @@ def fill_result(value: float) -> Fills:
 
 def fill_in_row(value: float) -> Fills:
     """`value` in the absent entries of each row."""
-    places: frozenset[Place] = frozenset(("cols", "band"))
+    places: frozenset[Place] = frozenset(("cols", "band", "future"))
 
     def fill(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
         return tuple(

@@ -2,8 +2,8 @@
 
 Parameters are shared by layer position (Gao et al. 2022, BIWS): the projections and the
 output of the attention branch, the convolution branch, feed-forward networks and norms.
-A smaller parameter is a slice of the widest one: the centre of a kernel over tokens, the
-first entries of every other axis.
+A smaller parameter is a slice of the widest one: the centre of a kernel over tokens (of
+a causal one its last taps), the first entries of every other axis.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from azc.lower.attention import OperationWeight
 
 __all__ = ["Slot", "slots"]
 
-Cut = Literal["first", "centre"]
+Cut = Literal["first", "centre", "last"]
 _LAYER = re.compile(r"(?P<layer>.*\blayers\.(?P<index>\d+)\.)(?P<rest>.*)")
 
 
@@ -36,7 +36,9 @@ class Slot:
         """The slice of a shared tensor of the shape `full`, at least as large."""
         found = []
         for size, whole, cut in zip(self.shape, full, self.cut, strict=True):
-            start = (whole - size) // 2 if cut == "centre" else 0
+            start = 0
+            if cut != "first":
+                start = (whole - size) // (2 if cut == "centre" else 1)
             found.append(slice(start, start + size))
         return tuple(found)
 
@@ -55,8 +57,10 @@ def _slot(
     name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec
 ) -> Slot:
     shape = tuple(parameter.shape)
+    taps: Cut = "last" if spec.causal else "centre"
     if isinstance(owner, OperationWeight):
-        return Slot(name, shape, owner.spec.cut)
+        cuts = tuple(taps if cut == "taps" else cut for cut in owner.spec.cut)
+        return Slot(name, shape, cuts)
     match = _LAYER.fullmatch(name)
     if match and match["rest"].startswith("conv.mix."):
         layer = spec.layers[int(match["index"])]
@@ -66,8 +70,8 @@ def _slot(
         key = f"{match['layer']}conv.{kind}.{leaf}"
         if kind == "dynamic":
             split = (layer.heads, kernel, *shape[1:])
-            cut: tuple[Cut, ...] = ("first", "centre", "first")
+            cut: tuple[Cut, ...] = ("first", taps, "first")
             return Slot(key, split, cut[: len(split)])
-        return Slot(key, shape, ("first", "centre"))
+        return Slot(key, shape, ("first", taps))
     first: Cut = "first"
     return Slot(name, shape, (first,) * len(shape))

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from azc.lower.attention import lower_operation
 from azc.lower.builder import FxBuilder, Padding
+from azc.lower.operation import lower_operation
 from azc.lower.runtime import order_of, positions_of
 from azc.ops.contract import Frame, Op, Operand, Place, Sample, State, Value
 from azc.ops.table import load_ops

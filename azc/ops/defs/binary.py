@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
     Attrs,
@@ -52,6 +53,7 @@ def _binary(
         source=f"torch: {target}",
         operands=("x", "y"),
         attrs=(),
+        axes=axes("a b, a b -> a b"),
         typing=meet,
         weights=no_weights,
         reference=each(function),

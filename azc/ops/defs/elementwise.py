@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from azc.ops.axes import axes
 from azc.ops.contract import Absence, Attrs, Builder, Op, Operand, Precision, Sample
 from azc.ops.rules import (
     Fills,
@@ -82,6 +83,7 @@ def _unary(
         source=f"torch: {target}",
         operands=("x",),
         attrs=(),
+        axes=axes("a b -> a b"),
         typing=same,
         weights=no_weights,
         reference=each(function),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
     Attribute,
@@ -102,6 +103,7 @@ ROPE = Op(
     source="Su et al. 2021, in the layout of GPT-NeoX",
     operands=("x",),
     attrs=(),
+    axes=axes("a f -> a b"),
     typing=_tokens_only,
     weights=no_weights,
     reference=_rope_reference,
@@ -165,6 +167,7 @@ ALIBI = Op(
     source="Press et al. 2022, and its released code",
     operands=("s",),
     attrs=(),
+    axes=axes("a b -> a b"),
     typing=_scores_only,
     weights=no_weights,
     reference=_alibi_reference,
@@ -209,6 +212,7 @@ WINDOW = Op(
             odd=False,
         ),
     ),
+    axes=axes("a b -> a b"),
     typing=_scores_only,
     weights=no_weights,
     reference=_window_reference,
@@ -231,9 +235,9 @@ WINDOW = Op(
 # conv
 
 
-def _identity(np: Any, shape: tuple[int, ...]) -> Any:
+def _identity(np: Any, shape: tuple[int, ...], causal: bool) -> Any:
     kernel = np.zeros(shape)
-    kernel[..., shape[-1] // 2] = 1.0
+    kernel[..., -1 if causal else shape[-1] // 2] = 1.0
     return kernel
 
 
@@ -242,7 +246,7 @@ def _conv_weights(attrs: Attrs) -> tuple[Weight, ...]:
         Weight(
             name="kernel",
             axes=("heads", "d", attrs["kernel"]),
-            cut=("first", "first", "centre"),
+            cut=("first", "first", "taps"),
             init=_identity,
         ),
     )
@@ -251,8 +255,8 @@ def _conv_weights(attrs: Attrs) -> tuple[Weight, ...]:
 def _conv_reference(frame: Frame, x: Value, kernel: int) -> Value:
     np = frame.np
     taps = np.broadcast_to(frame.weights["kernel"], (frame.d, kernel))
-    half = kernel // 2
-    rows = np.pad(frame.filled(x, 0.0), ((half, half), (0, 0)))
+    before = kernel - 1 if frame.causal else kernel // 2
+    rows = np.pad(frame.filled(x, 0.0), ((before, kernel - 1 - before), (0, 0)))
     data = sum(rows[i : i + frame.n] * taps[:, i] for i in range(kernel))
     return Value(data, x.present)
 
@@ -266,12 +270,12 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     weight = b.method("reshape", weight, channels, 1, kernel)
     rows = b.method("transpose", b.packed(x.node), -1, -2)  # [B, H, d, N]
     rows = b.method("flatten", rows, 1, 2)
+    # Padded beforehand a causal one: `conv1d` itself pads both sides alike.
+    padding = 0 if b.causal else kernel // 2
+    if b.causal:
+        rows = b.call("torch.nn.functional.pad", rows, (kernel - 1, 0))
     mixed = b.call(
-        "torch.nn.functional.conv1d",
-        rows,
-        weight,
-        padding=kernel // 2,
-        groups=channels,
+        "torch.nn.functional.conv1d", rows, weight, padding=padding, groups=channels
     )
     mixed = b.method("unflatten", mixed, 1, (heads, width))
     return b.unpacked(b.method("transpose", mixed, -1, -2))
@@ -285,13 +289,14 @@ def _conv_flops(
 
 CONV = Op(
     name="conv",
-    doc="learned depthwise convolution over the tokens, centred; "
-    "the kernel starts as the identity",
+    doc="learned depthwise convolution over the tokens, centred, or of this token and "
+    "those before it in a causal model; the kernel starts as the identity",
     source="So et al. 2021 (Primer)",
     operands=("x",),
     attrs=(
         Attribute("kernel", "tokens it spans", minimum=1, maximum=MAX_KERNEL, odd=True),
     ),
+    axes=axes("f b -> a b"),
     typing=_tokens_only,
     weights=_conv_weights,
     reference=_conv_reference,

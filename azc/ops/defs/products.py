@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
     Attrs,
@@ -60,6 +61,7 @@ TRANSPOSE = Op(
     source="torch.transpose(x, -1, -2)",
     operands=("x",),
     attrs=(),
+    axes=axes("a b -> b a"),
     typing=lambda x: x.T,
     weights=no_weights,
     reference=_transpose_reference,
@@ -90,6 +92,7 @@ SCALE = Op(
     source="Vaswani et al. 2017, equation 1",
     operands=("x",),
     attrs=(),
+    axes=axes("a b -> a b"),
     typing=same,
     weights=no_weights,
     reference=_scale_reference,
@@ -149,6 +152,7 @@ MATMUL = Op(
     source="torch.matmul",
     operands=("a", "b"),
     attrs=(),
+    axes=axes("a f, f b -> a b"),
     typing=_matmul_type,
     weights=no_weights,
     reference=_matmul_reference,
@@ -198,7 +202,7 @@ def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
 
 
 def _lower_pairs(b: Builder, x: Operand, y: Operand) -> tuple[Any, Any]:
-    """As `_pairs`, for rows that lack unlike features because of a window."""
+    """As `_pairs`, for rows that lack unlike features."""
     left = b.method("unsqueeze", x.node, -2)
     right = b.method("unsqueeze", y.node, -3)
     absent = []
@@ -220,12 +224,14 @@ def _norm(b: Builder, node: Any, **kwargs: Any) -> Any:
     return b.call("torch.linalg.vector_norm", node, dim=-1, **kwargs)
 
 
-def _windowed(x: Operand, y: Operand) -> bool:
-    return x.state.radius is not None or y.state.radius is not None
+def _uneven(x: Operand, y: Operand) -> bool:
+    """Whether rows lack unlike features: because of a window, or of the future."""
+    uneven = {"band", "future"}
+    return bool((x.state.places | y.state.places) & uneven)
 
 
 def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _windowed(x, y):
+    if not _uneven(x, y):
         unit = "torch.nn.functional.normalize"
         left = b.call(unit, x.node, dim=-1, eps=COSINE_EPS)
         right = b.call(unit, y.node, dim=-1, eps=COSINE_EPS)
@@ -239,7 +245,7 @@ def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
 
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _windowed(x, y):
+    if not _uneven(x, y):
         return b.call("azc.lower.runtime.pair_distances", x.node, y.node)
     left, right = _lower_pairs(b, x, y)
     return _norm(b, b.call("torch.sub", left, right))
@@ -259,6 +265,7 @@ def _pair_op(
         source=source,
         operands=("a", "b"),
         attrs=(),
+        axes=axes("a f, b f -> a b"),
         typing=_rows_type,
         weights=no_weights,
         reference=reference,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
     Attrs,
@@ -26,7 +27,7 @@ from azc.ops.rules import (
     rows_only,
     same,
 )
-from azc.shapes import ALL_SHAPES, N, Shape
+from azc.shapes import ALL_SHAPES, Shape
 
 __all__ = ["LAYER_NORM_EPS", "NORMALIZE_EPS", "OPS", "RMS_NORM_EPS"]
 
@@ -116,8 +117,7 @@ def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    weight = b.call("torch.softmax", x.node, -1)
-    return b.dropout(weight) if x.shape == Shape(N, N) else weight
+    return b.dropout(b.call("torch.softmax", x.node, -1))
 
 
 def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -143,7 +143,7 @@ def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _after_softmax(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    places = states[0].places & {"cols", "band"}
+    places = states[0].places - {"rows"}
     return State(result, states[0].radius, places)
 
 
@@ -164,6 +164,7 @@ def _row_op(
         source=source,
         operands=("x",),
         attrs=(),
+        axes=axes("a f -> a 1" if after is row_reduce else "a f -> a b"),
         typing=one_column if after is row_reduce else same,
         weights=no_weights,
         reference=reference,

@@ -1,0 +1,161 @@
+"""Whether a program can be that of a causal model (AZG310).
+
+Tokens arrive one at a time, and what has a row for each token is computed when the token
+arrives. One thing has no such meaning: the transpose of what later tokens still change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from azc.check.program import AttentionSpec, live_statements
+from azc.diagnostics import Diagnostic, DiagnosticError, InternalError
+from azc.ops.axes import Time, TimeFault, axes
+from azc.ops.table import load_ops
+from azc.shapes import SCALAR, TOKENS, N, Shape
+from azc.source import Span
+from azc.syntax import ast
+from azc.syntax.format import format_expr
+
+__all__ = ["causal_fault", "require_causal"]
+
+CODE = "AZG310"
+_SHORT = 60  # characters of an expression that a sentence still quotes
+_DEEP = 5  # names that are followed for a rewrite
+_SAME = axes("a b -> a b")
+_BOTH = axes("a b, a b -> a b")
+_PAIRS = axes("a f, b f -> a b")
+
+Timed = tuple[Shape, Time]
+
+
+@dataclass(frozen=True)
+class Refusal(Exception):
+    """An operation without causal meaning, and the type of what it is given."""
+
+    part: ast.Apply
+    shape: Shape
+
+
+def causal_fault(spec: AttentionSpec, place: Span | None = None) -> Diagnostic | None:
+    """What a well-typed program has that no causal model can compute; None for nothing.
+
+    It is told at the operation, or at `place`: where a model uses a program of another
+    file.
+    """
+    try:
+        _timed(spec.params, _live(spec.body))
+        return None
+    except Refusal as refusal:
+        part, shape = refusal.part, refusal.shape
+    if shape.rows is N:
+        reason = "the column of a token grows with every token that comes after it"
+    else:
+        reason = "all its columns change with every token"
+    message = f"`{_shortened(part)}`, the transpose of {shape}, has no causal meaning"
+    message += f": {reason}"
+    if place is not None:
+        line = part.span.line
+        message = f"{spec.name} ({part.span.source.name}:{line}): {message}"
+    return Diagnostic(CODE, message, place or part.span, _help(spec, part, shape))
+
+
+def require_causal(spec: AttentionSpec) -> None:
+    """Raises `DiagnosticError` for a program that no causal model can compute."""
+    fault = causal_fault(spec)
+    if fault is not None:
+        raise DiagnosticError([fault])
+
+
+def _live(body: tuple[ast.Statement, ...]) -> list[ast.Statement]:
+    return list(reversed(list(live_statements(body))))
+
+
+def _timed(params: tuple[str, ...], body: list[ast.Statement]) -> Timed:
+    """The type and time of what a program gives. Raises `Refusal`."""
+    scope: dict[str, Timed] = dict.fromkeys(params, (TOKENS, Time.STREAM))
+
+    def visit(part: ast.Expr, operands: list[Timed]) -> Timed:
+        if isinstance(part, ast.Name):
+            return scope[part.id]
+        if isinstance(part, ast.Number):
+            return SCALAR, Time.CONSTANT
+        op = load_ops()[part.op]
+        shape = op.result(tuple(shape for shape, _ in operands))
+        try:
+            return shape, op.axes.time(operands, shape)
+        except TimeFault:
+            raise Refusal(part, operands[0][0]) from None
+
+    for statement in body:
+        found = ast.fold(statement.value, visit)
+        if isinstance(statement, ast.Return):
+            return found
+        scope[statement.name] = found
+    raise InternalError("a program returns nothing")
+
+
+def _shortened(part: ast.Expr) -> str:
+    text = format_expr(part)
+    return text if len(text) <= _SHORT else f"{text[:28]} … {text[-28:]}"
+
+
+# A rewrite
+
+
+def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape) -> str:
+    """An expression of the same values in an encoder that has a causal meaning, or what
+    the language has instead.
+    """
+    bound = {s.name: s.value for s in spec.body if isinstance(s, ast.Bind)}
+    new = _turned(part.args[0], bound)
+    if new is not None:
+        body = [
+            s if part not in ast.expressions(s.value) else _with(s, part, new)
+            for s in _live(spec.body)
+        ]
+        try:
+            _timed(spec.params, body)
+            return f"`{_shortened(new)}` has one: its rows are computed one by one"
+        except Refusal:
+            pass
+    if shape.rows is N:
+        return "let rows be of the tokens that ask: `softmax(q @ k.T) @ v`"
+    return "a product goes over the tokens so far: `softmax(k.T) @ v`"
+
+
+def _with(statement: ast.Statement, part: ast.Apply, new: ast.Expr) -> ast.Statement:
+    return ast.swapped(statement, part, new)
+
+
+def _turned(
+    expr: ast.Expr, bound: Mapping[str, ast.Expr], deep: int = 0
+) -> ast.Expr | None:
+    """The transpose of an expression, with `.T` on what it is made of; None where an
+    operation goes along the rows, or names lead too far.
+    """
+
+    def visit(part: ast.Expr, args: list[ast.Expr | None]) -> ast.Expr | None:
+        if isinstance(part, ast.Name):
+            inner = bound.get(part.id)
+            if inner is None:
+                return ast.Apply("transpose", (part,))
+            return _turned(inner, bound, deep + 1) if deep < _DEEP else None
+        if isinstance(part, ast.Number):
+            return part
+        op = load_ops()[part.op]
+        if part.op == "transpose":
+            return part.args[0]
+        if part.op == "matmul":
+            args = [args[1], args[0]]
+        elif op.axes == _PAIRS:
+            args = [part.args[1], part.args[0]]
+        elif op.axes not in (_SAME, _BOTH):
+            return None
+        known = [arg for arg in args if arg is not None]
+        if len(known) < len(args):
+            return None
+        return ast.Apply(part.op, tuple(known), part.attrs)
+
+    return ast.fold(expr, visit)

@@ -1,0 +1,373 @@
+"""Values of causal programs that are another at every token, computed for many moments
+at once.
+
+A region's body is a graph over tensors with an axis of moments, [B, H, T, r, c]: at
+moment t the row of a stream is a matrix of one row, and of what came before the tokens
+after t are absent. It runs for a few moments at a time, so that memory stays linear in
+the number of tokens; sums over the tokens so far are carried on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import fx, nn
+from torch.utils.checkpoint import checkpoint
+
+from azc.ir.graph import NUMBER, Node
+from azc.lower.builder import FxBuilder, Padding
+from azc.lower.compiled import CompiledModule
+from azc.lower.operation import lower_number, lower_operation
+from azc.lower.runtime import taken
+from azc.lower.schedule import Region, is_read_by_row, is_running
+from azc.ops.axes import Time
+from azc.ops.contract import Operand, Place, State
+from azc.ops.table import load_ops
+from azc.shapes import ONE, N, Shape
+
+__all__ = ["Moments", "Reading", "write_region"]
+
+ENTRIES = 2**23  # about so many numbers a value may have in one run of a body
+
+# How a region takes a stream or its transpose: row by row, or whole at every moment.
+Reading = Literal["rows", "whole"]
+_PLACES = ("real", "positions", "at", "row_real", "leading", "sample")
+
+
+class Moments(nn.Module):
+    """A region as a module: `forward(real, positions, sample, cache, *operands)`.
+
+    `real`: bool [B, N]; `positions`: int64 [B or 1, N]; `sample`: a tensor [B, H, M, d]
+    of the program. Operands are [B, H, M or N, c], or [B, H, c, N] where they are taken
+    whole and transposed. Gives a tensor [B, H, M, c] for each output.
+    """
+
+    def __init__(
+        self, body: fx.GraphModule, readings: tuple[Reading, ...], carries: int
+    ) -> None:
+        super().__init__()
+        self.body = body
+        self.readings = readings
+        self.carries = carries
+
+    def forward(
+        self,
+        real: torch.Tensor,
+        positions: torch.Tensor,
+        sample: torch.Tensor,
+        cache: Any,
+        *operands: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """The outputs, [B, H, M, c] each."""
+        batch, heads, count = sample.shape[:3]
+        tokens = real.shape[1]
+        real = real | ~real.any(-1, keepdim=True)
+        at, leading = moments_of(real, count)
+        row_real = real[:, tokens - count :]
+        rows = [
+            _at_real_tokens(x, at - (tokens - count)) if kind == "rows" else x
+            for x, kind in zip(operands, self.readings, strict=True)
+        ]
+        carried: tuple[Any, ...] = (None,) * self.carries
+        if cache is not None:
+            carried = cache.carried(self, self.carries)
+        width = max([tokens if "whole" in self.readings else 1, sample.shape[-1]])
+        step = max(1, min(count, ENTRIES // (batch * heads * width * sample.shape[-1])))
+        parts: list[tuple[torch.Tensor, ...]] = []
+        for start in range(0, count, step):
+            piece = slice(start, start + step)
+            given = [
+                x[:, :, piece] if kind == "rows" else x
+                for x, kind in zip(rows, self.readings, strict=True)
+            ]
+            places = (
+                real,
+                positions,
+                at[:, piece],
+                row_real[:, piece],
+                leading[:, piece],
+                sample[:, :, :1],
+            )
+            run: Callable[..., Any] = self.body
+            if step < count and torch.is_grad_enabled():
+                run = partial(checkpoint, self.body, use_reentrant=False)
+            found = run(*places, *carried, *given)
+            parts.append(found[: len(found) - self.carries])
+            carried = found[len(found) - self.carries :]
+        if cache is not None:
+            cache.carry(self, carried)
+        return tuple(torch.cat(each, 2) for each in zip(*parts, strict=True))
+
+
+def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the last M tokens of each sequence: the token that each is computed as, [B, M],
+    and whether no real token is before it or is it, bool [B, M].
+
+    Padding before the first real token is computed as that token is, so that nothing is
+    the sum of no tokens, and other padding as itself.
+    """
+    tokens = real.shape[1]
+    seen = real.cumsum(-1)[:, tokens - count :]
+    leading = seen == 0
+    index = torch.arange(tokens - count, tokens, device=real.device)
+    # Without a real token among the last ones there is nothing that must be finite.
+    first = real.to(torch.int8).argmax(-1, keepdim=True).clamp(min=tokens - count)
+    return torch.where(leading, first, index), leading
+
+
+def _at_real_tokens(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """The rows of [B, H, M, c] that moments are computed with."""
+    if torch.compiler.is_compiling() or bool(
+        (index != torch.arange(index.shape[1], device=index.device)).any()
+    ):
+        return taken(x, index)
+    return x
+
+
+def running_sum(
+    terms: torch.Tensor,
+    row_real: torch.Tensor,
+    leading: torch.Tensor,
+    carried: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The sum of terms [B, H, T, r, c] over the real tokens so far, and the last of it."""
+    real = row_real[:, None, :, None, None]
+    total = torch.where(real, terms, 0.0).cumsum(2)
+    if carried is not None:
+        total = total + carried
+    first = leading[:, None, :, None, None]
+    return torch.where(first, terms, total), total[:, :, -1:]
+
+
+def running_count(
+    real: torch.Tensor, at: torch.Tensor, like: torch.Tensor
+) -> torch.Tensor:
+    """How many tokens are real up to each moment, [B, 1, T, 1, 1]."""
+    seen = real.cumsum(-1).gather(1, at.expand(real.shape[0], -1))
+    return seen[:, None, :, None, None].to(like)
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The placeholders of a body that say where its moments stand."""
+
+    real: fx.Node
+    positions: fx.Node
+    at: fx.Node
+    row_real: fx.Node
+    leading: fx.Node
+
+
+class _MomentBuilder(FxBuilder):
+    """Masks of values [B, H, T, r, c]."""
+
+    def __init__(
+        self,
+        graph: fx.Graph,
+        places: _Places,
+        sample: fx.Node,
+        like: FxBuilder,
+    ) -> None:
+        padding = Padding(places.real, places.positions, places.at, True, True)
+        super().__init__(
+            graph, padding, sample, like._heads, like._width, like._dropout, causal=True
+        )
+        self.places = places
+
+    def _gone(
+        self,
+        operand: Operand,
+        places: frozenset[Place],
+        radius: int | None,
+        spare: bool = False,
+    ) -> fx.Node:
+        """bool, broadcasts over [B, H, T, r, c]: True where an entry is absent. No row
+        is all True: a moment is that of a real token.
+        """
+        where = (self.places.real, self.places.positions, self.places.at)
+        by_row = operand.shape.rows is not N
+        node: fx.Node = self.call(
+            "azc.lower.moments.gone", *where, tuple(sorted(places)), radius, by_row
+        )
+        return node
+
+
+def gone(
+    real: torch.Tensor,
+    positions: torch.Tensor,
+    at: torch.Tensor,
+    places: tuple[Place, ...],
+    radius: int | None,
+    by_row: bool,
+) -> torch.Tensor:
+    """Where entries of a value are absent at moments, bool [B, 1, T or 1, N or 1, N or 1].
+
+    `by_row`: the value is a row at each moment, or has rows of no tokens; else it has a
+    row for every token.
+    """
+    tokens = real.shape[1]
+    every = torch.arange(tokens, device=real.device)
+    unseen = ~real[:, None, :] | (every > at[:, :, None])  # [B, T, N]
+    found = torch.zeros((), dtype=torch.bool, device=real.device)
+    if "rows" in places:
+        found = found | unseen[:, None, :, :, None]
+    if "cols" in places:
+        found = found | unseen[:, None, :, None, :]
+    if "band" in places:
+        assert radius is not None
+        mine = positions
+        if by_row:
+            mine = positions.expand(at.shape[0], -1).gather(
+                1, at.expand(real.shape[0], -1)
+            )
+        apart = (mine[:, :, None] - positions[:, None, :]).abs() > radius
+        apart = apart[:, None, :, None, :] if by_row else apart[:, None, None]
+        found = found | apart
+    if "future" in places:
+        found = found | (every > every[:, None])
+    return found
+
+
+def write_region(
+    region: Region,
+    time: Mapping[Node, Time],
+    states: Mapping[Node, State],
+    wide: frozenset[Node],
+    builder: FxBuilder,
+) -> tuple[Moments, list[tuple[Node, Reading]]]:
+    """A region as a module, and what it takes: streams and transposes, and how."""
+    writer = _Writer(region, time, states, wide, builder)
+    return writer.write()
+
+
+class _Writer:
+    """Writes the body of one region."""
+
+    def __init__(
+        self,
+        region: Region,
+        time: Mapping[Node, Time],
+        states: Mapping[Node, State],
+        wide: frozenset[Node],
+        like: FxBuilder,
+    ) -> None:
+        self.region, self.time, self.states, self.wide = region, time, states, wide
+        self.graph = fx.Graph()
+        nodes = {name: self.graph.placeholder(name) for name in _PLACES}
+        self.builder = _MomentBuilder(
+            self.graph,
+            _Places(*(nodes[name] for name in _PLACES[:-1])),
+            nodes["sample"],
+            like,
+        )
+        self.running = [node for node in region.nodes if is_running(node, time)]
+        self.carried = {
+            node: self.graph.placeholder(f"carried_{i}")
+            for i, node in enumerate(self.running)
+        }
+        self.carry: dict[Node, fx.Node] = {}
+        self.done: dict[Node, Operand] = {}
+        self.taken: dict[tuple[Node, Reading], fx.Node] = {}
+
+    def write(self) -> tuple[Moments, list[tuple[Node, Reading]]]:
+        # Placeholders come first in a graph.
+        for node in self.region.nodes:
+            for place, arg in enumerate(node.args):
+                if arg not in self.region.nodes:
+                    self.taken.setdefault((arg, self.reading(node, place)), None)  # type: ignore[arg-type]
+        for i, key in enumerate(self.taken):
+            self.taken[key] = self.graph.placeholder(f"operand_{i}")
+        for node in self.region.nodes:
+            self.done[node] = self.value(node)
+        b = self.builder
+        outputs = [
+            b.method("squeeze", self.done[node].node, -2)
+            for node in self.region.outputs
+        ]
+        carries = [self.carry[node] for node in self.running]
+        self.graph.output((*outputs, *carries))
+        body = CompiledModule(nn.Module(), self.graph, "Moments")
+        body.graph.eliminate_dead_code()
+        body.graph.lint()
+        body.recompile()
+        keys = list(self.taken)
+        readings = tuple(reading for _, reading in keys)
+        return Moments(body, readings, len(self.running)), keys
+
+    def reading(self, node: Node, place: int) -> Reading:
+        rows = is_read_by_row(node, place) or node in self.carried
+        return "rows" if rows else "whole"
+
+    def value(self, node: Node) -> Operand:
+        """A value at every moment, [B, H, T, r, c]."""
+        b = self.builder
+        if node.op == NUMBER:
+            made = lower_number(node.number, node in self.wide, b, dims=5)
+            return Operand(
+                made, State(node.shape, None, frozenset()), node in self.wide
+            )
+        shape = node.shape
+        if shape.rows is N:
+            shape = Shape(ONE, shape.cols)
+        if node in self.carried:
+            return self.sum_so_far(node)
+        operands = [self.operand(node, i) for i in range(len(node.args))]
+        op = load_ops()[node.op]
+        known = tuple(operand.state for operand in operands)
+        after = op.absence.after(known, shape, node.attrs)
+        b.attends = node.shape == Shape(N, N)
+        made = lower_operation(b, op, operands, node.attrs, after)
+        return Operand(made, after, node in self.wide)
+
+    def operand(self, node: Node, place: int) -> Operand:
+        """An operand of a value, as it is at every moment."""
+        arg = node.args[place]
+        if arg in self.done:
+            return self.done[arg]
+        reading = self.reading(node, place)
+        taken = self.taken[arg, reading]
+        state = self.states[arg]
+        if reading == "rows":  # [B, H, T, c]
+            made = self.builder.method("unsqueeze", taken, 3)
+            shape, zero = Shape(ONE, arg.shape.cols), state.zero
+            future = arg.shape.cols is N and not {"cols", "future"} <= zero
+            known: frozenset[Place] = frozenset() if future else zero & {"cols", "band"}
+            state = State(shape, state.radius, known)
+        else:
+            made = self.builder.method("unsqueeze", taken, 2)
+            state = replace(state, zero=frozenset())
+        return Operand(made, state, arg in self.wide)
+
+    def sum_so_far(self, node: Node) -> Operand:
+        """A sum over the tokens so far: of the products of rows, or of rows alone."""
+        b = self.builder
+        rows = [
+            b.wide(self.taken[arg, "rows"]) if arg not in self.wide
+            else self.taken[arg, "rows"]
+            for arg in node.args
+        ]  # fmt: skip
+        terms = b.method("unsqueeze", rows[0], -1)
+        if node.op == "matmul":
+            terms = b.call("torch.mul", terms, b.method("unsqueeze", rows[1], -2))
+        places = b.places
+        both = b.call(
+            "azc.lower.moments.running_sum",
+            terms,
+            places.row_real,
+            places.leading,
+            self.carried[node],
+        )
+        made = b.call("operator.getitem", both, 0)
+        self.carry[node] = b.call("operator.getitem", both, 1)
+        if node.op == "mean":
+            count = b.call(
+                "azc.lower.moments.running_count", places.real, places.at, made
+            )
+            made = b.call("torch.div", made, count)
+        if node not in self.wide:
+            made = b.narrow(made)
+        return Operand(made, State(node.shape, None, frozenset()), node in self.wide)

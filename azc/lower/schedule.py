@@ -1,0 +1,113 @@
+"""In which order a program is computed: whole sequences, and moments of them.
+
+In an encoder every value is computed for a whole sequence at once. In a causal model that
+is so for streams, their transposes and constants. States and snapshots are another at
+every token: they are computed for many moments beside each other, and with them the rows
+of streams that read them. Such a `Region` is given streams and gives streams.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from azc.ir.graph import Graph, Node
+from azc.ops.axes import Time
+from azc.ops.table import load_ops
+from azc.shapes import N
+
+__all__ = ["Region", "is_read_by_row", "is_running", "schedule"]
+
+
+@dataclass(frozen=True)
+class Region:
+    """Values that are computed moment by moment, in order; `outputs`: streams that are
+    read from outside.
+    """
+
+    nodes: tuple[Node, ...]
+    outputs: tuple[Node, ...]
+
+
+def is_read_by_row(node: Node, place: int) -> bool:
+    """Whether a row of a value takes from the operand in this place no row but its own."""
+    return node.shape.rows is N and load_ops()[node.op].axes.row_wise(place)
+
+
+def is_running(node: Node, time: Mapping[Node, Time]) -> bool:
+    """Whether a state is a sum over the tokens so far, each with what it brought."""
+    if node.op == "matmul":
+        kept = (Time.MIRROR, Time.STREAM)
+        return tuple(time[arg] for arg in node.args) == kept and (
+            time[node] is Time.STATE
+        )
+    return node.op in ("sum", "mean") and time[node.args[0]] is Time.MIRROR
+
+
+def schedule(graph: Graph, time: Mapping[Node, Time]) -> list[Node | Region]:
+    """Every value of a causal program, in an order in which operands come first."""
+    moments = {
+        node
+        for node in graph.nodes
+        if time[node].is_momentary or any(time[arg].is_momentary for arg in node.args)
+    }
+    level: dict[Node, int] = {}
+    for node in graph.nodes:
+        found = 0
+        for place, arg in enumerate(node.args):
+            # The whole of a stream is there once its region is computed.
+            later = arg in moments and time[arg] is Time.STREAM
+            if node in moments and is_read_by_row(node, place):
+                later = False
+            found = max(found, level[arg] + later)
+        level[node] = found
+    read = _read(graph, moments, level)
+    steps: list[Node | Region] = []
+    for each in range(max(level.values()) + 1):
+        here = [node for node in graph.nodes if level[node] == each]
+        steps += [node for node in here if node not in moments]
+        own = [node for node in here if node in moments]
+        outputs = tuple(node for node in own if node in read)
+        if outputs:
+            inner = _with_states(graph, outputs, moments, level, time)
+            steps.append(Region(inner, outputs))
+    return steps
+
+
+def _read(
+    graph: Graph, moments: set[Node], level: Mapping[Node, int]
+) -> frozenset[Node]:
+    """The streams of regions that are read from outside."""
+    found = {graph.output}
+    for node in graph.nodes:
+        for place, arg in enumerate(node.args):
+            inside = (
+                node in moments
+                and level[node] == level[arg]
+                and is_read_by_row(node, place)
+            )
+            if arg in moments and arg.shape.rows is N and not inside:
+                found.add(arg)
+    return frozenset(found & moments)
+
+
+def _with_states(
+    graph: Graph,
+    outputs: tuple[Node, ...],
+    moments: set[Node],
+    level: Mapping[Node, int],
+    time: Mapping[Node, Time],
+) -> tuple[Node, ...]:
+    """What a region computes for its outputs: also constants, and states of regions
+    before it.
+    """
+    wanted, todo = set(outputs), list(outputs)
+    while todo:
+        node = todo.pop()
+        for arg in node.args:
+            stream_before = arg.shape.rows is N and level[arg] < level[node]
+            local = time[arg] is Time.CONSTANT or (arg in moments and not stream_before)
+            if local and arg not in wanted:
+                wanted.add(arg)
+                todo.append(arg)
+    return tuple(node for node in graph.nodes if node in wanted)

@@ -1,0 +1,97 @@
+"""Which axes of its operands an operation's result has, and what follows for time.
+
+    axes("a f, f b -> a b")      a matrix product
+    axes("a b -> b a")           a transpose
+    axes("a f -> a b")           a softmax: an entry depends on all of its row
+    axes("a f -> a 1")           a sum of each row
+
+An entry of the result at (a, b) depends on the operands' entries with the same a and b,
+and on all along any other axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from azc.shapes import N, Shape
+
+__all__ = ["Axes", "Time", "TimeFault", "axes"]
+
+Pair = tuple[str, str]
+
+
+class Time(Enum):
+    """How a value comes about in a causal model, where tokens arrive one at a time.
+
+    CONSTANT: it depends on no token. STREAM: it has a row for each token, computed when
+    the token arrives and kept. MIRROR: the transpose of a stream. STATE: it has no axis
+    of tokens and is computed anew at every token, from the tokens so far. SNAPSHOT: it
+    has a column for each token so far, all of which change with every token.
+    """
+
+    CONSTANT = "constant"
+    STREAM = "stream"
+    MIRROR = "transposed stream"
+    STATE = "state"
+    SNAPSHOT = "snapshot"
+
+    @property
+    def is_momentary(self) -> bool:
+        """Whether it is another at every token."""
+        return self in (Time.STATE, Time.SNAPSHOT)
+
+
+class TimeFault(Exception):
+    """Operands of which an operation has no result in a causal model."""
+
+
+@dataclass(frozen=True)
+class Axes:
+    """The axes of every operand and of the result, rows first."""
+
+    operands: tuple[Pair, ...]
+    result: Pair
+
+    def row_wise(self, operand: int) -> bool:
+        """Whether a row of the result depends on no row of the operand but its own."""
+        return self.operands[operand][0] == self.result[0]
+
+    def time(self, operands: Sequence[tuple[Shape, Time]], result: Shape) -> Time:
+        """How the result comes about. Raises `TimeFault` where a row of it would have to
+        be computed from what later tokens still change.
+        """
+        rows, cols = self.result
+        if result.rows is N:
+            for pair, (shape, time) in zip(self.operands, operands, strict=True):
+                if pair[1] == rows and (shape.rows is N or time is Time.SNAPSHOT):
+                    raise TimeFault
+            return Time.STREAM
+        parts = zip(self.operands, operands, strict=True)
+        if result.cols is not N:
+            constant = all(time is Time.CONSTANT for _, time in operands)
+            return Time.CONSTANT if constant else Time.STATE
+        kept = all(_column_is_kept(pair, cols, *each) for pair, each in parts)
+        return Time.MIRROR if kept else Time.SNAPSHOT
+
+
+def _column_is_kept(pair: Pair, cols: str, shape: Shape, time: Time) -> bool:
+    """Whether a column of the result takes from an operand only what is computed once."""
+    if time is Time.CONSTANT:
+        return True
+    if pair[1] == cols:
+        return time is Time.MIRROR
+    return pair[0] == cols and time is Time.STREAM and shape.cols is not N
+
+
+def axes(text: str) -> Axes:
+    """The axes that a text such as `a f, f b -> a b` names."""
+    before, after = text.split(" -> ")
+    operands = tuple(_pair(part) for part in before.split(", "))
+    return Axes(operands, _pair(after))
+
+
+def _pair(text: str) -> Pair:
+    rows, cols = text.split()
+    return rows, cols
