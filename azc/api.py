@@ -30,7 +30,8 @@ from azc.syntax.format import format_text
 if TYPE_CHECKING:
     from torch import fx
 
-    from azc.model.modeling import AzcPreTrainedModel, Task
+    from azc.model.modeling import AzcPreTrainedModel
+    from azc.model.tasks import Task
     from azc.search.events import Event
     from azc.search.run import RunView
 
@@ -155,12 +156,13 @@ def interpret_attention(
 def compile(
     program: ProgramLike,
     name: str | None = None,
-    task: Task = "masked-lm",
+    task: Task | None = None,
     num_labels: int = 2,
 ) -> AzcPreTrainedModel:
     """A model for transformers, with fresh weights from torch's global generator.
 
-    `task`: "masked-lm", "base", or "sequence-classification" into `num_labels` classes.
+    `task`: "causal-lm", which causal models are for by default, "masked-lm", which
+    others are for, "base", or "sequence-classification" into `num_labels` classes.
     Raises `DiagnosticError` and, for an unknown name or task, `UsageError`.
     """
     from azc.model import build_model

@@ -28,6 +28,7 @@ _WEIGHTS = re.compile(
 _CLASSES = {
     "AutoConfig": "AzcConfig",
     "AutoModel": "AzcModel",
+    "AutoModelForCausalLM": "AzcForCausalLM",
     "AutoModelForMaskedLM": "AzcForMaskedLM",
     "AutoModelForSequenceClassification": "AzcForSequenceClassification",
 }

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from hypothesis import assume
 from hypothesis import strategies as st
 
+from azc.check.causality import causal_fault
 from azc.check.program import AttentionSpec
 from azc.check.resolve import check_source
 from azc.check.types import RESERVED
@@ -62,8 +64,11 @@ def _parameters() -> st.SearchStrategy[list[str]]:
 class _Grower:
     """Writes one program: statements as they are needed, each value by its type."""
 
-    def __init__(self, draw: st.DrawFn, params: list[str], size: int) -> None:
+    def __init__(
+        self, draw: st.DrawFn, params: list[str], size: int, causal: bool
+    ) -> None:
         self.draw = draw
+        self.causal = causal
         self.left = size
         self.lines: list[str] = []
         self.names = set(params)
@@ -98,6 +103,8 @@ class _Grower:
         rows = _SIGNATURES[shape]
         # Operations first, then operand types: binary ones have many more of these.
         names = sorted({name for name, _ in rows})
+        if self.causal and shape == Shape(N, N):
+            names.remove("transpose")  # it has no causal meaning
         names += [each for each in _OFTEN if each in names for _ in range(4)]
         name = names[self.number(len(names) - 1)]
         types = [shapes for op, shapes in rows if op == name]
@@ -123,15 +130,18 @@ class _Grower:
 
 
 @st.composite
-def programs(draw: st.DrawFn, max_size: int = MAX_SIZE) -> str:
-    """The text of an attention program that checks, in canonical form or not."""
+def programs(draw: st.DrawFn, max_size: int = MAX_SIZE, causal: bool = False) -> str:
+    """The text of an attention program that checks, in canonical form or not; with
+    `causal` one that has a causal meaning.
+    """
     params = draw(_parameters())
-    grower = _Grower(draw, params, draw(st.integers(1, max_size)))
+    grower = _Grower(draw, params, draw(st.integers(1, max_size)), causal)
     result = grower.value(TOKENS, 0)
     head = f"attention program({', '.join(params)}) {{"
     text = "\n".join([head, *grower.lines, f"    return {result}", "}"]) + "\n"
     if draw(st.booleans()):
         text = format_text(Source("program.azg", text))
+    assume(not causal or causal_fault(spec_of(text)) is None)
     return text
 
 

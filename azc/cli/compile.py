@@ -44,9 +44,9 @@ def compile(
         typer.Option("--model", metavar="NAME", help="The model to compile."),
     ] = None,
     task: Annotated[
-        Literal["masked-lm", "base", "sequence-classification"],
+        Literal["causal-lm", "masked-lm", "base", "sequence-classification"] | None,
         typer.Option("--task", help="What the model is for."),
-    ] = "masked-lm",
+    ] = None,
     labels: Annotated[
         int,
         typer.Option(

@@ -118,6 +118,8 @@ class _Writer:
     def keep(self, node: Node, made: fx.Node) -> None:
         self.done[node] = Operand(made, self.states[node], node in self.wide)
         name = self.graph.names.get(node)
+        if name == "self":  # modules are called on it
+            return
         if name and isinstance(made, fx.Node) and made.op != "placeholder":
             made._rename(name)
 
@@ -155,9 +157,9 @@ class _Writer:
         return found
 
     def all_so_far(self, operand: Operand, axis: int) -> Operand:
-        return replace(
-            operand, node=self.builder.extend(operand.node, axis), whole=True
-        )
+        square = operand.shape == _SCORES
+        node = self.builder.extend(operand.node, axis, square)
+        return replace(operand, node=node, whole=True)
 
     def region(self, region: Region) -> None:
         """Values moment by moment."""

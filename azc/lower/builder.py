@@ -87,7 +87,7 @@ class FxBuilder:
     `weight_of` gives the node of the current operation's weight by its name, `attends`
     says whether its value is [n, n]. `extend` makes of an operand's node, whose rows or
     columns (the axis −2 or −1) are the tokens that a model is called with, one of all
-    tokens so far.
+    tokens so far; it is told whether the columns of rows are tokens too.
     """
 
     def __init__(
@@ -99,7 +99,9 @@ class FxBuilder:
         width: int | None = None,
         dropout: Callable[[fx.Node], fx.Node] | None = None,
         causal: bool = False,
-        extend: Callable[[fx.Node, int], fx.Node] = lambda node, axis: node,
+        extend: Callable[[fx.Node, int, bool], fx.Node] = lambda node, axis, square: (
+            node
+        ),
     ) -> None:
         self.graph = graph
         self.padding = padding

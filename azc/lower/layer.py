@@ -14,7 +14,7 @@ from azc.lower.attention import OperationWeight, lower_graph
 from azc.lower.builder import FxBuilder, Padding
 from azc.lower.compiled import CompiledModule
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
-from azc.lower.runtime import pack, unpack
+from azc.lower.runtime import extended, memory_of, newest, pack, unpack
 from azc.passes.pipeline import program_graph
 
 __all__ = ["Encoder", "Layer", "compile_encoder", "compile_layer"]
@@ -30,6 +30,10 @@ class Layer(CompiledModule):
     of every token among the real ones. `order`: int64 [B, N], where the token of every
     position stands, or None: neighbours stand side by side. (`positions_of` and
     `order_of` of `azc.lower.runtime` give both.)
+
+    A layer of a causal model may be called with the last M of N tokens: `hidden` is
+    [B, M, hidden], and a fifth argument `memory` holds what it needs of the others (see
+    `azc.model.cache`); None where there are none.
     """
 
 
@@ -52,8 +56,26 @@ class _LayerWriter:
         self.hidden, self.mask, self.positions, self.order = (
             self.graph.placeholder(name) for name in LAYER_INPUTS
         )
+        self.memory: fx.Node | None = None
+        self.row_mask, self.row_positions = self.mask, self.positions
+        self.remembered: dict[tuple[fx.Node, int], fx.Node] = {}
+        self.gone: dict[fx.Node, fx.Node] = {}
+        if model.causal:
+            self.memory = self.graph.placeholder("memory", default_value=None)
+            self.row_mask, self.row_positions = (
+                self.graph.call_function(newest, (node, self.hidden))
+                for node in (self.mask, self.positions)
+            )
 
-    def module(self, name: str, module: nn.Module, *args: fx.Node) -> fx.Node:
+    def extend(self, node: fx.Node, axis: int, square: bool = False) -> fx.Node:
+        """What a causal layer remembers of a value, and its own."""
+        if (node, axis) not in self.remembered:
+            given = (node, self.memory, f"{len(self.remembered)}", axis, square)
+            made = self.graph.call_function(extended, given)
+            self.remembered[node, axis] = made
+        return self.remembered[node, axis]
+
+    def module(self, name: str, module: nn.Module, *args: fx.Node | None) -> fx.Node:
         """Adds a module under a dotted name, and a call of it."""
         parent = self.root
         *path, last = name.split(".")
@@ -67,6 +89,13 @@ class _LayerWriter:
     def linear(self, name: str, inner: int, outer: int, x: fx.Node) -> fx.Node:
         """A linear map from `inner` to `outer` features."""
         return self.module(name, nn.Linear(inner, outer, bias=self.model.bias), x)
+
+    def clear(self, x: fx.Node, mask: fx.Node) -> fx.Node:
+        """0 in the padding of a value [B, N, C]."""
+        if mask not in self.gone:
+            gone = self.graph.call_function(torch.logical_not, (mask,))
+            self.gone[mask] = self.graph.call_method("unsqueeze", (gone, -1))
+        return self.graph.call_function(torch.masked_fill, (x, self.gone[mask], 0.0))
 
     def dropout(self, name: str, x: fx.Node) -> fx.Node:
         """Hidden dropout, where there is any."""
@@ -102,18 +131,32 @@ class _LayerWriter:
             inputs[name] = self.graph.call_method("transpose", (split, 1, 2))
         nodes = {
             name: self.module(
-                f"attention.{name}", OperationWeight(weight, heads, width)
+                f"attention.{name}", OperationWeight(weight, heads, width, model.causal)
             )
             for name, weight in program.weights
         }
-        padding = Padding(
-            self.mask, self.positions, self.order, inhabited=True, finite=True
-        )
+        places = (self.mask, self.positions, self.order)
+        rows = (self.row_mask, self.row_positions) if model.causal else None
+        padding = Padding(*places, inhabited=True, finite=True, rows=rows)
         sample = next(iter(inputs.values()))
         builder = FxBuilder(
-            self.graph, padding, sample, heads, width, self._attention_dropout()
+            self.graph,
+            padding,
+            sample,
+            heads,
+            width,
+            self._attention_dropout(),
+            model.causal,
+            self.extend,
         )
-        mixed = lower_graph(program, builder, inputs, nodes.__getitem__)
+        count = iter(range(1_000_000))
+
+        def module(each: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
+            return self.module(f"attention.moments_{next(count)}", each, *args)
+
+        mixed = lower_graph(
+            program, builder, inputs, nodes.__getitem__, module, self.memory
+        )
         joined = self.graph.call_method("transpose", (mixed, 1, 2))
         joined = self.graph.call_method("flatten", (joined, -2))
         return self.linear("attention.output", model.hidden, model.hidden, joined)
@@ -129,24 +172,27 @@ class _LayerWriter:
 
     def conv(self, use: ConvUse, x: fx.Node) -> fx.Node:
         """Linear, gated linear unit, convolution over the tokens, linear."""
-        hidden, heads = self.model.hidden, self.layer.heads
+        hidden, heads, causal = self.model.hidden, self.layer.heads, self.model.causal
         wide = self.linear("conv.input", hidden, 2 * hidden, x)
         gate = self.graph.call_function(F.glu, (wide, -1))
-        gone = self.graph.call_function(torch.logical_not, (self.mask,))
-        gone = self.graph.call_method("unsqueeze", (gone, -1))
-        clear = self.graph.call_function(torch.masked_fill, (gate, gone, 0.0))
+        # What is remembered is cleared now: of a sequence that was padding alone so far
+        # nothing was.
+        so_far = self.extend(gate, 1) if causal else gate
+        clear = self.clear(so_far, self.mask)
         packed = self.graph.call_function(pack, (clear, self.order))
         made: nn.Module
         if use.kind == "light":
-            made = LightConv(heads, use.kernel)
+            made = LightConv(heads, use.kernel, causal)
         elif use.kind == "dynamic":
-            made = DynamicConv(hidden, heads, use.kernel, self.model.bias)
+            made = DynamicConv(hidden, heads, use.kernel, self.model.bias, causal)
         else:
-            made = DepthwiseConv(hidden, use.kernel)
+            made = DepthwiseConv(hidden, use.kernel, causal)
         mixed = self.module("conv.mix", made, packed)
         mixed = self.graph.call_function(unpack, (mixed, self.positions, self.order))
+        if causal:
+            mixed = self.graph.call_function(newest, (mixed, self.hidden))
         # As attention is, so that padding is the same with an order and without.
-        mixed = self.graph.call_function(torch.masked_fill, (mixed, gone, 0.0))
+        mixed = self.clear(mixed, self.row_mask)
         return self.linear("conv.output", hidden, hidden, mixed)
 
     def feed_forward(self, name: str, width: int, x: fx.Node) -> fx.Node:
@@ -200,9 +246,13 @@ def compile_encoder(model: ModelSpec, kind: type[Layer] = Layer) -> Encoder:
     root.add_module("layers", layers)
     graph = fx.Graph()
     hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)
+    cache = graph.placeholder("cache", default_value=None) if model.causal else None
     states = [hidden]
     for i in range(len(model.layers)):
-        states.append(graph.call_module(f"layers.{i}", (states[-1], *places)))
+        given = [states[-1], *places]
+        if cache is not None:
+            given.append(graph.call_function(memory_of, (cache, i)))
+        states.append(graph.call_module(f"layers.{i}", tuple(given)))
     graph.output(tuple(states))
     module = Encoder(root, graph, "Encoder")
     module.layers = layers  # fx keeps the layers, but not the list that they are in

@@ -18,11 +18,14 @@ __all__ = [
 ]
 
 
-def _band(kernel: torch.Tensor, tokens: int) -> torch.Tensor:
-    """The matrices [..., N, N] that convolve with centred kernels [..., N or 1, K]."""
+def _band(kernel: torch.Tensor, tokens: int, causal: bool) -> torch.Tensor:
+    """The matrices [..., N, N] that convolve with kernels [..., N or 1, K]: centred, or
+    of each token and those before it.
+    """
     width = kernel.shape[-1]
     index = torch.arange(tokens, device=kernel.device)
-    offset = index[None, :] - index[:, None] + width // 2
+    before = width - 1 if causal else width // 2
+    offset = index[None, :] - index[:, None] + before
     inside = (offset >= 0) & (offset < width)
     rows = kernel.expand(*kernel.shape[:-2], tokens, width)
     offset = offset.clamp(0, width - 1).expand(*kernel.shape[:-2], tokens, tokens)
@@ -45,9 +48,9 @@ class LightConv(nn.Module):
     a head, softmax-normalised over its width.
     """
 
-    def __init__(self, heads: int, kernel: int) -> None:
+    def __init__(self, heads: int, kernel: int, causal: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.kernel = nn.Parameter(torch.empty(heads, kernel))
         self.reset_parameters()
 
@@ -64,15 +67,20 @@ class LightConv(nn.Module):
         # A band matrix beats a convolution about as wide as the sequence. An exported
         # program must do for all lengths.
         if not torch.compiler.is_exporting() and tokens <= 4 * width:
-            return _joined(_band(weight[:, None, :], tokens) @ _split(x, self.heads))
+            band = _band(weight[:, None, :], tokens, self.causal)
+            return _joined(band @ _split(x, self.heads))
         taps = weight.repeat_interleave(channels // self.heads, 0)[:, None, :]
-        return _depthwise(x, taps)
+        return _depthwise(x, taps, self.causal)
 
 
-def _depthwise(x: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    """[B, N, C] convolved with centred kernels [C, 1, K]."""
+def _depthwise(x: torch.Tensor, taps: torch.Tensor, causal: bool) -> torch.Tensor:
+    """[B, N, C] convolved with kernels [C, 1, K]: centred, or of each token and those
+    before it.
+    """
     rows = x.transpose(1, 2)
     padding = taps.shape[-1] // 2
+    if causal:
+        rows, padding = F.pad(rows, (taps.shape[-1] - 1, 0)), 0
     mixed = F.conv1d(rows, taps, padding=padding, groups=x.shape[-1])
     return mixed.transpose(1, 2)
 
@@ -82,9 +90,11 @@ class DynamicConv(nn.Module):
     predicts its kernel, softmax-normalised, one a head.
     """
 
-    def __init__(self, hidden: int, heads: int, kernel: int, bias: bool) -> None:
+    def __init__(
+        self, hidden: int, heads: int, kernel: int, bias: bool, causal: bool = False
+    ) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.width = kernel
         self.predict = nn.Linear(hidden, heads * kernel, bias=bias)
 
@@ -93,14 +103,15 @@ class DynamicConv(nn.Module):
         tokens = x.shape[1]
         weight = self.predict(x).unflatten(-1, (self.heads, self.width))
         weight = weight.softmax(-1).transpose(1, 2)  # [B, H, N, K]
-        return _joined(_band(weight, tokens) @ _split(x, self.heads))
+        return _joined(_band(weight, tokens, self.causal) @ _split(x, self.heads))
 
 
 class DepthwiseConv(nn.Module):
     """Depthwise convolution over the tokens: a kernel for every feature."""
 
-    def __init__(self, hidden: int, kernel: int) -> None:
+    def __init__(self, hidden: int, kernel: int, causal: bool = False) -> None:
         super().__init__()
+        self.causal = causal
         self.kernel = nn.Parameter(torch.empty(hidden, kernel))
         self.reset_parameters()
 
@@ -111,7 +122,7 @@ class DepthwiseConv(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] to [B, N, C]; padding holds 0."""
-        return _depthwise(x, self.kernel[:, None, :])
+        return _depthwise(x, self.kernel[:, None, :], self.causal)
 
 
 class ReLU2(nn.Module):

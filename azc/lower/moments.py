@@ -47,9 +47,14 @@ class Moments(nn.Module):
     """
 
     def __init__(
-        self, body: fx.GraphModule, readings: tuple[Reading, ...], carries: int
+        self,
+        name: str,
+        body: fx.GraphModule,
+        readings: tuple[Reading, ...],
+        carries: int,
     ) -> None:
         super().__init__()
+        self.name = name
         self.body = body
         self.readings = readings
         self.carries = carries
@@ -74,7 +79,7 @@ class Moments(nn.Module):
         ]
         carried: tuple[Any, ...] = (None,) * self.carries
         if cache is not None:
-            carried = cache.carried(self, self.carries)
+            carried = cache.carried(self.name, self.carries)
         width = max([tokens if "whole" in self.readings else 1, sample.shape[-1]])
         step = max(1, min(count, ENTRIES // (batch * heads * width * sample.shape[-1])))
         parts: list[tuple[torch.Tensor, ...]] = []
@@ -99,7 +104,7 @@ class Moments(nn.Module):
             parts.append(found[: len(found) - self.carries])
             carried = found[len(found) - self.carries :]
         if cache is not None:
-            cache.carry(self, carried)
+            cache.carry(self.name, carried)
         return tuple(torch.cat(each, 2) for each in zip(*parts, strict=True))
 
 
@@ -296,7 +301,8 @@ class _Writer:
         body.recompile()
         keys = list(self.taken)
         readings = tuple(reading for _, reading in keys)
-        return Moments(body, readings, len(self.running)), keys
+        name = "_".join(node.name or str(node.index) for node in self.region.outputs)
+        return Moments(name, body, readings, len(self.running)), keys
 
     def reading(self, node: Node, place: int) -> Reading:
         rows = is_read_by_row(node, place) or node in self.carried

@@ -10,9 +10,12 @@ import torch
 from azc.diagnostics import UsageError
 
 __all__ = [
+    "extended",
     "future",
     "holds",
     "mask_fault",
+    "memory_of",
+    "newest",
     "order_of",
     "pack",
     "pair_distances",
@@ -125,6 +128,30 @@ def future(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
     every = torch.arange(columns.shape[1], device=columns.device)
     mine = every[columns.shape[1] - rows.shape[1] :]
     return (every > mine[:, None])[None, None]
+
+
+def newest(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Of what is told of N tokens, [B, N], that of the last M; `like` is [B, M, …]."""
+    start = x.shape[1] - like.shape[1]
+    return x if start == 0 else x[:, start:]
+
+
+def memory_of(cache: Any, layer: int) -> Any:
+    """What is remembered of a layer, None where nothing is."""
+    return None if cache is None else cache.layers[layer]
+
+
+def extended(
+    x: torch.Tensor, memory: Any, key: str, axis: int, square: bool
+) -> torch.Tensor:
+    """A value of the tokens that a model is called with, and before it, along an axis,
+    that of earlier tokens, which are remembered under a name. `square`: the value has
+    a column for every token so far.
+    """
+    if memory is None:
+        return x
+    found: torch.Tensor = memory.extend(key, x, axis, square)
+    return found
 
 
 def _has_holes(mask: torch.Tensor) -> torch.Tensor:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig
-from azc.model.modeling import (
+from azc.model.modeling import AzcModel, AzcPreTrainedModel
+from azc.model.tasks import (
+    AzcForCausalLM,
     AzcForMaskedLM,
     AzcForSequenceClassification,
-    AzcModel,
-    AzcPreTrainedModel,
     build_model,
     register,
 )
 from azc.model.weights import load_weights
 
 __all__ = [
+    "AzcCache",
     "AzcConfig",
+    "AzcForCausalLM",
     "AzcForMaskedLM",
     "AzcForSequenceClassification",
     "AzcModel",

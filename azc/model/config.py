@@ -159,6 +159,7 @@ class AzcConfig(PretrainedConfig):
     """
 
     model_type = "azc"
+    keys_to_ignore_at_inference = ["past_key_values"]  # noqa: RUF012
 
     def __init__(
         self,
@@ -186,6 +187,9 @@ class AzcConfig(PretrainedConfig):
                 self.initializer_range = _deviation(spec.hidden)
             kwargs |= {name: value for name, (value, _) in _settled(spec).items()}
             kwargs.setdefault("tie_word_embeddings", spec.tie_embeddings)
+            if spec.causal:
+                kwargs.setdefault("is_decoder", True)
+                kwargs.setdefault("use_cache", True)
         kwargs.setdefault("pad_token_id", 0)
         kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
         try:

@@ -10,7 +10,7 @@ from torch import nn
 
 from azc.check.program import ModelSpec
 from azc.lower.modules import norm
-from azc.lower.runtime import order_of, positions_of, taken
+from azc.lower.runtime import newest, order_of, positions_of, taken
 
 __all__ = ["Embeddings", "Places"]
 
@@ -31,15 +31,34 @@ class Places:
     real: torch.Tensor | None
 
     @classmethod
-    def of(cls, attention_mask: torch.Tensor | None, like: torch.Tensor) -> Places:
-        """The places that a mask [B, N] tells; `like` is [B, N, …]."""
+    def of(
+        cls, attention_mask: torch.Tensor | None, like: torch.Tensor, past: int = 0
+    ) -> Places:
+        """The places that a mask [B, N] tells; `like` is [B, N − past, …]."""
         if attention_mask is None or attention_mask.numel() == 0:
-            mask = torch.ones(like.shape[:2], dtype=torch.bool, device=like.device)
+            shape = (like.shape[0], past + like.shape[1])
+            mask = torch.ones(shape, dtype=torch.bool, device=like.device)
             return cls(mask, positions_of(None, mask), None, None)
         real = attention_mask.bool()
         mask = real | ~real.any(-1, keepdim=True)
         positions = positions_of(real, real)
         return cls(mask, positions, order_of(real, positions), real)
+
+    def newest(self, like: torch.Tensor) -> Places:
+        """The places of the last M tokens alone; `like` is [B, M, …]. Of these it does
+        not tell an order.
+        """
+        mask, positions = newest(self.mask, like), newest(self.positions, like)
+        real = None if self.real is None else newest(self.real, like)
+        return Places(mask, positions, None, real)
+
+    def last(self, x: torch.Tensor) -> torch.Tensor:
+        """The last real token of every sequence, [B, C] of [B, N, C]."""
+        if self.real is None:
+            return x[:, -1]
+        index = torch.arange(x.shape[1], device=x.device)
+        at = torch.where(newest(self.mask, x), index, -1).argmax(-1, keepdim=True)
+        return taken(x, at)[:, 0]
 
     def first(self, x: torch.Tensor) -> torch.Tensor:
         """The first real token of every sequence, [B, C] of [B, N, C]."""

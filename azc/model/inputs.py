@@ -9,8 +9,15 @@ import torch
 from transformers import PretrainedConfig
 
 from azc.lower.runtime import holds, mask_fault
+from azc.model.cache import AzcCache
 
-__all__ = ["check_classes", "check_inputs", "check_token_labels", "refuse_unserved"]
+__all__ = [
+    "check_classes",
+    "check_decoding",
+    "check_inputs",
+    "check_token_labels",
+    "refuse_unserved",
+]
 
 _NO_CACHE = "the model is an encoder, which keeps no cache"
 _ONE_SEQUENCE = "the model has no second sequence to attend to"
@@ -26,8 +33,14 @@ _UNSERVED = {
     "use_cache": _NO_CACHE,
     "cache_position": _NO_CACHE,
     "is_causal": "the model is an encoder: every token sees every other",
+    "document_ids": "documents in one row are for causal models",
     "num_items_in_batch": "the loss is the mean over the labels of the batch at hand",
 }
+# Of these, what a causal model serves.
+_CAUSAL = frozenset(
+    "position_ids past_key_values use_cache is_causal is_decoder document_ids"
+    " num_items_in_batch cache_position".split()
+)
 _UNSERVED_SETTINGS = {
     "output_attentions": _UNSERVED["output_attentions"],
     "use_cache": _NO_CACHE,
@@ -39,17 +52,72 @@ _UNSERVED_SETTINGS = {
 }
 
 
-def refuse_unserved(config: PretrainedConfig, given: Mapping[str, Any]) -> None:
-    """Raises ValueError for what the model does not serve: by argument (`given`, those
-    that it has no name for) or in its configuration. None and False ask for nothing.
+def refuse_unserved(
+    config: PretrainedConfig, given: Mapping[str, Any], causal: bool = False
+) -> None:
+    """Raises ValueError for what the model does not serve: by argument (`given`) or in
+    its configuration. None and False ask for nothing.
     """
+    served = _CAUSAL if causal else frozenset()
     for name, value in given.items():
-        if value is not None and value is not False:
+        if value is not None and value is not False and name not in served:
             reason = _UNSERVED.get(name, "the model has no such argument")
             raise ValueError(f"{name} can't be given: {reason}")
     for name, reason in _UNSERVED_SETTINGS.items():
-        if getattr(config, name, None):
+        if getattr(config, name, None) and name not in served:
             raise ValueError(f"config.{name} can't be set: {reason}")
+    if causal and getattr(config, "is_decoder", True) is False:
+        raise ValueError("config.is_decoder can't be false: the model is causal")
+
+
+def check_decoding(
+    batch: int,
+    tokens: int,
+    past: int,
+    *,
+    layers: int,
+    cache: object,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+    max_length: int | None,
+) -> None:
+    """Raises ValueError for what a causal model can't go on with after `past` tokens."""
+    total = past + tokens
+    if cache is not None:
+        if not isinstance(cache, AzcCache):
+            kind = type(cache).__name__
+            raise ValueError(
+                f"past_key_values is an AzcCache, which an azc model gives; got {kind}"
+            )
+        if len(cache.layers) != layers:
+            raise ValueError(
+                f"past_key_values has {len(cache.layers)} layers; the model has {layers}"
+            )
+        if cache.sequences not in (None, batch):
+            raise ValueError(
+                f"past_key_values has {cache.sequences} sequences; got {batch} more"
+            )
+    if max_length is not None and total > max_length:
+        raise ValueError(
+            f"{total} tokens; the model was made for max_length = {max_length}"
+        )
+    if attention_mask is not None:
+        fault = mask_fault("attention_mask", attention_mask, batch, total)
+        if fault is not None:
+            after = f", of which {past} were seen before" if past else ""
+            raise ValueError(f"{fault[0]} ({fault[1]}{after})")
+    for name, ids in (("position_ids", position_ids), ("document_ids", document_ids)):
+        if ids is None:
+            continue
+        if ids.is_floating_point() or ids.dtype == torch.bool:
+            raise ValueError(f"{name} are int64 or int32; got {_type(ids)}")
+        if ids.shape[-1] != tokens or ids.dim() != 2 or ids.shape[0] not in (1, batch):
+            raise ValueError(
+                f"{name} is [B, N] = [{batch}, {tokens}]; got {list(ids.shape)}"
+            )
+    if document_ids is not None and past:
+        raise ValueError("document_ids can't be given with past_key_values")
 
 
 def _check_ids(

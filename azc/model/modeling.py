@@ -2,52 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import (
-    AutoConfig,
-    AutoModel,
-    AutoModelForMaskedLM,
-    AutoModelForSequenceClassification,
     PreTrainedModel,
 )
 from transformers.modeling_outputs import (
-    BaseModelOutputWithPooling,
-    MaskedLMOutput,
-    SequenceClassifierOutput,
+    BaseModelOutputWithPoolingAndCrossAttentions,
 )
 from transformers.utils.generic import can_return_tuple
 
-from azc.check.flatten import self_contained
-from azc.check.program import ModelSpec, Program
-from azc.diagnostics import UsageError
 from azc.lower.attention import OperationWeight
 from azc.lower.layer import compile_encoder
 from azc.lower.modules import DepthwiseConv, LightConv, norm
+from azc.lower.moments import Moments
+from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig, spec_of
 from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
-    check_classes,
+    check_decoding,
     check_inputs,
-    check_token_labels,
     refuse_unserved,
 )
 from azc.model.layers import CheckpointedLayer
+from azc.model.packing import Packing, documents_of
 
-__all__ = [
-    "AzcForMaskedLM",
-    "AzcForSequenceClassification",
-    "AzcModel",
-    "AzcPreTrainedModel",
-    "Task",
-    "build_model",
-    "register",
-]
-
-Task = Literal["base", "masked-lm", "sequence-classification"]
+__all__ = ["AzcModel", "AzcPreTrainedModel"]
 
 
 class AzcPreTrainedModel(PreTrainedModel):
@@ -72,8 +54,8 @@ class AzcModel(AzcPreTrainedModel):
 
     def __init__(self, config: AzcConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
-        refuse_unserved(config, {})
         spec = spec_of(config)
+        refuse_unserved(config, {}, spec.causal)
         self.embeddings = Embeddings(spec)
         self.encoder = compile_encoder(spec, CheckpointedLayer)
         if spec.residual == "pre":
@@ -81,6 +63,11 @@ class AzcModel(AzcPreTrainedModel):
         self.pooler = nn.Linear(spec.hidden, spec.hidden) if add_pooling_layer else None
         self.max_length = spec.max_length if spec.positions == "learned" else None
         self.pre_norm = spec.residual == "pre"
+        self.causal = spec.causal
+        # Sums over tokens are kept, out of which none can be taken.
+        self.sums = any(
+            isinstance(each, Moments) and each.carries for each in self.modules()
+        )
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -99,23 +86,39 @@ class AzcModel(AzcPreTrainedModel):
         token_type_ids: torch.Tensor | None = None,
         inputs_embeds: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        past_key_values: AzcCache | None = None,
+        use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> BaseModelOutputWithPooling:
+    ) -> BaseModelOutputWithPoolingAndCrossAttentions:
         """Hidden states of a batch.
 
         `input_ids` int [B, N] or `inputs_embeds` [B, N, hidden]; `attention_mask`
         [B, N], bool or 0 and 1, true at real tokens, which may be anywhere;
         `token_type_ids` int [B, N]. Gives `last_hidden_state` [B, N, hidden],
-        `pooler_output` [B, hidden] of the first real token, and on request
-        `hidden_states`, layers + 1 of them. Raises ValueError for inputs of other
-        shapes or types, for ids that have no embedding (told on the CPU alone), and for
-        what the model does not serve.
+        `pooler_output` [B, hidden] of the first real token (of the last in a causal
+        model), and on request `hidden_states`, layers + 1 of them.
+
+        A causal model also takes `past_key_values`, what it gave for earlier tokens
+        when it was called with `use_cache`: then `attention_mask` has these too.
+        `document_ids` int [B, N] tells documents in one row apart, as `position_ids`
+        do that start again: each is computed as if it were alone.
+
+        Raises ValueError for inputs of other shapes or types, for ids that have no
+        embedding (told on the CPU alone), and for what the model does not serve.
         """
-        refuse_unserved(self.config, kwargs)
+        own = {
+            "past_key_values": past_key_values,
+            "use_cache": use_cache,
+            "position_ids": position_ids,
+            "document_ids": document_ids,
+        }
+        refuse_unserved(self.config, kwargs | own, self.causal)
         check_inputs(
             input_ids,
             inputs_embeds,
-            attention_mask,
+            None if self.causal else attention_mask,
             token_type_ids,
             hidden=self.config.hidden_size,
             vocab=getattr(self.embeddings.tokens, "num_embeddings", None),
@@ -125,181 +128,93 @@ class AzcModel(AzcPreTrainedModel):
         embeds = inputs_embeds
         if embeds is None:
             embeds = self.embeddings.tokens(input_ids)
-        places = Places.of(attention_mask, embeds)
-        hidden = self.embeddings(embeds, token_type_ids, places)
-        states = self.encoder(hidden, places.mask, places.positions, places.order)
+        cache = past_key_values
+        past = cache.get_seq_length() if isinstance(cache, AzcCache) else 0
+        if self.causal:
+            check_decoding(
+                embeds.shape[0],
+                embeds.shape[1],
+                past,
+                layers=self.config.num_hidden_layers,
+                cache=cache,
+                attention_mask=attention_mask,
+                position_ids=position_ids,
+                document_ids=document_ids,
+                max_length=self.max_length,
+            )
+            if cache is None and self._remembers(use_cache):
+                cache = AzcCache(self.config.num_hidden_layers)
+        packing = None
+        if document_ids is not None or (position_ids is not None and past == 0):
+            packing = _packing(attention_mask, position_ids, document_ids, embeds)
+        if packing is not None:
+            cache = None  # there is nothing to go on with
+        places, states = self._states(
+            embeds, attention_mask, token_type_ids, cache, packing
+        )
         if self.pre_norm:
             states = (*states[:-1], self.norm(states[-1]))
         pooled = None
         if self.pooler is not None:
-            pooled = torch.tanh(self.pooler(places.first(states[-1])))
+            told = places.last if self.causal else places.first
+            pooled = torch.tanh(self.pooler(told(states[-1])))
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
-        return BaseModelOutputWithPooling(
+        return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=states[-1],
             pooler_output=pooled,
+            past_key_values=cache,
             hidden_states=states if output_hidden_states else None,
         )
 
+    def _remembers(self, use_cache: bool | None) -> bool:
+        """Whether a causal model is to give back what later tokens need."""
+        if use_cache is None:
+            return bool(getattr(self.config, "use_cache", False)) and not self.training
+        return use_cache
 
-class MaskedLMHead(nn.Module):
-    """Dense, GELU, norm, output matrix: BERT's head (Devlin et al. 2019)."""
-
-    def __init__(self, spec: ModelSpec) -> None:
-        super().__init__()
-        self.dense = nn.Linear(spec.hidden, spec.hidden)
-        self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, bias=True)
-        self.decoder = nn.Linear(spec.hidden, spec.vocab)
-
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[…, hidden] to logits […, vocab]."""
-        logits: torch.Tensor = self.decoder(self.norm(F.gelu(self.dense(hidden))))
-        return logits
-
-
-class AzcForMaskedLM(AzcPreTrainedModel):
-    """A compiled model with a masked-language-model head."""
-
-    _tied_weights_keys = {  # noqa: RUF012  (as transformers declares it)
-        "head.decoder.weight": "model.embeddings.tokens.weight"
-    }
-
-    def __init__(self, config: AzcConfig) -> None:
-        super().__init__(config)
-        self.model = AzcModel(config, add_pooling_layer=False)
-        self.head = MaskedLMHead(spec_of(config))
-        self.post_init()
-
-    def get_output_embeddings(self) -> nn.Module:
-        """The output matrix."""
-        return self.head.decoder
-
-    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replaces the output matrix."""
-        self.head.decoder = new_embeddings
-
-    @can_return_tuple
-    def forward(
+    def _states(
         self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        targets_only: bool = False,
-        **kwargs: Any,
-    ) -> MaskedLMOutput:
-        """As the base model, and `logits` [B, N, vocab].
-
-        `labels` int [B, N], −100 where there is none, gives `loss`, the mean
-        cross-entropy in nats over the labelled tokens. `targets_only` computes the
-        head there alone: `logits` are then [labelled, vocab], in row-major order.
-        """
-        outputs = self.model(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            **kwargs,
-        )
-        hidden = outputs.last_hidden_state
-        if labels is not None:
-            batch, tokens, _ = hidden.shape
-            check_token_labels(labels, batch, tokens, self.config.vocab_size)
-        if targets_only and labels is not None:
-            chosen = labels != -100
-            hidden, labels = hidden[chosen], labels[chosen]
-        logits = self.head(hidden)
-        loss = None
-        if labels is not None:
-            flat = logits.flatten(0, -2).float()
-            loss = F.cross_entropy(flat, labels.flatten().long(), ignore_index=-100)
-        return MaskedLMOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states
-        )
+        embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        token_type_ids: torch.Tensor | None,
+        cache: AzcCache | None,
+        packing: Packing | None,
+    ) -> tuple[Places, tuple[torch.Tensor, ...]]:
+        """Where the tokens stand, and the hidden states before and after each layer."""
+        if packing is not None:
+            types = None if token_type_ids is None else packing.apart(token_type_ids)
+            apart = packing.apart(embeds)
+            _, states = self._states(apart, packing.mask, types, cache, None)
+            together = tuple(packing.together(x) for x in states)
+            return Places.of(attention_mask, embeds), together
+        past = 0 if cache is None else cache.get_seq_length()
+        places = Places.of(attention_mask, embeds, past)
+        rows = places if past == 0 else places.newest(embeds)
+        if cache is not None:
+            cache.begin(places.real)
+        hidden = self.embeddings(embeds, token_type_ids, rows)
+        given = (hidden, places.mask, places.positions, places.order)
+        states = self.encoder(*given, cache) if self.causal else self.encoder(*given)
+        if cache is not None:
+            cache.advance(embeds.shape[1])
+        return places, states
 
 
-class AzcForSequenceClassification(AzcPreTrainedModel):
-    """A compiled model with a classifier on the pooled first token."""
-
-    def __init__(self, config: AzcConfig) -> None:
-        super().__init__(config)
-        spec = spec_of(config)
-        self.num_labels = config.num_labels or 2
-        self.model = AzcModel(config)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.classifier = nn.Linear(spec.hidden, self.num_labels)
-        self.post_init()
-
-    @can_return_tuple
-    def forward(
-        self,
-        input_ids: torch.Tensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        token_type_ids: torch.Tensor | None = None,
-        inputs_embeds: torch.Tensor | None = None,
-        labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
-        **kwargs: Any,
-    ) -> SequenceClassifierOutput:
-        """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
-        the kind that `config.problem_type` says or that their type suggests.
-        """
-        outputs = self.model(
-            input_ids,
-            attention_mask=attention_mask,
-            token_type_ids=token_type_ids,
-            inputs_embeds=inputs_embeds,
-            output_hidden_states=output_hidden_states,
-            return_dict=True,
-            **kwargs,
-        )
-        logits = self.classifier(self.dropout(outputs.pooler_output))
-        loss = None
-        if labels is not None:
-            problem = self.config.problem_type
-            check_classes(labels, len(logits), self.num_labels, problem)
-            loss = self.loss_function(
-                labels=labels, pooled_logits=logits, config=self.config
-            )
-        return SequenceClassifierOutput(
-            loss=loss, logits=logits, hidden_states=outputs.hidden_states
-        )
-
-
-_CLASSES: dict[str, type[AzcPreTrainedModel]] = {
-    "base": AzcModel,
-    "masked-lm": AzcForMaskedLM,
-    "sequence-classification": AzcForSequenceClassification,
-}
-
-
-def build_model(
-    program: Program, name: str, task: Task = "masked-lm", num_labels: int = 2
-) -> AzcPreTrainedModel:
-    """A model of a checked program, with fresh weights from torch's global generator.
-
-    Raises `UsageError` for an unknown task.
-    """
-    if task not in _CLASSES:
-        known = ", ".join(_CLASSES)
-        raise UsageError("U011", f"unknown task `{task}`", f"known: {known}")
-    config = AzcConfig(
-        program=self_contained(program, name), model=name, num_labels=num_labels
-    )
-    return _CLASSES[task](config)
-
-
-def register() -> None:
-    """Makes the classes known to AutoConfig, AutoModel…; doing so again changes
-    nothing.
-    """
-    AutoConfig.register("azc", AzcConfig, exist_ok=True)
-    AutoModel.register(AzcConfig, AzcModel, exist_ok=True)
-    AutoModelForMaskedLM.register(AzcConfig, AzcForMaskedLM, exist_ok=True)
-    AutoModelForSequenceClassification.register(
-        AzcConfig, AzcForSequenceClassification, exist_ok=True
-    )
+def _packing(
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+    embeds: torch.Tensor,
+) -> Packing | None:
+    """The documents of a batch; None where every row is one."""
+    shape = embeds.shape[:2]
+    real = torch.ones(shape, dtype=torch.bool, device=embeds.device)
+    if attention_mask is not None:
+        real = attention_mask.bool()
+    if document_ids is None:
+        assert position_ids is not None
+        document_ids = documents_of(position_ids, real)
+        if not bool(document_ids[:, -1].any()):
+            return None
+    return Packing.of(document_ids.expand(shape), real)

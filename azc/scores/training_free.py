@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from azc.lower.runtime import positions_of
-from azc.model.modeling import AzcForMaskedLM
+from azc.model.tasks import AzcForMaskedLM
 from azc.scores.watch import (
     Inputs,
     attention_weights,

@@ -14,7 +14,7 @@ from torch import nn
 from azc.check.program import ModelSpec
 from azc.lower.layer import Layer, compile_layer
 from azc.model.config import AzcConfig, spec_of
-from azc.model.modeling import AzcForMaskedLM
+from azc.model.tasks import AzcForMaskedLM
 
 __all__ = [
     "Inputs",

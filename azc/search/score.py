@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from azc.check.program import ModelSpec
     from azc.data.contract import Data, Split
-    from azc.model.modeling import AzcForMaskedLM
+    from azc.model.tasks import AzcForMaskedLM
     from azc.supernet.supernet import Supernet
     from azc.training.fit import Measured
 
@@ -328,7 +328,7 @@ def build_candidate(
     import torch
 
     from azc.model.config import AzcConfig, spec_of
-    from azc.model.modeling import AzcForMaskedLM
+    from azc.model.tasks import AzcForMaskedLM
 
     torch.manual_seed(seed)
     config = AzcConfig(program=program, model=name)

@@ -9,7 +9,8 @@ import torch
 from azc.check.program import ModelSpec, Program
 from azc.check.resolve import check_source
 from azc.lower.runtime import order_of, positions_of
-from azc.model.modeling import AzcPreTrainedModel, Task, build_model
+from azc.model.modeling import AzcPreTrainedModel
+from azc.model.tasks import Task, build_model
 from azc.source import Source
 
 ATTENTIONS = """

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassificati
 from azc.check.models import MAX_PARAMETERS, VOCAB
 from azc.diagnostics import AzcError, DiagnosticError, UsageError
 from azc.model.config import AzcConfig
-from azc.model.modeling import AzcForMaskedLM, register
+from azc.model.tasks import AzcForMaskedLM, register
 from tests.model.models import build
 
 IDS = torch.tensor([[0, 1, 2]])

@@ -19,7 +19,7 @@ from azc.check.models import ACTIVATIONS, CONV_KINDS
 from azc.check.params import head_parameters, layer_parameters, model_parameters
 from azc.check.resolve import check_source
 from azc.lower.layer import compile_layer
-from azc.model.modeling import build_model
+from azc.model.tasks import build_model
 from azc.source import Source
 from tests.model.models import build, check, masks, places, shake
 

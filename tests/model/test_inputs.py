@@ -10,7 +10,7 @@ import torch
 import azc
 from azc.diagnostics import UsageError
 from azc.model.config import AzcConfig
-from azc.model.modeling import AzcForMaskedLM
+from azc.model.tasks import AzcForMaskedLM
 from tests.model.models import build, masks, text_of
 
 TASKS: tuple[Any, ...] = ("base", "masked-lm", "sequence-classification")

@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, BertModel
 
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError
-from azc.model.modeling import build_model
+from azc.model.tasks import build_model
 from azc.model.weights import load_weights
 from azc.source import Source
 

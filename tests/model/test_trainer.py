@@ -11,7 +11,8 @@ import torch
 from transformers import Trainer, TrainingArguments
 from transformers.utils.generic import find_labels
 
-from azc.model.modeling import AzcForMaskedLM, AzcForSequenceClassification, AzcModel
+from azc.model.modeling import AzcModel
+from azc.model.tasks import AzcForMaskedLM, AzcForSequenceClassification
 from tests.model.models import build
 
 LAYERS = "sdpa; conv(kernel = 3)"

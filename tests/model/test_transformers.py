@@ -14,7 +14,7 @@ from torch import fx, nn
 from azc.diagnostics import DiagnosticError, UsageError
 from azc.lower.layer import Layer
 from azc.model.config import AzcConfig
-from azc.model.modeling import build_model
+from azc.model.tasks import build_model
 from tests.model.models import build, check, masks, text_of
 
 MIXED = "sdpa; conv(kernel = 3); primer; conv(kernel = 3, kind = dynamic)"

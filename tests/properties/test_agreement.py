@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -51,9 +52,14 @@ class Shaken(Interpreter):
     rounds them to float32."""
 
     def __init__(
-        self, graph: Graph, noise: float, narrow: bool, random: np.random.Generator
+        self,
+        graph: Graph,
+        causal: bool,
+        noise: float,
+        narrow: bool,
+        random: np.random.Generator,
     ) -> None:
-        super().__init__(graph)
+        super().__init__(graph, causal)
         self.noise, self.narrow, self.random = noise, narrow, random
 
     def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
@@ -71,18 +77,21 @@ class Shaken(Interpreter):
 class Case:
     """A program with its batch, compiled; weights are random."""
 
-    def __init__(self, graph: Graph, batch: Batch, how: str) -> None:
+    def __init__(
+        self, graph: Graph, batch: Batch, how: str, causal: bool = False
+    ) -> None:
         self.how = how
+        self.causal = causal
         self.graph, self.batch = graph, in_model(batch) if how == "model" else batch
         shape = next(iter(batch.inputs.values())).shape
         self.heads, self.width = shape[1], shape[3]
         if how == "model":
             self.module = compile_graph(
-                optimise(graph), self.heads, self.width, inhabited=True, finite=True
+                optimise(graph), self.heads, self.width, True, True, causal
             )
         else:
             sizes = (self.heads, self.width) if how == "sized" else (None, None)
-            self.module = compile_graph(graph, *sizes)
+            self.module = compile_graph(graph, *sizes, causal=causal)
         batch = self.batch
         self.mask = torch.from_numpy(batch.mask)
         random = torch.Generator().manual_seed(0)
@@ -107,7 +116,7 @@ class Case:
 
     def wanted(self, b: int, head: int) -> Array:
         """The reference on it."""
-        return self.run(Interpreter(self.graph), b, head)
+        return self.run(Interpreter(self.graph, self.causal), b, head)
 
     def run(self, reference: Interpreter, b: int, head: int) -> Array:
         """What an interpreter makes of one head of one sequence."""
@@ -124,7 +133,8 @@ class Case:
         # noise of about its size.
         for seed, size in product(range(6), (noise, noise / 8)):
             random = np.random.default_rng(seed)
-            shaken = self.run(Shaken(self.graph, size, narrow, random), b, head)
+            noisy = Shaken(self.graph, self.causal, size, narrow, random)
+            shaken = self.run(noisy, b, head)
             with np.errstate(all="ignore"):
                 far = max(far, distance(shaken, wanted))
         return far
@@ -140,11 +150,12 @@ def distance(found: Array, wanted: Array, least: float = 0.0) -> float:
 
 
 @st.composite
-def cases(draw: st.DrawFn) -> tuple[str, Case]:
-    text = draw(programs())
+def cases(draw: st.DrawFn, causal: bool = False) -> tuple[str, Case]:
+    text = draw(programs(causal=causal))
     graph = graph_of(text)
     batch = draw(batches(graph.inputs))
-    return text, Case(graph, batch, draw(st.sampled_from(["free", "sized", "model"])))
+    how = draw(st.sampled_from(["free", "sized", "model"]))
+    return text, Case(graph, batch, how, causal)
 
 
 def check_values(case: Case, count: Counter[str]) -> None:
@@ -257,8 +268,9 @@ def counted(
     return count
 
 
-def test_values() -> None:
-    count = counted(cases(), check_values, PROGRAMS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_values(causal: bool) -> None:
+    count = counted(cases(causal), check_values, PROGRAMS)
     finite = count["finite"]
     assert finite > PROGRAMS
     assert finite > 2 * count["reference not finite"]
@@ -266,10 +278,40 @@ def test_values() -> None:
     assert count["forgiven in float32"] < 0.05 * finite
 
 
-def test_gradients() -> None:
-    count = counted(cases(), check_gradients, PROGRAMS // 4)
+@pytest.mark.parametrize("causal", [False, True])
+def test_gradients(causal: bool) -> None:
+    count = counted(cases(causal), check_gradients, PROGRAMS // 4)
     finite = count["gradient"]
     assert finite > PROGRAMS // 4
     assert finite > 2 * count["gradient alone not finite"]
     assert count["gradient of a weight"] > 10
     assert count["gradient forgiven"] < 0.01 * finite
+
+
+def check_prefixes(case: Case, count: Counter[str]) -> None:
+    """What comes later changes nothing before it, to the last bit."""
+    real = np.ones_like(case.batch.mask)
+    inputs = {
+        name: np.where(np.isfinite(x), x, 0.5) for name, x in case.batch.inputs.items()
+    }
+    module = case.module.double()
+
+    def run(inputs: dict[str, Array]) -> Array:
+        given = {name: torch.from_numpy(x) for name, x in inputs.items()}
+        with torch.no_grad():
+            return module(**given, mask=torch.from_numpy(real)).numpy()
+
+    before = run(inputs)
+    for token in range(1, real.shape[1]):
+        for junk in (7.0, -1e30):
+            changed = {name: x.copy() for name, x in inputs.items()}
+            for x in changed.values():
+                x[:, :, token:] = junk
+            after = run(changed)
+            np.testing.assert_array_equal(after[:, :, :token], before[:, :, :token])
+            count["prefix"] += 1
+
+
+def test_prefixes() -> None:
+    count = counted(cases(causal=True), check_prefixes, PROGRAMS // 4)
+    assert count["prefix"] > PROGRAMS // 4

@@ -1,0 +1,194 @@
+"""What a decoder remembers of the tokens that it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+__all__ = ["AzcCache", "LayerMemory"]
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """What is kept of a stream; `axis` is that of the tokens, `square`: so are columns."""
+
+    data: torch.Tensor
+    axis: int
+    square: bool
+
+
+class LayerMemory(CacheLayerMixin):
+    """Of one layer: the streams that later tokens read, and sums over the tokens so far.
+
+    A program decides which there are: keys and values of an attention, a state of
+    constant size of a linear one, nothing of a layer that mixes nothing.
+    """
+
+    is_compileable = False
+    supports_early_init = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]
+        self.streams: dict[str, _Stream] = {}
+        self.states: dict[str, tuple[torch.Tensor, ...]] = {}
+        self.tokens = 0
+        self.begun: torch.Tensor | None = None
+
+    @property
+    def is_croppable(self) -> bool:  # type: ignore[override]
+        """Whether tokens can be taken back: not out of a sum."""
+        return not self.states
+
+    # What layers call
+
+    def extend(
+        self, key: str, x: torch.Tensor, axis: int, square: bool
+    ) -> torch.Tensor:
+        """Earlier tokens' part of a stream and then that of x, along an axis; kept.
+
+        `square`: x has a column for every token so far. Earlier rows get more of them.
+        """
+        if key in self.streams:
+            past = self.streams[key].data
+            if square:
+                past = F.pad(past, (0, x.shape[-1] - past.shape[-1]))
+            x = torch.cat((past, x), axis)
+        self.streams[key] = _Stream(x, axis, square)
+        return x
+
+    def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
+        """So many sums as they were left; None before the first token."""
+        return self.states.get(key, (None,) * count)
+
+    def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
+        """Keeps sums; of a sequence that is padding alone so far they are 0."""
+        if not states:
+            return
+        if self.begun is not None:
+            begun = self.begun[:, None, None, None, None]
+            states = tuple(torch.where(begun, x, 0.0) for x in states)
+        self.states[key] = states
+
+    @property
+    def bytes(self) -> int:
+        """The memory that is taken."""
+        tensors = [stream.data for stream in self.streams.values()]
+        tensors += [x for states in self.states.values() for x in states]
+        return sum(x.numel() * x.element_size() for x in tensors)
+
+    # What transformers calls
+
+    def lazy_initialization(
+        self, key_states: torch.Tensor, value_states: torch.Tensor
+    ) -> None:
+        """Nothing: there is no key and no value as such."""
+
+    def update(
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        *args: Any,
+        **kwargs: Any,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Raises: a layer of azc says itself what it keeps."""
+        raise NotImplementedError(
+            "this cache is of an azc model: it keeps what it needs"
+        )
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """The length of a mask, and where it begins."""
+        return self.tokens + query_length, 0
+
+    def get_seq_length(self) -> int:
+        """How many tokens were seen."""
+        return self.tokens
+
+    def get_max_length(self) -> int:
+        """There is no limit."""
+        return -1
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.streams, self.states, self.tokens = {}, {}, 0
+
+    def _change(self, change: Change) -> None:
+        self.streams = {
+            k: replace(stream, data=change(stream.data))
+            for k, stream in self.streams.items()
+        }
+        self.states = {k: tuple(map(change, x)) for k, x in self.states.items()}
+
+    def reorder_cache(self, beam_idx: torch.Tensor) -> None:
+        """Sequences by their index [B], in another order."""
+        self._change(lambda x: x.index_select(0, beam_idx.to(x.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Every sequence so many times."""
+        self._change(lambda x: x.repeat_interleave(repeats, 0))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """These sequences alone."""
+        self._change(lambda x: x[indices])
+
+    def offload(self) -> None:
+        """To the memory of the host."""
+        self._change(lambda x: x.to("cpu", non_blocking=True))
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Takes back the last tokens. Raises ValueError where a sum is kept."""
+        if tokens_to_remove <= 0:
+            return
+        if self.states:
+            raise ValueError("tokens can't be taken out of a state that sums over them")
+        self.tokens = max(0, self.tokens - tokens_to_remove)
+        for key, stream in self.streams.items():
+            kept = stream.data.narrow(stream.axis, 0, self.tokens)
+            if stream.square:
+                kept = kept[..., : self.tokens]
+            self.streams[key] = replace(stream, data=kept)
+
+
+class AzcCache(Cache):
+    """What a decoder remembers, a `LayerMemory` for each layer.
+
+    A model makes one when it is called with `use_cache`, and gives it back as
+    `past_key_values`. Sequences are along the first axis of all that is kept.
+    """
+
+    def __init__(self, layers: int) -> None:
+        self.memories = [LayerMemory() for _ in range(layers)]
+        super().__init__(layers=list(self.memories))
+
+    @property
+    def sequences(self) -> int | None:
+        """How many sequences there are; None where nothing is kept."""
+        for layer in self.memories:
+            for stream in layer.streams.values():
+                return int(stream.data.shape[0])
+            for states in layer.states.values():
+                return int(states[0].shape[0])
+        return None
+
+    def begin(self, real: torch.Tensor | None) -> None:
+        """Before tokens are seen: which are real, with those before, bool [B, N]; None
+        for all.
+        """
+        for layer in self.memories:
+            layer.begun = None if real is None else real.any(-1)
+
+    def advance(self, tokens: int) -> None:
+        """Counts tokens that were seen."""
+        for layer in self.memories:
+            layer.tokens += tokens
+
+    @property
+    def bytes(self) -> int:
+        """The memory that is taken."""
+        return sum(layer.bytes for layer in self.memories)

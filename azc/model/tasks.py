@@ -1,0 +1,341 @@
+"""What compiled models are trained for: heads, losses, generation."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
+    GenerationConfig,
+    GenerationMixin,
+)
+from transformers.modeling_outputs import (
+    CausalLMOutputWithPast,
+    MaskedLMOutput,
+    SequenceClassifierOutput,
+)
+from transformers.utils.generic import can_return_tuple
+
+from azc.check.flatten import self_contained
+from azc.check.program import ModelSpec, Program
+from azc.diagnostics import UsageError
+from azc.lower.modules import norm
+from azc.model.cache import AzcCache
+from azc.model.config import AzcConfig, spec_of
+from azc.model.inputs import check_classes, check_token_labels
+from azc.model.modeling import AzcModel, AzcPreTrainedModel
+
+__all__ = [
+    "AzcForCausalLM",
+    "AzcForMaskedLM",
+    "AzcForSequenceClassification",
+    "Task",
+    "build_model",
+    "register",
+]
+
+Task = Literal["base", "causal-lm", "masked-lm", "sequence-classification"]
+
+
+class MaskedLMHead(nn.Module):
+    """Dense, GELU, norm, output matrix: BERT's head (Devlin et al. 2019)."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.dense = nn.Linear(spec.hidden, spec.hidden)
+        self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, bias=True)
+        self.decoder = nn.Linear(spec.hidden, spec.vocab)
+
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """[…, hidden] to logits […, vocab]."""
+        logits: torch.Tensor = self.decoder(self.norm(F.gelu(self.dense(hidden))))
+        return logits
+
+
+class AzcForMaskedLM(AzcPreTrainedModel):
+    """A compiled model with a masked-language-model head."""
+
+    _tied_weights_keys = {  # noqa: RUF012  (as transformers declares it)
+        "head.decoder.weight": "model.embeddings.tokens.weight"
+    }
+
+    def __init__(self, config: AzcConfig) -> None:
+        super().__init__(config)
+        self.model = AzcModel(config, add_pooling_layer=False)
+        self.head = MaskedLMHead(spec_of(config))
+        self.post_init()
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output matrix."""
+        return self.head.decoder
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replaces the output matrix."""
+        self.head.decoder = new_embeddings
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        targets_only: bool = False,
+        **kwargs: Any,
+    ) -> MaskedLMOutput:
+        """As the base model, and `logits` [B, N, vocab].
+
+        `labels` int [B, N], −100 where there is none, gives `loss`, the mean
+        cross-entropy in nats over the labelled tokens. `targets_only` computes the
+        head there alone: `logits` are then [labelled, vocab], in row-major order.
+        """
+        outputs = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        if labels is not None:
+            batch, tokens, _ = hidden.shape
+            check_token_labels(labels, batch, tokens, self.config.vocab_size)
+        if targets_only and labels is not None:
+            chosen = labels != -100
+            hidden, labels = hidden[chosen], labels[chosen]
+        logits = self.head(hidden)
+        loss = None
+        if labels is not None:
+            flat = logits.flatten(0, -2).float()
+            loss = F.cross_entropy(flat, labels.flatten().long(), ignore_index=-100)
+        return MaskedLMOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states
+        )
+
+
+class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
+    """A compiled decoder with an output matrix: the next token's logits, and
+    `generate`. Raises ValueError for a model that is not causal.
+    """
+
+    accepts_loss_kwargs = True
+    _tied_weights_keys = {  # noqa: RUF012  (as transformers declares it)
+        "lm_head.weight": "model.embeddings.tokens.weight"
+    }
+
+    def __init__(self, config: AzcConfig) -> None:
+        super().__init__(config)
+        spec = spec_of(config)
+        if not spec.causal:
+            raise ValueError(
+                f"`{spec.name}` is an encoder: `causal = true` makes a decoder of it"
+            )
+        self.model = AzcModel(config, add_pooling_layer=False)
+        self.lm_head = nn.Linear(spec.hidden, spec.vocab, bias=False)
+        self.post_init()
+
+    @property
+    def _is_stateful(self) -> bool:  # type: ignore[override]
+        """Whether tokens can't be taken back, as assisted generation does."""
+        return bool(self.model.sums)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The output matrix."""
+        head: nn.Module = self.lm_head
+        return head
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Replaces the output matrix."""
+        self.lm_head = new_embeddings
+
+    def _prepare_cache_for_generation(  # type: ignore[override]
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the cache of a generation, where none was given and one is wanted."""
+        wanted = generation_config.cache_implementation
+        if wanted not in (None, "dynamic"):
+            raise ValueError(
+                f"cache_implementation = {wanted!r} can't be served: a program says"
+                " itself what is kept"
+            )
+        if model_kwargs.get("past_key_values") is None and (
+            generation_config.use_cache is not False
+        ):
+            layers = self.config.num_hidden_layers
+            model_kwargs["past_key_values"] = AzcCache(layers)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        past_key_values: AzcCache | None = None,
+        use_cache: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        logits_to_keep: int | torch.Tensor = 0,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """As the base model, and `logits` [B, N, vocab] of the next token.
+
+        `labels` int [B, N], −100 where there is none, are the tokens themselves: the
+        logits of a token are compared with the label of the next. They give `loss`, the
+        mean cross-entropy in nats (their sum over `num_items_in_batch`, if that is
+        given). `logits_to_keep`: of the last so many tokens alone, 0 for all, or of
+        those at an index.
+        """
+        outputs = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            past_key_values=past_key_values,
+            use_cache=use_cache,
+            position_ids=position_ids,
+            document_ids=document_ids,
+            return_dict=True,
+            **kwargs,
+        )
+        hidden = outputs.last_hidden_state
+        kept: slice | torch.Tensor = slice(None)
+        if not isinstance(logits_to_keep, int):
+            kept = logits_to_keep
+        elif logits_to_keep:
+            kept = slice(-logits_to_keep, None)
+        logits = self.lm_head(hidden[:, kept])
+        loss = None
+        if labels is not None:
+            batch, tokens, _ = hidden.shape
+            check_token_labels(labels, batch, tokens, self.config.vocab_size)
+            if document_ids is not None:  # no document tells the next one's first token
+                same = document_ids[:, 1:] == document_ids[:, :-1]
+                labels = torch.cat(
+                    (labels[:, :1], labels[:, 1:].masked_fill(~same, -100)), 1
+                )
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels,
+                vocab_size=self.config.vocab_size,
+                num_items_in_batch=num_items_in_batch,
+            )
+        return CausalLMOutputWithPast(
+            loss=loss,
+            logits=logits,
+            past_key_values=outputs.past_key_values,
+            hidden_states=outputs.hidden_states,
+        )
+
+
+class AzcForSequenceClassification(AzcPreTrainedModel):
+    """A compiled model with a classifier on the pooled first token."""
+
+    def __init__(self, config: AzcConfig) -> None:
+        super().__init__(config)
+        spec = spec_of(config)
+        self.num_labels = config.num_labels or 2
+        self.model = AzcModel(config)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.classifier = nn.Linear(spec.hidden, self.num_labels)
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        output_hidden_states: bool | None = None,
+        **kwargs: Any,
+    ) -> SequenceClassifierOutput:
+        """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
+        the kind that `config.problem_type` says or that their type suggests.
+        """
+        outputs = self.model(
+            input_ids,
+            attention_mask=attention_mask,
+            token_type_ids=token_type_ids,
+            inputs_embeds=inputs_embeds,
+            output_hidden_states=output_hidden_states,
+            return_dict=True,
+            **kwargs,
+        )
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        loss = None
+        if labels is not None:
+            problem = self.config.problem_type
+            check_classes(labels, len(logits), self.num_labels, problem)
+            loss = self.loss_function(
+                labels=labels, pooled_logits=logits, config=self.config
+            )
+        return SequenceClassifierOutput(
+            loss=loss, logits=logits, hidden_states=outputs.hidden_states
+        )
+
+
+_CLASSES: dict[str, type[AzcPreTrainedModel]] = {
+    "base": AzcModel,
+    "causal-lm": AzcForCausalLM,
+    "masked-lm": AzcForMaskedLM,
+    "sequence-classification": AzcForSequenceClassification,
+}
+
+
+def build_model(
+    program: Program, name: str, task: Task | None = None, num_labels: int = 2
+) -> AzcPreTrainedModel:
+    """A model of a checked program, with fresh weights from torch's global generator.
+
+    `task`: None for "causal-lm" where the model is causal, else "masked-lm". Raises
+    `UsageError` for an unknown task and for one that the model is not for.
+    """
+    causal = program.models[name].causal
+    if task is None:
+        task = "causal-lm" if causal else "masked-lm"
+    if task not in _CLASSES:
+        known = ", ".join(_CLASSES)
+        raise UsageError("U011", f"unknown task `{task}`", f"known: {known}")
+    if task == ("masked-lm" if causal else "causal-lm"):
+        kind, help_ = "an encoder", "`causal = true` in the model makes it a decoder"
+        if causal:
+            kind, help_ = "a decoder", "its tasks: causal-lm, sequence-classification"
+        raise UsageError("U027", f"`{name}` is {kind}, which is not for {task}", help_)
+    config = AzcConfig(
+        program=self_contained(program, name), model=name, num_labels=num_labels
+    )
+    return _CLASSES[task](config)
+
+
+def register() -> None:
+    """Makes the classes known to AutoConfig, AutoModel…; doing so again changes
+    nothing.
+    """
+    AutoConfig.register("azc", AzcConfig, exist_ok=True)
+    AutoModel.register(AzcConfig, AzcModel, exist_ok=True)
+    AutoModelForCausalLM.register(AzcConfig, AzcForCausalLM, exist_ok=True)
+    AutoModelForMaskedLM.register(AzcConfig, AzcForMaskedLM, exist_ok=True)
+    AutoModelForSequenceClassification.register(
+        AzcConfig, AzcForSequenceClassification, exist_ok=True
+    )
