@@ -16,9 +16,10 @@ from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding
 from azc.lower.compiled import CompiledModule
+from azc.lower.masks import real_tokens
 from azc.lower.moments import write_region
 from azc.lower.operation import lower_number, lower_operation
-from azc.lower.runtime import order_of, positions_of, real_tokens
+from azc.lower.runtime import order_of, positions_of
 from azc.lower.schedule import Region, is_read_by_row, schedule
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, Weight
@@ -207,8 +208,8 @@ def compile_graph(
     mask = fx_graph.placeholder("mask", default_value=None)
     sample = next(iter(inputs.values()))
     real = fx_graph.call_function(real_tokens, (mask, inputs))
-    positions = fx_graph.call_function(positions_of, (mask, real))
-    order = fx_graph.call_function(order_of, (mask, positions))
+    positions = fx_graph.call_function(positions_of, (real, sample))
+    order = fx_graph.call_function(order_of, (real, positions))
     padding = Padding(real, positions, order, inhabited, finite)
     builder = FxBuilder(fx_graph, padding, sample, heads, width, causal=causal)
     nodes: dict[str, fx.Node] = {}

@@ -6,7 +6,7 @@ import importlib
 import math
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import cache, reduce
+from functools import cache
 from typing import Any
 
 import torch
@@ -25,7 +25,8 @@ Dimension = int | fx.Node
 class Padding:
     """What is known of the padding of a batch.
 
-    `real`: node, bool [B, N], True where a token is real. `positions`: node, int64
+    `real`: node, bool [B, N], True where a token is real; None as the graph runs where
+    all are. `positions`: node, int64
     [B or 1, N], every token's index among the real ones; padding may have any, but no
     two tokens of a sequence the same. `order`: node, int64 [B, N], where the token of
     every position stands, or None as the graph runs: side by side. `inhabited`: every
@@ -155,7 +156,7 @@ class FxBuilder:
 
     def tokens(self) -> fx.Node:
         """The length of the padded sequences."""
-        return self.method("size", self.padding.real, 1)
+        return self.method("size", self.padding.positions, 1)
 
     # Types
 
@@ -187,22 +188,16 @@ class FxBuilder:
         column: fx.Node = self.call("operator.getitem", node, key)
         return column
 
-    def _as_row(self, node: fx.Node) -> fx.Node:
-        """[B, N] as [B, 1, 1, N]."""
-        key = (slice(None), None, None, slice(None))
-        row: fx.Node = self.call("operator.getitem", node, key)
-        return row
-
     def positions(self, like: fx.Node) -> fx.Node:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
         of the inputs but at least float32: bfloat16 can't count past 256.
         """
         return self.wide(self._as_column(self.padding.row_positions))
 
-    def distance(self, like: fx.Node, whole: bool = False) -> fx.Node:
+    def distance(self, like: fx.Node) -> fx.Node:
         """|i − j| for every two tokens, [B or 1, 1, N, N]."""
         every = self.wide(self._as_column(self.padding.positions))
-        column = every if whole else self.positions(like)
+        column = self.positions(like)
         row = self.method("transpose", every, -1, -2)
         node: fx.Node = self.call("torch.abs", self.call("torch.sub", column, row))
         return node
@@ -222,7 +217,7 @@ class FxBuilder:
         """The rows [B, H, M, c] of the tokens that a model is called with, of all."""
         if self.padding.rows is None:
             return node
-        count = self.method("size", self.padding.row_real, 1)
+        count = self.method("size", self.padding.row_positions, 1)
         start = self.call("operator.neg", count)
         whole = slice(None)
         key = (whole, whole, slice(start, None))
@@ -231,27 +226,13 @@ class FxBuilder:
 
     # Absence
 
-    def _padding(self, real: fx.Node) -> fx.Node:
-        """bool [B, N], True in padding."""
-        node: fx.Node = self.call("torch.logical_not", real)
-        return node
-
-    def _unseen(self, real: fx.Node) -> fx.Node:
-        """bool [B, N]: padding, but nothing in a sequence that is padding alone, so
-        that no softmax is over nothing.
-        """
-        if self.padding.inhabited:
-            return self._padding(real)
-        some = self.call("torch.any", self.padding.real, -1, keepdim=True)
-        node: fx.Node = self.call("torch.logical_and", self._padding(real), some)
-        return node
-
     def clear(self, node: fx.Node) -> fx.Node:
         """0 in the padding of a value [B, H, N, …], also where a sequence is padding
         alone.
         """
-        gone = self._as_column(self._padding(self.padding.row_real))
-        cleared: fx.Node = self.call("torch.masked_fill", node, gone, 0.0)
+        gone = self.call("azc.lower.masks.padding", self.padding.row_real)
+        gone = self.call("azc.lower.masks.column", gone)
+        cleared: fx.Node = self.call("azc.lower.masks.filled", node, gone, 0.0)
         return cleared
 
     def _gone(
@@ -261,32 +242,25 @@ class FxBuilder:
         radius: int | None,
         spare: bool = False,
     ) -> fx.Node:
-        """bool, broadcasts over [B, H, r, c]: True where an entry is absent.
-
-        With `spare` no row is all True: a sequence that is padding alone counts as
-        real, and neither a window nor the future is laid over the rows of padding.
-        """
-        padding = self._unseen if spare else self._padding
-        mine = self.padding.real if operand.whole else self.padding.row_real
-        parts: list[fx.Node] = []
-        if "rows" in places:
-            parts.append(self._as_column(padding(mine)))
-        if "cols" in places:
-            # The columns of a value [n, n] are all tokens so far.
-            real = self.padding.real if operand.shape.rows is N else mine
-            parts.append(self._as_row(padding(real)))
-        beyond: list[fx.Node] = []
-        if "band" in places:
-            distance = self.distance(operand.node, operand.whole)
-            beyond.append(self.call("torch.gt", distance, radius))
-        if "future" in places:
-            both = (mine, self.padding.real)
-            beyond.append(self.call("azc.lower.runtime.future", *both))
-        for each in beyond:
-            if spare:
-                each = self.call("torch.logical_and", each, self._as_column(mine))
-            parts.append(each)
-        return reduce(lambda a, b: self.call("torch.logical_or", a, b), parts)
+        """Where an entry is absent, for `azc.lower.masks.filled`; see `gone` there."""
+        padding, whole = self.padding, operand.whole
+        mine = padding.real if whole else padding.row_real
+        positions = padding.positions if whole else padding.row_positions
+        # The columns of a value [n, n] are all tokens so far.
+        columns = padding.real if operand.shape.rows is N else mine
+        beyond = bool(places & {"band", "future"})
+        node: fx.Node = self.call(
+            "azc.lower.masks.gone",
+            mine if "rows" in places or (spare and beyond) else None,
+            columns if "cols" in places or (spare and "rows" in places) else None,
+            positions if beyond else None,
+            padding.positions if beyond else None,
+            tuple(sorted(places)),
+            radius if "band" in places else None,
+            spare,
+            padding.inhabited,
+        )
+        return node
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
         """The operand's node with the number asked for in its absent entries."""
@@ -301,17 +275,15 @@ class FxBuilder:
             # A softmax or a maximum over nothing would not be finite.
             spare = fill.value == -math.inf
             gone = self._gone(operand, places, fill.radius, spare)
-            node = self.call("torch.masked_fill", node, gone, fill.value)
+            node = self.call("azc.lower.masks.filled", node, gone, fill.value)
         return node
 
-    def present(self, operand: Operand) -> fx.Node | None:
-        """Which entries of a row are present; None where all of them are."""
+    def gone(self, operand: Operand) -> fx.Node | None:
+        """Which entries of a row are absent; None where none can be."""
         places = operand.state.places - {"rows"}
         if not places:
             return None
-        gone = self._gone(operand, places, operand.state.radius)
-        node: fx.Node = self.call("torch.logical_not", gone)
-        return node
+        return self._gone(operand, places, operand.state.radius)
 
 
 def _no_weight(name: str) -> fx.Node:

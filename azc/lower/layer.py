@@ -13,6 +13,7 @@ from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.lower.attention import OperationWeight, lower_graph
 from azc.lower.builder import FxBuilder, Padding
 from azc.lower.compiled import CompiledModule
+from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.runtime import extended, memory_of, newest, pack, unpack
 from azc.passes.pipeline import program_graph
@@ -26,10 +27,10 @@ class Layer(CompiledModule):
     """One compiled layer: `forward(hidden [B, N, hidden], mask, positions, order)`.
 
     `mask`: bool [B, N], True at real tokens, which may be anywhere, at least one a
-    sequence; what stands in padding is finite. `positions`: int64 [B or 1, N], the index
-    of every token among the real ones. `order`: int64 [B, N], where the token of every
-    position stands, or None: neighbours stand side by side. (`positions_of` and
-    `order_of` of `azc.lower.runtime` give both.)
+    sequence, or None where all are; what stands in padding is finite. `positions`:
+    int64 [B or 1, N], the index of every token among the real ones. `order`: int64
+    [B, N], where the token of every position stands, or None: neighbours stand side by
+    side. (`positions_of` and `order_of` of `azc.lower.runtime` give both.)
 
     A layer of a causal model may be called with the last M of N tokens: `hidden` is
     [B, M, hidden], and a fifth argument `memory` holds what it needs of the others (see
@@ -93,9 +94,8 @@ class _LayerWriter:
     def clear(self, x: fx.Node, mask: fx.Node) -> fx.Node:
         """0 in the padding of a value [B, N, C]."""
         if mask not in self.gone:
-            gone = self.graph.call_function(torch.logical_not, (mask,))
-            self.gone[mask] = self.graph.call_method("unsqueeze", (gone, -1))
-        return self.graph.call_function(torch.masked_fill, (x, self.gone[mask], 0.0))
+            self.gone[mask] = self.graph.call_function(token_padding, (mask,))
+        return self.graph.call_function(filled, (x, self.gone[mask], 0.0))
 
     def dropout(self, name: str, x: fx.Node) -> fx.Node:
         """Hidden dropout, where there is any."""

@@ -41,9 +41,10 @@ _PLACES = ("real", "positions", "at", "row_real", "leading", "sample")
 class Moments(nn.Module):
     """A region as a module: `forward(real, positions, sample, cache, *operands)`.
 
-    `real`: bool [B, N]; `positions`: int64 [B or 1, N]; `sample`: a tensor [B, H, M, d]
-    of the program. Operands are [B, H, M or N, c], or [B, H, c, N] where they are taken
-    whole and transposed. Gives a tensor [B, H, M, c] for each output.
+    `real`: bool [B, N], None where all tokens are real; `positions`: int64 [B or 1, N];
+    `sample`: a tensor [B, H, M, d] of the program. Operands are [B, H, M or N, c], or
+    [B, H, c, N] where they are taken whole and transposed. Gives a tensor [B, H, M, c]
+    for each output.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Moments(nn.Module):
 
     def forward(
         self,
-        real: torch.Tensor,
+        real: torch.Tensor | None,
         positions: torch.Tensor,
         sample: torch.Tensor,
         cache: Any,
@@ -69,7 +70,9 @@ class Moments(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """The outputs, [B, H, M, c] each."""
         batch, heads, count = sample.shape[:3]
-        tokens = real.shape[1]
+        tokens = positions.shape[1]
+        if real is None:
+            real = positions.new_ones((batch, tokens), dtype=torch.bool)
         real = real | ~real.any(-1, keepdim=True)
         at, leading = moments_of(real, count)
         row_real = real[:, tokens - count :]
@@ -196,12 +199,12 @@ class _MomentBuilder(FxBuilder):
         where = (self.places.real, self.places.positions, self.places.at)
         by_row = operand.shape.rows is not N
         node: fx.Node = self.call(
-            "azc.lower.moments.gone", *where, tuple(sorted(places)), radius, by_row
+            "azc.lower.moments.gone_at", *where, tuple(sorted(places)), radius, by_row
         )
         return node
 
 
-def gone(
+def gone_at(
     real: torch.Tensor,
     positions: torch.Tensor,
     at: torch.Tensor,

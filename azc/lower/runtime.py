@@ -1,118 +1,46 @@
-"""Functions that compiled graphs call: masks, and where tokens stand."""
+"""Functions that compiled graphs call: where tokens stand."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from azc.diagnostics import UsageError
+from azc.lower.masks import holds
 
 __all__ = [
     "extended",
-    "future",
-    "holds",
-    "mask_fault",
     "memory_of",
     "newest",
     "order_of",
     "pack",
-    "pair_distances",
     "positions_of",
-    "real_tokens",
     "taken",
     "unpack",
 ]
 
 
-def holds(tensor: torch.Tensor, condition: Callable[[torch.Tensor], Any]) -> bool:
-    """Whether a condition holds for the values of a tensor; True where they can't be
-    read: under `torch.compile`, a trace and `vmap`, in an export, in a CUDA graph, on
-    the meta device. Values on a GPU are waited for.
-    """
-    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    if traced or torch.compiler.is_compiling():
-        return True
-    if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        return True
-    try:
-        return bool(condition(tensor))
-    except RuntimeError:  # tensors without data of their own say so in many ways
-        return True
-
-
-def _zeros_and_ones(mask: torch.Tensor) -> torch.Tensor:
-    return ((mask == 0) | (mask == 1)).all()
-
-
-def mask_fault(
-    name: str, mask: torch.Tensor, batch: int | torch.SymInt, tokens: int | torch.SymInt
-) -> tuple[str, str] | None:
-    """What is wrong with a mask and what is wanted of it; None where nothing is.
-
-    A bool mask is not looked into. Of another type it must hold 0 and 1 alone: one that
-    is added to scores (0 and −∞) means the opposite.
-    """
-    wanted = "True or 1 at real tokens, False or 0 in padding"
-    if tuple(mask.shape) != (batch, tokens):
-        shape = list(mask.shape)
-        return f"{name} is [B, N] = [{batch}, {tokens}]; got {shape}", wanted
-    if mask.dtype != torch.bool and not holds(mask, _zeros_and_ones):
-        return f"{name} is bool, or 0 and 1; it holds other numbers", wanted
-    return None
-
-
-def real_tokens(
-    mask: torch.Tensor | None, inputs: Mapping[str, torch.Tensor]
-) -> torch.Tensor:
-    """The mask [B, N] as bool, all True where there is none.
-
-    `inputs`: tensors [B, H, N, D] by name. Raises `UsageError` for inputs that are not
-    or are of unlike shapes, and for a mask of another shape or of other numbers than 0
-    and 1.
-    """
-    (first, like), *rest = inputs.items()
-    for name, tensor in inputs.items():
-        if tensor.dim() != 4:
-            shape = list(tensor.shape)
-            raise UsageError(
-                "U002", f"inputs are tensors [B, H, N, D]; {name} is {shape}"
-            )
-    for name, tensor in rest:
-        if tensor.shape != like.shape:
-            shapes = f"{first} is {list(like.shape)}, {name} is {list(tensor.shape)}"
-            raise UsageError("U002", f"inputs are of one shape [B, H, N, D]; {shapes}")
-    batch, tokens = like.shape[0], like.shape[2]
-    if mask is None:
-        return torch.ones((batch, tokens), dtype=torch.bool, device=like.device)
-    fault = mask_fault("mask", mask, batch, tokens)
-    if fault is not None:
-        raise UsageError("U004", *fault)
-    return mask.bool()
-
-
-def positions_of(mask: torch.Tensor | None, real: torch.Tensor) -> torch.Tensor:
-    """The index of every token among the real ones, int64 [B, N]; [1, N] where there is
-    no mask.
+def positions_of(real: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
+    """The index of every token among the real ones, int64 [B, N]; [1, N] where all are,
+    which have the length of `like`, [B, N, C] or [B, H, N, D].
 
     The padding of a sequence is counted after its real tokens, so that no two tokens of
     a sequence have the same index, and none is beyond N − 1.
     """
-    if mask is None:
-        return torch.arange(real.shape[1], device=real.device)[None]
+    if real is None:
+        return torch.arange(like.shape[-2], device=like.device)[None]
     among_real = real.cumsum(-1)
     among_gone = (~real).cumsum(-1) + among_real[:, -1:]
     return torch.where(real, among_real, among_gone) - 1
 
 
-def order_of(mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor | None:
+def order_of(real: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor | None:
     """Where the token of every position stands, int64 [B, N]; None where neighbours are
-    known to stand side by side: without a mask, and on the CPU without holes in it.
+    known to stand side by side: without padding, and on the CPU without holes in it.
     """
-    if mask is None:
+    if real is None:
         return None
-    if mask.device.type == "cpu" and not holds(mask, _has_holes):
+    if real.device.type == "cpu" and not holds(real, _has_holes):
         return None
     places = torch.arange(positions.shape[1], device=positions.device)
     # Without a sort: those that keep the order of equals can't be exported to ONNX.
@@ -121,17 +49,10 @@ def order_of(mask: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor
     )
 
 
-def future(rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """Which of N tokens, [B, N], come after each of the last M, [B, M]: bool
-    [1, 1, M, N].
-    """
-    every = torch.arange(columns.shape[1], device=columns.device)
-    mine = every[columns.shape[1] - rows.shape[1] :]
-    return (every > mine[:, None])[None, None]
-
-
-def newest(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Of what is told of N tokens, [B, N], that of the last M; `like` is [B, M, …]."""
+def newest(x: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
+    """Of what is told of N tokens, [B, N, …], that of the last M; `like` is [B, M, …]."""
+    if x is None:
+        return None
     start = x.shape[1] - like.shape[1]
     return x if start == 0 else x[:, start:]
 
@@ -154,20 +75,9 @@ def extended(
     return found
 
 
-def _has_holes(mask: torch.Tensor) -> torch.Tensor:
-    real = mask.bool()
+def _has_holes(real: torch.Tensor) -> torch.Tensor:
     starts = real[:, :1].sum(-1) + (real[:, 1:] & ~real[:, :-1]).sum(-1)
     return (starts > 1).any()
-
-
-def pair_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Euclidean distance of every row of x [..., N, C] from every row of y [..., M, C]."""
-    if torch.compiler.is_exporting():  # ONNX has no cdist
-        apart = x[..., :, None, :] - y[..., None, :, :]
-        norm: torch.Tensor = torch.linalg.vector_norm(apart, dim=-1)
-        return norm
-    # Without the shortcut through a product, which loses small distances.
-    return torch.cdist(x, y, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pack(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from azc.check.program import ModelSpec
+from azc.lower.masks import known_real
 from azc.lower.modules import norm
 from azc.lower.runtime import newest, order_of, positions_of, taken
 
@@ -22,10 +23,10 @@ class Places:
     `mask`: bool [B, N], True at real tokens; a sequence of padding alone counts as real,
     so that no softmax is over nothing. `positions`: int64 [B or 1, N]. `order`: int64
     [B, N], None where neighbours stand side by side. `real`: bool [B, N], the mask that
-    the caller gave, None where there is none.
+    the caller gave. Both masks are None where all tokens are real.
     """
 
-    mask: torch.Tensor
+    mask: torch.Tensor | None
     positions: torch.Tensor
     order: torch.Tensor | None
     real: torch.Tensor | None
@@ -35,11 +36,11 @@ class Places:
         cls, attention_mask: torch.Tensor | None, like: torch.Tensor, past: int = 0
     ) -> Places:
         """The places that a mask [B, N] tells; `like` is [B, N − past, …]."""
-        if attention_mask is None or attention_mask.numel() == 0:
-            shape = (like.shape[0], past + like.shape[1])
-            mask = torch.ones(shape, dtype=torch.bool, device=like.device)
-            return cls(mask, positions_of(None, mask), None, None)
-        real = attention_mask.bool()
+        real = None if attention_mask is None else known_real(attention_mask)
+        if real is None or real.numel() == 0:
+            tokens = past + like.shape[1]
+            positions = torch.arange(tokens, device=like.device)[None]
+            return cls(None, positions, None, None)
         mask = real | ~real.any(-1, keepdim=True)
         positions = positions_of(real, real)
         return cls(mask, positions, order_of(real, positions), real)
@@ -48,16 +49,18 @@ class Places:
         """The places of the last M tokens alone; `like` is [B, M, …]. Of these it does
         not tell an order.
         """
-        mask, positions = newest(self.mask, like), newest(self.positions, like)
-        real = None if self.real is None else newest(self.real, like)
-        return Places(mask, positions, None, real)
+        positions = newest(self.positions, like)
+        assert positions is not None
+        return Places(newest(self.mask, like), positions, None, newest(self.real, like))
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
         """The last real token of every sequence, [B, C] of [B, N, C]."""
         if self.real is None:
             return x[:, -1]
         index = torch.arange(x.shape[1], device=x.device)
-        at = torch.where(newest(self.mask, x), index, -1).argmax(-1, keepdim=True)
+        real = newest(self.mask, x)
+        assert real is not None
+        at = torch.where(real, index, -1).argmax(-1, keepdim=True)
         return taken(x, at)[:, 0]
 
     def first(self, x: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from azc.lower.runtime import holds, mask_fault
+from azc.lower.masks import holds, mask_fault
 from azc.model.cache import AzcCache
 
 __all__ = [

@@ -238,11 +238,11 @@ class Builder(Protocol):
         """
 
     def distance(self, like: Any) -> Any:
-        """|i − j| for every two real tokens, [B or 1, 1, N, N], typed as positions."""
+        """|i − j| for every two tokens, [B or 1, 1, N, N], typed as positions."""
 
-    def present(self, operand: Operand) -> Any | None:
-        """Which entries of a row are present, bool, broadcasts over [B, H, r, c];
-        None if all of them always are.
+    def gone(self, operand: Operand) -> Any | None:
+        """Which entries of a row are absent, bool, broadcasts over [B, H, r, c]; None,
+        now or as the graph runs, where none are.
         """
 
     def packed(self, node: Any) -> Any:

@@ -201,54 +201,24 @@ def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
     return Value(data, frame.np.ones(data.shape, bool))
 
 
-def _lower_pairs(b: Builder, x: Operand, y: Operand) -> tuple[Any, Any]:
-    """As `_pairs`, for rows that lack unlike features."""
-    left = b.method("unsqueeze", x.node, -2)
-    right = b.method("unsqueeze", y.node, -3)
-    absent = []
-    for operand, dim in ((x, -2), (y, -3)):
-        present = b.present(operand)
-        if present is not None:
-            gone = b.call("torch.logical_not", present)
-            absent.append(b.method("unsqueeze", gone, dim))
-    gone = absent[0]
-    for other in absent[1:]:
-        gone = b.call("torch.logical_or", gone, other)
-    return (
-        b.call("torch.masked_fill", left, gone, 0.0),
-        b.call("torch.masked_fill", right, gone, 0.0),
-    )
-
-
-def _norm(b: Builder, node: Any, **kwargs: Any) -> Any:
-    return b.call("torch.linalg.vector_norm", node, dim=-1, **kwargs)
-
-
-def _uneven(x: Operand, y: Operand) -> bool:
-    """Whether rows lack unlike features: because of a window, or of the future."""
+def _unlike(b: Builder, x: Operand, y: Operand) -> tuple[Any | None, Any | None]:
+    """Which features are absent of rows that lack unlike ones: because of a window, or
+    of the future. What all lack is 0 in both.
+    """
     uneven = {"band", "future"}
-    return bool((x.state.places | y.state.places) & uneven)
+    if not (x.state.places | y.state.places) & uneven:
+        return None, None
+    return b.gone(x), b.gone(y)
 
 
 def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _uneven(x, y):
-        unit = "torch.nn.functional.normalize"
-        left = b.call(unit, x.node, dim=-1, eps=COSINE_EPS)
-        right = b.call(unit, y.node, dim=-1, eps=COSINE_EPS)
-        return b.call("torch.matmul", left, b.method("transpose", right, -1, -2))
-    left, right = _lower_pairs(b, x, y)
-    dot = b.call("torch.sum", b.call("torch.mul", left, right), -1)
-    for rows in (left, right):
-        norm = b.call("torch.clamp", _norm(b, rows), min=COSINE_EPS)
-        dot = b.call("torch.div", dot, norm)
-    return dot
+    gone = _unlike(b, x, y)
+    return b.call("azc.lower.functions.cosine", x.node, y.node, *gone, COSINE_EPS)
 
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _uneven(x, y):
-        return b.call("azc.lower.runtime.pair_distances", x.node, y.node)
-    left, right = _lower_pairs(b, x, y)
-    return _norm(b, b.call("torch.sub", left, right))
+    gone = _unlike(b, x, y)
+    return b.call("azc.lower.functions.euclidean", x.node, y.node, *gone)
 
 
 def _pair_op(

@@ -33,6 +33,7 @@ __all__ = ["LAYER_NORM_EPS", "NORMALIZE_EPS", "OPS", "RMS_NORM_EPS"]
 
 LAYER_NORM_EPS = 1e-5  # torch.nn.functional.layer_norm
 NORMALIZE_EPS = 1e-12  # torch.nn.functional.normalize
+_FUNCTIONS = "azc.lower.functions"
 RMS_NORM_EPS = 2.0**-23  # torch.nn.functional.rms_norm in float32, here in every type
 
 
@@ -94,22 +95,8 @@ def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     return b.call("torch.sum", x.node, -1, keepdim=True)
 
 
-def _present_count(b: Builder, x: Operand) -> Any | None:
-    present = b.present(x)
-    if present is None:
-        return None
-    count = b.call("torch.sum", present, -1, keepdim=True)
-    return b.call("torch.clamp", count, min=1)
-
-
-def _row_mean(b: Builder, node: Any, count: Any | None) -> Any:
-    if count is None:
-        return b.call("torch.mean", node, -1, keepdim=True)
-    return b.call("torch.div", b.call("torch.sum", node, -1, keepdim=True), count)
-
-
 def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return _row_mean(b, x.node, _present_count(b, x))
+    return b.call(f"{_FUNCTIONS}.row_mean", x.node, b.gone(x))
 
 
 def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -125,21 +112,11 @@ def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    count = _present_count(b, x)
-    centred = b.call("torch.sub", x.node, _row_mean(b, x.node, count))
-    present = b.present(x)
-    if present is not None:
-        absent = b.call("torch.logical_not", present)
-        centred = b.call("torch.masked_fill", centred, absent, 0.0)
-    variance = _row_mean(b, b.call("torch.square", centred), count)
-    scale = b.call("torch.rsqrt", b.call("torch.add", variance, LAYER_NORM_EPS))
-    return b.call("torch.mul", centred, scale)
+    return b.call(f"{_FUNCTIONS}.layer_norm", x.node, b.gone(x), LAYER_NORM_EPS)
 
 
 def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    square = _row_mean(b, b.call("torch.square", x.node), _present_count(b, x))
-    scale = b.call("torch.rsqrt", b.call("torch.add", square, RMS_NORM_EPS))
-    return b.call("torch.mul", x.node, scale)
+    return b.call(f"{_FUNCTIONS}.rms_norm", x.node, b.gone(x), RMS_NORM_EPS)
 
 
 def _after_softmax(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
