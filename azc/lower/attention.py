@@ -9,18 +9,19 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from azc.diagnostics import InternalError
 from azc.facts.precision import wide_values
 from azc.facts.presence import presence
 from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
-from azc.lower.builder import FxBuilder, Padding
+from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule
+from azc.lower.dot_product import DotProduct, ScaledDotProduct
 from azc.lower.masks import real_tokens
 from azc.lower.moments import write_region
 from azc.lower.operation import lower_number, lower_operation
+from azc.lower.plan import BACKENDS, Backend, plan
 from azc.lower.runtime import order_of, positions_of
-from azc.lower.schedule import Region, is_read_by_row, schedule
+from azc.lower.schedule import Region, is_read_by_row
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, Weight
 from azc.ops.table import load_ops
@@ -55,25 +56,20 @@ class OperationWeight(nn.Module):
         return self.weight
 
 
-def _no_module(module: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
-    raise InternalError("a program needs a module of its own, and there is no place")
-
-
 def lower_graph(
     graph: Graph,
     builder: FxBuilder,
     inputs: Mapping[str, fx.Node],
     weight: Callable[[str], fx.Node],
-    module: Callable[[nn.Module, tuple[fx.Node | None, ...]], fx.Node] = _no_module,
     cache: fx.Node | None = None,
 ) -> fx.Node:
     """Writes a program into the builder's fx graph; the result's node [B, H, N, d].
 
     `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight
-    by its name in the graph. `module`: adds a module, and a call of it. `cache`: the
-    node of what a causal model remembers of earlier tokens. The result is 0 in padding.
+    by its name in the graph. `cache`: the node of what a causal model remembers of
+    earlier tokens. The result is 0 in padding.
     """
-    return _Writer(graph, builder, inputs, weight, module, cache).write()
+    return _Writer(graph, builder, inputs, weight, cache).write()
 
 
 class _Writer:
@@ -85,31 +81,27 @@ class _Writer:
         builder: FxBuilder,
         inputs: Mapping[str, fx.Node],
         weight: Callable[[str], fx.Node],
-        module: Callable[[nn.Module, tuple[fx.Node | None, ...]], fx.Node],
         cache: fx.Node | None,
     ) -> None:
         self.graph, self.builder = graph, builder
-        self.inputs, self.weight, self.module = inputs, weight, module
+        self.inputs, self.weight = inputs, weight
         self.cache = cache
         # What stands in padding may be anything, also in the gradient: cleared at once.
         self.cleared: frozenset[Place] = (
             frozenset() if builder.padding.finite else _ROWS
         )
         self.time = times(graph) if builder.causal else {}
-        self.steps: Sequence[Node | Region] = graph.nodes
-        momentary: list[Node] = []
-        if builder.causal:
-            self.steps = schedule(graph, self.time)
-            for step in self.steps:
-                momentary += step.outputs if isinstance(step, Region) else ()
-        self.states = presence(graph, self.cleared, builder.causal, momentary)
+        self.plan = plan(graph, self.time, builder.backends)
+        self.states = presence(graph, self.cleared, builder.causal, self.plan.unknown)
         self.wide = wide_values(graph)
         self.done: dict[Node, Operand] = {}
 
     def write(self) -> fx.Node:
-        for step in self.steps:
+        for step in self.plan.steps:
             if isinstance(step, Region):
                 self.region(step)
+            elif isinstance(step, DotProduct):
+                self.keep(step.output, self.dot_product(step))
             else:
                 self.keep(step, self.value(step))
         result = self.done[self.graph.output]
@@ -162,6 +154,31 @@ class _Writer:
         node = self.builder.extend(operand.node, axis, square)
         return replace(operand, node=node, whole=True)
 
+    def dot_product(self, step: DotProduct) -> fx.Node:
+        """A value by `scaled_dot_product_attention`, [B, H, M, c]."""
+        builder, padding = self.builder, self.builder.padding
+        given = []
+        for node, whole in ((step.query, False), (step.key, True), (step.value, True)):
+            operand = self.done[node]
+            turned = node is step.key and step.turned
+            if builder.causal and whole:
+                operand = self.all_so_far(operand, -1 if turned else -2)
+            made = builder.narrow(operand.node) if operand.wide else operand.node
+            if turned:
+                made = builder.method("transpose", made, -1, -2)
+            given.append(made)
+        module = ScaledDotProduct(
+            step, builder.causal, padding.inhabited, builder.dropout_rate
+        )
+        places = (
+            padding.real,
+            padding.row_real,
+            padding.positions,
+            padding.row_positions,
+            builder.width(),
+        )
+        return builder.module(module, (*given, *places))
+
     def region(self, region: Region) -> None:
         """Values moment by moment."""
         builder, places = self.builder, self.builder.padding
@@ -179,7 +196,7 @@ class _Writer:
                 given.append(operand.node)
         sample = next(iter(self.inputs.values()))
         where = (places.real, places.positions, sample, self.cache)
-        made = self.module(module, (*where, *given))
+        made = builder.module(module, (*where, *given))
         for i, node in enumerate(region.outputs):
             self.keep(node, builder.call("operator.getitem", made, i))
 
@@ -191,6 +208,7 @@ def compile_graph(
     inhabited: bool = False,
     finite: bool = False,
     causal: bool = False,
+    backends: Sequence[Backend] = BACKENDS,
 ) -> fx.GraphModule:
     """The program as a function of tensors.
 
@@ -200,7 +218,8 @@ def compile_graph(
     needed only to give the learned weights of operations a value for each head and
     feature; without them one kernel serves all. `inhabited` and `finite` promise what
     `Padding` says of a batch. With `causal` no token sees a later one; raises
-    `TimeFault` for a program without such a meaning.
+    `TimeFault` for a program without such a meaning. `backends`: what may serve a part
+    of the program, beside plain code.
     """
     root = nn.Module()
     fx_graph = fx.Graph()
@@ -211,18 +230,21 @@ def compile_graph(
     positions = fx_graph.call_function(positions_of, (real, sample))
     order = fx_graph.call_function(order_of, (real, positions))
     padding = Padding(real, positions, order, inhabited, finite)
-    builder = FxBuilder(fx_graph, padding, sample, heads, width, causal=causal)
+    builder = FxBuilder(
+        fx_graph,
+        padding,
+        sample,
+        heads,
+        width,
+        causal=causal,
+        module=adds_to(root, fx_graph),
+        backends=backends,
+    )
     nodes: dict[str, fx.Node] = {}
     for name, weight in graph.weights:
         root.add_module(name, OperationWeight(weight, heads or 1, width or 1, causal))
         nodes[name] = fx_graph.call_module(name)
-
-    def module(each: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
-        name = f"moments_{len(list(root.children()))}"
-        root.add_module(name, each)
-        return fx_graph.call_module(name, args)
-
-    output = lower_graph(graph, builder, inputs, nodes.__getitem__, module)
+    output = lower_graph(graph, builder, inputs, nodes.__getitem__)
     fx_graph.output(output)
     made = CompiledModule(root, fx_graph, "Attention")
     made.graph.eliminate_dead_code()

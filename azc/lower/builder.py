@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Hashable
+import re
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import fx
+from torch import fx, nn
 
 from azc.diagnostics import InternalError
 from azc.ops.contract import Fill, Operand, Place
 from azc.shapes import N
 
-__all__ = ["FxBuilder", "Padding"]
+if TYPE_CHECKING:
+    from azc.lower.plan import Backend
+
+__all__ = ["AddModule", "Arguments", "FxBuilder", "Padding", "adds_to"]
 
 Dimension = int | fx.Node
+Arguments = tuple[fx.Node | int | None, ...]
+AddModule = Callable[[nn.Module, Arguments], fx.Node]
+Extend = Callable[[fx.Node, int, bool], fx.Node]
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,10 @@ def _key(value: Any) -> Hashable:
     return (type(value), value)
 
 
+def _as_it_is(node: fx.Node, axis: int, square: bool) -> fx.Node:
+    return node
+
+
 class FxBuilder:
     """Writes nodes into an fx graph; what is asked for twice is computed once.
 
@@ -88,7 +99,9 @@ class FxBuilder:
     `weight_of` gives the node of the current operation's weight by its name, `attends`
     says whether its value is [n, n]. `extend` makes of an operand's node, whose rows or
     columns (the axis −2 or −1) are the tokens that a model is called with, one of all
-    tokens so far; it is told whether the columns of rows are tokens too.
+    tokens so far; it is told whether the columns of rows are tokens too. `module` adds
+    a module, and a call of it. `dropout` is the rate of attention dropout, `backends`
+    what may serve a part of a program.
     """
 
     def __init__(
@@ -98,18 +111,20 @@ class FxBuilder:
         sample: fx.Node,
         heads: int | None = None,
         width: int | None = None,
-        dropout: Callable[[fx.Node], fx.Node] | None = None,
+        dropout: float = 0.0,
         causal: bool = False,
-        extend: Callable[[fx.Node, int, bool], fx.Node] = lambda node, axis, square: (
-            node
-        ),
+        module: AddModule | None = None,
+        extend: Extend = _as_it_is,
+        backends: Sequence[Backend] = (),
     ) -> None:
         self.graph = graph
         self.padding = padding
         self.sample = sample
         self._heads = heads
         self._width = width
-        self._dropout = dropout
+        self.dropout_rate = dropout
+        self.module: AddModule = _no_module if module is None else module
+        self.backends = backends
         self.causal = causal
         self.extend = extend
         self.attends = False
@@ -139,9 +154,9 @@ class FxBuilder:
 
     def dropout(self, node: fx.Node) -> fx.Node:
         """Attention dropout, where there is one."""
-        if self._dropout is None or not self.attends:
+        if self.dropout_rate == 0.0 or not self.attends:
             return node
-        return self._dropout(node)
+        return self.module(nn.Dropout(self.dropout_rate), (node,))
 
     def _size(self, dim: int) -> fx.Node:
         return self.method("size", self.sample, dim)
@@ -284,6 +299,25 @@ class FxBuilder:
         if not places:
             return None
         return self._gone(operand, places, operand.state.radius)
+
+
+def adds_to(root: nn.Module, graph: fx.Graph, prefix: str = "") -> AddModule:
+    """Adds modules to one whose graph is written, and calls of them to the graph; each
+    has the name of its class, after the prefix, and a number.
+    """
+
+    def add(module: nn.Module, args: Arguments) -> fx.Node:
+        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(module).__name__).lower()
+        parent = root.get_submodule(prefix.removesuffix(".")) if prefix else root
+        name = f"{kind}_{len(list(parent.children()))}"
+        parent.add_module(name, module)
+        return graph.call_module(prefix + name, args)
+
+    return add
+
+
+def _no_module(module: nn.Module, args: Arguments) -> fx.Node:
+    raise InternalError("there is no place for a module")
 
 
 def _no_weight(name: str) -> fx.Node:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from azc.lower.masks import filled
 
-__all__ = ["cosine", "euclidean", "layer_norm", "rms_norm", "row_mean"]
+__all__ = ["alibi_slopes", "cosine", "euclidean", "layer_norm", "rms_norm", "row_mean"]
 
 
 def _count(gone: torch.Tensor) -> torch.Tensor:
@@ -99,3 +99,15 @@ def pair_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return norm
     # Without the shortcut through a product, which loses small distances.
     return torch.cdist(x, y, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
+
+
+def alibi_slopes(heads: int, like: torch.Tensor) -> torch.Tensor:
+    """The slope of each head (Press et al. 2022), [H, 1, 1], typed as a tensor."""
+    power = 2 ** (int(heads).bit_length() - 1)
+    # Before the division: float64 stays exact.
+    head = torch.arange(1, heads + 1, device=like.device).to(like)
+    exponent = head * (-8.0 / power)
+    if heads != power:
+        other = (head - (power + 0.5)) * (-8.0 / power)
+        exponent = torch.where(head <= power, exponent, other)
+    return torch.exp2(exponent)[:, None, None]

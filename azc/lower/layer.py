@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +11,11 @@ from torch import fx, nn
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.lower.attention import OperationWeight, lower_graph
-from azc.lower.builder import FxBuilder, Padding
+from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule
 from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
+from azc.lower.plan import BACKENDS, Backend
 from azc.lower.runtime import extended, memory_of, newest, pack, unpack
 from azc.passes.pipeline import program_graph
 
@@ -49,8 +50,11 @@ class Encoder(CompiledModule):
 class _LayerWriter:
     """Writes one layer into an fx graph; modules are named as in the state dict."""
 
-    def __init__(self, model: ModelSpec, layer: LayerSpec) -> None:
+    def __init__(
+        self, model: ModelSpec, layer: LayerSpec, backends: Sequence[Backend]
+    ) -> None:
         self.model = model
+        self.backends = backends
         self.layer = layer
         self.root = nn.Module()
         self.graph = fx.Graph()
@@ -145,30 +149,16 @@ class _LayerWriter:
             sample,
             heads,
             width,
-            self._attention_dropout(),
+            model.attention_dropout,
             model.causal,
+            adds_to(self.root, self.graph, "attention."),
             self.extend,
+            self.backends,
         )
-        count = iter(range(1_000_000))
-
-        def module(each: nn.Module, args: tuple[fx.Node | None, ...]) -> fx.Node:
-            return self.module(f"attention.moments_{next(count)}", each, *args)
-
-        mixed = lower_graph(
-            program, builder, inputs, nodes.__getitem__, module, self.memory
-        )
+        mixed = lower_graph(program, builder, inputs, nodes.__getitem__, self.memory)
         joined = self.graph.call_method("transpose", (mixed, 1, 2))
         joined = self.graph.call_method("flatten", (joined, -2))
         return self.linear("attention.output", model.hidden, model.hidden, joined)
-
-    def _attention_dropout(self) -> Callable[[fx.Node], fx.Node] | None:
-        rate = self.model.attention_dropout
-        if rate == 0.0:
-            return None
-        count = iter(range(1_000_000))
-        return lambda node: self.module(
-            f"attention.dropout_{next(count)}", nn.Dropout(rate), node
-        )
 
     def conv(self, use: ConvUse, x: fx.Node) -> fx.Node:
         """Linear, gated linear unit, convolution over the tokens, linear."""
@@ -228,21 +218,33 @@ class _LayerWriter:
 
 
 def compile_layer(
-    model: ModelSpec, layer: LayerSpec, kind: type[Layer] = Layer
+    model: ModelSpec,
+    layer: LayerSpec,
+    kind: type[Layer] = Layer,
+    backends: Sequence[Backend] = BACKENDS,
 ) -> Layer:
-    """One layer of a model, with fresh weights; `kind` is the class to make it of.
+    """One layer of a model, with fresh weights; `kind` is the class to make it of;
+    `backends` may serve parts of it.
 
     State-dict names: `attention.<parameter>_proj`, `attention.output`, learned weights
     of operations as `attention.conv_0_kernel`; or `conv.input`, `conv.mix`,
     `conv.output`; `norm`; `ffn.<i>.up`, `.gate`, `.down`, `.norm`.
     """
-    return _LayerWriter(model, layer).write(kind)
+    return _LayerWriter(model, layer, backends).write(kind)
 
 
-def compile_encoder(model: ModelSpec, kind: type[Layer] = Layer) -> Encoder:
-    """All layers of a model, with fresh weights; `kind` is the class to make them of."""
+def compile_encoder(
+    model: ModelSpec,
+    kind: type[Layer] = Layer,
+    backends: Sequence[Backend] = BACKENDS,
+) -> Encoder:
+    """All layers of a model, with fresh weights; `kind` is the class to make them of,
+    `backends` may serve parts of them.
+    """
     root = nn.Module()
-    layers = nn.ModuleList(compile_layer(model, layer, kind) for layer in model.layers)
+    layers = nn.ModuleList(
+        compile_layer(model, layer, kind, backends) for layer in model.layers
+    )
     root.add_module("layers", layers)
     graph = fx.Graph()
     hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)

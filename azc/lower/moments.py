@@ -19,7 +19,7 @@ from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
 from azc.ir.graph import NUMBER, Node
-from azc.lower.builder import FxBuilder, Padding
+from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import taken
@@ -178,11 +178,19 @@ class _MomentBuilder(FxBuilder):
         graph: fx.Graph,
         places: _Places,
         sample: fx.Node,
+        root: nn.Module,
         like: FxBuilder,
     ) -> None:
         padding = Padding(places.real, places.positions, places.at, True, True)
         super().__init__(
-            graph, padding, sample, like._heads, like._width, like._dropout, causal=True
+            graph,
+            padding,
+            sample,
+            like._heads,
+            like._width,
+            like.dropout_rate,
+            causal=True,
+            module=adds_to(root, graph),
         )
         self.places = places
 
@@ -264,12 +272,13 @@ class _Writer:
         like: FxBuilder,
     ) -> None:
         self.region, self.time, self.states, self.wide = region, time, states, wide
-        self.graph = fx.Graph()
+        self.root, self.graph = nn.Module(), fx.Graph()
         nodes = {name: self.graph.placeholder(name) for name in _PLACES}
         self.builder = _MomentBuilder(
             self.graph,
             _Places(*(nodes[name] for name in _PLACES[:-1])),
             nodes["sample"],
+            self.root,
             like,
         )
         self.running = [node for node in region.nodes if is_running(node, time)]
@@ -298,7 +307,7 @@ class _Writer:
         ]
         carries = [self.carry[node] for node in self.running]
         self.graph.output((*outputs, *carries))
-        body = CompiledModule(nn.Module(), self.graph, "Moments")
+        body = CompiledModule(self.root, self.graph, "Moments")
         body.graph.eliminate_dead_code()
         body.graph.lint()
         body.recompile()

@@ -127,15 +127,10 @@ def _distance(frame: Frame) -> Any:
     return frame.np.abs(index[:, None] - index[None, :])
 
 
-def power_of_two(heads: int) -> int:
-    """The largest power of two that is at most `heads`."""
-    return int(2 ** (heads.bit_length() - 1))
-
-
 def _alibi_reference(frame: Frame, x: Value) -> Value:
     # As the released code has it: the series of the nearest power of two, and then every
     # other one of the series of the next.
-    head, power = frame.head + 1, power_of_two(frame.heads)
+    head, power = frame.head + 1, 2 ** (frame.heads.bit_length() - 1)
     place = head if head <= power else head - power - 0.5
     slope = 2.0 ** (-8.0 * place / power)
     return Value(x.data - slope * _distance(frame), x.present)
@@ -143,19 +138,7 @@ def _alibi_reference(frame: Frame, x: Value) -> Value:
 
 def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     distance = b.distance(x.node)
-    heads = b.heads()
-    last = b.call("operator.add", heads, 1)
-    head = b.call("torch.arange", 1, last, device=b.call("getattr", x.node, "device"))
-    head = b.method("to", head, distance)  # before the division: float64 stays exact
-    power = b.call("azc.ops.defs.places.power_of_two", heads)
-    exponent = b.call("torch.mul", head, b.call("operator.truediv", -8.0, power))
-    if heads != power:
-        beyond = b.call("torch.sub", head, b.call("operator.add", power, 0.5))
-        other = b.call("torch.mul", beyond, b.call("operator.truediv", -8.0, power))
-        first = b.call("torch.le", head, power)
-        exponent = b.call("torch.where", first, exponent, other)
-    slope = b.call("torch.exp2", exponent)
-    slope = b.method("reshape", slope, -1, 1, 1)
+    slope = b.call("azc.lower.functions.alibi_slopes", b.heads(), distance)
     bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
     return b.call("torch.sub", x.node, bias)
 
