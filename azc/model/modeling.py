@@ -18,6 +18,7 @@ from azc.lower.attention import OperationWeight
 from azc.lower.layer import compile_encoder
 from azc.lower.modules import DepthwiseConv, LightConv, norm
 from azc.lower.moments import Moments
+from azc.lower.plan import Backend
 from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig, spec_of
 from azc.model.embeddings import Embeddings, Places
@@ -38,9 +39,35 @@ class AzcPreTrainedModel(PreTrainedModel):
     config_class = AzcConfig
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
+    _supports_sdpa = True
     # Trainer is to divide the loss over accumulated batches itself.
     accepts_loss_kwargs = False
     _no_split_modules = ["Layer"]  # noqa: RUF012  (as transformers declares it)
+
+    def get_correct_attn_implementation(
+        self, requested_attention: str | None, is_init_check: bool = False
+    ) -> str:
+        """`sdpa` serves what it can of a program, and by default; `eager` is plain code."""
+        if requested_attention in (None, "auto", "sdpa"):
+            return "sdpa"
+        if requested_attention != "eager":
+            raise ValueError(
+                f"attn_implementation is auto, eager or sdpa; got {requested_attention}"
+            )
+        return "eager"
+
+    def set_attn_implementation(
+        self, attn_implementation: str | dict[str, str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Compiles the layers anew, with the weights that they have."""
+        if isinstance(attn_implementation, str):
+            attn_implementation = self.get_correct_attn_implementation(
+                attn_implementation
+            )
+        super().set_attn_implementation(attn_implementation, *args, **kwargs)
+        for module in self.modules():
+            if isinstance(module, AzcModel):
+                module.compile_layers()
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -56,8 +83,9 @@ class AzcModel(AzcPreTrainedModel):
         super().__init__(config)
         spec = spec_of(config)
         refuse_unserved(config, {}, spec.causal)
+        self.spec = spec
         self.embeddings = Embeddings(spec)
-        self.encoder = compile_encoder(spec, CheckpointedLayer)
+        self.encoder = compile_encoder(spec, CheckpointedLayer, self._backends())
         if spec.residual == "pre":
             self.norm = norm(spec.norm, spec.hidden, spec.norm_eps, spec.bias)
         self.pooler = nn.Linear(spec.hidden, spec.hidden) if add_pooling_layer else None
@@ -69,6 +97,24 @@ class AzcModel(AzcPreTrainedModel):
             isinstance(each, Moments) and each.carries for each in self.modules()
         )
         self.post_init()
+
+    def _backends(self) -> tuple[Backend, ...]:
+        return ("sdpa",) if self.config._attn_implementation == "sdpa" else ()
+
+    def compile_layers(self) -> None:
+        """Compiles the layers anew, as `attn_implementation` has it, with the parameters
+        that they have.
+        """
+        before = self.encoder
+        with torch.device("meta"):
+            made = compile_encoder(self.spec, CheckpointedLayer, self._backends())
+        made.load_state_dict(before.state_dict(keep_vars=True), assign=True)
+        made.train(before.training)
+        for old, new in zip(before.layers, made.layers, strict=True):
+            new.gradient_checkpointing = old.gradient_checkpointing
+            if hasattr(old, "_gradient_checkpointing_func"):
+                new._gradient_checkpointing_func = old._gradient_checkpointing_func
+        self.encoder = made
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embeddings."""
