@@ -9,7 +9,24 @@ import torch.nn.functional as F
 
 from azc.lower.masks import filled
 
-__all__ = ["alibi_slopes", "cosine", "euclidean", "layer_norm", "rms_norm", "row_mean"]
+__all__ = [
+    "alibi_slopes",
+    "cosine",
+    "euclidean",
+    "layer_norm",
+    "rms_norm",
+    "row_mean",
+    "softmax",
+]
+
+
+def softmax(x: torch.Tensor) -> torch.Tensor:
+    """eˣ over the sum of its row."""
+    if (
+        x.stride(-2) == 1 < x.stride(-1)
+    ):  # a transpose: along its columns without a copy
+        return torch.softmax(x.transpose(-1, -2), -2).transpose(-1, -2)
+    return torch.softmax(x, -1)
 
 
 def _count(gone: torch.Tensor) -> torch.Tensor:

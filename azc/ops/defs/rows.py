@@ -104,7 +104,7 @@ def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.dropout(b.call("torch.softmax", x.node, -1))
+    return b.dropout(b.call(f"{_FUNCTIONS}.softmax", x.node))
 
 
 def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
