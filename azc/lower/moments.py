@@ -32,6 +32,7 @@ from azc.shapes import ONE, N, Shape
 __all__ = ["Moments", "Reading", "write_region"]
 
 ENTRIES = 2**23  # about so many numbers a value may have in one run of a body
+ROWS = 128  # moments in one run where no value has more numbers than the rows have
 
 # How a region takes a stream or its transpose: row by row, or whole at every moment.
 Reading = Literal["rows", "whole"]
@@ -53,12 +54,14 @@ class Moments(nn.Module):
         body: fx.GraphModule,
         readings: tuple[Reading, ...],
         carries: int,
+        narrow: bool,
     ) -> None:
         super().__init__()
         self.name = name
         self.body = body
         self.readings = readings
         self.carries = carries
+        self.narrow = narrow
 
     def forward(
         self,
@@ -83,8 +86,7 @@ class Moments(nn.Module):
         carried: tuple[Any, ...] = (None,) * self.carries
         if cache is not None:
             carried = cache.carried(self.name, self.carries)
-        width = max([tokens if "whole" in self.readings else 1, sample.shape[-1]])
-        step = max(1, min(count, ENTRIES // (batch * heads * width * sample.shape[-1])))
+        step = self.step(batch * heads, tokens, count, sample.shape[-1])
         parts: list[tuple[torch.Tensor, ...]] = []
         for start in range(0, count, step):
             piece = slice(start, start + step)
@@ -109,6 +111,13 @@ class Moments(nn.Module):
         if cache is not None:
             cache.carry(self.name, carried)
         return tuple(torch.cat(each, 2) for each in zip(*parts, strict=True))
+
+    def step(self, rows: int, tokens: int, count: int, width: int) -> int:
+        """For how many moments the body runs at a time; `rows`: B · H."""
+        if self.narrow:
+            return min(count, ROWS)
+        most = max(tokens if "whole" in self.readings else 1, width)
+        return max(1, min(count, ENTRIES // (rows * most * width)))
 
 
 def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -148,7 +157,45 @@ def running_sum(
     if carried is not None:
         total = total + carried
     first = leading[:, None, :, None, None]
-    return torch.where(first, terms, total), total[:, :, -1:]
+    last = total[:, :, -1:].clone()  # and not what it is a part of
+    return torch.where(first, terms, total), last
+
+
+def read_sum(
+    query: torch.Tensor,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    row_real: torch.Tensor,
+    leading: torch.Tensor,
+    carried: torch.Tensor | None,
+) -> torch.Tensor:
+    """query @ Σ leftᵀ right over the real tokens so far, [B, H, T, 1, c], without the sums
+    themselves (the chunks of Hua et al. 2022 and Yang et al. 2024).
+
+    `query`: [B, H, T, 1, f]; `left`: [B, H, T, f]; `right`: [B, H, T, c].
+    """
+    rows = query.squeeze(-2)
+    scores = rows @ left.transpose(-1, -2)
+    index = torch.arange(scores.shape[-1], device=scores.device)
+    seen = (index <= index[:, None]) & row_real[:, None, :]
+    own = (index == index[:, None]) & leading[:, None, :]
+    found = torch.where((seen | own)[:, None], scores, 0.0) @ right
+    if carried is not None:
+        found = found + rows @ carried.squeeze(2).to(rows.dtype)
+    return found.unsqueeze(-2)
+
+
+def last_sum(
+    left: torch.Tensor,
+    right: torch.Tensor,
+    row_real: torch.Tensor,
+    carried: torch.Tensor | None,
+) -> torch.Tensor:
+    """Σ leftᵀ right over the real tokens so far, the last moment's, [B, H, 1, f, c]."""
+    wide = torch.promote_types(left.dtype, torch.float32)
+    left = torch.where(row_real[:, None, :, None], left, 0.0).to(wide)
+    total = (left.transpose(-1, -2) @ right.to(wide)).unsqueeze(2)
+    return total if carried is None else total + carried
 
 
 def running_count(
@@ -282,6 +329,7 @@ class _Writer:
             like,
         )
         self.running = [node for node in region.nodes if is_running(node, time)]
+        self.unmade = self._read_alone()
         self.carried = {
             node: self.graph.placeholder(f"carried_{i}")
             for i, node in enumerate(self.running)
@@ -289,6 +337,16 @@ class _Writer:
         self.carry: dict[Node, fx.Node] = {}
         self.done: dict[Node, Operand] = {}
         self.taken: dict[tuple[Node, Reading], fx.Node] = {}
+
+    def _read_alone(self) -> frozenset[Node]:
+        """States that are read by products with rows alone, which need not be made."""
+        found = {node for node in self.running if node.op == "matmul"}
+        for node in self.region.nodes:
+            for place, arg in enumerate(node.args):
+                product = node.op == "matmul" and node.shape.rows is N and place == 1
+                if not product:
+                    found.discard(arg)
+        return frozenset(found)
 
     def write(self) -> tuple[Moments, list[tuple[Node, Reading]]]:
         # Placeholders come first in a graph.
@@ -299,7 +357,10 @@ class _Writer:
         for i, key in enumerate(self.taken):
             self.taken[key] = self.graph.placeholder(f"operand_{i}")
         for node in self.region.nodes:
-            self.done[node] = self.value(node)
+            if node in self.unmade:
+                self.carry[node] = self.sum_at_the_end(node)
+            else:
+                self.done[node] = self.value(node)
         b = self.builder
         outputs = [
             b.method("squeeze", self.done[node].node, -2)
@@ -314,7 +375,8 @@ class _Writer:
         keys = list(self.taken)
         readings = tuple(reading for _, reading in keys)
         name = "_".join(node.name or str(node.index) for node in self.region.outputs)
-        return Moments(name, body, readings, len(self.running)), keys
+        narrow = "whole" not in readings and self.unmade == set(self.running)
+        return Moments(name, body, readings, len(self.running), narrow), keys
 
     def reading(self, node: Node, place: int) -> Reading:
         rows = is_read_by_row(node, place) or node in self.carried
@@ -333,6 +395,8 @@ class _Writer:
             shape = Shape(ONE, shape.cols)
         if node in self.carried:
             return self.sum_so_far(node)
+        if len(node.args) > 1 and node.args[1] in self.unmade:
+            return self.product_with_sum(node)
         operands = [self.operand(node, i) for i in range(len(node.args))]
         op = load_ops()[node.op]
         known = tuple(operand.state for operand in operands)
@@ -359,6 +423,34 @@ class _Writer:
             made = self.builder.method("unsqueeze", taken, 2)
             state = replace(state, zero=frozenset())
         return Operand(made, state, arg in self.wide)
+
+    def sum_at_the_end(self, node: Node) -> fx.Node:
+        """What a sum of products has come to after the last moment."""
+        rows = [self.taken[arg, "rows"] for arg in node.args]
+        given = (*rows, self.builder.places.row_real, self.carried[node])
+        made: fx.Node = self.builder.call("azc.lower.moments.last_sum", *given)
+        return made
+
+    def product_with_sum(self, node: Node) -> Operand:
+        """A row times a sum of products over the tokens so far."""
+        b, places = self.builder, self.builder.places
+        query, state = self.operand(node, 0), node.args[1]
+        rows = [
+            b.narrow(self.taken[arg, "rows"]) if arg in self.wide
+            else self.taken[arg, "rows"]
+            for arg in state.args
+        ]  # fmt: skip
+        row = b.narrow(query.node) if query.wide else query.node
+        made = b.call(
+            "azc.lower.moments.read_sum",
+            row,
+            *rows,
+            places.row_real,
+            places.leading,
+            self.carried[state],
+        )
+        after = State(Shape(ONE, node.shape.cols), None, frozenset())
+        return Operand(made, after, node in self.wide)
 
     def sum_so_far(self, node: Node) -> Operand:
         """A sum over the tokens so far: of the products of rows, or of rows alone."""
