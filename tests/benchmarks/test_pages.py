@@ -13,7 +13,7 @@ from benchmarks import tables
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.tables import interval, marks, rho, tau, tau_interval, within
 
-PUBLISHED = ("bert500", "early-stopping", "mutants", "strategies")
+PUBLISHED = ("bert500", "demo", "early-stopping", "mutants", "strategies")
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
