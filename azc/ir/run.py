@@ -10,7 +10,7 @@ from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.contract import Frame, Value
 from azc.ops.table import load_ops
 
-__all__ = ["Interpreter"]
+__all__ = ["Interpreter", "NarrowInterpreter"]
 
 
 class Interpreter:
@@ -103,3 +103,19 @@ class Interpreter:
                 array = array[head if array.shape[0] > 1 else 0]
             own[weight.name] = array
         return own
+
+
+class NarrowInterpreter(Interpreter):
+    """The reference with the range of float32: a value beyond it is infinite, as it is
+    in a compiled program.
+    """
+
+    def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
+        """The value as float32 can have it, to all its digits."""
+        import numpy as np
+
+        far = np.abs(value.data) > np.finfo(np.float32).max
+        if not far.any():
+            return value
+        infinite = np.copysign(np.inf, value.data)
+        return Value(np.where(far, infinite, value.data), value.present)

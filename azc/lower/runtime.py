@@ -14,7 +14,6 @@ __all__ = [
     "mask_fault",
     "order_of",
     "pack",
-    "pair_distances",
     "positions_of",
     "real_tokens",
     "taken",
@@ -22,20 +21,24 @@ __all__ = [
 ]
 
 
-def holds(tensor: torch.Tensor, condition: Callable[[torch.Tensor], Any]) -> bool:
-    """Whether a condition holds for the values of a tensor; True where they can't be
+def holds(
+    tensor: torch.Tensor,
+    condition: Callable[[torch.Tensor], Any],
+    unread: bool = True,
+) -> bool:
+    """Whether a condition holds for the values of a tensor; `unread` where they can't be
     read: under `torch.compile`, a trace and `vmap`, in an export, in a CUDA graph, on
     the meta device. Values on a GPU are waited for.
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if traced or torch.compiler.is_compiling():
-        return True
+        return unread
     if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        return True
+        return unread
     try:
-        return bool(condition(tensor))
+        return bool(condition(tensor.detach()))
     except RuntimeError:  # tensors without data of their own say so in many ways
-        return True
+        return unread
 
 
 def _zeros_and_ones(mask: torch.Tensor) -> torch.Tensor:
@@ -121,16 +124,6 @@ def _has_holes(mask: torch.Tensor) -> torch.Tensor:
     real = mask.bool()
     starts = real[:, :1].sum(-1) + (real[:, 1:] & ~real[:, :-1]).sum(-1)
     return (starts > 1).any()
-
-
-def pair_distances(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Euclidean distance of every row of x [..., N, C] from every row of y [..., M, C]."""
-    if torch.compiler.is_exporting():  # ONNX has no cdist
-        apart = x[..., :, None, :] - y[..., None, :, :]
-        norm: torch.Tensor = torch.linalg.vector_norm(apart, dim=-1)
-        return norm
-    # Without the shortcut through a product, which loses small distances.
-    return torch.cdist(x, y, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def pack(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import Any
 
 from azc.ops.contract import (
@@ -185,64 +186,40 @@ def _pairs(frame: Frame, a: Value, b: Value) -> tuple[Any, Any]:
 
 def _cosine_reference(frame: Frame, a: Value, b: Value) -> Value:
     np = frame.np
-    left, right = _pairs(frame, a, b)
-    norms = [np.maximum(np.sqrt((x * x).sum(-1)), COSINE_EPS) for x in (left, right)]
-    data = (left * right).sum(-1) / (norms[0] * norms[1])
+    pair = _pairs(frame, a, b)
+    units = [x / np.maximum(frame.norm(x), COSINE_EPS) for x in pair]
+    data = (units[0] * units[1]).sum(-1)
     return Value(data, np.ones(data.shape, bool))
 
 
 def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
     left, right = _pairs(frame, a, b)
-    data = frame.np.sqrt(((left - right) ** 2).sum(-1))
+    data = frame.norm(left - right)[..., 0]
     return Value(data, frame.np.ones(data.shape, bool))
 
 
-def _lower_pairs(b: Builder, x: Operand, y: Operand) -> tuple[Any, Any]:
-    """As `_pairs`, for rows that lack unlike features because of a window."""
-    left = b.method("unsqueeze", x.node, -2)
-    right = b.method("unsqueeze", y.node, -3)
+def _unlike(b: Builder, x: Operand, y: Operand) -> Any | None:
+    """Which features either of two rows lacks, where rows lack unlike ones because of a
+    window, [..., i, j, f].
+    """
+    if x.state.radius is None and y.state.radius is None:
+        return None
     absent = []
     for operand, dim in ((x, -2), (y, -3)):
         present = b.present(operand)
         if present is not None:
             gone = b.call("torch.logical_not", present)
             absent.append(b.method("unsqueeze", gone, dim))
-    gone = absent[0]
-    for other in absent[1:]:
-        gone = b.call("torch.logical_or", gone, other)
-    return (
-        b.call("torch.masked_fill", left, gone, 0.0),
-        b.call("torch.masked_fill", right, gone, 0.0),
-    )
-
-
-def _norm(b: Builder, node: Any, **kwargs: Any) -> Any:
-    return b.call("torch.linalg.vector_norm", node, dim=-1, **kwargs)
-
-
-def _windowed(x: Operand, y: Operand) -> bool:
-    return x.state.radius is not None or y.state.radius is not None
+    return reduce(lambda one, other: b.call("torch.logical_or", one, other), absent)
 
 
 def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _windowed(x, y):
-        unit = "torch.nn.functional.normalize"
-        left = b.call(unit, x.node, dim=-1, eps=COSINE_EPS)
-        right = b.call(unit, y.node, dim=-1, eps=COSINE_EPS)
-        return b.call("torch.matmul", left, b.method("transpose", right, -1, -2))
-    left, right = _lower_pairs(b, x, y)
-    dot = b.call("torch.sum", b.call("torch.mul", left, right), -1)
-    for rows in (left, right):
-        norm = b.call("torch.clamp", _norm(b, rows), min=COSINE_EPS)
-        dot = b.call("torch.div", dot, norm)
-    return dot
+    gone = _unlike(b, x, y)
+    return b.call("azc.lower.rows.cosines", x.node, y.node, gone, COSINE_EPS)
 
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    if not _windowed(x, y):
-        return b.call("azc.lower.runtime.pair_distances", x.node, y.node)
-    left, right = _lower_pairs(b, x, y)
-    return _norm(b, b.call("torch.sub", left, right))
+    return b.call("azc.lower.rows.distances", x.node, y.node, _unlike(b, x, y))
 
 
 def _pair_op(

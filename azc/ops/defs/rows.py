@@ -40,7 +40,14 @@ def _count(frame: Frame, x: Value) -> Any:
 
 
 def _mean(frame: Frame, x: Value) -> Any:
-    return frame.filled(x, 0.0).sum(-1, keepdims=True) / _count(frame, x)
+    return (frame.filled(x, 0.0) / _count(frame, x)).sum(-1, keepdims=True)
+
+
+def _root(frame: Frame, x: Value, eps: float) -> Any:
+    """The root of the mean square and `eps`."""
+    np = frame.np
+    of_squares = frame.norm(frame.filled(x, 0.0)) / np.sqrt(_count(frame, x))
+    return np.hypot(of_squares, np.sqrt(eps))
 
 
 def _reduced(frame: Frame, data: Any) -> Value:
@@ -72,21 +79,17 @@ def _softmax_reference(frame: Frame, x: Value) -> Value:
 
 
 def _normalize_reference(frame: Frame, x: Value) -> Value:
-    np = frame.np
-    norm = np.sqrt((frame.filled(x, 0.0) ** 2).sum(-1, keepdims=True))
-    return Value(x.data / np.maximum(norm, NORMALIZE_EPS), x.present)
+    norm = frame.norm(frame.filled(x, 0.0))
+    return Value(x.data / frame.np.maximum(norm, NORMALIZE_EPS), x.present)
 
 
 def _layer_norm_reference(frame: Frame, x: Value) -> Value:
-    np = frame.np
-    centred = x.data - _mean(frame, x)
-    variance = _mean(frame, Value(centred**2, x.present))
-    return Value(centred / np.sqrt(variance + LAYER_NORM_EPS), x.present)
+    centred = Value(x.data - _mean(frame, x), x.present)
+    return Value(centred.data / _root(frame, centred, LAYER_NORM_EPS), x.present)
 
 
 def _rms_norm_reference(frame: Frame, x: Value) -> Value:
-    square = _mean(frame, Value(x.data**2, x.present))
-    return Value(x.data / frame.np.sqrt(square + RMS_NORM_EPS), x.present)
+    return Value(x.data / _root(frame, x, RMS_NORM_EPS), x.present)
 
 
 def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -101,14 +104,8 @@ def _present_count(b: Builder, x: Operand) -> Any | None:
     return b.call("torch.clamp", count, min=1)
 
 
-def _row_mean(b: Builder, node: Any, count: Any | None) -> Any:
-    if count is None:
-        return b.call("torch.mean", node, -1, keepdim=True)
-    return b.call("torch.div", b.call("torch.sum", node, -1, keepdim=True), count)
-
-
 def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return _row_mean(b, x.node, _present_count(b, x))
+    return b.call("azc.lower.rows.mean", x.node, _present_count(b, x))
 
 
 def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -121,25 +118,19 @@ def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.call("torch.nn.functional.normalize", x.node, dim=-1, eps=NORMALIZE_EPS)
+    return b.call("azc.lower.rows.normalize", x.node, NORMALIZE_EPS)
 
 
 def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    count = _present_count(b, x)
-    centred = b.call("torch.sub", x.node, _row_mean(b, x.node, count))
-    present = b.present(x)
-    if present is not None:
-        absent = b.call("torch.logical_not", present)
-        centred = b.call("torch.masked_fill", centred, absent, 0.0)
-    variance = _row_mean(b, b.call("torch.square", centred), count)
-    scale = b.call("torch.rsqrt", b.call("torch.add", variance, LAYER_NORM_EPS))
-    return b.call("torch.mul", centred, scale)
+    present, count = b.present(x), _present_count(b, x)
+    absent = None if present is None else b.call("torch.logical_not", present)
+    lowered = "azc.lower.rows.layer_norm"
+    return b.call(lowered, x.node, count, absent, LAYER_NORM_EPS)
 
 
 def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    square = _row_mean(b, b.call("torch.square", x.node), _present_count(b, x))
-    scale = b.call("torch.rsqrt", b.call("torch.add", square, RMS_NORM_EPS))
-    return b.call("torch.mul", x.node, scale)
+    count = _present_count(b, x)
+    return b.call("azc.lower.rows.rms_norm", x.node, count, RMS_NORM_EPS)
 
 
 def _after_softmax(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
