@@ -82,7 +82,8 @@ def evolve(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="What is larger is not trained: params=30e6, flops=2e6 (a token).",
+            help="What is beyond it is not trained: params=30e6, flops=2e6 (a token), "
+            "latency=2ms (a batch forward), memory=64MB (in a training step).",
             rich_help_panel=_SEARCH,
         ),
     ] = None,

@@ -146,13 +146,13 @@ class Admission:
                 meant |= self.genome(parent).faults.keys()
             for program in sorted(faults.keys() - meant):
                 return refused(FAULT, None, faults[program])
-        over = self.over(genome)
-        if over is not None:
-            return refused(FAULT, None, over)
         if genome.function in self._taken:
             return refused(EQUAL, genome.function)
         for feature in self._banned(child) if bans else ():
             return refused(FAULT, None, f"`{feature}` is banned")
+        over = self.over(genome)  # last: it may have to be measured
+        if over is not None:
+            return refused(FAULT, None, over)
         return None
 
     def _banned(self, child: Child) -> list[str]:

@@ -21,7 +21,6 @@ from azc.search.events import Comparing, Event, Fitted
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
-from azc.search.objectives import over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
 from azc.search.ranking import contenders, deciding
@@ -45,6 +44,7 @@ class Finals:
     space: SpaceSpec
     trials: Trials
     tell: Callable[[Event], None]
+    over: Callable[[Genome], str | None]
 
     def run(self) -> None:
         """All that is still to be trained. Without final seeds, nothing is."""
@@ -144,8 +144,7 @@ class Finals:
 
     def _allowed(self, genome: Genome) -> bool:
         """Whether it is within the limits, as all that the search has found is."""
-        options = self.options
-        return over_limit(genome.spec, options.length, options.limits) is None
+        return self.over(genome) is None
 
     # Training
 

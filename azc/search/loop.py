@@ -20,7 +20,7 @@ from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.acts import BUDGET, DRAW, PROPOSE, STOP, Act, Taken, draws, is_paused
 from azc.search.admission import Admission
-from azc.search.costing import Costing
+from azc.search.costing import Costing, start_over_limit
 from azc.search.events import (
     Acted,
     Closed,
@@ -36,7 +36,7 @@ from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import Scores, over_limit
+from azc.search.objectives import Scores
 from azc.search.options import EvolveOptions, derived
 from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
@@ -73,6 +73,9 @@ class Loop:
         number, _ = self._place()
         self._heed(number)
         self._steer(draws(a for a in self.journal.acts() if a.round is not None))
+        over = self.costing.over(self.start)
+        if over is not None:
+            raise start_over_limit(over)
         self.folder.clean()
         self.folder.sweep(number)
         self.weights.warm_up()
@@ -118,9 +121,9 @@ class Loop:
         """The executor, which does not take the machine's faults for the programs'."""
         return Trials(self.executor, self.start.text, self.tell)
 
-    @cached_property
+    @property
     def costing(self) -> Costing:
-        """What the objectives ask for beside the loss."""
+        """What the objectives and the limits ask for beside the loss."""
         return Costing(self.journal, self.options, self.trials, self._genome)
 
     def _begin(self) -> None:
@@ -215,7 +218,7 @@ class Loop:
         if times != self.steered.draws:
             self._steer(times)
         admission = Admission(
-            self.start, self.steered, size, keys, self._genome, self._over
+            self.start, self.steered, size, keys, self._genome, self.costing.over
         )
         taken = [Taken(act.id) for act in waiting if act.kind == DRAW]
         proposals = [act for act in waiting if act.kind == PROPOSE]
@@ -234,10 +237,6 @@ class Loop:
         self.folder.write_candidates(self.journal.candidates(number))
         self._skipped(number, refused)
         return True
-
-    def _over(self, genome: Genome) -> str | None:
-        options = self.options
-        return over_limit(genome.spec, options.length, options.limits)
 
     def _skipped(self, number: int, refused: Sequence[Refused]) -> None:
         if refused:
@@ -367,7 +366,13 @@ class Loop:
     def _compare(self) -> None:
         """Finds the winner, and trains it beside what else there is."""
         finals = Finals(
-            self.journal, self.options, self.start, self.space, self.trials, self.tell
+            self.journal,
+            self.options,
+            self.start,
+            self.space,
+            self.trials,
+            self.tell,
+            self.costing.over,
         )
         finals.run()
         winner = finals.winner()

@@ -22,6 +22,7 @@ from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
+from azc.search.costing import start_over_limit
 from azc.search.events import (
     Acted,
     Closed,
@@ -39,7 +40,7 @@ from azc.search.events import (
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import first_score, over_limit
+from azc.search.objectives import costs, first_score, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
@@ -205,13 +206,10 @@ def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
 
 
 def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
-    over = over_limit(model, options.length, options.limits)
+    """What is measured is only so once the run is under way."""
+    over = over_limits(costs(model, options.length), options.limits)
     if over is not None:
-        raise UsageError(
-            "U026",
-            f"the start is over a limit: {over}",
-            "raise the limit, or start from a smaller model",
-        )
+        raise start_over_limit(over)
 
 
 def _settled(options: EvolveOptions) -> EvolveOptions:

@@ -101,7 +101,9 @@ TORCH: dict[str, Callable[..., torch.Tensor]] = {
 def drawn(most: int) -> np.ndarray[Any, Any]:
     """Rows of all sizes: each of one, of mixed ones, near each other, with zeros."""
     random = np.random.default_rng(0)
-    found = [random.normal(size=WIDTH) * 2.0**p for p in range(-most, most + 1, most // 10)]
+    found = [
+        random.normal(size=WIDTH) * 2.0**p for p in range(-most, most + 1, most // 10)
+    ]
     found += [
         random.normal(size=WIDTH) * 2.0 ** random.integers(-most, most, WIDTH)
         for _ in range(4)
