@@ -269,13 +269,17 @@ class TaskData:
         import torch
 
         special = self.symbols
-        ids = torch.full((count, self.length), special.pad, dtype=torch.int64)
-        labels = torch.full((count, self.length), IGNORED, dtype=torch.int64)
-        for i in range(count):
+        rows, asked = [], []
+        for _ in range(count):
             drawn, answers = self.task.draw(rng, self.length - 2)
             row = [special.cls, *(special.first + each for each in drawn), special.sep]
+            labels = [IGNORED] * self.length
             for place, symbol in answers.items():
                 row[1 + place] = special.mask
-                labels[i, 1 + place] = special.first + symbol
-            ids[i, : len(row)] = torch.tensor(row)
-        return Batch(ids, ids != special.pad, labels, f"task:{self.task.name}")
+                labels[1 + place] = special.first + symbol
+            rows.append(row + [special.pad] * (self.length - len(row)))
+            asked.append(labels)
+        ids = torch.tensor(rows)
+        return Batch(
+            ids, ids != special.pad, torch.tensor(asked), f"task:{self.task.name}"
+        )
