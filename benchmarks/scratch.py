@@ -79,8 +79,9 @@ def searched(folder: Path, search: str, seed: int, words: Sequence[str]) -> RunV
     azc = [sys.executable, "-m", "azc"]
     if not (run / "run.json").exists():
         file, own = SEARCHES[search]
-        told = f"evolve {file} {COMMON} {FINAL} {own} --seed {seed} -o"
-        subprocess.run([*azc, *told.split(), str(run), *words], cwd=ROOT, check=True)
+        told = f"{COMMON} {FINAL} {own} --seed {seed}".split()
+        made = ["evolve", str(file), *told, "-o", str(run), *words]
+        subprocess.run([*azc, *made], cwd=ROOT, check=True)
     view = read_run(run)
     evaluations = int(words[words.index("--evaluations") + 1])
     if not view.is_over or view.options.evaluations < evaluations:
