@@ -1,4 +1,8 @@
-"""One declaration of a checked file, by name or because there is no other."""
+"""One declaration of a checked file, by name or because there is no other.
+
+Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
+wanted; U103 a file has several of the kind that is wanted.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written, or
 null; `over`, whether nothing is left to be done.
+
+Codes: R040 a run has not come so far yet.
 """
 
 from __future__ import annotations

@@ -4,6 +4,9 @@ JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `atten
 (name, params, operations, bindings: name and type), `models` (name, layers, parameters)
 and `spaces` (name, start); `errors` and `warnings`, how many in all. A diagnostic has a
 `fix` where there is a mend that is sure: a text, and from where to where it belongs.
+
+Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
+wanted.
 """
 
 from __future__ import annotations
@@ -136,7 +139,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     """Why the models of a file do not lie in a space."""
     names = [name for name in program.models if name in program.declared]
     if not names:
-        raise UsageError("U104", f"{program.source.name} declares no model")
+        raise UsageError("U102", f"{program.source.name} declares no model")
     found = []
     for name in names:
         for each in membership(program.models[name], space):

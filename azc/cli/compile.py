@@ -1,6 +1,9 @@
 """`azc compile`: a folder that transformers loads.
 
 JSON: `folder`, `model`, `task`, `parameters`.
+
+Codes: R102 the weights of a compiled model can't be written; U105 two arguments name
+the same thing; U106 a folder can't be written to; U107 a folder is not empty.
 """
 
 from __future__ import annotations

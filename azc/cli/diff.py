@@ -9,6 +9,8 @@ change. Of programs `program` alone: result (old and new, lines), inputs (remove
 added), operations (removed, added, rewired: how many by name), attributes (operation,
 name, old, new). Of whole files `declarations`, each with kind, name and status (same,
 added, removed, changed), and where it changed the fields of models or programs.
+
+Codes: U105 two arguments name the same thing; U109 these can't be compared.
 """
 
 from __future__ import annotations

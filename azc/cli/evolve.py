@@ -1,6 +1,9 @@
 """`azc evolve`: a search.
 
 JSON: see `azc.cli.report.report_json`.
+
+Codes: U020 an option of a search makes no sense; U105 two arguments name the same
+thing.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 JSON: `files`, each with `file`, `changed` (whether it is not in canonical form), `diff`
 (with --diff), `text` (of standard input), `diagnostics`.
+
+Codes: R101 a program can't be written.
 """
 
 from __future__ import annotations

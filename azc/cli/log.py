@@ -12,6 +12,8 @@ JSON:
     refused     how many children were not trained: known (in normal form), equal (in
                 function to a candidate), faults (by reason)
     candidates  with --all: every candidate, in the same form
+
+Codes: R040 a run has not come so far yet.
 """
 
 from __future__ import annotations

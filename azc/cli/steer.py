@@ -2,6 +2,8 @@
 
 JSON: `folder` of the run; `acts`: of each id, time, author, kind and words; `over`,
 whether nothing is left to be done.
+
+Codes: U114 there is nothing to do.
 """
 
 from __future__ import annotations

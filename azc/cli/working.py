@@ -1,4 +1,7 @@
-"""What commands that search have in common: a display of the work, then its report."""
+"""What commands that search have in common: a display of the work, then its report.
+
+Codes: R039 every evaluation failed.
+"""
 
 from __future__ import annotations
 

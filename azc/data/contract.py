@@ -72,5 +72,5 @@ class Data(Protocol):
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
         """The first `blocks` sequences (of each part) of validation or test, the same
-        each time. Raises UsageError D021 for the training split.
+        each time. Raises UsageError D023 for the training split.
         """

@@ -1,7 +1,7 @@
 """Data from what `--data` names.
 
-Codes: D030 a task that is not known or named twice, D032 a tokenizer for what has none,
-R034 a vocabulary too small for the data.
+Codes: D030 a task is unknown, or named twice; D032 a tokenizer is given for data
+without text; R034 a vocabulary is too small for the data.
 """
 
 from __future__ import annotations

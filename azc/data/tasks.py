@@ -4,7 +4,8 @@ Every example is a row of symbols in which some answers are masked; a model is a
 these alone. Rows are drawn on the spot: training never sees one twice but by chance, and
 those of validation and test are fixed by the seed and drawn apart.
 
-Codes: D030 a task that is not known, D031 sequences too short for it.
+Codes: D023 the training split has nothing fixed to measure on; D030 a task is unknown,
+or named twice; D031 sequences are too short for a task.
 """
 
 from __future__ import annotations
@@ -249,11 +250,11 @@ class TaskData:
     ) -> Iterator[Batch]:
         """The first `blocks` rows of validation or test, the same each time.
 
-        Raises UsageError D021 for the training split, which has no fixed rows.
+        Raises UsageError D023 for the training split, which has no fixed rows.
         """
         if split not in self._fixed:
             raise UsageError(
-                "D021",
+                "D023",
                 f"the {split} split has no fixed rows",
                 "measure on validation or test",
             )

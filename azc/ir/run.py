@@ -1,4 +1,8 @@
-"""The reference semantics: a plain interpreter in NumPy, float64, one sequence."""
+"""The reference semantics: a plain interpreter in NumPy, float64, one sequence.
+
+Codes: U001 a program is called with other inputs than it has; U002 inputs of a program
+are not of one shape; U003 there is no such head.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Functions that compiled graphs call: masks, and where tokens stand."""
+"""Functions that compiled graphs call: masks, and where tokens stand.
+
+Codes: U002 inputs of a program are not of one shape; U004 a mask does not fit its
+inputs.
+"""
 
 from __future__ import annotations
 

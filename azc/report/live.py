@@ -1,5 +1,7 @@
 """A run's page as it is now: drawn again when something has changed, with what a person
 may do to it.
+
+Codes: U025 an act makes no sense for its run.
 """
 
 from __future__ import annotations

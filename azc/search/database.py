@@ -4,8 +4,8 @@ The sum of the fingerprints of all rows is kept with them, so that rows which so
 else has changed, added or removed are found out. It is read and written in the one
 transaction that writes the rows: several processes may write.
 
-Codes: R031 a file that is not a journal, or a damaged one; R036 another format; R037 a
-process that keeps others from writing.
+Codes: R031 a file of a run is not as the run left it; R036 a run is of another format;
+R037 another process works in a run.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """A run is a folder: frozen configuration, journal, programs, weights, log, lock.
 
-Codes: U021 a folder that is taken, R030 weights that are missing, R031 a journal that is
-missing or a file that has changed, R035 a folder that is not a run, R036 one of another
-format, R037 one in use, R040 one that has not begun.
+Codes: R030 weights of a run can't be read; R031 a file of a run is not as the run left
+it; R035 a folder is not that of a run, or its `run.json` can't be read; R036 a run is
+of another format; R037 another process works in a run; R040 a run has not come so far
+yet; U021 the folder for a run is taken.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a candidate is scored by: a number for every objective, the lower the better."""
+"""What a candidate is scored by: a number for every objective, the lower the better.
+
+Codes: U020 an option of a search makes no sense.
+"""
 
 from __future__ import annotations
 

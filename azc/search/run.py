@@ -1,8 +1,8 @@
 """Runs: begun, continued and read.
 
-Codes: U022 a budget below what was spent, U023 sequences too long for the model, U026
-a start over a limit, R042
-files that can't be written.
+Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
+written; U022 a budget is below what was spent, or no budget; U023 sequences are too
+long for the model; U026 the start is over a limit.
 """
 
 from __future__ import annotations

@@ -3,9 +3,10 @@
 Nothing here needs the run's lock, and nothing that is sent runs: a program is text that
 is checked.
 
-Codes: U025 an act that makes no sense for the run, R040 a run that has not begun, R046
-a program that the run knows, R047 one that computes what a known one does, R048 one that
-can't be trained.
+Codes: R040 a run has not come so far yet; R046 a proposed program is known; R047 a
+proposed program computes what a candidate does; R048 a proposed program can't be
+trained; U022 a budget is below what was spent, or no budget; U025 an act makes no sense
+for its run.
 """
 
 from __future__ import annotations
