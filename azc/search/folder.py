@@ -18,7 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from azc.check.program import Program
+from azc.check.choose import choose_start
+from azc.check.program import Program, SpaceSpec
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError, UsageError
 from azc.files import write_text
@@ -158,6 +159,10 @@ class RunFolder:
         return check_source(
             Source(f"{self.config_file}: program", config["program"], own=True)
         )
+
+    def space(self, config: Mapping[str, Any]) -> tuple[str, SpaceSpec]:
+        """What the model that the run starts from is called, and its space."""
+        return choose_start(self.program(config), config["space"])
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
         """The options that the run was begun with. Raises `RunError` R035."""

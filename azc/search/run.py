@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azc.check.choose import choose_space
+from azc.check.choose import choose_space, choose_start
 from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
@@ -45,7 +45,7 @@ from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
 from azc.search.strategies.own import own_file, read_own
-from azc.search.view import RunView, local_name, read_run
+from azc.search.view import RunView, read_run
 
 if TYPE_CHECKING:
     from azc.search.score import Scorer
@@ -92,7 +92,7 @@ def evolve(
         raise DiagnosticError(faults)
     _check_length(options, spec.start)
     _check_limits(options, spec.start)
-    text = self_contained(program, local_name(program, spec), name)
+    text = self_contained(program, choose_start(program, name)[0], name)
     run = RunFolder(folder)
     run.check_free()
     options = _settled(options)
@@ -152,7 +152,7 @@ def resume(
         own = config.get("strategy")
         _check_own(view.options.strategy, own)
         strategy = choose_strategy(view.options.strategy, own)
-    _, spec = choose_space(run.program(config), config["space"])
+    _, spec = run.space(config)
     options = run.options(config)
     options = replace(
         options,
@@ -167,8 +167,7 @@ def resume(
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
     """The genome that a search begins with, and its space."""
-    _, space = choose_space(program, name)
-    model = local_name(program, space)
+    model, space = choose_start(program, name)
     return Genome.from_text(self_contained(program, model), model), space
 
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azc.check.choose import choose_model, choose_space
+from azc.check.choose import choose_model
 from azc.check.flatten import self_contained
-from azc.check.program import Program, SpaceSpec
+from azc.check.program import Program
 from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError, RunError, UsageError, nearest, whole
 from azc.search.acts import (
@@ -36,7 +36,6 @@ from azc.search.folder import RunFolder
 from azc.search.genome import Genome, space_features
 from azc.search.journal import Journal
 from azc.search.records import START
-from azc.search.view import local_name
 from azc.source import visible
 
 __all__ = ["Desk"]
@@ -69,7 +68,8 @@ class Desk:
         """From the next round on, an operation or a width of convolution is to be drawn so
         many times as often as the strategy would: 0 bans it, 1 leaves it to that.
         """
-        _, space = _space(self.folder)
+        run = RunFolder(self.folder)
+        _, space = run.space(run.read())
         known = space_features(space)
         if feature not in known:
             near = nearest(feature, known)
@@ -118,7 +118,8 @@ class Desk:
         R048 where there is no use in training it, `UsageError` U101 to U103 where the
         file has no such model, or several.
         """
-        start, space = _space(self.folder)
+        run = RunFolder(self.folder)
+        start, space = run.space(run.read())
         name, model = choose_model(program, name)
         faults = membership(model, space)
         if faults:
@@ -149,15 +150,6 @@ class Desk:
                 raise RunError("R040", f"{self.folder} has not begun yet")
             check(journal)
             return journal.act(NewAct(kind, value, author))
-
-
-def _space(folder: Path) -> tuple[str, SpaceSpec]:
-    """What the model that a run starts from is called, and its space."""
-    run = RunFolder(folder)
-    config = run.read()
-    program = run.program(config)
-    _, space = choose_space(program, config["space"])
-    return local_name(program, space), space
 
 
 def _look(genome: Genome, parents: Sequence[int], journal: Journal) -> None:

@@ -8,8 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from azc.check.choose import choose_space
-from azc.check.program import Program, SpaceSpec
 from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused
 from azc.search.folder import RunFolder
 from azc.search.options import EvolveOptions
@@ -19,7 +17,7 @@ from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
-__all__ = ["Agreement", "Front", "Row", "RunView", "local_name", "read_run"]
+__all__ = ["Agreement", "Front", "Row", "RunView", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -272,14 +270,5 @@ def read_run(folder: Path) -> RunView:
 
 def _of(run: RunFolder, config: Mapping[str, Any]) -> tuple[str, str, EvolveOptions]:
     """The names of the space and of the model in it, and the options."""
-    program = run.program(config)
-    name, space = choose_space(program, config["space"])
-    return name, local_name(program, space), run.options(config)
-
-
-def local_name(program: Program, space: SpaceSpec) -> str:
-    """What the file calls the model that a space starts from."""
-    for name, model in program.models.items():
-        if model is space.start:
-            return name
-    return space.start.name
+    model, _ = run.space(config)
+    return config["space"], model, run.options(config)
