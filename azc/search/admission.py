@@ -16,14 +16,23 @@ from collections.abc import Callable, Mapping, Sequence
 from azc.check.program import SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import RunError
+from azc.search.acts import NewAct
 from azc.search.genome import Genome
 from azc.search.records import START, NewCandidate
 from azc.search.refused import EQUAL, FAULT, KNOWN, Refused
 from azc.search.strategies.base import Child
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "proposed"]
 
 _PATIENCE = 100  # refused one after the other until the space counts as used up
+
+
+def proposed(act: NewAct, model: str) -> Child:
+    """What somebody proposes, as a child."""
+    genome = Genome.from_text(act.value["program"], model)
+    words = f"proposed by {act.author}"
+    words += f": {act.value['note']}" if act.value["note"] else ""
+    return Child(genome, tuple(act.value["parents"]), words)
 
 
 class Admission:

@@ -19,7 +19,7 @@ from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.acts import BUDGET, DRAW, PROPOSE, STOP, Act, Taken, draws, is_paused
-from azc.search.admission import Admission
+from azc.search.admission import Admission, proposed
 from azc.search.costing import Costing, start_over_limit
 from azc.search.events import (
     Acted,
@@ -42,7 +42,7 @@ from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights
-from azc.search.strategies.base import Child, MakeStrategy, Strategy
+from azc.search.strategies.base import MakeStrategy, Strategy
 from azc.search.strategies.base import Scored as Told
 from azc.search.trials import Trials
 
@@ -243,11 +243,7 @@ class Loop:
             self.tell(Skipped(number, refused_words(refused)))
 
     def _propose(self, act: Act, admission: Admission) -> Taken:
-        genome = Genome.from_text(act.value["program"], self.start.model)
-        words = f"proposed by {act.author}"
-        words += f": {act.value['note']}" if act.value["note"] else ""
-        child = Child(genome, tuple(act.value["parents"]), words)
-        place, refused = admission.propose(child)
+        place, refused = admission.propose(proposed(act, self.start.model))
         return Taken(act.id, place, refused_reason(refused) if refused else None)
 
     def _taken(self, waiting: Sequence[Act], taken: Sequence[Taken]) -> None:

@@ -294,6 +294,23 @@ def test_a_run_that_is_over_takes_a_proposal_with_a_larger_budget(
     assert view.evaluations[4].candidate == 5
 
 
+def test_what_waits_is_looked_at_as_a_round_will_look_at_it(go: Go, home: Path) -> None:
+    limits = (("flops", 3800.0),)  # what is proposed below has 3,744
+    options = tiny(home / "corpus.txt", evaluations=4, final_seeds=(), limits=limits)
+    run = go(options).folder
+    desk = Desk(run, "ana")
+    long = MINE.replace("tanh(v)", "tanh(tanh(v))")
+    with pytest.raises(RunError, match="can't be trained: it has more") as caught:
+        desk.propose(mine(long))
+    assert caught.value.code == "R048"
+    desk.propose(mine())
+    equal = MINE.replace("tanh(v)", "-tanh(-v)")
+    with pytest.raises(RunError, match="it computes what ana has proposed") as caught:
+        Desk(run, "ben").propose(mine(equal))
+    assert caught.value.code == "R047"
+    assert [act.author for act in read_run(run).acts] == ["ana"]
+
+
 def test_a_space_that_is_used_up_takes_a_proposal(go: Go, home: Path) -> None:
     options = tiny(home / "corpus.txt", evaluations=5, final_seeds=())
     wide = NARROW.replace("kernel = [3, 5]", "kernel = [3, 5, 7]")
