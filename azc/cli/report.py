@@ -174,7 +174,7 @@ def _alone(view: RunView, output: Output) -> None:
     for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
     table.add_column("the winner is")
-    tasks = [f"task:{name}" for name in _data(view).tasks]
+    tasks = _data(view).task_parts
     for task in tasks:
         table.add_column(f"{task} right", justify="right")
     for place, row in enumerate(view.rows):
@@ -313,8 +313,7 @@ def report_json(view: RunView) -> dict[str, Any]:
                     "candidate": row.entrant.candidate,
                     "losses": list(row.losses),
                     "right": {
-                        f"task:{name}": list(row.right(f"task:{name}"))
-                        for name in _data(view).tasks
+                        part: list(row.right(part)) for part in _data(view).task_parts
                     },
                     "verdict": verdict and vars(verdict),
                 }

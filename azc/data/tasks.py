@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from azc.data.contract import IGNORED, Batch, Split
+from azc.data.contract import IGNORED, Batch, Split, task_part
 from azc.diagnostics import UsageError
 
 __all__ = ["TASKS", "Symbols", "Task", "TaskData", "find_task"]
@@ -199,7 +199,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 def find_task(name: str) -> Task:
     """The task of a name. Raises UsageError D030 where there is none."""
     if name not in TASKS:
-        known = ", ".join(f"task:{each}" for each in TASKS)
+        known = ", ".join(map(task_part, TASKS))
         help_ = f"known: {known}; a text comes before tasks: python+task:recall"
         raise UsageError("D030", f"there is no task `{name}`", help_)
     return TASKS[name]
@@ -221,7 +221,7 @@ class TaskData:
         if length < least:
             raise UsageError(
                 "D031",
-                f"sequences of {length} tokens are too short for task:{task.name}",
+                f"sequences of {length} tokens are too short for {task_part(task.name)}",
                 f"take at least {least}",
             )
         self._fixed = {
@@ -281,6 +281,5 @@ class TaskData:
             rows.append(row + [special.pad] * (self.length - len(row)))
             asked.append(labels)
         ids = torch.tensor(rows)
-        return Batch(
-            ids, ids != special.pad, torch.tensor(asked), f"task:{self.task.name}"
-        )
+        name = task_part(self.task.name)
+        return Batch(ids, ids != special.pad, torch.tensor(asked), name)

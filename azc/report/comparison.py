@@ -57,7 +57,7 @@ class Table:
 def last_table(view: RunView) -> Table:
     """The comparison at the end of a run, as far as it has come."""
     seeds = view.options.final_seeds
-    tasks = tuple(f"task:{name}" for name in DataSpec.parse(view.options.data).tasks)
+    tasks = DataSpec.parse(view.options.data).task_parts
     rows = []
     for place, row in enumerate(view.rows):
         known = dict(zip(seeds, row.fits, strict=True))
