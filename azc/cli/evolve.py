@@ -1,6 +1,6 @@
 """`azc evolve`: a search.
 
-JSON: see `azc.cli.report.report_json`.
+JSON: see `azc.cli.result.result_json`.
 
 Codes: U020 an option of a search makes no sense; U105 two arguments name the same
 thing.

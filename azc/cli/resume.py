@@ -1,6 +1,6 @@
 """`azc resume`: a run continued.
 
-JSON: see `azc.cli.report.report_json`.
+JSON: see `azc.cli.result.result_json`.
 """
 
 from __future__ import annotations

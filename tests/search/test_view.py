@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from azc.cli.report import sentence
+from azc.cli.result import sentence
 from azc.search.options import EvolveOptions
 from azc.search.ranking import last_ranking
 from azc.search.records import Entrant, Evaluation, Fit
