@@ -4,7 +4,7 @@ comparison of both trained alone.
 
 from __future__ import annotations
 
-from statistics import fmean
+from collections.abc import Sequence
 from typing import Any
 
 from azc.check.program import ModelSpec
@@ -13,14 +13,15 @@ from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
 from azc.data.load import DataSpec
 from azc.numbers import amount
+from azc.report.comparison import Row, last_table
 from azc.search.objectives import OBJECTIVES
 from azc.search.records import START
 from azc.search.refused import refused_json, refused_words
-from azc.search.view import Row, RunView
+from azc.search.view import RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
 
-__all__ = ["result_json", "row_name", "sentence", "show_result"]
+__all__ = ["result_json", "show_result"]
 
 _SHOWN = 8  # programs in the table
 
@@ -167,6 +168,7 @@ def _alone(view: RunView, output: Output) -> None:
     seeds = view.options.final_seeds
     if not view.rows or not seeds:
         return
+    found = last_table(view)
     table = Table()
     table.add_column("")
     for seed in seeds:
@@ -174,13 +176,11 @@ def _alone(view: RunView, output: Output) -> None:
     for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
     table.add_column("the winner is")
-    tasks = _data(view).task_parts
-    for task in tasks:
+    for task in found.tasks:
         table.add_column(f"{task} right", justify="right")
-    for place, row in enumerate(view.rows):
-        found = (row.right(task) for task in tasks)
-        shares = [f"{fmean(each):.1%}" if each else "" for each in found]
-        table.add_row(*_cells(view, place, row), *shares)
+    for row in found.rows:
+        shares = [f"{row.right[t]:.1%}" if t in row.right else "" for t in found.tasks]
+        table.add_row(*_cells(row, seeds), *shares)
     output.line()
     steps = view.options.final_steps
     data = _data(view)
@@ -190,72 +190,26 @@ def _alone(view: RunView, output: Output) -> None:
     )
     if not output.as_json:
         output.console().print(table)
-    output.line(sentence(view))
+    output.line(found.sentence)
 
 
-def row_name(view: RunView, row: Row) -> str:
-    """What a row of the last comparison is called."""
-    if row.role == "random":
-        size = sum(e.name.startswith("random") for e in view.entrants.values())
-        return f"random sampling, best of {size}"
-    if row.role == "winner":
-        return f"winner ({row.entrant.name})"
-    return row.entrant.name
-
-
-def _cells(view: RunView, place: int, row: Row) -> list[str]:
-    cells = [row_name(view, row)]
-    for fit in row.fits:
-        told = "…" if fit is None else "failed"
-        cells.append(told if fit is None or fit.loss is None else f"{fit.loss:.3f}")
-    cells.append(f"{fmean(row.losses):.3f}" if row.is_sound else "")
-    found = view.verdicts.get(place)
+def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
+    cells = [
+        row.name if not row.is_winner else f"{row.name} (candidate {row.candidate:04})"
+    ]
+    for seed in seeds:
+        loss = row.losses.get(seed)
+        told = "failed" if seed in row.losses else "…"
+        cells.append(told if loss is None else f"{loss:.3f}")
+    whole = len(row.known) == len(seeds)
+    cells.append(f"{row.mean:.3f}" if whole else "")
+    found = row.verdict
     if found is None:
         return [*cells, "", ""]
     ahead = f"{found.gain:.3f}"
     if found.high is not None:
         ahead += f" ± {found.high - found.gain:.3f}"
     return [*cells, ahead, found.word]
-
-
-def sentence(view: RunView) -> str:
-    """What may be said of the winner, in one sentence."""
-    if not all(row.is_whole for row in view.rows):
-        return "the comparison is not over yet"
-    reasons = [
-        f"{row_name(view, row)}, seed {fit.seed}: {fit.reason}"
-        for row in view.rows
-        for fit in row.fits
-        if fit and fit.reason
-    ]
-    if not view.verdicts:
-        if view.winner == START and not reasons:
-            return "the winner is the start itself: nothing better was found"
-        return f"no comparison: {'; '.join(reasons) or 'there is nothing beside it'}"
-    by_word: dict[str, list[str]] = {}
-    for place, found in view.verdicts.items():
-        by_word.setdefault(found.word, []).append(row_name(view, view.rows[place]))
-    if set(by_word) == {"better"}:
-        said = f"the winner is better than all {len(view.verdicts)} others"
-    else:
-        parts = [
-            f"{word} than {_listed(by_word[word])}"
-            for word in ("better", "not shown to be better", "worse")
-            if word in by_word
-        ]
-        said = "the winner is " + "; ".join(parts)
-    seeds = len(view.options.final_seeds)
-    if seeds == 1:
-        return f"{said} (a single seed proves nothing)"
-    many = count(len(view.verdicts), "comparison")
-    test = f"paired t-test over {seeds} seeds, at 5 % for {many} together"
-    failed = f"; {'; '.join(reasons)}" if reasons else ""
-    return f"{said} ({test}){failed}"
-
-
-def _listed(names: list[str]) -> str:
-    *most, last = (f"`{name}`" for name in names)
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 def result_json(view: RunView) -> dict[str, Any]:
@@ -320,7 +274,7 @@ def result_json(view: RunView) -> dict[str, Any]:
                 for place, row in enumerate(view.rows)
                 for verdict in [view.verdicts.get(place)]
             ],
-            "sentence": sentence(view) if view.rows else None,
+            "sentence": last_table(view).sentence if view.rows else None,
         },
     }
     for role, candidate in (("start", view.start), ("winner", view.best)):
