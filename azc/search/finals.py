@@ -23,8 +23,8 @@ from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
-from azc.search.ranking import contenders, deciding
-from azc.search.records import START, Candidate, Entrant, Fit, NewEntrant
+from azc.search.ranking import contenders
+from azc.search.records import START, Entrant, Fit, NewEntrant
 from azc.search.score import Job
 from azc.search.strategies.base import Child
 from azc.search.trials import Trials
@@ -74,16 +74,6 @@ class Finals:
         self.journal.set_table(zip(roles, rows, strict=True))
         once = list({row.id: row for row in rows}.values())
         self._fit(once, options.final_seeds, options.final_steps, "test")
-
-    def winner(self) -> Candidate | None:
-        """The winner; before it is known, what ranks first."""
-        table = self.journal.table()
-        number = self.journal.entrants()[table[0][1]].candidate if table else None
-        if number is None:
-            journal = self.journal
-            ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
-            number = ranking[0].candidate if ranking else None
-        return None if number is None else self.journal.candidate(number)
 
     # Who enters
 

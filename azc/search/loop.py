@@ -38,6 +38,7 @@ from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.objectives import Scores
 from azc.search.options import EvolveOptions, derived
+from azc.search.ranking import deciding, winner
 from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
@@ -361,16 +362,17 @@ class Loop:
 
     def _compare(self) -> None:
         """Finds the winner, and trains it beside what else there is."""
-        finals = Finals(
-            self.journal,
+        journal = self.journal
+        Finals(
+            journal,
             self.options,
             self.start,
             self.space,
             self.trials,
             self.tell,
             self.costing.over,
-        )
-        finals.run()
-        winner = finals.winner()
-        if winner is not None:
-            write_text(self.folder.best_file, winner.program)
+        ).run()
+        ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
+        found = winner(journal.table(), journal.entrants(), ranking)
+        if found is not None:
+            write_text(self.folder.best_file, journal.candidate(found).program)

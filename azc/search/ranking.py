@@ -6,13 +6,13 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from azc.search.options import EvolveOptions
 from azc.search.pareto import by_front
-from azc.search.records import Evaluation, ranked
+from azc.search.records import Entrant, Evaluation, ranked
 
-__all__ = ["contenders", "deciding", "last_ranking"]
+__all__ = ["contenders", "deciding", "last_ranking", "winner"]
 
 Rounds = Sequence[tuple[int, bool]]
 
@@ -80,3 +80,16 @@ def contenders(
     room = -(-most // 2)
     chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
     return [number for number in chosen if number not in stopped][:most]
+
+
+def winner(
+    table: Sequence[tuple[str, int]],
+    entrants: Mapping[int, Entrant],
+    ranking: Sequence[Evaluation],
+) -> int | None:
+    """The candidate that a run has come to: the first of the last comparison; before that
+    is known, of the `ranking` that decides.
+    """
+    if table:
+        return entrants[table[0][1]].candidate
+    return ranking[0].candidate if ranking else None

@@ -12,7 +12,7 @@ from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused
 from azc.search.folder import RunFolder
 from azc.search.options import EvolveOptions
 from azc.search.pareto import fronts, hypervolume, knee, points, unit
-from azc.search.ranking import deciding
+from azc.search.ranking import deciding, winner
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
@@ -139,10 +139,7 @@ class RunView:
         """The winner's candidate; before it is known, the best of the last round, None
         before any was scored.
         """
-        if self.table:
-            return self.entrants[self.table[0][1]].candidate
-        ranking = self.ranking()
-        return ranking[0].candidate if ranking else None
+        return winner(self.table, self.entrants, self.ranking())
 
     @property
     def best(self) -> Candidate | None:
