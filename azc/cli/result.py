@@ -14,7 +14,8 @@ from azc.compare.summary import mixing_text, summarise
 from azc.data.load import DataSpec
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
-from azc.search.objectives import OBJECTIVES
+from azc.search.objectives import LOSS, OBJECTIVES
+from azc.search.ranking import Front
 from azc.search.records import START
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import RunView
@@ -110,11 +111,25 @@ def _of(view: RunView) -> str:
 
 
 def _front(view: RunView, output: Output) -> None:
+    names = ", ".join(view.options.objectives)
+    if view.front is not None:
+        title = f"the Pareto front {_of(view)} by {names}"
+        _print_front(view, view.front, title, output)
+        output.line(
+            f"knee: {view.front.knee.candidate:04}.azg; hypervolume:"
+            f" {100 * view.front.hypervolume:.1f} % of the box from the best values to"
+            " the worst"
+        )
+    if view.final_front is not None:
+        steps = count(view.options.final_steps, "step")
+        title = f"the front of the contenders by {names}, trained alone for {steps}"
+        _print_front(view, view.final_front, title, output)
+        output.line(f"the winner is its knee: {view.winner:04}.azg")
+
+
+def _print_front(view: RunView, front: Front, title: str, output: Output) -> None:
     from rich.table import Table
 
-    front = view.front
-    if front is None:
-        return
     table = Table()
     table.add_column("program")
     for name in view.options.objectives:
@@ -129,14 +144,21 @@ def _front(view: RunView, output: Output) -> None:
         mark = "knee" if e is front.knee else ""
         table.add_row(f"{e.candidate:04}.azg", *values, mark)
     output.line()
-    names = ", ".join(view.options.objectives)
-    output.line(f"the Pareto front {_of(view)} by {names}")
+    output.line(title)
     if not output.as_json:
         output.console().print(table)
-    output.line(
-        f"knee: {front.knee.candidate:04}.azg; hypervolume:"
-        f" {100 * front.hypervolume:.1f} % of the box from the best values to the worst"
-    )
+
+
+def _front_json(front: Front | None, alone: bool = False) -> dict[str, Any] | None:
+    if front is None:
+        return None
+    losses = [e.scores[LOSS] for e in front.members if e.scores is not None]
+    return {
+        "members": [e.candidate for e in front.members],
+        "knee": front.knee.candidate,
+        "hypervolume": front.hypervolume,
+        **({"losses": losses} if alone else {}),
+    }
 
 
 def _difference(view: RunView, output: Output) -> None:
@@ -217,17 +239,17 @@ def result_json(view: RunView) -> dict[str, Any]:
 
     `folder`, `space`, `model`, `data`; `unit`: what losses, in nats, are the mean over;
     `evaluations`: spent, budget, failed; `ending`: why the search ended before its budget
-    was spent, or null; `rounds`: how many; `refused`:
-    children not trained, `known` in normal form, `equal` in function, `faults` by reason;
-    `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
-    last round, best first: id, scores (by objective), seconds; `objectives`, and `front`
-    (null with one): members (ids), knee (id), hypervolume (see
-    `azc.search.view.Front`); `agreement`: stage, steps,
-    count, tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
-    seeds, sentence, and rows: role, name, candidate (null for what the search has not
-    found), losses (nats on the test text, by seed), right (of each task, the share of
-    answers that are, by seed), verdict on the winner beside it
-    (gain, low, high, p, word; null where there is none).
+    was spent, or null; `rounds`: how many; `refused`: children not trained, `known` in
+    normal form, `equal` in function, `faults` by reason; `start`, `winner`: id, program
+    (text), parameters, flops_per_token; `ranking` of the last round, best first: id,
+    scores (by objective), seconds; `objectives`, and `front` (null with one): members
+    (ids), knee (id), hypervolume (see `azc.search.ranking.Front`); `final_front`: the same
+    of the contenders, with their `losses` alone, whose knee is the winner; `agreement`:
+    stage, steps, count, tau (Kendall's, with the ranking after so many steps alone);
+    `comparison`: steps, seeds, sentence, and rows: role, name, candidate (null for what the
+    search has not found), losses (nats on the test text, by seed), right (of each task,
+    the share of answers that are, by seed), verdict on the winner beside it (gain, low,
+    high, p, word; null where there is none).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),
@@ -250,12 +272,8 @@ def result_json(view: RunView) -> dict[str, Any]:
             for e in view.ranking()
         ],
         "objectives": list(view.options.objectives),
-        "front": view.front
-        and {
-            "members": [e.candidate for e in view.front.members],
-            "knee": view.front.knee.candidate,
-            "hypervolume": view.front.hypervolume,
-        },
+        "front": _front_json(view.front),
+        "final_front": _front_json(view.final_front, alone=True),
         "agreement": [vars(stage) for stage in view.agreement],
         "comparison": {
             "steps": view.options.final_steps,

@@ -123,7 +123,10 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
     if seeds == 1:
         test = "a single seed proves nothing"
     failed = f"; {reasons}" if reasons else ""
-    return f"the winner is {'; '.join(parts)} ({test}){failed}"
+    subject = "the winner is"
+    if len(view.options.objectives) > 1:
+        subject = "by its loss alone, the winner is"
+    return f"{subject} {'; '.join(parts)} ({test}){failed}"
 
 
 def _listed(names: Sequence[str]) -> str:

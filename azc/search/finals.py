@@ -16,15 +16,15 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from azc.check.program import SpaceSpec
-from azc.search.acts import STOP
+from azc.search.acts import stopped
 from azc.search.events import Comparing, Event, Fitted
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
-from azc.search.ranking import contenders
-from azc.search.records import START, Entrant, Fit, NewEntrant
+from azc.search.ranking import contenders, leading, trained_alone
+from azc.search.records import START, Entrant, Evaluation, Fit, NewEntrant
 from azc.search.score import Job
 from azc.search.strategies.base import Child
 from azc.search.trials import Trials
@@ -52,13 +52,14 @@ class Finals:
         if not options.final_seeds:
             return
         journal = self.journal
-        stopped = {a.value["candidate"] for a in journal.acts() if a.kind == STOP}
-        chosen = contenders(journal.rounds(), journal.evaluations(), options, stopped)
+        rounds, evaluations = journal.rounds(), journal.evaluations()
+        out = stopped(journal.acts())
+        chosen = contenders(rounds, evaluations, options, out.keys())
         if not chosen:
             return
         mine = self.journal.enter(self._candidate(number) for number in chosen)
         self.tell(Comparing(*self._progress(self._total(len(mine)))))
-        winner = (self._rank(mine, options.final_steps) or mine)[0]
+        winner = self._winner(mine, evaluations)
         rows = [self.journal.enter([self._candidate(START)])[0]]
         roles = ["start"]
         if options.baselines:
@@ -138,12 +139,31 @@ class Finals:
 
     # Training
 
+    def _winner(
+        self, mine: Sequence[Entrant], evaluations: Sequence[Evaluation]
+    ) -> Entrant:
+        """Of the contenders the one that leads once they are trained alone."""
+        found = self._validated(mine, self.options.final_steps)
+        losses = {e.candidate: found[e.id] for e in mine if e.candidate is not None}
+        alone = trained_alone(evaluations, losses)
+        first = leading(alone, self.options.objectives)
+        return next(
+            (e for e in mine if first and e.candidate == first.candidate), mine[0]
+        )
+
     def _rank(self, entrants: Sequence[Entrant], steps: int) -> list[Entrant]:
         """Those that do not fail, the best first."""
+        losses = self._validated(entrants, steps)
+        done = [e for e in entrants if losses[e.id] is not None]
+        return sorted(done, key=lambda e: (losses[e.id], e.id))
+
+    def _validated(
+        self, entrants: Sequence[Entrant], steps: int
+    ) -> dict[int, float | None]:
+        """The validation loss of each, by its number; None where it failed."""
         seed = derived(self.options.seed, "halving")
         losses = self._fit(entrants, (seed,), steps, "validation")
-        done = [e for e in entrants if losses[e.id, seed] is not None]
-        return sorted(done, key=lambda e: (losses[e.id, seed], e.id))
+        return {number: loss for (number, _), loss in losses.items()}
 
     def _fit(
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str

@@ -18,7 +18,7 @@ from functools import cached_property
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
-from azc.search.acts import BUDGET, DRAW, PROPOSE, STOP, Act, Taken, draws, is_paused
+from azc.search.acts import BUDGET, DRAW, PROPOSE, Act, Taken, draws, is_paused, stopped
 from azc.search.admission import Admission, proposed
 from azc.search.costing import Costing, start_over_limit
 from azc.search.events import (
@@ -38,7 +38,7 @@ from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.objectives import Scores
 from azc.search.options import EvolveOptions, derived
-from azc.search.ranking import deciding, winner
+from azc.search.ranking import deciding, leading, winner
 from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
@@ -196,9 +196,9 @@ class Loop:
 
     def _stop(self, number: int, acts: Sequence[Act]) -> None:
         """What is stopped fails, in the round under way and wherever it is asked for."""
-        stopped = {a.value["candidate"]: a for a in acts if a.kind == STOP}
-        for evaluation in self.journal.evaluations(number) if stopped else ():
-            act = stopped.get(evaluation.candidate)
+        out = stopped(acts)
+        for evaluation in self.journal.evaluations(number) if out else ():
+            act = out.get(evaluation.candidate)
             if act is not None and evaluation.status != "failed":
                 reason = f"stopped by {act.author}"
                 self.journal.fail(number, evaluation.candidate, reason)
@@ -345,8 +345,10 @@ class Loop:
         # The best last: where two trained the same weights, the better ones stay.
         best = [candidates[e.candidate] for e in done[: self.options.parents]]
         snapshot = self.weights.give_back(number, reversed(best))
-        if best:
-            write_text(self.folder.best_file, best[0].program)
+        first = leading(done, self.options.objectives)
+        if first is not None:
+            program = candidates[first.candidate].program
+            write_text(self.folder.best_file, program)
         self.strategy.tell(
             [
                 Told(e.candidate, self._genome(e.candidate), e.scores)
@@ -355,7 +357,7 @@ class Loop:
         )
         self.journal.close_round(number, self.strategy.state(), snapshot)
         self.folder.sweep(number + 1)
-        found = (done[0].candidate, done[0].scores) if done else (None, None)
+        found = (first.candidate, first.scores) if first else (None, None)
         self.tell(Closed(number, *found))
 
     # The end
@@ -373,6 +375,7 @@ class Loop:
             self.costing.over,
         ).run()
         ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
-        found = winner(journal.table(), journal.entrants(), ranking)
+        names = self.options.objectives
+        found = winner(journal.table(), journal.entrants(), ranking, names)
         if found is not None:
             write_text(self.folder.best_file, journal.candidate(found).program)

@@ -103,7 +103,7 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
     ]
     assert 0 <= view.front.hypervolume <= 1
     dom = parse(page(view))
-    rows = dom.one("table", "front").one("tbody").all("tr")
+    rows = dom.id("search").one("table", "front").one("tbody").all("tr")
     assert [row.one("a").attributes["href"] for row in rows] == [
         f"#c{n}" for n in members
     ]
@@ -121,6 +121,68 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
         "knee": view.front.knee.candidate,
         "hypervolume": view.front.hypervolume,
     }
+
+
+def test_the_winner_is_the_knee_of_the_contenders(
+    several: tuple[RunView, list[Event]],
+) -> None:
+    """By the losses that they came to alone and what they cost, computed anew."""
+    view, _ = several
+    alone = {
+        view.entrants[fit.entrant].candidate: fit.loss
+        for fit in view.fits
+        if fit.split == "validation"
+    }
+    assert len(alone) == view.options.contenders
+    found = {}
+    for number, loss in alone.items():
+        text = view.candidates[number or 0].program
+        costs = summarise(check_source(Source("x", text)).models[view.model], 16)
+        found[number] = (loss, costs.parameters, costs.flops)
+    front = {
+        number: point
+        for number, point in found.items()
+        if not any(
+            other != point and all(a <= b for a, b in zip(other, point, strict=True))
+            for other in found.values()
+        )
+    }
+    low, top = (
+        [pick(axis) for axis in zip(*front.values(), strict=True)]
+        for pick in (min, max)
+    )
+
+    def height(number: int | None) -> float:
+        axes = zip(front[number], low, top, strict=True)
+        return sum((x - a) / (b - a) if b > a else 0.0 for x, a, b in axes)
+
+    assert view.winner == min(front, key=height)
+    # The search's own knee is among those that it was chosen from.
+    assert view.front is not None
+    assert view.front.knee.candidate in alone
+    # It is told in every place, beside the whole front.
+    assert view.final_front is not None
+    assert {e.candidate for e in view.final_front.members} == set(front)
+    assert view.final_front.knee.candidate == view.winner
+    dom = parse(page(view))
+    shown = dom.id("result").one("table", "front").one("tbody").all("tr")
+    assert {row.one("a").text for row in shown} == {f"{n:04}" for n in front}
+    assert "By its loss alone, the winner is" in dom.one("p", "verdict").text
+    runner = CliRunner()
+    said = runner.invoke(app, ["resume", str(view.folder)]).stdout
+    assert f"the winner is its knee: {view.winner:04}.azg" in said
+    answer = json.loads(
+        runner.invoke(app, ["resume", str(view.folder), "--json"]).stdout
+    )
+    assert answer["final_front"]["knee"] == answer["winner"]["id"] == view.winner
+    pairs = zip(
+        answer["final_front"]["members"], answer["final_front"]["losses"], strict=True
+    )
+    assert dict(pairs) == {n: alone[n] for n in front}
+    best = (view.folder / "best.azg").read_text(encoding="utf-8")
+    assert best == answer["winner"]["program"]
+    # There is something to choose: the least loss alone is another's.
+    assert view.winner != min(alone, key=lambda n: alone[n] or 0.0)
 
 
 def test_several_objectives_come_to_the_same_after_kills(
