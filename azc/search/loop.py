@@ -18,7 +18,17 @@ from functools import cached_property
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
-from azc.search.acts import BUDGET, DRAW, PROPOSE, Act, Taken, draws, is_paused, stopped
+from azc.search.acts import (
+    BUDGET,
+    DRAW,
+    PROPOSE,
+    STOP,
+    Act,
+    Taken,
+    draws,
+    is_paused,
+    stopped,
+)
 from azc.search.admission import Admission, proposed
 from azc.search.costing import Costing, start_over_limit
 from azc.search.events import (
@@ -81,12 +91,13 @@ class Loop:
         self.folder.sweep(number)
         self.weights.warm_up()
         self.weights.check(number)
-        known = None
-        while known != len(self.journal.acts()):  # whatever came meanwhile
+        done = False
+        while not done:
             while self._step():
                 pass
-            known = len(self.journal.acts())
-            self._compare()
+            waiting = self._waiting_acts()
+            # Whatever has come meanwhile is looked at first.
+            done = self._compare() and self._waiting_acts() <= waiting
 
     def _step(self) -> bool:
         """One step of the search; whether there may be another one."""
@@ -115,6 +126,7 @@ class Loop:
             self.space,
             self.trials,
             self.tell,
+            self._listen,
         )
 
     @cached_property
@@ -167,21 +179,31 @@ class Loop:
 
     # Acts
 
-    def _heed(self, number: int) -> None:
-        """Takes up what can't wait for the next round, and waits while the run is to."""
-        told = False
+    def _listen(self) -> bool:
+        """Heeds acts where no round is under way; see `_heed`."""
+        return self._heed(self._place()[0])
+
+    def _heed(self, number: int) -> bool:
+        """Takes up what can't wait for the next round, and waits while the run is to.
+        Whether what is to be trained alone may be another since then.
+        """
+        told = changed = False
         while True:
             for act in self.journal.acts(waiting=True):
                 if act.kind not in (PROPOSE, DRAW):
                     self._do(act, number)
+                    changed = changed or act.kind in (BUDGET, STOP)
             acts = self.journal.acts()
             self._stop(number, acts)
             if not is_paused(acts):
-                return
+                return changed
             if not told:
                 self.tell(Paused())
             told = True
             time.sleep(_GLANCE)
+
+    def _waiting_acts(self) -> set[int]:
+        return {act.id for act in self.journal.acts(waiting=True)}
 
     def _do(self, act: Act, number: int) -> None:
         reason = None
@@ -362,10 +384,13 @@ class Loop:
 
     # The end
 
-    def _compare(self) -> None:
-        """Finds the winner, and trains it beside what else there is."""
+    def _compare(self) -> bool:
+        """Finds the winner, and trains it beside what else there is. Whether that is
+        done, and was not cut short by what somebody wants.
+        """
         journal = self.journal
-        Finals(
+        finals = Finals(
+            self.folder,
             journal,
             self.options,
             self.start,
@@ -373,9 +398,13 @@ class Loop:
             self.trials,
             self.tell,
             self.costing.over,
-        ).run()
+            self._listen,
+        )
+        if not finals.run():
+            return False
         ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
         names = self.options.objectives
         found = winner(journal.table(), journal.entrants(), ranking, names)
         if found is not None:
             write_text(self.folder.best_file, journal.candidate(found).program)
+        return True

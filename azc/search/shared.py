@@ -98,6 +98,7 @@ class SharedWeights:
     space: SpaceSpec
     trials: Trials
     tell: Callable[[Event], None]
+    heed: Callable[[], object]  # takes up acts, and waits while the run is to
 
     def name(self, number: int) -> str:
         """What the journal calls the snapshot that a round starts from."""
@@ -137,6 +138,7 @@ class SharedWeights:
             path = self._random_path(rng) if done else self.start
             reason = self._train_path(supernet, path, done, steps)
             self.tell(Warming(done + steps, options.warm_up, reason))
+            self.heed()
         snapshot = self.folder.snapshot_file(0)
         supernet.save(snapshot)
         self.journal.keep_file(self.name(0), fingerprint(snapshot))
