@@ -23,7 +23,8 @@ from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.check.types import count_operations
 from azc.cli.files import expanded, load, split_name
-from azc.cli.output import Output, count, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, count, out
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 
 __all__ = ["check"]
@@ -55,7 +56,7 @@ def check(
             "itself or given as FILE:NAME.",
         ),
     ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Check programs: names, types, models and search spaces.
 

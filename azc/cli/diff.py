@@ -34,7 +34,8 @@ from azc.cli.diff_files import (
 )
 from azc.cli.diff_text import print_model, print_program
 from azc.cli.files import split_name
-from azc.cli.output import Output, fields, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, fields, out
 from azc.compare.match import ProgramDiff
 from azc.compare.models import (
     Amount,
@@ -87,7 +88,7 @@ def diff(
     text: Annotated[
         bool, typer.Option("--text", help="Show a diff of the texts instead.")
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two models by what they mean: layer by layer, operation by operation.
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from azc.cli.files import load, split_name
-from azc.cli.output import flag_json, out
+from azc.cli.options import Git, Json, Log
+from azc.cli.output import out
 from azc.cli.working import branch_of, cache_folder, show_run
 from azc.diagnostics import UsageError
 from azc.numbers import in_bytes
@@ -389,23 +390,9 @@ def evolve(
             "--device", metavar="D", help="cpu, cuda, …; by default the best available."
         ),
     ] = None,
-    git: Annotated[
-        bool,
-        typer.Option(
-            "--git",
-            help="Commit every new best on a branch azc/RUN of the repository that RUN or FILE"
-            " lies in; your files and branches stay as they are.",
-        ),
-    ] = False,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            "--log",
-            metavar="NAME",
-            help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    git: Git = False,
+    log: Log = None,
+    as_json: Json = False,
 ) -> None:
     """Search a space for a better model than the one it starts from.
 

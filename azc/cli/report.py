@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from azc.cli.files import check_own
-from azc.cli.output import flag_json, out
+from azc.cli.options import Json, Run
+from azc.cli.output import out
 from azc.files import write_text
 
 __all__ = ["report"]
@@ -19,7 +20,7 @@ __all__ = ["report"]
 
 def report(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -31,7 +32,7 @@ def report(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Write a run as a page: what it found, how, and every program.
 
