@@ -124,7 +124,8 @@ def _front(view: RunView, output: Output) -> None:
         steps = count(view.options.final_steps, "step")
         title = f"the front of the contenders by {names}, trained alone for {steps}"
         _print_front(view, view.final_front, title, output)
-        output.line(f"the winner is its knee: {view.winner:04}.azg")
+        if view.final_front.knee.candidate == view.winner:
+            output.line(f"the winner is its knee: {view.winner:04}.azg")
 
 
 def _print_front(view: RunView, front: Front, title: str, output: Output) -> None:

@@ -84,11 +84,11 @@ def pareto_front(
     if len(objectives) == 1 or not ranking:
         return None
     values = points(ranking, objectives)
-    places = fronts(values)[0]
-    bend = places[knee([values[i] for i in places])]
-    inside = [unit(values)[i] for i in places]
-    share = hypervolume(inside, (1.0,) * len(objectives))
-    return Front(tuple(ranking[i] for i in places), ranking[bend], share)
+    places, scaled = fronts(values)[0], unit(values)
+    share = hypervolume([scaled[i] for i in places], (1.0,) * len(objectives))
+    first = leading(ranking, objectives)
+    assert first is not None
+    return Front(tuple(ranking[i] for i in places), first, share)
 
 
 def leading(
@@ -97,8 +97,11 @@ def leading(
     """What a run takes for the best of a ranking: the first, by several objectives the
     knee of the front.
     """
-    front = pareto_front(ranking, objectives)
-    return front.knee if front else next(iter(ranking), None)
+    if len(objectives) == 1 or not ranking:
+        return next(iter(ranking), None)
+    values = points(ranking, objectives)
+    front = fronts(values)[0]
+    return ranking[front[knee([values[i] for i in front])]]
 
 
 def contenders(

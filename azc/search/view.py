@@ -165,7 +165,8 @@ class RunView:
     @cached_property
     def final_front(self) -> Front | None:
         """The Pareto front of the contenders, with the losses that they came to alone:
-        its knee is the winner. None with one objective, and before any was trained.
+        its knee is the winner, unless a contender was stopped since. None with one
+        objective, and before any was trained.
         """
         out = stopped(self.acts).keys() - {self.winner}
         chosen = contenders(self.rounds, self.evaluations, self.options, out)
