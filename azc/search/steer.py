@@ -36,7 +36,7 @@ from azc.search.admission import Admission, proposed
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome, space_features
 from azc.search.journal import Journal
-from azc.search.objectives import over_limit
+from azc.search.objectives import costs, over_limits
 from azc.search.records import START
 from azc.search.refused import KNOWN
 from azc.source import visible
@@ -135,7 +135,8 @@ class Desk:
         options = run.options(config)
 
         def over(genome: Genome) -> str | None:
-            return over_limit(genome.spec, options.length, options.limits)
+            # What has to be measured the run decides on.
+            return over_limits(costs(genome.spec, options.length), options.limits)
 
         def check(journal: Journal) -> None:
             for parent in parents:
