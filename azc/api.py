@@ -1,6 +1,8 @@
 """What azc does, for Python: load, format, compile, interpret, compare, evolve.
 
 Light to import: what needs torch imports it when called.
+
+Codes: U020 an option of a search makes no sense.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ A fault in a program is a `Diagnostic`: diagnostics are collected and raised tog
 one `DiagnosticError`. A fault elsewhere (a missing data file, a run folder in use) is a
 `UsageError` or a `RunError`, both of them an `AzcError` with a code. What is none of
 these is a bug of azc itself, an `InternalError`.
+
+Codes: U012 a number is not whole, or out of its range.
 """
 
 from __future__ import annotations

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["amount", "change", "in_bytes", "ranges", "setting"]
+__all__ = ["amount", "change", "in_bytes", "in_milliseconds", "ranges", "setting"]
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
+_TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([uµm]?)s\s*")
 
 
 def amount(number: float) -> str:
@@ -40,6 +41,14 @@ def in_bytes(text: str) -> int | None:
     power = " kmgt".index(found[2].lower() or " ")
     unit: int = (1024 if found[3] else 1000) ** power
     return round(float(found[1]) * unit)
+
+
+def in_milliseconds(text: str) -> float | None:
+    """How many milliseconds `2ms`, `500us` or `1.5 s` are, None for what is no time."""
+    found = _TIME.fullmatch(text)
+    if found is None:
+        return None
+    return float(found[1]) * {"": 1e3, "m": 1.0}.get(found[2], 1e-3)
 
 
 def setting(value: object) -> str:

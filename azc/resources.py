@@ -1,4 +1,7 @@
-"""The files that ship with azc, and the folder for those that it keeps."""
+"""The files that ship with azc, and the folder for those that it keeps.
+
+Codes: U116 there is no home folder for the cache.
+"""
 
 from __future__ import annotations
 
@@ -45,4 +48,4 @@ def home_cache() -> Path:
     except RuntimeError:
         message = "there is no home folder to keep texts and tokenizers in"
         help_ = "the variable AZC_CACHE, or the argument `cache`, names another folder"
-        raise UsageError("U110", message, help_) from None
+        raise UsageError("U116", message, help_) from None

@@ -27,6 +27,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "hostile": "hostile",
         "mutants": "mutants",
         "scale": "scale",
+        "scratch": "scratch",
         "strategies": "strategies",
         "tasks": "tasks",
     }

@@ -28,7 +28,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 import torch
-from scipy import stats
 
 from azc.check.flatten import self_contained
 from azc.check.program import SpaceSpec
@@ -48,7 +47,7 @@ from azc.search.score import build_candidate
 from azc.source import Source
 from azc.supernet.supernet import Supernet
 from azc.training.fit import FitOptions, fit, measure
-from benchmarks.tables import publish, publishes
+from benchmarks.tables import publish, publishes, rho, shown, table, tau, tau_interval
 
 SPACE = """\
 from std.attention import rope_attention
@@ -321,12 +320,6 @@ def agreement(
     names = [name for name in truth if scores.get(name) is not None]
     x = np.array([scores[name] for name in names], dtype=float)
     y = np.array([truth[name] for name in names])
-    rng = np.random.default_rng(0)
-    taus = []
-    for _ in range(1000):
-        at = rng.integers(0, len(names), len(names))
-        taus.append(stats.kendalltau(x[at], y[at]).statistic)
-    low, high = np.nanpercentile(taus, [2.5, 97.5])
     top = np.argsort(y)[: max(4, len(y) // 4)]
     size = np.array([sizes[name] for name in names])
     signs = [
@@ -337,10 +330,10 @@ def agreement(
     ]
     return {
         "programs": len(names),
-        "tau": float(stats.kendalltau(x, y).statistic),
-        "interval": [float(low), float(high)],
-        "rho": float(stats.spearmanr(x, y).statistic),
-        "top": float(stats.kendalltau(x[top], y[top]).statistic),
+        "tau": tau(x, y),
+        "interval": tau_interval(x, y),
+        "rho": rho(x, y),
+        "top": tau(x[top], y[top]),
         "equal size": fmean(signs) if signs else math.nan,
         # What a search would lose that takes the best by this score.
         "regret": float(y[np.argmin(x)] - y.min()),
@@ -446,7 +439,7 @@ def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
     return parameters, flops
 
 
-def markdown(found: Mapping[str, Any]) -> str:
+def written(found: Mapping[str, Any]) -> str:
     """Both tables."""
     near = _table(found["near"])
     return (
@@ -456,18 +449,19 @@ def markdown(found: Mapping[str, Any]) -> str:
 
 
 def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    lines = [
-        "| score | programs | τ | 95 % | ρ | τ, best quarter | τ, equal size | regret |",
-        "|---|--:|--:|---|--:|--:|--:|--:|",
-    ]
-    for name, row in rows.items():
-        low, high = row["interval"]
-        lines.append(
-            f"| {name} | {row['programs']} | {row['tau']:.2f} | {low:.2f} to {high:.2f} |"
-            f" {row['rho']:.2f} | {row['top']:.2f} | {row['equal size']:.2f} |"
-            f" {row['regret']:.3f} |"
-        )
-    return "\n".join(lines)
+    return table(
+        ["score", "programs", "τ", "ρ", "τ, best quarter", "τ, equal size", "regret"],
+        [
+            [
+                name,
+                str(row["programs"]),
+                shown(row["tau"], row["interval"]),
+                *(shown(row[kind]) for kind in ("rho", "top", "equal size")),
+                shown(row["regret"], digits=3),
+            ]
+            for name, row in rows.items()
+        ],
+    )
 
 
 def _policy(text: str) -> tuple[str, int, int]:
@@ -528,7 +522,7 @@ def main() -> int:
                     for name in study.programs:
                         alone(study, name, steps, seed)
     found = tables(study)
-    text = markdown(found)
+    text = written(found)
     print(text)
     if options.publish:
         publish("fidelity", found, text)

@@ -1,4 +1,8 @@
-"""One declaration of a checked file, by name or because there is no other."""
+"""One declaration of a checked file, by name or because there is no other.
+
+Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
+wanted; U103 a file has several of the kind that is wanted.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import Literal, TypeVar
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
 from azc.diagnostics import UsageError, listed, nearest
 
-__all__ = ["choose_attention", "choose_model", "choose_space"]
+__all__ = ["choose_attention", "choose_model", "choose_space", "choose_start"]
 
 _Spec = TypeVar("_Spec", AttentionSpec, ModelSpec, SpaceSpec)
 
@@ -32,6 +36,17 @@ def choose_model(program: Program, name: str | None = None) -> tuple[str, ModelS
 def choose_space(program: Program, name: str | None = None) -> tuple[str, SpaceSpec]:
     """A space and what the file calls it; see `choose_attention`."""
     return _choose("space", program, program.spaces, name)
+
+
+def choose_start(program: Program, space: str | None = None) -> tuple[str, SpaceSpec]:
+    """What a file calls the model that a space starts from, and that space; see
+    `choose_attention`.
+    """
+    _, found = choose_space(program, space)
+    for name, model in program.models.items():
+        if model is found.start:
+            return name, found
+    return found.start.name, found
 
 
 def _choose(

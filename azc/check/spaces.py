@@ -221,9 +221,11 @@ class _Reader:
             return count, count
         return self.span_of("depth", settings["depth"].value, MAX_LAYERS)
 
-    def span_of(self, name: str, value: ast.Value, high: int) -> tuple[int, int]:
-        """A number or a range of numbers, from 1."""
-        kind = Whole(1, high)
+    def span_of(
+        self, name: str, value: ast.Value, high: int, least: int = 1
+    ) -> tuple[int, int]:
+        """A number or a range of numbers, from `least`, which stands for what is wrong."""
+        kind = Whole(least, high)
         if isinstance(value, ast.Range):
             low = self.value(name, kind, value.low)
             top = self.value(name, kind, value.high)
@@ -238,9 +240,9 @@ class _Reader:
                     yield Offer(node, fix, f"did you mean `{text}`?")
 
                 self.findings.error("AZG404", message, value.span, None, offers)
-            return low or 1, top or 1
-        number = self.value(name, kind, value) or 1
-        return number, number
+            return (least if low is None else low), (least if top is None else top)
+        number = self.value(name, kind, value)
+        return (least, least) if number is None else (number, number)
 
     def items(self, setting: ast.Setting) -> tuple[ast.Value, ...]:
         value = setting.value
@@ -279,7 +281,8 @@ class _Reader:
                     self.unknown_operation(item)
         size = (1, MAX_OPERATIONS)
         if "size" in block:
-            size = self.span_of("size", block["size"].value, MAX_OPERATIONS)
+            # `return v` has none.
+            size = self.span_of("size", block["size"].value, MAX_OPERATIONS, least=0)
         return tuple(dict.fromkeys(inputs)), frozenset(ops), size
 
     def unknown_operation(self, item: ast.Value) -> None:

@@ -16,8 +16,8 @@ from azc.cli.evolve import evolve
 from azc.cli.fmt import fmt
 from azc.cli.log import log
 from azc.cli.output import Command
-from azc.cli.page import report
 from azc.cli.propose import propose
+from azc.cli.report import report
 from azc.cli.resume import resume
 from azc.cli.serve import serve
 from azc.cli.show import show

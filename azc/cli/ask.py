@@ -5,12 +5,12 @@ JSON: see `azc.search.archive.archive`, with `folder`.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-from azc.cli.output import Output, count, flag_json, out
+from azc.cli.options import Json, Run
+from azc.cli.output import Output, count, out
 from azc.search.archive import archive
 from azc.search.displays import displays
 from azc.search.view import read_run
@@ -22,8 +22,8 @@ _SHOWN = 12  # candidates, and refusals
 
 def ask(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
-    as_json: Annotated[bool, flag_json()] = False,
+    run: Run,
+    as_json: Json = False,
 ) -> None:
     """Show what is needed to propose a program to a search.
 

@@ -2,6 +2,8 @@
 
 JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written, or
 null; `over`, whether nothing is left to be done.
+
+Codes: R040 a run has not come so far yet.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from typing import Annotated
 import typer
 
 from azc.cli.files import check_own
-from azc.cli.output import flag_json, out
+from azc.cli.options import Json, Run
+from azc.cli.output import out
 from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.view import read_run
@@ -22,7 +25,7 @@ __all__ = ["best"]
 
 def best(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     file: Annotated[
         Path | None,
         typer.Option(
@@ -34,7 +37,7 @@ def best(
             show_default=False,
         ),
     ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Write the best program of a run, with all that it uses in it.
 

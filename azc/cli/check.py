@@ -4,6 +4,9 @@ JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `atten
 (name, params, operations, bindings: name and type), `models` (name, layers, parameters)
 and `spaces` (name, start); `errors` and `warnings`, how many in all. A diagnostic has a
 `fix` where there is a mend that is sure: a text, and from where to where it belongs.
+
+Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
+wanted.
 """
 
 from __future__ import annotations
@@ -20,7 +23,8 @@ from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.check.types import count_operations
 from azc.cli.files import expanded, load, split_name
-from azc.cli.output import Output, count, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, count, out
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest
 
 __all__ = ["check"]
@@ -52,7 +56,7 @@ def check(
             "itself or given as FILE:NAME.",
         ),
     ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Check programs: names, types, models and search spaces.
 
@@ -136,7 +140,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     """Why the models of a file do not lie in a space."""
     names = [name for name in program.models if name in program.declared]
     if not names:
-        raise UsageError("U104", f"{program.source.name} declares no model")
+        raise UsageError("U102", f"{program.source.name} declares no model")
     found = []
     for name in names:
         for each in membership(program.models[name], space):

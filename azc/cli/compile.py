@@ -1,6 +1,9 @@
 """`azc compile`: a folder that transformers loads.
 
 JSON: `folder`, `model`, `task`, `parameters`.
+
+Codes: R102 the weights of a compiled model can't be written; U105 two arguments name
+the same thing; U106 a folder can't be written to; U107 a folder is not empty.
 """
 
 from __future__ import annotations
@@ -15,7 +18,8 @@ from azc import api
 from azc.check.choose import choose_model
 from azc.check.models import MAX_WIDTH
 from azc.cli.files import load, split_name
-from azc.cli.output import flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import out
 from azc.diagnostics import RunError, UsageError
 from azc.files import write_folder
 from azc.saved import owned_files
@@ -74,7 +78,7 @@ def compile(
             help="Replace a model of azc that is there, if there is nothing else.",
         ),
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Compile a model into a folder for transformers, with fresh weights.
 

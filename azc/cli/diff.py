@@ -9,6 +9,8 @@ change. Of programs `program` alone: result (old and new, lines), inputs (remove
 added), operations (removed, added, rewired: how many by name), attributes (operation,
 name, old, new). Of whole files `declarations`, each with kind, name and status (same,
 added, removed, changed), and where it changed the fields of models or programs.
+
+Codes: U105 two arguments name the same thing; U109 these can't be compared.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ from azc.cli.diff_files import (
 )
 from azc.cli.diff_text import print_model, print_program
 from azc.cli.files import split_name
-from azc.cli.output import Output, fields, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, fields, out
 from azc.compare.match import ProgramDiff
 from azc.compare.models import (
     Amount,
@@ -85,7 +88,7 @@ def diff(
     text: Annotated[
         bool, typer.Option("--text", help="Show a diff of the texts instead.")
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare two models by what they mean: layer by layer, operation by operation.
 

@@ -1,6 +1,9 @@
 """`azc evolve`: a search.
 
-JSON: see `azc.cli.report.report_json`.
+JSON: see `azc.cli.result.result_json`.
+
+Codes: U020 an option of a search makes no sense; U105 two arguments name the same
+thing.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from typing import Annotated, Any
 import typer
 
 from azc.cli.files import load, split_name
-from azc.cli.output import flag_json, out
+from azc.cli.options import Git, Json, Log
+from azc.cli.output import out
 from azc.cli.working import branch_of, cache_folder, show_run
 from azc.diagnostics import UsageError
 from azc.numbers import in_bytes
@@ -82,7 +86,8 @@ def evolve(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="What is larger is not trained: params=30e6, flops=2e6 (a token).",
+            help="What is beyond it is not trained: params=30e6, flops=2e6 (a token), "
+            "latency=2ms (a batch forward), memory=64MB (in a training step).",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -385,23 +390,9 @@ def evolve(
             "--device", metavar="D", help="cpu, cuda, …; by default the best available."
         ),
     ] = None,
-    git: Annotated[
-        bool,
-        typer.Option(
-            "--git",
-            help="Commit every new best on a branch azc/RUN of the repository that RUN or FILE"
-            " lies in; your files and branches stay as they are.",
-        ),
-    ] = False,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            "--log",
-            metavar="NAME",
-            help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    git: Git = False,
+    log: Log = None,
+    as_json: Json = False,
 ) -> None:
     """Search a space for a better model than the one it starts from.
 

@@ -1,4 +1,7 @@
-"""The files that commands are given, and those that they write."""
+"""The files that commands are given, and those that they write.
+
+Codes: U113 a file is not azc's own, and is not replaced.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 JSON: `files`, each with `file`, `changed` (whether it is not in canonical form), `diff`
 (with --diff), `text` (of standard input), `diagnostics`.
+
+Codes: R101 a program can't be written.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from typing import Annotated, Any
 import typer
 
 from azc.cli.files import expanded, open_source, readable
-from azc.cli.output import Output, count, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, count, out
 from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.files import write_text
 from azc.source import Source
@@ -42,7 +45,7 @@ def fmt(
     diff: Annotated[
         bool, typer.Option("--diff", help="Write nothing; show what would change.")
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Write programs in the canonical form: one layout for all, every comment kept.
 

@@ -12,16 +12,18 @@ JSON:
     refused     how many children were not trained: known (in normal form), equal (in
                 function to a candidate), faults (by reason)
     candidates  with --all: every candidate, in the same form
+
+Codes: R040 a run has not come so far yet.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from azc.cli.output import Output, flag_json, out
+from azc.cli.options import Json, Run
+from azc.cli.output import Output, out
 from azc.data.load import DataSpec
 from azc.diagnostics import RunError
 from azc.search.objectives import LOSS
@@ -35,14 +37,14 @@ __all__ = ["log"]
 
 def log(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     everything: Annotated[
         bool,
         typer.Option(
             "--all", help="Show every candidate, not only the ancestors of the best."
         ),
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Show how the best model of a run came about, each step as a diff.
 

@@ -11,6 +11,9 @@ With `--json`, a command writes one object to standard output, and nothing else:
 A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
 end_line, end_column; those that don't apply are null or left out. Options that make no
 sense are told as text on standard error all the same, with exit code 2.
+
+Codes: R100 standard output or a file can't be written or read; R103 there is not enough
+memory; X001 an error of azc's own.
 """
 
 from __future__ import annotations
@@ -42,7 +45,7 @@ from azc.source import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Command", "Output", "count", "fields", "flag_json", "out"]
+__all__ = ["Command", "Output", "count", "fields", "out"]
 
 _LAYOUT = "\n\t"  # control characters that what azc writes may have
 _DIFF = {"+": "32", "-": "31", "@": "36"}
@@ -245,11 +248,6 @@ def _internal(output: Output, error: Exception) -> None:
         message = f"internal error, please report it: {type(error).__name__}: {error}"
     help_ = "AZC_DEBUG=1 shows where it happened"
     output.fault(AzcError("X001", message, help_))
-
-
-def flag_json() -> Any:
-    """The option `--json`, as every command has it."""
-    return typer.Option("--json", help="Write one JSON object instead of text.")
 
 
 def fields(pairs: Mapping[str, object]) -> dict[str, object]:

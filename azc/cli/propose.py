@@ -8,21 +8,21 @@ knows it, R047 where it computes what a candidate does, R048 where it can't be t
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from azc.cli.files import load, split_name
-from azc.cli.output import flag_json, out
-from azc.cli.who import author, option_author
+from azc.cli.options import By, Json, Run
+from azc.cli.output import out
+from azc.cli.who import author
 
 __all__ = ["propose"]
 
 
 def propose(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     file: Annotated[
         str,
         typer.Argument(
@@ -44,8 +44,8 @@ def propose(
     note: Annotated[
         str, typer.Option("--note", metavar="TEXT", help="Why, in a line.")
     ] = "",
-    by: Annotated[str | None, option_author()] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    by: By = None,
+    as_json: Json = False,
 ) -> None:
     """Add a program of your own to a search: a candidate of its next round.
 

@@ -1,336 +1,55 @@
-"""What a run came to: its best programs, the difference from the start, the
-comparison of both trained alone.
+"""`azc report`: a run as a page.
+
+JSON: `folder` of the run; `file` written; `over`, whether nothing is left to be done.
 """
 
 from __future__ import annotations
 
-from statistics import fmean
-from typing import Any
+from pathlib import Path
+from typing import Annotated
 
-from azc.check.program import ModelSpec
-from azc.check.resolve import check_source
-from azc.cli.output import Output, count
-from azc.compare.summary import mixing_text, summarise
-from azc.data.load import DataSpec
-from azc.numbers import amount
-from azc.search.objectives import OBJECTIVES
-from azc.search.records import START
-from azc.search.refused import refused_json, refused_words
-from azc.search.view import Row, RunView
-from azc.source import Source
-from azc.syntax.diff import text_diff
+import typer
 
-__all__ = ["report", "report_json", "row_name", "sentence"]
+from azc.cli.files import check_own
+from azc.cli.options import Json, Run
+from azc.cli.output import out
+from azc.files import write_text
 
-_SHOWN = 8  # programs in the table
+__all__ = ["report"]
 
 
-def _spec(view: RunView, candidate: int) -> ModelSpec:
-    text = view.candidates[candidate].program
-    return check_source(Source(f"{candidate:04}.azg", text, own=True)).models[
-        view.model
-    ]
+def report(
+    context: typer.Context,
+    run: Run,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="The page to write; RUN/report.html if not given. A page that azc wrote "
+            "is replaced.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Write a run as a page: what it found, how, and every program.
 
+    One HTML file with all that it needs, for any browser. Works while the run does.
 
-def _data(view: RunView) -> DataSpec:
-    return DataSpec.parse(view.options.data)
-
-
-def _layers(spec: ModelSpec) -> str:
-    """The token mixing of every layer, runs of one kind counted."""
-    runs: list[list[Any]] = []
-    for layer in spec.layers:
-        text = mixing_text(layer).replace("conv(kernel = ", "conv(")
-        if runs and runs[-1][0] == text:
-            runs[-1][1] += 1
-        else:
-            runs.append([text, 1])
-    return ", ".join(text if n == 1 else f"{n} × {text}" for text, n in runs)
-
-
-def report(view: RunView, output: Output) -> None:
-    """Tables and diff on standard output, of a run with a winner."""
-    failed = sum(e.status == "failed" for e in view.evaluations)
-    output.line()
-    head = f"{count(view.spent, 'evaluation')} in {count(len(view.rounds), 'round')}"
-    output.line(
-        head + (f", {failed} failed" if failed else "") + f"; run in {view.folder}"
-    )
-    if view.ending is not None:
-        budget = count(view.options.evaluations, "evaluation")
-        output.line(f"the search ended before its budget of {budget}: {view.ending}")
-    if view.refused:
-        output.line(refused_words(view.refused))
-    _best(view, output)
-    _front(view, output)
-    _difference(view, output)
-    _alone(view, output)
-
-
-def _best(view: RunView, output: Output) -> None:
-    from rich.table import Table
-
-    table = Table()
-    for name in ("program", "nats", "params", "FLOPs/token", "layers"):
-        right = name not in ("program", "layers")
-        table.add_column(name, justify="right" if right else "left")
-    shown = view.ranking()[:_SHOWN]
-    for evaluation in shown:
-        spec = _spec(view, evaluation.candidate)
-        costs = summarise(spec, view.options.length)
-        label = f"{evaluation.candidate:04}.azg"
-        if evaluation.candidate == START:
-            label += " (start)"
-        table.add_row(
-            label,
-            f"{evaluation.score:.3f}",
-            amount(costs.parameters),
-            amount(costs.flops),
-            _layers(spec),
-        )
-    output.line()
-    output.line(f"the best programs {_of(view)}")
-    if not output.as_json:
-        output.console().print(table)
-    loss = f"nats: validation loss {_data(view).unit}"
-    if view.options.is_fresh:
-        steps = count(view.options.steps, "step")
-        output.line(f"{loss} after {steps} alone, from one seed;")
-        output.line("it ranks programs by how they begin to learn.")
-    else:
-        output.line(f"{loss} after a few steps from shared weights;")
-        output.line(
-            "it compares the programs of one round, and says little beyond that."
-        )
-
-
-def _of(view: RunView) -> str:
-    return "of the search" if view.options.is_fresh else "of the last round"
-
-
-def _front(view: RunView, output: Output) -> None:
-    from rich.table import Table
-
-    front = view.front
-    if front is None:
-        return
-    table = Table()
-    table.add_column("program")
-    for name in view.options.objectives:
-        unit = OBJECTIVES[name].unit
-        table.add_column(name if unit == name else f"{name}, {unit}", justify="right")
-    table.add_column("")
-    for e in front.members:
-        assert e.scores is not None
-        values = [
-            OBJECTIVES[name].shown(e.scores[name]) for name in view.options.objectives
-        ]
-        mark = "knee" if e is front.knee else ""
-        table.add_row(f"{e.candidate:04}.azg", *values, mark)
-    output.line()
-    names = ", ".join(view.options.objectives)
-    output.line(f"the Pareto front {_of(view)} by {names}")
-    if not output.as_json:
-        output.console().print(table)
-    output.line(
-        f"knee: {front.knee.candidate:04}.azg; hypervolume:"
-        f" {100 * front.hypervolume:.1f} % of the box from the best values to the worst"
-    )
-
-
-def _difference(view: RunView, output: Output) -> None:
-    start, best = view.start, view.best
-    assert start is not None
-    assert best is not None
-    output.line()
-    if start.program == best.program:
-        output.line("the best program is the start itself")
-        return
-    origin, *steps = view.lineage(best.id)
-    told = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
-    if origin.id == START:
-        told = count(len(steps), "mutation")
-    output.line(f"from the start to the best, {told} (azc log has each):")
-    output.line()
-    names = ("start.azg", f"candidates/{best.id:04}.azg")
-    output.diff(text_diff(start.program, best.program, *names))
-
-
-def _alone(view: RunView, output: Output) -> None:
-    from rich.table import Table
-
-    for stage in view.agreement:
-        output.line(
-            f"{stage.stage} ranked the best {stage.count} as {stage.steps} steps alone"
-            f" do with a Kendall τ of {stage.tau:.2f}"
-        )
-    seeds = view.options.final_seeds
-    if not view.rows or not seeds:
-        return
-    table = Table()
-    table.add_column("")
-    for seed in seeds:
-        table.add_column(f"seed {seed}", justify="right")
-    for name in ("mean", "winner ahead by"):
-        table.add_column(name, justify="right")
-    table.add_column("the winner is")
-    tasks = [f"task:{name}" for name in _data(view).tasks]
-    for task in tasks:
-        table.add_column(f"{task} right", justify="right")
-    for place, row in enumerate(view.rows):
-        found = (row.right(task) for task in tasks)
-        shares = [f"{fmean(each):.1%}" if each else "" for each in found]
-        table.add_row(*_cells(view, place, row), *shares)
-    output.line()
-    steps = view.options.final_steps
-    data = _data(view)
-    output.line(
-        f"each trained alone for {steps} steps; loss on {data.held_out} never used, nats"
-        f" {data.unit}"
-    )
-    if not output.as_json:
-        output.console().print(table)
-    output.line(sentence(view))
-
-
-def row_name(view: RunView, row: Row) -> str:
-    """What a row of the last comparison is called."""
-    if row.role == "random":
-        size = sum(e.name.startswith("random") for e in view.entrants.values())
-        return f"random sampling, best of {size}"
-    if row.role == "winner":
-        return f"winner ({row.entrant.name})"
-    return row.entrant.name
-
-
-def _cells(view: RunView, place: int, row: Row) -> list[str]:
-    cells = [row_name(view, row)]
-    for fit in row.fits:
-        told = "…" if fit is None else "failed"
-        cells.append(told if fit is None or fit.loss is None else f"{fit.loss:.3f}")
-    cells.append(f"{fmean(row.losses):.3f}" if row.is_sound else "")
-    found = view.verdicts.get(place)
-    if found is None:
-        return [*cells, "", ""]
-    ahead = f"{found.gain:.3f}"
-    if found.high is not None:
-        ahead += f" ± {found.high - found.gain:.3f}"
-    return [*cells, ahead, found.word]
-
-
-def sentence(view: RunView) -> str:
-    """What may be said of the winner, in one sentence."""
-    if not all(row.is_whole for row in view.rows):
-        return "the comparison is not over yet"
-    reasons = [
-        f"{row_name(view, row)}, seed {fit.seed}: {fit.reason}"
-        for row in view.rows
-        for fit in row.fits
-        if fit and fit.reason
-    ]
-    if not view.verdicts:
-        if view.winner == START and not reasons:
-            return "the winner is the start itself: nothing better was found"
-        return f"no comparison: {'; '.join(reasons) or 'there is nothing beside it'}"
-    by_word: dict[str, list[str]] = {}
-    for place, found in view.verdicts.items():
-        by_word.setdefault(found.word, []).append(row_name(view, view.rows[place]))
-    if set(by_word) == {"better"}:
-        said = f"the winner is better than all {len(view.verdicts)} others"
-    else:
-        parts = [
-            f"{word} than {_listed(by_word[word])}"
-            for word in ("better", "not shown to be better", "worse")
-            if word in by_word
-        ]
-        said = "the winner is " + "; ".join(parts)
-    seeds = len(view.options.final_seeds)
-    if seeds == 1:
-        return f"{said} (a single seed proves nothing)"
-    many = count(len(view.verdicts), "comparison")
-    test = f"paired t-test over {seeds} seeds, at 5 % for {many} together"
-    failed = f"; {'; '.join(reasons)}" if reasons else ""
-    return f"{said} ({test}){failed}"
-
-
-def _listed(names: list[str]) -> str:
-    *most, last = (f"`{name}`" for name in names)
-    return f"{', '.join(most)} and {last}" if most else last
-
-
-def report_json(view: RunView) -> dict[str, Any]:
-    """The same as a JSON object.
-
-    `folder`, `space`, `model`, `data`; `unit`: what losses, in nats, are the mean over;
-    `evaluations`: spent, budget, failed; `ending`: why the search ended before its budget
-    was spent, or null; `rounds`: how many; `refused`:
-    children not trained, `known` in normal form, `equal` in function, `faults` by reason;
-    `start`, `winner`: id, program (text), parameters, flops_per_token; `ranking` of the
-    last round, best first: id, scores (by objective), seconds; `objectives`, and `front`
-    (null with one): members (ids), knee (id), hypervolume (see
-    `azc.search.view.Front`); `agreement`: stage, steps,
-    count, tau (Kendall's, with the ranking after so many steps alone); `comparison`: steps,
-    seeds, sentence, and rows: role, name, candidate (null for what the search has not
-    found), losses (nats on the test text, by seed), right (of each task, the share of
-    answers that are, by seed), verdict on the winner beside it
-    (gain, low, high, p, word; null where there is none).
+    Example: azc report runs/first
     """
-    answer: dict[str, Any] = {
-        "folder": str(view.folder),
-        "space": view.space,
-        "model": view.model,
-        "data": view.options.data,
-        "unit": _data(view).unit,
-        "evaluations": {
-            "spent": view.spent,
-            "budget": view.options.evaluations,
-            "failed": sum(e.status == "failed" for e in view.evaluations),
-        },
-        "ending": view.ending,
-        "rounds": len(view.rounds),
-        "refused": refused_json(view.refused),
-        "start": None,
-        "winner": None,
-        "ranking": [
-            {"id": e.candidate, "scores": e.scores, "seconds": e.seconds}
-            for e in view.ranking()
-        ],
-        "objectives": list(view.options.objectives),
-        "front": view.front
-        and {
-            "members": [e.candidate for e in view.front.members],
-            "knee": view.front.knee.candidate,
-            "hypervolume": view.front.hypervolume,
-        },
-        "agreement": [vars(stage) for stage in view.agreement],
-        "comparison": {
-            "steps": view.options.final_steps,
-            "seeds": list(view.options.final_seeds),
-            "rows": [
-                {
-                    "role": row.role,
-                    "name": row.entrant.name,
-                    "candidate": row.entrant.candidate,
-                    "losses": list(row.losses),
-                    "right": {
-                        f"task:{name}": list(row.right(f"task:{name}"))
-                        for name in _data(view).tasks
-                    },
-                    "verdict": verdict and vars(verdict),
-                }
-                for place, row in enumerate(view.rows)
-                for verdict in [view.verdicts.get(place)]
-            ],
-            "sentence": sentence(view) if view.rows else None,
-        },
-    }
-    for role, candidate in (("start", view.start), ("winner", view.best)):
-        if candidate is not None:
-            costs = summarise(_spec(view, candidate.id), view.options.length)
-            answer[role] = {
-                "id": candidate.id,
-                "program": candidate.program,
-                "parameters": costs.parameters,
-                "flops_per_token": costs.flops,
-            }
-    return answer
+    from azc.report.page import MARK, page
+    from azc.search.displays import displays
+    from azc.search.view import read_run
+
+    output = out(context)
+    view = read_run(run)
+    target = run / "report.html" if file is None else file
+    check_own(target, "a page that azc wrote", lambda old: MARK.encode() in old[:1024])
+    write_text(target, page(view, displays(view)))
+    output.line(f"{target}")
+    if not view.is_over:
+        output.note(f"{run} is not over: the page shows what it has come to so far")
+    output.result(folder=str(run), file=str(target), over=view.is_over)

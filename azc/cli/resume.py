@@ -1,16 +1,16 @@
 """`azc resume`: a run continued.
 
-JSON: see `azc.cli.report.report_json`.
+JSON: see `azc.cli.result.result_json`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from azc.cli.output import flag_json, out
+from azc.cli.options import Git, Json, Log, Run
+from azc.cli.output import out
 from azc.cli.working import branch_of, cache_folder, show_run
 
 __all__ = ["resume"]
@@ -18,7 +18,7 @@ __all__ = ["resume"]
 
 def resume(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     evaluations: Annotated[
         int | None,
         typer.Option(
@@ -42,23 +42,9 @@ def resume(
             "--workers", metavar="N", min=1, help="How many there are this time."
         ),
     ] = None,
-    git: Annotated[
-        bool,
-        typer.Option(
-            "--git",
-            help="Commit every new best on a branch azc/RUN of the repository that RUN"
-            " lies in; your files and branches stay as they are.",
-        ),
-    ] = False,
-    log: Annotated[
-        str | None,
-        typer.Option(
-            "--log",
-            metavar="NAME",
-            help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
-        ),
-    ] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    git: Git = False,
+    log: Log = None,
+    as_json: Json = False,
 ) -> None:
     """Continue a run that was stopped, killed or interrupted, or with a larger budget.
 

@@ -6,20 +6,20 @@ JSON, once it serves: `folder` of the run; `url`, with the token.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from azc.cli.output import flag_json, out
-from azc.cli.who import author, option_author
+from azc.cli.options import By, Json, Run
+from azc.cli.output import out
+from azc.cli.who import author
 
 __all__ = ["serve"]
 
 
 def serve(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     port: Annotated[
         int,
         typer.Option(
@@ -39,8 +39,8 @@ def serve(
             help="The address to listen on. One that others can reach is not encrypted.",
         ),
     ] = "127.0.0.1",
-    by: Annotated[str | None, option_author()] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    by: By = None,
+    as_json: Json = False,
 ) -> None:
     """Show a run in a browser as it goes on, and steer it.
 

@@ -6,6 +6,9 @@ mixing, expression (lines; null for a convolution), heads, ffn, activation, para
 flops_per_token. Of one attention program: `attention` with name, params, expression,
 operations. Of a file: `models` and `attentions`, a few fields of each. In any case `ir`
 (by program) and `code` (title and text) as asked for.
+
+Codes: U102 a file has nothing of the kind that is wanted; U103 a file has several of
+the kind that is wanted; U105 two arguments name the same thing.
 """
 
 from __future__ import annotations
@@ -26,7 +29,8 @@ from azc.check.program import (
 )
 from azc.check.types import count_operations
 from azc.cli.files import load, split_name
-from azc.cli.output import Output, count, fields, flag_json, out
+from azc.cli.options import Json
+from azc.cli.output import Output, count, fields, out
 from azc.cli.show_text import print_file, print_model
 from azc.compare.expression import express
 from azc.compare.summary import ModelSummary, summarise
@@ -71,7 +75,7 @@ def show(
     code: Annotated[
         bool, typer.Option("--code", help="Show the code generated for torch.fx.")
     ] = False,
-    as_json: Annotated[bool, flag_json()] = False,
+    as_json: Json = False,
 ) -> None:
     """Show a model: its layers, parameters and floating point operations a token.
 

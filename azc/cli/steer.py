@@ -2,17 +2,19 @@
 
 JSON: `folder` of the run; `acts`: of each id, time, author, kind and words; `over`,
 whether nothing is left to be done.
+
+Codes: U114 there is nothing to do.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from azc.cli.output import flag_json, out
-from azc.cli.who import author, option_author
+from azc.cli.options import By, Json, Run
+from azc.cli.output import out
+from azc.cli.who import author
 from azc.diagnostics import UsageError
 
 __all__ = ["FAVOURED", "steer"]
@@ -22,7 +24,7 @@ FAVOURED = 4.0  # times as often as the strategy would
 
 def steer(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")],
+    run: Run,
     ban: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,8 +80,8 @@ def steer(
             show_default=False,
         ),
     ] = None,
-    by: Annotated[str | None, option_author()] = None,
-    as_json: Annotated[bool, flag_json()] = False,
+    by: By = None,
+    as_json: Json = False,
 ) -> None:
     """Steer a search: ban or favour an operation, stop a candidate, pause, give a budget.
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import getpass
-from typing import Any
 
-import typer
-
-__all__ = ["author", "option_author"]
+__all__ = ["author"]
 
 
 def author(given: str | None) -> str:
@@ -18,13 +15,3 @@ def author(given: str | None) -> str:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):  # a user without a name
         return "somebody"
-
-
-def option_author() -> Any:
-    """The option `--by`, as every command has it that does something to a run."""
-    return typer.Option(
-        "--by",
-        metavar="NAME",
-        help="Who does it, for the journal; your user name if not given.",
-        show_default=False,
-    )

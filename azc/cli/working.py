@@ -1,4 +1,7 @@
-"""What commands that search have in common: a display of the work, then its report."""
+"""What commands that search have in common: a display of the work, then its report.
+
+Codes: R039 every evaluation failed.
+"""
 
 from __future__ import annotations
 
@@ -115,7 +118,7 @@ def show_run(
     # with anything else at work on the machine, a step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from azc.cli.progress import progress_for
-    from azc.cli.report import report, report_json
+    from azc.cli.result import result_json, show_result
     from azc.cli.visible import console
 
     sink = _Log(log, folder, output)
@@ -142,5 +145,5 @@ def show_run(
             f"every evaluation of {view.spent} failed: {found}",
             f"azc log --all {folder} shows the candidates",
         )
-    report(view, output)
-    output.result(**report_json(view))
+    show_result(view, output)
+    output.result(**result_json(view))

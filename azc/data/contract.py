@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["IGNORED", "Batch", "Data", "Split"]
+__all__ = ["IGNORED", "TASK", "Batch", "Data", "Split", "task_part"]
 
 Split = Literal["train", "validation", "test"]
 IGNORED = -100  # the label of a position that is not asked for
+TASK = "task:"  # what the name of a task begins with, where it stands for data
+
+
+def task_part(name: str) -> str:
+    """What a task is called as data: in `--data`, and as a part of a mix."""
+    return TASK + name
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class Batch:
     """Sequences `[B, N]` in which something is asked for: ids, which are real (bool),
     and labels or IGNORED.
 
-    `part`: what of a mix they are from, "text" or "task:NAME".
+    `part`: what of a mix they are from, "text" or what `task_part` gives.
     """
 
     input_ids: torch.Tensor
@@ -72,5 +78,5 @@ class Data(Protocol):
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
         """The first `blocks` sequences (of each part) of validation or test, the same
-        each time. Raises UsageError D021 for the training split.
+        each time. Raises UsageError D023 for the training split.
         """

@@ -1,7 +1,7 @@
 """Text to train on: Python's own documentation, files, folders and data sets.
 
-Codes: D001 nothing there, D002 no text in it, D003 not readable as text, D004 a data
-set that could not be loaded, D005 a specification that makes no sense.
+Codes: D001 there is no data of that name; D002 the data holds no text; D003 the data
+can't be read; D005 the name of the data makes no sense.
 """
 
 from __future__ import annotations

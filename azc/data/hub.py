@@ -1,4 +1,8 @@
-"""Data sets read by `datasets`: of the Hugging Face hub, or tables on this disk."""
+"""Data sets read by `datasets`: of the Hugging Face hub, or tables on this disk.
+
+Codes: D002 the data holds no text; D003 the data can't be read; D004 a data set of the
+hub can't be loaded; D005 the name of the data makes no sense.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Data from what `--data` names.
 
-Codes: D030 a task that is not known or named twice, D032 a tokenizer for what has none,
-R034 a vocabulary too small for the data.
+Codes: D030 a task is unknown, or named twice; D032 a tokenizer is given for data
+without text; R034 a vocabulary is too small for the data.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from azc.data.contract import Data
+from azc.data.contract import TASK, Data, task_part
 from azc.data.corpus import load_corpus
 from azc.data.mixed import MixedData
 from azc.data.mlm import MaskedLMData
@@ -19,8 +19,6 @@ from azc.data.tokenizer import SMALLEST, load_tokenizer
 from azc.diagnostics import RunError, UsageError
 
 __all__ = ["DataSpec", "load_data"]
-
-_TASK = "task:"
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,19 @@ class DataSpec:
     @classmethod
     def parse(cls, spec: str) -> DataSpec:
         """The parts of a specification, whether they exist or not."""
-        if spec.startswith(_TASK):
-            return cls(None, tuple(spec.removeprefix(_TASK).split(f"+{_TASK}")))
-        text, *tasks = spec.split(f"+{_TASK}")
+        if spec.startswith(TASK):
+            return cls(None, tuple(spec.removeprefix(TASK).split(f"+{TASK}")))
+        text, *tasks = spec.split(f"+{TASK}")
         return cls(text, tuple(tasks))
 
     def __str__(self) -> str:
         text = [] if self.text is None else [self.text]
-        return "+".join([*text, *(f"{_TASK}{name}" for name in self.tasks)])
+        return "+".join([*text, *self.task_parts])
+
+    @property
+    def task_parts(self) -> tuple[str, ...]:
+        """What the tasks are called as parts of the data."""
+        return tuple(map(task_part, self.tasks))
 
     @property
     def held_out(self) -> str:
@@ -83,7 +86,7 @@ def load_data(
     tasks = [find_task(name) for name in named.tasks]
     for name in named.tasks:
         if named.tasks.count(name) > 1:
-            raise UsageError("D030", f"{_TASK}{name} is named twice")
+            raise UsageError("D030", f"{task_part(name)} is named twice")
     taken = sum(task.symbols for task in tasks)
     if named.text is None:
         if tokenizer is not None:

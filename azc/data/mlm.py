@@ -1,7 +1,8 @@
 """Masked language modelling: whole documents held out, and masks that a seed fixes.
 
-Codes: D020 too few documents, D021 a sequence length that makes no sense, D022 a split
-without tokens.
+Codes: D020 there are too few documents to split; D021 a text is cut into sequences that
+are too short; D022 a split has no tokens; D023 the training split has nothing fixed to
+measure on.
 """
 
 from __future__ import annotations
@@ -128,11 +129,11 @@ class MaskedLMData:
     ) -> Iterator[Batch]:
         """The first `blocks` masked blocks of validation or test, the same each time.
 
-        Raises UsageError D021 for the training split, which has no fixed masks.
+        Raises UsageError D023 for the training split, which has no fixed masks.
         """
         if split not in self._fixed:
             raise UsageError(
-                "D021",
+                "D023",
                 f"the {split} split has no fixed masks",
                 "measure on validation or test",
             )

@@ -4,7 +4,8 @@ Every example is a row of symbols in which some answers are masked; a model is a
 these alone. Rows are drawn on the spot: training never sees one twice but by chance, and
 those of validation and test are fixed by the seed and drawn apart.
 
-Codes: D030 a task that is not known, D031 sequences too short for it.
+Codes: D023 the training split has nothing fixed to measure on; D030 a task is unknown,
+or named twice; D031 sequences are too short for a task.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from azc.data.contract import IGNORED, Batch, Split
+from azc.data.contract import IGNORED, Batch, Split, task_part
 from azc.diagnostics import UsageError
 
 __all__ = ["TASKS", "Symbols", "Task", "TaskData", "find_task"]
@@ -198,7 +199,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 def find_task(name: str) -> Task:
     """The task of a name. Raises UsageError D030 where there is none."""
     if name not in TASKS:
-        known = ", ".join(f"task:{each}" for each in TASKS)
+        known = ", ".join(map(task_part, TASKS))
         help_ = f"known: {known}; a text comes before tasks: python+task:recall"
         raise UsageError("D030", f"there is no task `{name}`", help_)
     return TASKS[name]
@@ -220,7 +221,7 @@ class TaskData:
         if length < least:
             raise UsageError(
                 "D031",
-                f"sequences of {length} tokens are too short for task:{task.name}",
+                f"sequences of {length} tokens are too short for {task_part(task.name)}",
                 f"take at least {least}",
             )
         self._fixed = {
@@ -249,11 +250,11 @@ class TaskData:
     ) -> Iterator[Batch]:
         """The first `blocks` rows of validation or test, the same each time.
 
-        Raises UsageError D021 for the training split, which has no fixed rows.
+        Raises UsageError D023 for the training split, which has no fixed rows.
         """
         if split not in self._fixed:
             raise UsageError(
-                "D021",
+                "D023",
                 f"the {split} split has no fixed rows",
                 "measure on validation or test",
             )
@@ -269,13 +270,16 @@ class TaskData:
         import torch
 
         special = self.symbols
-        ids = torch.full((count, self.length), special.pad, dtype=torch.int64)
-        labels = torch.full((count, self.length), IGNORED, dtype=torch.int64)
-        for i in range(count):
+        rows, asked = [], []
+        for _ in range(count):
             drawn, answers = self.task.draw(rng, self.length - 2)
             row = [special.cls, *(special.first + each for each in drawn), special.sep]
+            labels = [IGNORED] * self.length
             for place, symbol in answers.items():
                 row[1 + place] = special.mask
-                labels[i, 1 + place] = special.first + symbol
-            ids[i, : len(row)] = torch.tensor(row)
-        return Batch(ids, ids != special.pad, labels, f"task:{self.task.name}")
+                labels[1 + place] = special.first + symbol
+            rows.append(row + [special.pad] * (self.length - len(row)))
+            asked.append(labels)
+        ids = torch.tensor(rows)
+        name = task_part(self.task.name)
+        return Batch(ids, ids != special.pad, torch.tensor(asked), name)

@@ -1,6 +1,7 @@
 """A BERT-style WordPiece tokenizer, trained on the corpus or loaded from elsewhere.
 
-Codes: D010 a vocabulary too small, D011 one that does not load or lacks a token.
+Codes: D010 a vocabulary is too small; D011 a tokenizer can't be loaded, or lacks a
+token of BERT's.
 """
 
 from __future__ import annotations

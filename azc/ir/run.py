@@ -1,4 +1,8 @@
-"""The reference semantics: a plain interpreter in NumPy, float64, one sequence."""
+"""The reference semantics: a plain interpreter in NumPy, float64, one sequence.
+
+Codes: U001 a program is called with other inputs than it has; U002 inputs of a program
+are not of one shape; U003 there is no such head.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from azc.ops.contract import Frame, Value
 from azc.ops.table import load_ops
 from azc.shapes import N
 
-__all__ = ["Interpreter"]
+__all__ = ["Interpreter", "NarrowInterpreter"]
 
 
 class Interpreter:
@@ -134,3 +138,19 @@ def _with_row(np: Any, before: Value, now: Value) -> Value:
     return Value(
         np.concatenate([kept, now.data[-1:]]), np.concatenate([there, now.present[-1:]])
     )
+
+
+class NarrowInterpreter(Interpreter):
+    """The reference with the range of float32: a value beyond it is infinite, as it is
+    in a compiled program.
+    """
+
+    def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
+        """The value as float32 can have it, to all its digits."""
+        import numpy as np
+
+        far = np.abs(value.data) > np.finfo(np.float32).max
+        if not far.any():
+            return value
+        infinite = np.copysign(np.inf, value.data)
+        return Value(np.where(far, infinite, value.data), value.present)

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from azc.ir.graph import NUMBER, Graph, Node
-from azc.lower.functions import alibi_slopes
 from azc.lower.masks import gone
+from azc.lower.runtime import alibi_slopes
 from azc.ops.contract import Place
 from azc.shapes import N, Shape
 

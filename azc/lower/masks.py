@@ -3,6 +3,9 @@
 A mask is None where nothing is absent, and what would be filled then stays as it is: a
 batch without padding costs no copy. `real` is a bool tensor, True at real tokens, or None
 where all are.
+
+Codes: U002 inputs of a program are not of one shape; U004 a mask does not fit its
+inputs.
 """
 
 from __future__ import annotations
@@ -31,20 +34,24 @@ __all__ = [
 Inputs = dict[str, torch.Tensor]
 
 
-def holds(tensor: torch.Tensor, condition: Callable[[torch.Tensor], Any]) -> bool:
-    """Whether a condition holds for the values of a tensor; True where they can't be
+def holds(
+    tensor: torch.Tensor,
+    condition: Callable[[torch.Tensor], Any],
+    unread: bool = True,
+) -> bool:
+    """Whether a condition holds for the values of a tensor; `unread` where they can't be
     read: under `torch.compile`, a trace and `vmap`, in an export, in a CUDA graph, on
     the meta device. Values on a GPU are waited for.
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if traced or torch.compiler.is_compiling():
-        return True
+        return unread
     if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
-        return True
+        return unread
     try:
-        return bool(condition(tensor))
+        return bool(condition(tensor.detach()))
     except RuntimeError:  # tensors without data of their own say so in many ways
-        return True
+        return unread
 
 
 def _zeros_and_ones(mask: torch.Tensor) -> torch.Tensor:

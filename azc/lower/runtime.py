@@ -9,6 +9,7 @@ import torch
 from azc.lower.masks import holds
 
 __all__ = [
+    "alibi_slopes",
     "extended",
     "memory_of",
     "newest",
@@ -101,3 +102,15 @@ def taken(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     rows = by_token.flatten(0, 1).index_select(0, (index + start).flatten())
     made: torch.Tensor = rows.unflatten(0, (batch, index.shape[1]))
     return made if x.dim() == 3 else made.transpose(1, 2)
+
+
+def alibi_slopes(heads: int, like: torch.Tensor) -> torch.Tensor:
+    """The slope of each head (Press et al. 2022), [H, 1, 1], typed as a tensor."""
+    power = 2 ** (int(heads).bit_length() - 1)
+    # Before the division: float64 stays exact.
+    head = torch.arange(1, heads + 1, device=like.device).to(like)
+    exponent = head * (-8.0 / power)
+    if heads != power:
+        other = (head - (power + 0.5)) * (-8.0 / power)
+        exponent = torch.where(head <= power, exponent, other)
+    return torch.exp2(exponent)[:, None, None]

@@ -1,4 +1,7 @@
-"""BERT's weights under the names of a compiled model (Devlin et al. 2019)."""
+"""BERT's weights under the names of a compiled model (Devlin et al. 2019).
+
+Codes: R024 weights are of a model that computes something else.
+"""
 
 from __future__ import annotations
 

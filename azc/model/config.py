@@ -1,4 +1,8 @@
-"""The configuration: the program's text, and what transformers wants to know of it."""
+"""The configuration: the program's text, and what transformers wants to know of it.
+
+Codes: U010 the program of a configuration has no such model; U013 a configuration has
+another size than its program; U014 a configuration can't be used.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The model classes of transformers around a compiled encoder."""
+"""The model classes of transformers around a compiled encoder.
+
+Codes: U011 there is no such task for a compiled model.
+"""
 
 from __future__ import annotations
 

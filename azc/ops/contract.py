@@ -127,6 +127,14 @@ class Frame:
         """The data with `fill` at absent entries."""
         return self.np.where(value.present, value.data, fill)
 
+    def norm(self, data: Any) -> Any:
+        """The Euclidean norm of every row, [..., 1]; its square may be out of range."""
+        np = self.np
+        largest = np.abs(data).max(-1, keepdims=True, initial=0.0)
+        fits = (largest > 0.0) & (largest < np.inf)
+        scale = np.where(fits, largest, 1.0)
+        return np.sqrt(((data / scale) ** 2).sum(-1, keepdims=True)) * scale
+
 
 # Absence
 

@@ -8,6 +8,7 @@ from statistics import fmean
 
 from azc.data.load import DataSpec
 from azc.search.records import START
+from azc.search.view import Row as Entered
 from azc.search.view import RunView
 from azc.training.verdict import LEVEL, Verdict
 
@@ -46,7 +47,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, the winner first, and what they say in a sentence."""
+    """The rows, the winner first, and what they say in a sentence: without a capital and
+    a full stop, names between backticks.
+    """
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
@@ -57,13 +60,13 @@ class Table:
 def last_table(view: RunView) -> Table:
     """The comparison at the end of a run, as far as it has come."""
     seeds = view.options.final_seeds
-    tasks = tuple(f"task:{name}" for name in DataSpec.parse(view.options.data).tasks)
+    tasks = DataSpec.parse(view.options.data).task_parts
     rows = []
     for place, row in enumerate(view.rows):
         known = dict(zip(seeds, row.fits, strict=True))
         rows.append(
             Row(
-                name=row.role if row.role in ("winner", "start") else row.entrant.name,
+                name=_name(view, row),
                 candidate=row.entrant.candidate,
                 program=row.entrant.program,
                 losses={s: fit.loss for s, fit in known.items() if fit},
@@ -80,43 +83,55 @@ def last_table(view: RunView) -> Table:
     return Table(tuple(rows), seeds, tasks, _sentence(view, rows))
 
 
+def _name(view: RunView, row: Entered) -> str:
+    if row.role == "random":
+        size = sum(e.name.startswith("random") for e in view.entrants.values())
+        return f"random sampling, best of {size}"
+    return row.role if row.role == "winner" else row.entrant.name
+
+
 def _sentence(view: RunView, rows: Sequence[Row]) -> str:
+    """What may be said of the winner."""
     if view.winner is None:
-        return "There is no winner yet: nothing has been scored."
+        return "there is no winner yet: nothing has been scored"
     if not view.options.final_seeds:
-        return "Nothing was trained alone, so that nothing is shown."
-    if view.winner == START and len(rows) < 2:
-        return "The winner is the start itself: there is nothing to compare."
-    if not any(row.losses for row in rows):
-        return "Nothing has been trained alone yet, so that nothing is shown."
+        return "nothing was trained alone, so that nothing is shown"
+    if not rows:
+        return "nothing has been trained alone yet, so that nothing is shown"
+    if not all(row.is_whole for row in view.rows):
+        return "the comparison is not over yet"
+    reasons = "; ".join(f"{row.name}, {each}" for row in rows for each in row.reasons)
     words: dict[str, list[str]] = {}
-    open_ = []
     for row in rows:
-        name = f"the {row.name}" if row.candidate == START else row.name
         if row.verdict is not None:
-            gain = row.verdict.gain
-            by = f"{abs(gain):.3f} nats {'ahead' if gain > 0 else 'behind'}"
-            told = f"{name} ({by})" if len(rows) == 2 else name
-            words.setdefault(row.verdict.word, []).append(told)
-        elif not row.is_winner:
-            open_.append(name)
+            words.setdefault(row.verdict.word, []).append(f"`{row.name}`")
+    if not words:
+        if view.winner == START and not reasons:
+            return "the winner is the start itself: nothing better was found"
+        return f"no comparison: {reasons or 'there is nothing beside it'}"
+    count = sum(map(len, words.values()))
     parts = [
         f"{word} than {_listed(words[word])}"
         for word in ("better", "not shown to be better", "worse")
         if word in words
     ]
-    said = f"The winner is {'; '.join(parts)}." if parts else ""
-    if open_:
-        said += (
-            f" Nothing can be said yet of {_listed(open_)}: not all seeds have a loss."
-        )
-    return said.strip()
+    if set(words) == {"better"} and count > 1:
+        parts = [f"better than all {count} others"]
+    seeds = len(view.options.final_seeds)
+    many = "1 comparison" if count == 1 else f"{count} comparisons"
+    test = f"paired t-test over {seeds} seeds, at 5 % for {many} together"
+    if seeds == 1:
+        test = "a single seed proves nothing"
+    failed = f"; {reasons}" if reasons else ""
+    subject = "the winner is"
+    if len(view.options.objectives) > 1:
+        subject = "by its loss alone, the winner is"
+    return f"{subject} {'; '.join(parts)} ({test}){failed}"
 
 
 def _listed(names: Sequence[str]) -> str:
-    if len(names) > 2:
-        return f"{names[0]} and {len(names) - 1} others"
-    return " and ".join(names)
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def interval(verdict: Verdict) -> str:

@@ -1,5 +1,7 @@
 """A run's page as it is now: drawn again when something has changed, with what a person
 may do to it.
+
+Codes: U025 an act makes no sense for its run.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azc.check.choose import choose_space
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
 from azc.report.page import Controls, Feature, page
@@ -93,8 +94,7 @@ class Live:
 def draw(view: RunView, at_work: bool) -> str:
     """The page with what may be done to the run."""
     run = RunFolder(view.folder)
-    config = run.read()
-    _, space = choose_space(run.program(config), config["space"])
+    _, space = run.space(run.read())
     shown = displays(view)
     chances: Mapping[str, str] = shown[max(shown)] if shown else {}
     times = draws(view.acts)

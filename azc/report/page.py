@@ -88,6 +88,7 @@ def page(
         start=facts.get(view.start.id) if view.start else None,
         winner=facts.get(view.winner) if view.winner is not None else None,
         table=table,
+        verdict=prose(f"{table.sentence[0].upper()}{table.sentence[1:]}."),
         covered=COVERED,
         ranges=_ranges(table),
         rounds=_rounds(view),

@@ -25,6 +25,7 @@ __all__ = [
     "budget_after",
     "draws",
     "is_paused",
+    "stopped",
 ]
 
 PROPOSE, DRAW, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
@@ -95,6 +96,11 @@ def budget_after(acts: Iterable[Act], budget: int) -> int:
         if act.kind == BUDGET and act.round is None:
             budget = int(act.value["evaluations"])
     return budget
+
+
+def stopped(acts: Iterable[Act]) -> dict[int, Act]:
+    """The candidates that are to be trained no more, each with the act that says so."""
+    return {act.value["candidate"]: act for act in acts if act.kind == STOP}
 
 
 def is_paused(acts: Iterable[NewAct]) -> bool:

@@ -6,7 +6,7 @@ limit, or where it has what is banned and no parent has. Programs that people pr
 first, and beside as many as the strategy has: what it asks for does not depend on how many
 they are.
 
-Codes: R038 what can't be scored asked for.
+Codes: R038 a strategy asked for what can't be scored, or gave what it must not.
 """
 
 from __future__ import annotations
@@ -16,14 +16,23 @@ from collections.abc import Callable, Mapping, Sequence
 from azc.check.program import SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import RunError
+from azc.search.acts import NewAct
 from azc.search.genome import Genome
 from azc.search.records import START, NewCandidate
 from azc.search.refused import EQUAL, FAULT, KNOWN, Refused
 from azc.search.strategies.base import Child
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "proposed"]
 
 _PATIENCE = 100  # refused one after the other until the space counts as used up
+
+
+def proposed(act: NewAct, model: str) -> Child:
+    """What somebody proposes, as a child."""
+    genome = Genome.from_text(act.value["program"], model)
+    words = f"proposed by {act.author}"
+    words += f": {act.value['note']}" if act.value["note"] else ""
+    return Child(genome, tuple(act.value["parents"]), words)
 
 
 class Admission:
@@ -146,13 +155,13 @@ class Admission:
                 meant |= self.genome(parent).faults.keys()
             for program in sorted(faults.keys() - meant):
                 return refused(FAULT, None, faults[program])
-        over = self.over(genome)
-        if over is not None:
-            return refused(FAULT, None, over)
         if genome.function in self._taken:
             return refused(EQUAL, genome.function)
         for feature in self._banned(child) if bans else ():
             return refused(FAULT, None, f"`{feature}` is banned")
+        over = self.over(genome)  # last: it may have to be measured
+        if over is not None:
+            return refused(FAULT, None, over)
         return None
 
     def _banned(self, child: Child) -> list[str]:

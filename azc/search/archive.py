@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from azc.check.choose import choose_space
 from azc.data.load import DataSpec
 from azc.ops.contract import Op
 from azc.ops.table import load_ops, signatures
@@ -38,8 +37,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     """
     run = RunFolder(view.folder)
     config = run.read()
-    program = run.program(config)
-    _, space = choose_space(program, config["space"])
+    _, space = run.space(config)
     known = load_ops()
     keys = {c.function: c.id for c in view.candidates.values()}
     keys |= {c.key: c.id for c in view.candidates.values()}

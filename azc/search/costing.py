@@ -1,10 +1,17 @@
-"""What candidates cost beside their loss: read off their programs, or measured."""
+"""What candidates cost beside their loss: read off their programs, or measured.
+
+What is measured is so while nothing else runs, and once: the figures are in the journal,
+so that a run that goes on has the same, whatever the machine would give then.
+
+Codes: U026 a start beyond a limit.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from azc.diagnostics import UsageError
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.objectives import (
@@ -14,17 +21,24 @@ from azc.search.objectives import (
     Scores,
     costs,
     in_order,
+    over_limits,
 )
 from azc.search.options import EvolveOptions, derived
 from azc.search.score import Job, Outcome
 from azc.search.trials import Trials
 
-__all__ = ["Costing"]
+__all__ = ["Costing", "start_over_limit"]
+
+
+def start_over_limit(why: str) -> UsageError:
+    """U026, for a start that is beyond a limit."""
+    help_ = "raise the limit, or start from a smaller model"
+    return UsageError("U026", f"the start is over a limit: {why}", help_)
 
 
 @dataclass(frozen=True)
 class Costing:
-    """The costs that a run's objectives ask for."""
+    """The costs that a run's objectives and limits ask for."""
 
     journal: Journal
     options: EvolveOptions
@@ -39,23 +53,50 @@ class Costing:
         return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
     def of(self, job: Job) -> Outcome:
-        """What the candidate of a job costs, or why it could not be measured.
-
-        What is measured is so while nothing else runs, and once: it does not change from
-        round to round.
-        """
+        """What the candidate of a job costs, or why it could not be measured."""
+        genome = self.genome(job.candidate)
         written: dict[str, float] = {}
         if self._named(WRITTEN):
-            spec = self.genome(job.candidate).spec
-            written = costs(spec, self.options.length)
-        measured = self._named(MEASURED)
-        if not measured:
-            return Outcome(written, None, 0.0)
-        for before in self.journal.known([job.candidate]).values():
-            known = {name: before[name] for name in measured}
-            return Outcome(written | known, None, 0.0)
-        seconds = self.options.seconds_alone if TIMED_LOSS in measured else 0.0
-        asked = replace(
+            written = costs(genome.spec, self.options.length)
+        outcome = self._measured(genome, self._named(MEASURED), job)
+        if outcome.scores is None:
+            return outcome
+        return replace(outcome, scores={**written, **outcome.scores})
+
+    def over(self, genome: Genome) -> str | None:
+        """Why a program is beyond a limit, None where it is not; it is measured only if
+        what is written does not say so.
+        """
+        limits = self.options.limits
+        if not limits:
+            return None
+        over = over_limits(costs(genome.spec, self.options.length), limits)
+        names = tuple(name for name, _ in limits if name in MEASURED)
+        if over is not None or not names:
+            return over
+        job = Job(
+            kind="measure",
+            candidate=0,
+            program=genome.text,
+            model=genome.model,
+            seed=0,
+            limit=self.options.time_limit,
+            name="a program measured for its limits",
+        )
+        outcome = self._measured(genome, names, job)
+        if outcome.scores is None:
+            return f"it could not be measured: {outcome.reason}"
+        return over_limits(outcome.scores, limits)
+
+    def _measured(self, genome: Genome, names: Sequence[str], job: Job) -> Outcome:
+        """What was measured, or is now, of a program that a job is for."""
+        known = self.journal.costs(genome.key)
+        asked = tuple(name for name in names if name not in known)
+        known = {name: known[name] for name in names if name in known}
+        if not asked:
+            return Outcome(known, None, 0.0)
+        seconds = self.options.seconds_alone if TIMED_LOSS in asked else 0.0
+        job = replace(
             job,
             kind="measure",
             # The same for all: what is measured compares over all rounds.
@@ -63,13 +104,14 @@ class Costing:
             limit=job.limit + seconds,
             snapshot=None,
             weights=None,
-            objectives=measured,
+            objectives=asked,
             seconds=seconds,
         )
-        ((_, outcome),) = self.trials.run([asked])
+        ((_, outcome),) = self.trials.run([job])
         if outcome.scores is None:
             return outcome
-        return replace(outcome, scores={**written, **outcome.scores})
+        self.journal.record_costs(genome.key, outcome.scores)
+        return replace(outcome, scores={**known, **outcome.scores})
 
     def scored(self, outcome: Outcome, found: Scores) -> Outcome:
         """An outcome with the costs, in the order of the run's objectives."""

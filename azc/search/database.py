@@ -4,8 +4,8 @@ The sum of the fingerprints of all rows is kept with them, so that rows which so
 else has changed, added or removed are found out. It is read and written in the one
 transaction that writes the rows: several processes may write.
 
-Codes: R031 a file that is not a journal, or a damaged one; R036 another format; R037 a
-process that keeps others from writing.
+Codes: R031 a file of a run is not as the run left it; R036 a run is of another format;
+R037 another process works in a run.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from azc.diagnostics import RunError
 
 __all__ = ["FORMAT", "Database", "Writer"]
 
-FORMAT = 5  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 6  # of a run: raise it when the journal's tables or run.json change
 
 _SCHEMA = """
 CREATE TABLE candidate (
@@ -88,6 +88,12 @@ CREATE TABLE fit (
     accuracy TEXT NOT NULL,
     PRIMARY KEY (entrant, seed, steps, split)
 ) STRICT;
+CREATE TABLE cost (
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (key, name)
+) STRICT;
 CREATE TABLE budget (id INTEGER PRIMARY KEY, evaluations INTEGER NOT NULL) STRICT;
 CREATE TABLE ending (spent INTEGER PRIMARY KEY, reason TEXT NOT NULL) STRICT;
 CREATE TABLE act (
@@ -113,6 +119,7 @@ _SEALED = (
     "entrant",
     "place",
     "fit",
+    "cost",
     "budget",
     "ending",
     "act",

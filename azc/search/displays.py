@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 
-from azc.check.choose import choose_space
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.records import START
@@ -25,8 +24,7 @@ def displays(view: RunView) -> dict[int, Mapping[str, str]]:
     if make is None or START not in view.candidates:
         return {}
     run = RunFolder(view.folder)
-    config = run.read()
-    _, space = choose_space(run.program(config), config["space"])
+    _, space = run.space(run.read())
 
     @cache
     def genome(candidate: int) -> Genome:

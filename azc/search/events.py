@@ -86,8 +86,8 @@ class Retried:
 
 @dataclass(frozen=True)
 class Closed:
-    """A round is over: its best candidate by one number, and its scores; None where
-    every one failed.
+    """A round is over: its best candidate (see `azc.search.ranking.leading`) and its
+    scores; None where every one failed.
     """
 
     round: int

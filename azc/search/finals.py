@@ -11,22 +11,22 @@ try first; measured on text never used.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from azc.check.program import SpaceSpec
-from azc.search.acts import STOP
+from azc.search.acts import Act, stopped
 from azc.search.events import Comparing, Event, Fitted
+from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
-from azc.search.objectives import over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
-from azc.search.ranking import contenders, deciding
-from azc.search.records import START, Candidate, Entrant, Fit, NewEntrant
-from azc.search.score import Job
+from azc.search.ranking import contenders, leading, trained_alone
+from azc.search.records import START, Entrant, Evaluation, Fit, NewEntrant
+from azc.search.score import Job, Outcome
 from azc.search.strategies.base import Child
 from azc.search.trials import Trials
 
@@ -35,30 +35,65 @@ __all__ = ["Finals"]
 _TRIED = 20  # random models a sample, at most, where limits leave few
 
 
+class _Changed(Exception):
+    """What is to be trained may be another since an act was taken up."""
+
+
 @dataclass(frozen=True)
 class Finals:
-    """The last stages of one run; every fit is in the journal before the next begins."""
+    """The last stages of one run; every fit is in the journal before the next begins.
 
+    `heed`: takes up acts between two of them, waits while the run is to, and says whether
+    what there is to do may have changed.
+    """
+
+    folder: RunFolder
     journal: Journal
     options: EvolveOptions
     start: Genome
     space: SpaceSpec
     trials: Trials
     tell: Callable[[Event], None]
+    over: Callable[[Genome], str | None]
+    heed: Callable[[], bool]
 
-    def run(self) -> None:
-        """All that is still to be trained. Without final seeds, nothing is."""
-        options = self.options
-        if not options.final_seeds:
-            return
-        journal = self.journal
-        stopped = {a.value["candidate"] for a in journal.acts() if a.kind == STOP}
-        chosen = contenders(journal.rounds(), journal.evaluations(), options, stopped)
+    def run(self) -> bool:
+        """All that is still to be trained; without final seeds, nothing is. Whether it is
+        done: an act may have cut it short, and it is then to be looked at anew.
+        """
+        try:
+            if self.options.final_seeds:
+                self._compare(self._known_rows() or self._decide())
+        except _Changed:
+            return False
+        return True
+
+    def _known_rows(self) -> list[Entrant]:
+        """The rows of the table, where they are known: they stay, whatever is stopped."""
+        entrants = self.journal.entrants()
+        rows = [entrants[number] for _, number in self.journal.table()]
+        if rows:
+            total = len(rows) * len(self.options.final_seeds)
+            self.tell(Comparing(*self._progress(total)))
+        return rows
+
+    def _compare(self, rows: Sequence[Entrant]) -> None:
+        once = list({row.id: row for row in rows}.values())
+        self._fit(once, self.options.final_seeds, self.options.final_steps, "test")
+
+    def _decide(self) -> list[Entrant]:
+        """Finds the winner and what it is compared with, the rows of the table; none
+        where there is no contender.
+        """
+        options, journal = self.options, self.journal
+        rounds, evaluations = journal.rounds(), journal.evaluations()
+        out = stopped(journal.acts())
+        chosen = contenders(rounds, evaluations, options, out.keys())
         if not chosen:
-            return
+            return []
         mine = self.journal.enter(self._candidate(number) for number in chosen)
         self.tell(Comparing(*self._progress(self._total(len(mine)))))
-        winner = (self._rank(mine, options.final_steps) or mine)[0]
+        winner = self._winner(mine, evaluations)
         rows = [self.journal.enter([self._candidate(START)])[0]]
         roles = ["start"]
         if options.baselines:
@@ -72,18 +107,7 @@ class Finals:
         rows.insert(0, winner)
         roles.insert(0, "winner")
         self.journal.set_table(zip(roles, rows, strict=True))
-        once = list({row.id: row for row in rows}.values())
-        self._fit(once, options.final_seeds, options.final_steps, "test")
-
-    def winner(self) -> Candidate | None:
-        """The winner; before it is known, what ranks first."""
-        table = self.journal.table()
-        number = self.journal.entrants()[table[0][1]].candidate if table else None
-        if number is None:
-            journal = self.journal
-            ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
-            number = ranking[0].candidate if ranking else None
-        return None if number is None else self.journal.candidate(number)
+        return rows
 
     # Who enters
 
@@ -144,62 +168,88 @@ class Finals:
 
     def _allowed(self, genome: Genome) -> bool:
         """Whether it is within the limits, as all that the search has found is."""
-        options = self.options
-        return over_limit(genome.spec, options.length, options.limits) is None
+        return self.over(genome) is None
 
     # Training
 
+    def _winner(
+        self, mine: Sequence[Entrant], evaluations: Sequence[Evaluation]
+    ) -> Entrant:
+        """Of the contenders the one that leads once they are trained alone."""
+        found = self._validated(mine, self.options.final_steps)
+        losses = {e.candidate: found[e.id] for e in mine if e.candidate is not None}
+        alone = trained_alone(evaluations, losses)
+        first = leading(alone, self.options.objectives)
+        return next(
+            (e for e in mine if first and e.candidate == first.candidate), mine[0]
+        )
+
     def _rank(self, entrants: Sequence[Entrant], steps: int) -> list[Entrant]:
         """Those that do not fail, the best first."""
+        losses = self._validated(entrants, steps)
+        done = [e for e in entrants if losses[e.id] is not None]
+        return sorted(done, key=lambda e: (losses[e.id], e.id))
+
+    def _validated(
+        self, entrants: Sequence[Entrant], steps: int
+    ) -> dict[int, float | None]:
+        """The validation loss of each, by its number; None where it failed."""
         seed = derived(self.options.seed, "halving")
         losses = self._fit(entrants, (seed,), steps, "validation")
-        done = [e for e in entrants if losses[e.id, seed] is not None]
-        return sorted(done, key=lambda e: (losses[e.id, seed], e.id))
+        return {number: loss for (number, _), loss in losses.items()}
 
     def _fit(
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
     ) -> dict[tuple[int, int], float | None]:
-        """The loss of every entrant from every seed; None where it failed."""
+        """The loss of every entrant from every seed; None where it failed, or was stopped
+        by somebody. Raises `_Changed`.
+        """
         known = {
             (fit.entrant, fit.seed): fit.loss
             for fit in self.journal.fits()
             if (fit.steps, fit.split) == (steps, split)
         }
-        jobs = {
-            (entrant.id, seed): self._job(entrant, seed, steps, split)
+        jobs = [
+            self._job(entrant, seed, steps, split)
             for seed in seeds
             for entrant in entrants
             if (entrant.id, seed) not in known
-        }
-        for job, outcome in self.trials.run(list(jobs.values())):
-            status = "failed" if outcome.loss is None else "done"
-            fit = Fit(
-                job.candidate,
-                job.seed,
-                steps,
-                split,
-                status,
-                outcome.loss,
-                outcome.reason,
-                outcome.right,
-            )
-            self.journal.record_fit(fit)
+        ]
+        stops = self._stops(entrants)
+        for job in jobs:
+            if job.candidate in stops:
+                known[job.candidate, job.seed] = None
+                self._record(job, Outcome(None, "stopped", 0.0), stops)
+        left = [job for job in jobs if job.candidate not in stops]
+        for job, outcome in self.trials.run(left):
             known[job.candidate, job.seed] = outcome.loss
-            self.tell(
-                Fitted(
-                    job.name,
-                    job.seed,
-                    steps,
-                    split,
-                    outcome.loss,
-                    outcome.reason,
-                    *self._progress(0),
-                )
-            )
+            self._record(job, outcome, self._stops(entrants))
+            if self.heed():
+                raise _Changed
         return {(e.id, seed): known[e.id, seed] for seed in seeds for e in entrants}
 
+    def _stops(self, entrants: Sequence[Entrant]) -> dict[int, Act]:
+        """By entrant, the act since which its candidate is to be trained no more."""
+        acts = stopped(self.journal.acts())
+        return {
+            e.id: acts[n] for e in entrants for n in [e.candidate or 0] if n in acts
+        }
+
+    def _record(self, job: Job, outcome: Outcome, stops: Mapping[int, Act]) -> None:
+        """A fit that is done."""
+        reason = outcome.reason
+        if reason is not None and job.candidate in stops:
+            reason = f"stopped by {stops[job.candidate].author}"
+        status = "failed" if outcome.loss is None else "done"
+        of = job.candidate, job.seed, job.steps, job.split
+        fit = Fit(*of, status, outcome.loss, reason, outcome.right)
+        self.journal.record_fit(fit)
+        at = job.seed, job.steps, job.split
+        progress = self._progress(0)
+        self.tell(Fitted(job.name, *at, outcome.loss, reason, *progress))
+
     def _job(self, entrant: Entrant, seed: int, steps: int, split: str) -> Job:
-        options = self.options
+        options, number = self.options, entrant.candidate
         return Job(
             kind="alone",
             candidate=entrant.id,
@@ -210,6 +260,7 @@ class Finals:
             steps=steps,
             split=split,
             name=entrant.name,
+            stop=None if number is None else self.folder.stop_file(number),
         )
 
     # How far it is

@@ -1,8 +1,9 @@
 """A run is a folder: frozen configuration, journal, programs, weights, log, lock.
 
-Codes: U021 a folder that is taken, R030 weights that are missing, R031 a journal that is
-missing or a file that has changed, R035 a folder that is not a run, R036 one of another
-format, R037 one in use, R040 one that has not begun.
+Codes: R030 weights of a run can't be read; R031 a file of a run is not as the run left
+it; R035 a folder is not that of a run, or its `run.json` can't be read; R036 a run is
+of another format; R037 another process works in a run; R040 a run has not come so far
+yet; U021 the folder for a run is taken.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from azc.check.program import Program
+from azc.check.choose import choose_start
+from azc.check.program import Program, SpaceSpec
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError, UsageError
 from azc.files import write_text
@@ -157,6 +159,10 @@ class RunFolder:
         return check_source(
             Source(f"{self.config_file}: program", config["program"], own=True)
         )
+
+    def space(self, config: Mapping[str, Any]) -> tuple[str, SpaceSpec]:
+        """What the model that the run starts from is called, and its space."""
+        return choose_start(self.program(config), config["space"])
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
         """The options that the run was begun with. Raises `RunError` R035."""

@@ -2,7 +2,8 @@
 
 Many mutants compute what a program already scored computes, in a way that no rewriting
 finds (`softmax(x - amax(x))`, `q + q` for `2 * q`). Their values on fixed random inputs
-tell; those of the interpreter, in float64.
+tell; those of the interpreter, in float64 with the range of float32, which models are
+trained in.
 
 Two programs with equal keys agree on sequences of several lengths, among them one longer
 than any window or convolution in them reaches, at several widths (odd ones too), heads
@@ -21,7 +22,7 @@ from typing import Any
 
 from azc.check.program import AttentionSpec
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
-from azc.ir.run import Interpreter
+from azc.ir.run import NarrowInterpreter
 from azc.passes.pipeline import program_graph
 
 __all__ = ["Function", "graph_function", "program_function"]
@@ -80,6 +81,8 @@ def program_function(program: AttentionSpec) -> Function:
 
 def graph_function(graph: Graph) -> Function:
     """What a graph computes."""
+    import numpy as np
+
     graph, numbers = _in_small(graph)
     farthest = max(_reaches(graph), default=0)
     probes = (*_PROBES, _Probe(max(farthest + 2, _LONG), 2, 0, 1, 1.0))
@@ -87,19 +90,11 @@ def graph_function(graph: Graph) -> Function:
     values, key = _smallest(graph, probes, live)
     fault = None
     # What is finite for one token or two alone is not so in a text.
-    if not any(_is_finite(each) for each in values[:_USUAL]):
+    if not any(np.isfinite(each).all() for each in values[:_USUAL]):
         fault = "it gives NaN or infinite values"
     elif all(slot.kind for slot in live):
         fault = "it gives the same whatever its inputs are"
     return Function(_digest_of(f"{numbers} {key}".encode()), fault)
-
-
-def _is_finite(array: Any) -> bool:
-    """Also in float32, in which it is trained."""
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(array.astype(np.float32)).all())
 
 
 # Reach
@@ -259,7 +254,7 @@ def _values(graph: Graph, probe: _Probe, draws: _Draws) -> Any:
         )
         for name, weight in graph.weights
     }
-    return Interpreter(graph)(
+    return NarrowInterpreter(graph)(
         head=probe.head, heads=probe.heads, weights=weights, **inputs
     )
 

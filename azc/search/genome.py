@@ -1,4 +1,7 @@
-"""A candidate of a search: a self-contained text, and what makes two of them alike."""
+"""A candidate of a search: a self-contained text, and what makes two of them alike.
+
+Codes: U101 a file has nothing of that name.
+"""
 
 from __future__ import annotations
 

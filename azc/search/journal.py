@@ -4,7 +4,7 @@ A candidate is there before it is scored; a score counts once its transaction ha
 committed. All that a run needs to go on is here or is written before it is. One process
 runs the search and writes what it comes to; any other may write acts meanwhile.
 
-Codes: R031 a state that is not JSON; R032 a score not asked for.
+Codes: R031 a file of a run is not as the run left it; R032 a score was not asked for.
 """
 
 from __future__ import annotations
@@ -229,6 +229,12 @@ class Journal(Database):
             values = {k: v for k, v in vars(fit).items() if k != "right"}
             write.insert("fit", **values, accuracy=json.dumps(dict(fit.right)))
 
+    def record_costs(self, key: str, found: Scores) -> None:
+        """What was measured of the program of a key; it is not measured again."""
+        with self._transaction() as write:
+            for name, value in found.items():
+                write.insert("cost", key=key, name=name, value=value)
+
     def set_table(self, rows: Iterable[tuple[str, Entrant]]) -> None:
         """The rows of the last comparison, for what is spent by now; once only."""
         spent = self.spent()
@@ -322,6 +328,10 @@ class Journal(Database):
             if rows:
                 found[candidate] = json.loads(rows[0][0])
         return found
+
+    def costs(self, key: str) -> dict[str, float]:
+        """What was measured of the program of a key, by objective."""
+        return dict(self._rows("SELECT name, value FROM cost WHERE key = ?", key))
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
         """Every candidate by id, or those that a round scores."""

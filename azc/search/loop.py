@@ -4,7 +4,7 @@ Every step can be cut off and taken again: what is done is in the journal or in 
 whose fingerprint is there, and what a step does depends on these and on the seed alone.
 The loop holds the budget, and knows nothing of how a strategy searches.
 
-Codes: R031 a state of another strategy.
+Codes: R031 a file of a run is not as the run left it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,19 @@ from functools import cached_property
 from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
-from azc.search.acts import BUDGET, DRAW, PROPOSE, STOP, Act, Taken, draws, is_paused
-from azc.search.admission import Admission
-from azc.search.costing import Costing
+from azc.search.acts import (
+    BUDGET,
+    DRAW,
+    PROPOSE,
+    STOP,
+    Act,
+    Taken,
+    draws,
+    is_paused,
+    stopped,
+)
+from azc.search.admission import Admission, proposed
+from azc.search.costing import Costing, start_over_limit
 from azc.search.events import (
     Acted,
     Closed,
@@ -36,13 +46,14 @@ from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import Scores, over_limit
+from azc.search.objectives import Scores
 from azc.search.options import EvolveOptions, derived
+from azc.search.ranking import deciding, leading, winner
 from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
 from azc.search.refused import Refused, refused_reason, refused_words
 from azc.search.score import Job, Outcome
 from azc.search.shared import FreshWeights, SharedWeights, Weights
-from azc.search.strategies.base import Child, MakeStrategy, Strategy
+from azc.search.strategies.base import MakeStrategy, Strategy
 from azc.search.strategies.base import Scored as Told
 from azc.search.trials import Trials
 
@@ -73,16 +84,20 @@ class Loop:
         number, _ = self._place()
         self._heed(number)
         self._steer(draws(a for a in self.journal.acts() if a.round is not None))
+        over = self.costing.over(self.start)
+        if over is not None:
+            raise start_over_limit(over)
         self.folder.clean()
         self.folder.sweep(number)
         self.weights.warm_up()
         self.weights.check(number)
-        known = None
-        while known != len(self.journal.acts()):  # whatever came meanwhile
+        done = False
+        while not done:
             while self._step():
                 pass
-            known = len(self.journal.acts())
-            self._compare()
+            waiting = self._waiting_acts()
+            # Whatever has come meanwhile is looked at first.
+            done = self._compare() and self._waiting_acts() <= waiting
 
     def _step(self) -> bool:
         """One step of the search; whether there may be another one."""
@@ -111,6 +126,7 @@ class Loop:
             self.space,
             self.trials,
             self.tell,
+            self._listen,
         )
 
     @cached_property
@@ -118,9 +134,9 @@ class Loop:
         """The executor, which does not take the machine's faults for the programs'."""
         return Trials(self.executor, self.start.text, self.tell)
 
-    @cached_property
+    @property
     def costing(self) -> Costing:
-        """What the objectives ask for beside the loss."""
+        """What the objectives and the limits ask for beside the loss."""
         return Costing(self.journal, self.options, self.trials, self._genome)
 
     def _begin(self) -> None:
@@ -163,21 +179,31 @@ class Loop:
 
     # Acts
 
-    def _heed(self, number: int) -> None:
-        """Takes up what can't wait for the next round, and waits while the run is to."""
-        told = False
+    def _listen(self) -> bool:
+        """Heeds acts where no round is under way; see `_heed`."""
+        return self._heed(self._place()[0])
+
+    def _heed(self, number: int) -> bool:
+        """Takes up what can't wait for the next round, and waits while the run is to.
+        Whether what is to be trained alone may be another since then.
+        """
+        told = changed = False
         while True:
             for act in self.journal.acts(waiting=True):
                 if act.kind not in (PROPOSE, DRAW):
                     self._do(act, number)
+                    changed = changed or act.kind in (BUDGET, STOP)
             acts = self.journal.acts()
             self._stop(number, acts)
             if not is_paused(acts):
-                return
+                return changed
             if not told:
                 self.tell(Paused())
             told = True
             time.sleep(_GLANCE)
+
+    def _waiting_acts(self) -> set[int]:
+        return {act.id for act in self.journal.acts(waiting=True)}
 
     def _do(self, act: Act, number: int) -> None:
         reason = None
@@ -192,9 +218,9 @@ class Loop:
 
     def _stop(self, number: int, acts: Sequence[Act]) -> None:
         """What is stopped fails, in the round under way and wherever it is asked for."""
-        stopped = {a.value["candidate"]: a for a in acts if a.kind == STOP}
-        for evaluation in self.journal.evaluations(number) if stopped else ():
-            act = stopped.get(evaluation.candidate)
+        out = stopped(acts)
+        for evaluation in self.journal.evaluations(number) if out else ():
+            act = out.get(evaluation.candidate)
             if act is not None and evaluation.status != "failed":
                 reason = f"stopped by {act.author}"
                 self.journal.fail(number, evaluation.candidate, reason)
@@ -215,7 +241,7 @@ class Loop:
         if times != self.steered.draws:
             self._steer(times)
         admission = Admission(
-            self.start, self.steered, size, keys, self._genome, self._over
+            self.start, self.steered, size, keys, self._genome, self.costing.over
         )
         taken = [Taken(act.id) for act in waiting if act.kind == DRAW]
         proposals = [act for act in waiting if act.kind == PROPOSE]
@@ -235,20 +261,12 @@ class Loop:
         self._skipped(number, refused)
         return True
 
-    def _over(self, genome: Genome) -> str | None:
-        options = self.options
-        return over_limit(genome.spec, options.length, options.limits)
-
     def _skipped(self, number: int, refused: Sequence[Refused]) -> None:
         if refused:
             self.tell(Skipped(number, refused_words(refused)))
 
     def _propose(self, act: Act, admission: Admission) -> Taken:
-        genome = Genome.from_text(act.value["program"], self.start.model)
-        words = f"proposed by {act.author}"
-        words += f": {act.value['note']}" if act.value["note"] else ""
-        child = Child(genome, tuple(act.value["parents"]), words)
-        place, refused = admission.propose(child)
+        place, refused = admission.propose(proposed(act, self.start.model))
         return Taken(act.id, place, refused_reason(refused) if refused else None)
 
     def _taken(self, waiting: Sequence[Act], taken: Sequence[Taken]) -> None:
@@ -349,8 +367,10 @@ class Loop:
         # The best last: where two trained the same weights, the better ones stay.
         best = [candidates[e.candidate] for e in done[: self.options.parents]]
         snapshot = self.weights.give_back(number, reversed(best))
-        if best:
-            write_text(self.folder.best_file, best[0].program)
+        first = leading(done, self.options.objectives)
+        if first is not None:
+            program = candidates[first.candidate].program
+            write_text(self.folder.best_file, program)
         self.strategy.tell(
             [
                 Told(e.candidate, self._genome(e.candidate), e.scores)
@@ -359,17 +379,32 @@ class Loop:
         )
         self.journal.close_round(number, self.strategy.state(), snapshot)
         self.folder.sweep(number + 1)
-        found = (done[0].candidate, done[0].scores) if done else (None, None)
+        found = (first.candidate, first.scores) if first else (None, None)
         self.tell(Closed(number, *found))
 
     # The end
 
-    def _compare(self) -> None:
-        """Finds the winner, and trains it beside what else there is."""
+    def _compare(self) -> bool:
+        """Finds the winner, and trains it beside what else there is. Whether that is
+        done, and was not cut short by what somebody wants.
+        """
+        journal = self.journal
         finals = Finals(
-            self.journal, self.options, self.start, self.space, self.trials, self.tell
+            self.folder,
+            journal,
+            self.options,
+            self.start,
+            self.space,
+            self.trials,
+            self.tell,
+            self.costing.over,
+            self._listen,
         )
-        finals.run()
-        winner = finals.winner()
-        if winner is not None:
-            write_text(self.folder.best_file, winner.program)
+        if not finals.run():
+            return False
+        ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
+        names = self.options.objectives
+        found = winner(journal.table(), journal.entrants(), ranking, names)
+        if found is not None:
+            write_text(self.folder.best_file, journal.candidate(found).program)
+        return True

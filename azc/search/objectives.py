@@ -1,4 +1,7 @@
-"""What a candidate is scored by: a number for every objective, the lower the better."""
+"""What a candidate is scored by: a number for every objective, the lower the better.
+
+Codes: U020 an option of a search makes no sense.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,11 @@ from types import MappingProxyType
 from azc.check.program import ModelSpec
 from azc.compare.summary import summarise
 from azc.diagnostics import UsageError, nearest
+from azc.numbers import in_bytes, in_milliseconds
 
 __all__ = [
     "LATENCY",
+    "LIMITED",
     "LOSS",
     "MEASURED",
     "MEMORY",
@@ -25,7 +30,7 @@ __all__ = [
     "costs",
     "first_score",
     "in_order",
-    "over_limit",
+    "over_limits",
     "read_limit",
     "read_objective",
 ]
@@ -67,6 +72,7 @@ OBJECTIVES = _table(
 )
 WRITTEN = (PARAMETERS, FLOPS)  # read off a program
 MEASURED = (LATENCY, MEMORY, TIMED_LOSS)  # on the device, of one candidate at a time
+LIMITED = (*WRITTEN, LATENCY, MEMORY)
 _LOSSES = (LOSS, TIMED_LOSS)
 _SHORT = {"params": PARAMETERS}
 
@@ -86,23 +92,36 @@ def read_objective(name: str, *, among: Iterable[str] = OBJECTIVES) -> str:
 
 
 def read_limit(text: str) -> tuple[str, float]:
-    """What is limited to how much: `params=30e6`. Raises `UsageError` U020."""
-    name, _, number = text.partition("=")
-    objective = read_objective(name.strip(), among=WRITTEN)
-    try:
-        most = float(number.replace("_", ""))
-    except ValueError:
-        most = 0.0
+    """What is limited to how much, in the unit of the objective: `params=30e6`,
+    `latency=2ms`, `memory=64MB`. Raises `UsageError` U020.
+    """
+    name, _, amount = text.partition("=")
+    objective = read_objective(name.strip(), among=LIMITED)
+    most: float | None
+    if objective == LATENCY:
+        most = in_milliseconds(amount)
+    elif objective == MEMORY:
+        size = in_bytes(amount)
+        most = None if size is None else size / 2**20
+    else:
+        try:
+            most = float(amount.replace("_", ""))
+        except ValueError:
+            most = None
     return checked_limit(objective, most, text)
+
+
+_WRITTEN_AS = {LATENCY: "a time, as latency=2ms", MEMORY: "a size, as memory=64MB"}
 
 
 def checked_limit(name: object, most: object, shown: object) -> tuple[str, float]:
     """A limit as it may be. Raises `UsageError` U020."""
-    objective = read_objective(str(name), among=WRITTEN)
+    objective = read_objective(str(name), among=LIMITED)
     real = isinstance(most, int | float) and not isinstance(most, bool)
     if not real or not 0 < float(str(most)) < float("inf"):
         message = f"{shown!r} is no limit"
-        raise UsageError("U020", message, "a limit is a number above 0: params=30e6")
+        wanted = _WRITTEN_AS.get(objective, "a number above 0: params=30e6")
+        raise UsageError("U020", message, f"a limit is {wanted}")
     return objective, float(str(most))
 
 
@@ -143,15 +162,16 @@ def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:
     return {PARAMETERS: float(found.parameters), FLOPS: found.flops}
 
 
-def over_limit(
-    spec: ModelSpec, tokens: int, limits: Iterable[tuple[str, float]]
-) -> str | None:
-    """Why a model is too large, None if it is not."""
-    limits = tuple(limits)
-    if not limits:
-        return None
-    found = costs(spec, tokens)
+def over_limits(found: Scores, limits: Iterable[tuple[str, float]]) -> str | None:
+    """Why what costs so much is not to be trained, None where it may be; what is not in
+    `found` is not looked at. What is measured is told after a colon.
+    """
     for name, most in limits:
-        if found[name] > most:
-            return f"it has more than {most:,.10g} {OBJECTIVES[name].unit}"
+        value = found.get(name)
+        if value is None or value <= most:
+            continue
+        objective = OBJECTIVES[name]
+        if name in WRITTEN:
+            return f"it has more than {most:,.10g} {objective.unit}"
+        return f"it takes more than {most:.6g} {objective.says}: {value:.6g}"
     return None

@@ -1,4 +1,7 @@
-"""What a search is run with, frozen with the run."""
+"""What a search is run with, frozen with the run.
+
+Codes: U020 an option of a search makes no sense.
+"""
 
 from __future__ import annotations
 

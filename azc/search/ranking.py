@@ -6,13 +6,24 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
-from azc.search.pareto import by_front
-from azc.search.records import Evaluation, ranked
+from azc.search.pareto import by_front, fronts, hypervolume, knee, points, unit
+from azc.search.records import Entrant, Evaluation, ranked
 
-__all__ = ["contenders", "deciding", "last_ranking"]
+__all__ = [
+    "Front",
+    "contenders",
+    "deciding",
+    "last_ranking",
+    "leading",
+    "pareto_front",
+    "trained_alone",
+    "winner",
+]
 
 Rounds = Sequence[tuple[int, bool]]
 
@@ -53,6 +64,46 @@ def deciding(
     return ranked(first.values())
 
 
+@dataclass(frozen=True)
+class Front:
+    """Those of some evaluations that nothing beats in one objective without losing in
+    another, the best by the first of them first; `knee`, where it bends most;
+    `hypervolume`: the share of the box from the best values to the worst that they
+    dominate.
+    """
+
+    members: tuple[Evaluation, ...]
+    knee: Evaluation
+    hypervolume: float
+
+
+def pareto_front(
+    ranking: Sequence[Evaluation], objectives: Sequence[str]
+) -> Front | None:
+    """The front of a ranking, best first; None with one objective, and of nothing."""
+    if len(objectives) == 1 or not ranking:
+        return None
+    values = points(ranking, objectives)
+    places, scaled = fronts(values)[0], unit(values)
+    share = hypervolume([scaled[i] for i in places], (1.0,) * len(objectives))
+    first = leading(ranking, objectives)
+    assert first is not None
+    return Front(tuple(ranking[i] for i in places), first, share)
+
+
+def leading(
+    ranking: Sequence[Evaluation], objectives: Sequence[str]
+) -> Evaluation | None:
+    """What a run takes for the best of a ranking: the first, by several objectives the
+    knee of the front.
+    """
+    if len(objectives) == 1 or not ranking:
+        return next(iter(ranking), None)
+    values = points(ranking, objectives)
+    front = fronts(values)[0]
+    return ranking[front[knee([values[i] for i in front])]]
+
+
 def contenders(
     rounds: Rounds,
     evaluations: Sequence[Evaluation],
@@ -63,20 +114,54 @@ def contenders(
     of them `stopped`.
 
     With shared weights most are of the round that decides; of each earlier one its best
-    is the only one whose place is known. By several objectives those on the front come
-    first.
+    is the only one whose place is known. By several objectives the knee of the front
+    comes first, then the others on it.
     """
     last, most = deciding(rounds, evaluations, options), options.contenders
+    names = options.objectives
     earlier = []
     if last and not options.is_fresh:
         by_round: dict[int, list[Evaluation]] = {}
         for evaluation in evaluations:
             by_round.setdefault(evaluation.round, []).append(evaluation)
         for number, _ in reversed(rounds):
-            best = ranked(by_round.get(number, ()))
-            if best and number != last[0].round:
-                earlier.append(best[0].candidate)
-    order = [e.candidate for e in by_front(last, options.objectives)]
+            best = leading(ranked(by_round.get(number, ())), names)
+            if best is not None and number != last[0].round:
+                earlier.append(best.candidate)
+    first = leading(last, names)
+    order = [first, *by_front(last, names)] if first else []
+    found = list(dict.fromkeys(e.candidate for e in order))
     room = -(-most // 2)
-    chosen = dict.fromkeys([*order[:room], *earlier, *order[room:]])
+    chosen = dict.fromkeys([*found[:room], *earlier, *found[room:]])
     return [number for number in chosen if number not in stopped][:most]
+
+
+def trained_alone(
+    evaluations: Iterable[Evaluation], losses: Mapping[int, float | None]
+) -> list[Evaluation]:
+    """Candidates by what they came to alone, the least loss first, of equals the first of
+    `losses`: the scores of their last evaluations, with these losses. None is of what
+    failed.
+    """
+    last = {e.candidate: e for e in evaluations if e.scores is not None}
+    done = [(number, loss) for number, loss in losses.items() if loss is not None]
+    done = [each for each in done if each[0] in last]
+    return [
+        replace(last[number], scores={**(last[number].scores or {}), LOSS: loss})
+        for number, loss in sorted(done, key=lambda each: each[1])
+    ]
+
+
+def winner(
+    table: Sequence[tuple[str, int]],
+    entrants: Mapping[int, Entrant],
+    ranking: Sequence[Evaluation],
+    objectives: Sequence[str],
+) -> int | None:
+    """The candidate that a run has come to: the first of the last comparison; before that
+    is known, what leads the `ranking` that decides.
+    """
+    if table:
+        return entrants[table[0][1]].candidate
+    first = leading(ranking, objectives)
+    return None if first is None else first.candidate

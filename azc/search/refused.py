@@ -43,7 +43,9 @@ def refused_reason(refused: Refused) -> str:
 
 
 def _faults(refused: Iterable[Refused]) -> list[tuple[str, int]]:
-    return Counter(each.reason for each in refused if each.reason).most_common()
+    # What was measured, after a colon, is another figure for each.
+    reasons = (each.reason.partition(": ")[0] for each in refused if each.reason)
+    return Counter(reasons).most_common()
 
 
 def refused_words(refused: Iterable[Refused]) -> str:

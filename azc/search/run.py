@@ -1,8 +1,8 @@
 """Runs: begun, continued and read.
 
-Codes: U022 a budget below what was spent, U023 sequences too long for the model, U026
-a start over a limit, R042
-files that can't be written.
+Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
+written; U022 a budget is below what was spent, or no budget; U023 sequences are too
+long for the model; U026 the start is over a limit.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azc.check.choose import choose_space
+from azc.check.choose import choose_space, choose_start
 from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
+from azc.search.costing import start_over_limit
 from azc.search.events import (
     Acted,
     Closed,
@@ -39,12 +40,12 @@ from azc.search.events import (
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import first_score, over_limit
+from azc.search.objectives import costs, first_score, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
 from azc.search.strategies.own import own_file, read_own
-from azc.search.view import RunView, local_name, read_run
+from azc.search.view import RunView, read_run
 
 if TYPE_CHECKING:
     from azc.search.score import Scorer
@@ -91,7 +92,7 @@ def evolve(
         raise DiagnosticError(faults)
     _check_length(options, spec.start)
     _check_limits(options, spec.start)
-    text = self_contained(program, local_name(program, spec), name)
+    text = self_contained(program, choose_start(program, name)[0], name)
     run = RunFolder(folder)
     run.check_free()
     options = _settled(options)
@@ -151,7 +152,7 @@ def resume(
         own = config.get("strategy")
         _check_own(view.options.strategy, own)
         strategy = choose_strategy(view.options.strategy, own)
-    _, spec = choose_space(run.program(config), config["space"])
+    _, spec = run.space(config)
     options = run.options(config)
     options = replace(
         options,
@@ -166,8 +167,7 @@ def resume(
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
     """The genome that a search begins with, and its space."""
-    _, space = choose_space(program, name)
-    model = local_name(program, space)
+    model, space = choose_start(program, name)
     return Genome.from_text(self_contained(program, model), model), space
 
 
@@ -205,13 +205,10 @@ def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
 
 
 def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
-    over = over_limit(model, options.length, options.limits)
+    """What is measured is only so once the run is under way."""
+    over = over_limits(costs(model, options.length), options.limits)
     if over is not None:
-        raise UsageError(
-            "U026",
-            f"the start is over a limit: {over}",
-            "raise the limit, or start from a smaller model",
-        )
+        raise start_over_limit(over)
 
 
 def _settled(options: EvolveOptions) -> EvolveOptions:

@@ -1,8 +1,9 @@
 """One candidate trained and measured: what executors run, here or in other processes.
 
-Codes: R029 weights that are not finite, R033 data that is not what the run began with,
-R041 a device that is not there, R043 a machine at fault, R044 an installation that lacks
-something, R049 a job that was stopped.
+Codes: R029 trained weights are not finite; R030 weights of a run can't be read; R033
+the data is not what the run began with; R041 there is no such device; R043 the machine
+is at fault, and not the programs; R044 the installation lacks something, or workers
+can't begin; R049 a candidate was stopped.
 """
 
 from __future__ import annotations

@@ -3,14 +3,14 @@ round, or fresh ones.
 
 A snapshot counts once its fingerprint is in the journal.
 
-Codes: R030 weights that are missing.
+Codes: R030 weights of a run can't be read.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -49,6 +49,21 @@ class Weights(Protocol):
         """Ends a round: the files made, by name with their fingerprints."""
 
 
+def _scoring(
+    candidate: Candidate, model: str, options: EvolveOptions, seed: int
+) -> Job:
+    """The job that scores a candidate, from fresh weights."""
+    return Job(
+        kind="score",
+        candidate=candidate.id,
+        program=candidate.program,
+        model=model,
+        seed=seed,
+        limit=options.time_limit,
+        steps=options.steps,
+    )
+
+
 @dataclass(frozen=True)
 class FreshWeights:
     """Nothing is shared: a candidate has the same score in every round."""
@@ -64,15 +79,8 @@ class FreshWeights:
 
     def job(self, number: int, candidate: Candidate) -> Job:
         """From fresh weights, the same for all candidates of the run."""
-        return Job(
-            kind="score",
-            candidate=candidate.id,
-            program=candidate.program,
-            model=self.model,
-            seed=derived(self.options.seed, "score"),
-            limit=self.options.time_limit,
-            steps=self.options.steps,
-        )
+        seed = derived(self.options.seed, "score")
+        return _scoring(candidate, self.model, self.options, seed)
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
         """Nothing."""
@@ -90,6 +98,7 @@ class SharedWeights:
     space: SpaceSpec
     trials: Trials
     tell: Callable[[Event], None]
+    heed: Callable[[], object]  # takes up acts, and waits while the run is to
 
     def name(self, number: int) -> str:
         """What the journal calls the snapshot that a round starts from."""
@@ -129,6 +138,7 @@ class SharedWeights:
             path = self._random_path(rng) if done else self.start
             reason = self._train_path(supernet, path, done, steps)
             self.tell(Warming(done + steps, options.warm_up, reason))
+            self.heed()
         snapshot = self.folder.snapshot_file(0)
         supernet.save(snapshot)
         self.journal.keep_file(self.name(0), fingerprint(snapshot))
@@ -193,15 +203,10 @@ class SharedWeights:
 
     def job(self, number: int, candidate: Candidate) -> Job:
         """From the snapshot of the round; what is trained is written down."""
-        return Job(
-            kind="score",
-            candidate=candidate.id,
-            program=candidate.program,
-            model=self.start.model,
-            # One seed a round: all its candidates see the same batches and masks.
-            seed=derived(self.options.seed, "score", number),
-            limit=self.options.time_limit,
-            steps=self.options.steps,
+        # One seed a round: all its candidates see the same batches and masks.
+        seed = derived(self.options.seed, "score", number)
+        return replace(
+            _scoring(candidate, self.start.model, self.options, seed),
             snapshot=self.folder.snapshot_file(number),
             weights=self.folder.weights_file(number, candidate.id),
         )

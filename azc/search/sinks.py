@@ -1,6 +1,8 @@
 """Where the figures of a search go besides its run: to what people watch training with.
 
-A sink is called with every event. Codes: U027 a sink that is none, or not installed.
+A sink is called with every event.
+
+Codes: U027 there is no such log, or what it takes is not installed.
 """
 
 from __future__ import annotations

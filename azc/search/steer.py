@@ -3,9 +3,10 @@
 Nothing here needs the run's lock, and nothing that is sent runs: a program is text that
 is checked.
 
-Codes: U025 an act that makes no sense for the run, R040 a run that has not begun, R046
-a program that the run knows, R047 one that computes what a known one does, R048 one that
-can't be trained.
+Codes: R040 a run has not come so far yet; R046 a proposed program is known; R047 a
+proposed program computes what a candidate does; R048 a proposed program can't be
+trained; U022 a budget is below what was spent, or no budget; U025 an act makes no sense
+for its run.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from azc.check.choose import choose_model, choose_space
+from azc.check.choose import choose_model
 from azc.check.flatten import self_contained
 from azc.check.program import Program, SpaceSpec
 from azc.check.spaces import membership
@@ -31,11 +32,13 @@ from azc.search.acts import (
     Act,
     NewAct,
 )
+from azc.search.admission import Admission, proposed
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome, space_features
 from azc.search.journal import Journal
+from azc.search.objectives import costs, over_limits
 from azc.search.records import START
-from azc.search.view import local_name
+from azc.search.refused import KNOWN
 from azc.source import visible
 
 __all__ = ["Desk"]
@@ -68,7 +71,8 @@ class Desk:
         """From the next round on, an operation or a width of convolution is to be drawn so
         many times as often as the strategy would: 0 bans it, 1 leaves it to that.
         """
-        _, space = _space(self.folder)
+        run = RunFolder(self.folder)
+        _, space = run.space(run.read())
         known = space_features(space)
         if feature not in known:
             near = nearest(feature, known)
@@ -117,7 +121,9 @@ class Desk:
         R048 where there is no use in training it, `UsageError` U101 to U103 where the
         file has no such model, or several.
         """
-        start, space = _space(self.folder)
+        run = RunFolder(self.folder)
+        config = run.read()
+        start, space = run.space(config)
         name, model = choose_model(program, name)
         faults = membership(model, space)
         if faults:
@@ -126,11 +132,16 @@ class Desk:
         genome = Genome.from_text(text, start)
         parents = list(dict.fromkeys(parents))
         value = {"program": genome.text, "parents": parents, "note": _line(note)}
+        options = run.options(config)
+
+        def over(genome: Genome) -> str | None:
+            # What has to be measured the run decides on.
+            return over_limits(costs(genome.spec, options.length), options.limits)
 
         def check(journal: Journal) -> None:
             for parent in parents:
                 _candidate(journal, parent)
-            _look(genome, parents, journal)
+            _admit(NewAct(PROPOSE, value, self.author), start, space, over, journal)
 
         return self._act(PROPOSE, value, check)
 
@@ -150,37 +161,42 @@ class Desk:
             return journal.act(NewAct(kind, value, author))
 
 
-def _space(folder: Path) -> tuple[str, SpaceSpec]:
-    """What the model that a run starts from is called, and its space."""
-    run = RunFolder(folder)
-    config = run.read()
-    program = run.program(config)
-    _, space = choose_space(program, config["space"])
-    return local_name(program, space), space
-
-
-def _look(genome: Genome, parents: Sequence[int], journal: Journal) -> None:
-    """Raises `RunError` R046 to R048 where there is no use in training it. A run that is
-    at work looks again, when it takes it up.
+def _admit(
+    act: NewAct,
+    start: str,
+    space: SpaceSpec,
+    over: Callable[[Genome], str | None],
+    journal: Journal,
+) -> None:
+    """Raises `RunError` R046 to R048 where a proposal would be refused if the next round
+    were opened now. A run that is at work decides when it takes it up.
     """
+
+    def genome(number: int) -> Genome:
+        return Genome.from_text(journal.candidate(number).program, start)
+
     keys = journal.keys()
-    if genome.key in keys:
-        number = keys[genome.key]
-        raise RunError("R046", f"candidate {number:04} is this program in normal form")
-    for act in journal.acts(waiting=True):
-        if act.kind == PROPOSE:
-            other = Genome.from_text(act.value["program"], genome.model)
-            if genome.function == other.function:
-                raise RunError("R046", f"{act.author} has proposed this, and it waits")
-    meant: set[str] = set()
-    for number in (START, *parents):
-        program = journal.candidate(number).program
-        meant |= Genome.from_text(program, genome.model).faults.keys()
-    for program in sorted(genome.faults.keys() - meant):
-        raise RunError("R048", f"it can't be trained: {genome.faults[program]}")
-    if genome.function in keys:
-        number = keys[genome.function]
-        raise RunError("R047", f"it computes what candidate {number:04} does")
+    admission = Admission(genome(START), space, 1, keys, genome, over)
+    waiting: dict[str, str] = {}  # who proposed a key or a function
+    for other in journal.acts(waiting=True):
+        if other.kind == PROPOSE:
+            child = proposed(other, start)
+            admission.propose(child)
+            for key in (child.genome.key, child.genome.function):
+                waiting.setdefault(key, other.author)
+    _, refused = admission.propose(proposed(act, start))
+    if refused is None:
+        return
+    if refused.same is None:
+        raise RunError("R048", f"it can't be trained: {refused.reason}")
+    number, author = keys.get(refused.same), waiting.get(refused.same)
+    known, what = f"{author} has proposed this, and it waits", f"{author} has proposed"
+    if number is not None:
+        known = f"candidate {number:04} is this program in normal form"
+        what = f"candidate {number:04} does"
+    if refused.why == KNOWN:
+        raise RunError("R046", known)
+    raise RunError("R047", f"it computes what {what}")
 
 
 def _candidate(journal: Journal, number: int) -> None:

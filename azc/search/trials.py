@@ -1,7 +1,4 @@
-"""Jobs tried so that a fault of the machine is not taken for one of a program.
-
-Codes: R043 a machine at fault (see `azc.search.score`).
-"""
+"""Jobs tried so that a fault of the machine is not taken for one of a program."""
 
 from __future__ import annotations
 

@@ -8,18 +8,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from azc.check.choose import choose_space
-from azc.check.program import Program, SpaceSpec
-from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused
+from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused, stopped
 from azc.search.folder import RunFolder
 from azc.search.options import EvolveOptions
-from azc.search.pareto import fronts, hypervolume, knee, points, unit
-from azc.search.ranking import deciding
+from azc.search.ranking import (
+    Front,
+    contenders,
+    deciding,
+    pareto_front,
+    trained_alone,
+    winner,
+)
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
-__all__ = ["Agreement", "Front", "Row", "RunView", "local_name", "read_run"]
+__all__ = ["Agreement", "Row", "RunView", "read_run"]
 
 
 @dataclass(frozen=True)
@@ -64,19 +68,6 @@ class Agreement:
     steps: int
     count: int
     tau: float
-
-
-@dataclass(frozen=True)
-class Front:
-    """Those of what decides (see `deciding`) that nothing beats in one objective without
-    losing in another, the best by the first of them first; `knee`, where it bends most;
-    `hypervolume`: the share of the box from the best values to the worst that they
-    dominate.
-    """
-
-    members: tuple[Evaluation, ...]
-    knee: Evaluation
-    hypervolume: float
 
 
 @dataclass(frozen=True)
@@ -138,13 +129,11 @@ class RunView:
 
     @property
     def winner(self) -> int | None:
-        """The winner's candidate; before it is known, the best of the last round, None
-        before any was scored.
+        """The winner's candidate; before it is known, what leads the last round, None
+        before any was scored. See `azc.search.ranking.winner`.
         """
-        if self.table:
-            return self.entrants[self.table[0][1]].candidate
-        ranking = self.ranking()
-        return ranking[0].candidate if ranking else None
+        names = self.options.objectives
+        return winner(self.table, self.entrants, self.ranking(), names)
 
     @property
     def best(self) -> Candidate | None:
@@ -168,15 +157,29 @@ class RunView:
 
     @cached_property
     def front(self) -> Front | None:
-        """The Pareto front; None with one objective, and before anything was scored."""
-        ranking, names = self.ranking(), self.options.objectives
-        if len(names) == 1 or not ranking:
-            return None
-        values = points(ranking, names)
-        places = fronts(values)[0]
-        knee_ = places[knee([values[i] for i in places])]
-        share = hypervolume([unit(values)[i] for i in places], (1.0,) * len(names))
-        return Front(tuple(ranking[i] for i in places), ranking[knee_], share)
+        """The Pareto front of what decides (see `deciding`); None with one objective, and
+        before anything was scored.
+        """
+        return pareto_front(self.ranking(), self.options.objectives)
+
+    @cached_property
+    def final_front(self) -> Front | None:
+        """The Pareto front of the contenders, with the losses that they came to alone:
+        its knee is the winner, unless a contender was stopped since. None with one
+        objective, and before any was trained.
+        """
+        out = stopped(self.acts).keys() - {self.winner}
+        chosen = contenders(self.rounds, self.evaluations, self.options, out)
+        numbers = {n: e.candidate for n, e in self.entrants.items()}
+        losses = {
+            number: fit.loss
+            for fit in self.fits
+            if (fit.steps, fit.split) == (self.options.final_steps, "validation")
+            for number in [numbers[fit.entrant]]
+            if number in chosen
+        }
+        alone = trained_alone(self.evaluations, losses)
+        return pareto_front(alone, self.options.objectives)
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
@@ -272,14 +275,5 @@ def read_run(folder: Path) -> RunView:
 
 def _of(run: RunFolder, config: Mapping[str, Any]) -> tuple[str, str, EvolveOptions]:
     """The names of the space and of the model in it, and the options."""
-    program = run.program(config)
-    name, space = choose_space(program, config["space"])
-    return name, local_name(program, space), run.options(config)
-
-
-def local_name(program: Program, space: SpaceSpec) -> str:
-    """What the file calls the model that a space starts from."""
-    for name, model in program.models.items():
-        if model is space.start:
-            return name
-    return space.start.name
+    model, _ = run.space(config)
+    return config["space"], model, run.options(config)

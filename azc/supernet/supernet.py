@@ -1,4 +1,7 @@
-"""The shared weights: given to candidates as a copy, and taken back."""
+"""The shared weights: given to candidates as a copy, and taken back.
+
+Codes: R030 weights of a run can't be read.
+"""
 
 from __future__ import annotations
 

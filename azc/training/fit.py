@@ -2,8 +2,8 @@
 
 The loop is the Trainer of transformers, told to report nothing and to save nothing.
 
-Codes: T001 a loss that is not a number, T002 out of memory, T003 options that make no
-sense.
+Codes: T001 a loss is not a number; T002 memory ran out in training; T003 an option of
+the training makes no sense.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What may be said of two programs trained alone from the same seeds."""
+"""What may be said of two programs trained alone from the same seeds.
+
+Codes: T004 losses to compare are not of the same seeds.
+"""
 
 from __future__ import annotations
 

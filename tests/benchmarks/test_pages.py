@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,14 @@ from benchmarks import tables
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.tables import interval, marks, rho, tau, tau_interval, within
 
-PUBLISHED = ("bert500", "early-stopping", "mutants", "strategies")
+PUBLISHED = sorted(file.stem for file in tables.RESULTS.glob("*.json"))
+
+
+def test_every_section_has_results() -> None:
+    page = tables.PAGE.read_text(encoding="utf-8")
+    sections = re.findall(r"^<!-- end of (.*) -->$", page, re.MULTILINE)
+    assert sorted(sections) == PUBLISHED
+    assert PUBLISHED
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

@@ -303,6 +303,19 @@ def test_a_space() -> None:
     assert dict(space.layer) == {"heads": (2, 4), "ffn": ((64, 64), 128)}
 
 
+def test_programs_of_no_operations_may_be_in_a_space() -> None:
+    own = "attention own(v) { return v }\n"
+    text = own + SPACE.replace("        sdpa\n", "        own\n")
+    for size, found in {"0..9": (0, 9), "0": (0, 0)}.items():
+        space = check(text.replace("1..9", size)).spaces["s"]
+        assert space.size == found
+    with pytest.raises(DiagnosticError) as caught:
+        check(text)
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "AZG405"
+    assert "has 0 operations; the space allows 1..9" in fault.message
+
+
 def test_a_space_without_blocks() -> None:
     text = SDPA + SPACE.split("space")[0] + "space s { start = start }"
     space = check(text).spaces["s"]

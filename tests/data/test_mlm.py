@@ -174,4 +174,4 @@ def test_refusals(tokenizer: PreTrainedTokenizerFast, data: MaskedLMData) -> Non
         assert caught.value.code == code
     with pytest.raises(AzcError) as caught:
         next(data.held_out("train", 4))
-    assert caught.value.code == "D021"
+    assert caught.value.code == "D023"

@@ -22,6 +22,9 @@ LANGUAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
 # An opening fence with what it says, the text, and the closing fence.
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+# What `python -m benchmarks` writes.
+GENERATED = re.compile(r"<!-- python -m .*?<!-- end of", re.DOTALL)
+
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """Blocks of this language in all documents, with their place."""
@@ -78,6 +81,14 @@ def test_every_diagnostic_is_in_the_reference() -> None:
     used = set(re.findall(r'"(AZG\d{3})"', code))
     assert used
     assert sorted(used - told) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_prose_is_wrapped(page: Path) -> None:
+    prose = FENCE.sub("", page.read_text(encoding="utf-8"))
+    prose = GENERATED.sub("", prose)
+    lines = [line for line in prose.splitlines() if not line.startswith("|")]
+    assert [line for line in lines if len(line) > 100] == []
 
 
 def generator() -> ModuleType:

@@ -126,6 +126,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
             "ranking",
             "objectives",
             "front",
+            "final_front",
             "agreement",
             "comparison",
         ),

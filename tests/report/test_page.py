@@ -14,6 +14,7 @@ import pytest
 
 from azc import api
 from azc.check.resolve import check_source
+from azc.cli.result import result_json
 from azc.report.facts import gather
 from azc.report.page import page
 from azc.report.tree import tree
@@ -244,22 +245,28 @@ def test_nothing_hidden_is_left_anywhere(view: RunView) -> None:
         ((1.0, 1.01, 1.02), "The winner is better than the start"),
         ((9.0, 9.01, 9.02), "The winner is worse than the start"),
         ((5.2, 4.9, 5.0), "The winner is not shown to be better than the start"),
-        ((5.0, 5.1), "Nothing can be said yet of the start"),
+        ((5.0, 5.1), "No comparison: winner, seed 3: gone."),
     ],
 )
 def test_the_sentence_is_the_verdict(
     view: RunView, losses: tuple[float, ...], said: str
 ) -> None:
     found = dict(zip((1, 2, 3), losses, strict=False))
-    known = {"winner": found, "start": {1: 5.0, 2: 5.1, 3: 4.9}}
-    dom = parse(page(compared(view, known)))
-    assert said in dom.one("p", "verdict").text
+    known = {"winner": found, "the start": {1: 5.0, 2: 5.1, 3: 4.9}}
+    shown = compared(view, known)
+    dom = parse(page(shown))
+    verdict = dom.one("p", "verdict").text
+    assert said in verdict
+    # The same words as on a terminal and for programs.
+    told = result_json(shown)["comparison"]["sentence"]
+    assert verdict.lower() == told.replace("`", "").lower() + "."
     assert ("failed" in dom.id("result").text) == (len(losses) < 3)
 
 
 def compared(view: RunView, rows: Mapping[str, Mapping[int, float]]) -> RunView:
     """The run with this last comparison: losses by seed; a seed that lacks has failed."""
-    numbers = {"winner": view.winner, "start": START}
+    numbers = {"winner": view.winner, "the start": START}
+    roles = {"winner": "winner", "the start": "start"}
     entrants = {
         n: Entrant(name, view.candidates[START].program, numbers.get(name), n)
         for n, name in enumerate(rows, 1)
@@ -271,12 +278,12 @@ def compared(view: RunView, rows: Mapping[str, Mapping[int, float]]) -> RunView:
             loss = losses.get(seed)
             end = ("failed", None, "gone") if loss is None else ("done", loss, None)
             fits.append(Fit(number, seed, steps, "test", *end))
-    table = [(name if name in numbers else "hand", n) for n, name in enumerate(rows, 1)]
+    table = [(roles.get(name, "hand"), n) for n, name in enumerate(rows, 1)]
     return replace(view, entrants=entrants, fits=tuple(fits), table=tuple(table))
 
 
 def test_a_table_has_any_number_of_rows(view: RunView) -> None:
-    names = ["winner", "start", *(f"typed by hand <{n}>" for n in range(9))]
+    names = ["winner", "the start", *(f"typed by hand <{n}>" for n in range(9))]
     losses = {
         name: {seed: 5 + (n * 7 % 5) / 10 + seed * (n % 3) / 50 for seed in (1, 2, 3)}
         for n, name in enumerate(names)

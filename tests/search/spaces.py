@@ -150,6 +150,7 @@ def program_of(name: str) -> Program:
     files = {
         "demo": ROOT / "examples" / "demo.azg",
         "hybrids": ROOT / "examples" / "04_space.azg",
+        "scratch": ROOT / "examples" / "scratch.azg",
         "autobert_zero": ROOT / "stdlib" / "spaces.azg",
         "trial": ROOT / "stdlib" / "spaces.azg",
     }
@@ -178,7 +179,16 @@ def start_of(name: str) -> Genome:
     return Genome.from_text(self_contained(program, model), model)
 
 
-SPACES = ["demo", "hybrids", "autobert_zero", "trial", "commented", "all_ops", "fixed"]
+SPACES = [
+    "demo",
+    "hybrids",
+    "scratch",
+    "autobert_zero",
+    "trial",
+    "commented",
+    "all_ops",
+    "fixed",
+]
 
 
 def untold(name: str) -> Priorities:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,16 @@ import pytest
 from azc.check.resolve import check_source
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.acts import Act, NewAct
-from azc.search.events import Acted, Closed, Event, Opened, Paused, Scored
+from azc.search.events import (
+    Acted,
+    Closed,
+    Event,
+    Fitted,
+    Opened,
+    Paused,
+    Scored,
+    Warming,
+)
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
@@ -25,7 +35,17 @@ from azc.search.run import resume
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
 from azc.source import Source
-from tests.runs import NARROW, PROGRAM, Killed, cut_at, result, run_here, scored, tiny
+from tests.runs import (
+    NARROW,
+    PROGRAM,
+    Killed,
+    cut_at,
+    result,
+    rows,
+    run_here,
+    scored,
+    tiny,
+)
 
 OnEvent = Callable[[Event], None]
 Go = Callable[..., RunView]
@@ -294,6 +314,23 @@ def test_a_run_that_is_over_takes_a_proposal_with_a_larger_budget(
     assert view.evaluations[4].candidate == 5
 
 
+def test_what_waits_is_looked_at_as_a_round_will_look_at_it(go: Go, home: Path) -> None:
+    limits = (("flops", 3800.0),)  # what is proposed below has 3,744
+    options = tiny(home / "corpus.txt", evaluations=4, final_seeds=(), limits=limits)
+    run = go(options).folder
+    desk = Desk(run, "ana")
+    long = MINE.replace("tanh(v)", "tanh(tanh(v))")
+    with pytest.raises(RunError, match="can't be trained: it has more") as caught:
+        desk.propose(mine(long))
+    assert caught.value.code == "R048"
+    desk.propose(mine())
+    equal = MINE.replace("tanh(v)", "-tanh(-v)")
+    with pytest.raises(RunError, match="it computes what ana has proposed") as caught:
+        Desk(run, "ben").propose(mine(equal))
+    assert caught.value.code == "R047"
+    assert [act.author for act in read_run(run).acts] == ["ana"]
+
+
 def test_a_space_that_is_used_up_takes_a_proposal(go: Go, home: Path) -> None:
     options = tiny(home / "corpus.txt", evaluations=5, final_seeds=())
     wide = NARROW.replace("kernel = [3, 5]", "kernel = [3, 5, 7]")
@@ -380,6 +417,122 @@ def test_no_strategy_puts_in_what_is_banned(go: Go, home: Path, tmp_path: Path) 
     assert later
     assert not any(each & banned for each in later)
     assert any("is banned" in (each.reason or "") for each in view.refused)
+
+
+# Where no round is under way
+
+
+@pytest.fixture(scope="module")
+def ended(home: Path) -> RunView:
+    """A run with contenders, and a comparison over two seeds."""
+    options = tiny(home / "corpus.txt", evaluations=8, contenders=3)
+    return run_here(options, home / "ended", home / "cache")
+
+
+@pytest.mark.parametrize(
+    ("moment", "killed"), [("warm-up", True), ("validation", True), ("test", False)]
+)
+def test_a_pause_acts_between_any_two_trainings(
+    home: Path, tmp_path: Path, ended: RunView, moment: str, killed: bool
+) -> None:
+    run = tmp_path / "run"
+    desk = Desk(run, "ana")
+    told: list[Event] = []
+
+    def on_event(event: Event) -> None:
+        told.append(event)
+        where = event.split if isinstance(event, Fitted) else "warm-up"
+        trained = isinstance(event, Fitted) or (
+            isinstance(event, Warming) and event.step > 0
+        )
+        if trained and where == moment and not read_run(run).acts:
+            desk.pause()
+            told.clear()
+        if isinstance(event, Paused):
+            if killed:
+                raise Killed
+            desk.go_on()
+
+    if killed:
+        with pytest.raises(Killed):
+            run_here(ended.options, run, home / "cache", on_event=on_event)
+        assert read_run(run).is_paused
+        view = resume(run, cache=home / "cache")
+    else:
+        view = run_here(ended.options, run, home / "cache", on_event=on_event)
+    # Nothing is trained between the act and the pause.
+    assert [type(event) for event in told[:2]] == [Acted, Paused]
+    assert [act.round is None for act in view.acts] == [False, False]
+    assert result(run) == result(ended.folder)
+
+
+def test_a_contender_that_is_stopped_gives_its_place_to_another(
+    home: Path, tmp_path: Path, ended: RunView
+) -> None:
+    first = {fit.entrant for fit in ended.fits if fit.split == "validation"}
+    *_, last = sorted(first)
+    number = ended.entrants[last].candidate
+    assert number is not None
+    outcomes = []
+    for kill in (False, True):
+        run = tmp_path / str(kill)
+
+        def on_event(event: Event, run: Path = run, kill: bool = kill) -> None:
+            if isinstance(event, Fitted) and not read_run(run).acts:
+                Desk(run, "ana").stop(number)
+            if isinstance(event, Acted) and kill:
+                raise Killed
+
+        try:
+            view = run_here(ended.options, run, home / "cache", on_event=on_event)
+        except Killed:
+            view = resume(run, cache=home / "cache")
+        assert view.is_over
+        assert resume(run, cache=home / "none") == view
+        trained = {view.entrants[fit.entrant].candidate for fit in view.fits}
+        assert number not in trained
+        assert len([f for f in view.fits if f.split == "validation"]) == len(first)
+        assert view.acts[0].round is not None
+        outcomes.append(result(run))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_a_winner_that_is_stopped_is_compared_no_more(
+    home: Path, tmp_path: Path, ended: RunView
+) -> None:
+    run = tmp_path / "run"
+
+    def on_event(event: Event) -> None:
+        tested = isinstance(event, Fitted) and event.split == "test"
+        if tested and not read_run(run).acts:
+            Desk(run, "ana").stop(ended.winner or 0)
+
+    view = run_here(ended.options, run, home / "cache", on_event=on_event)
+    assert (view.is_over, view.winner) == (True, ended.winner)
+    one, two = view.rows[0].fits
+    assert one is not None
+    assert two is not None
+    assert one.loss == ended.rows[0].losses[0]
+    assert (two.status, two.reason) == ("failed", "stopped by ana")
+    assert view.rows[1].losses == ended.rows[1].losses
+
+
+def test_a_budget_given_at_the_end_is_spent_before_it_goes_on(
+    home: Path, tmp_path: Path, ended: RunView
+) -> None:
+    run = tmp_path / "run"
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Fitted) and not read_run(run).acts:
+            assert read_run(run).table == ()
+            Desk(run, "ana").budget(12)
+
+    view = run_here(ended.options, run, home / "cache", on_event=on_event)
+    options = replace(ended.options, evaluations=12)
+    whole = run_here(options, tmp_path / "whole", home / "cache")
+    assert (view.spent, view.winner) == (12, whole.winner)
+    for table in ("evaluation", "place"):  # what was compared first is not
+        assert rows(run, table) == rows(whole.folder, table)
 
 
 # Two who write at once

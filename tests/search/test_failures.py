@@ -259,7 +259,7 @@ def test_without_ray_there_is_no_cluster(
     monkeypatch.setattr(choose_module, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match="Ray is not installed") as caught:
         go(tiny(home / "corpus.txt", executor="ray"))
-    assert caught.value.code == "U025"
+    assert caught.value.code == "U028"
     assert not (tmp_path / "run").exists()
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from azc.check.resolve import check_source
@@ -17,14 +20,18 @@ from azc.compare.summary import summarise
 from azc.diagnostics import UsageError
 from azc.report.page import page
 from azc.search.events import Event
+from azc.search.folder import RunFolder
 from azc.search.objectives import in_order, read_limit, read_objective
 from azc.search.options import EvolveOptions
 from azc.search.pareto import fronts, points
 from azc.search.ranking import contenders
 from azc.search.records import Evaluation
+from azc.search.refused import refused_words
 from azc.search.run import resume
+from azc.search.score import build_candidate
 from azc.search.view import RunView
 from azc.source import Source
+from azc.training.costs import peak_memory
 from tests.report.dom import parse
 from tests.runs import PROGRAM, Killed, arguments, cut_at, result, run_here, tiny
 
@@ -96,7 +103,7 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
     ]
     assert 0 <= view.front.hypervolume <= 1
     dom = parse(page(view))
-    rows = dom.one("table", "front").one("tbody").all("tr")
+    rows = dom.id("search").one("table", "front").one("tbody").all("tr")
     assert [row.one("a").attributes["href"] for row in rows] == [
         f"#c{n}" for n in members
     ]
@@ -114,6 +121,68 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
         "knee": view.front.knee.candidate,
         "hypervolume": view.front.hypervolume,
     }
+
+
+def test_the_winner_is_the_knee_of_the_contenders(
+    several: tuple[RunView, list[Event]],
+) -> None:
+    """By the losses that they came to alone and what they cost, computed anew."""
+    view, _ = several
+    alone = {
+        view.entrants[fit.entrant].candidate: fit.loss
+        for fit in view.fits
+        if fit.split == "validation"
+    }
+    assert len(alone) == view.options.contenders
+    found = {}
+    for number, loss in alone.items():
+        text = view.candidates[number or 0].program
+        costs = summarise(check_source(Source("x", text)).models[view.model], 16)
+        found[number] = (loss, costs.parameters, costs.flops)
+    front = {
+        number: point
+        for number, point in found.items()
+        if not any(
+            other != point and all(a <= b for a, b in zip(other, point, strict=True))
+            for other in found.values()
+        )
+    }
+    low, top = (
+        [pick(axis) for axis in zip(*front.values(), strict=True)]
+        for pick in (min, max)
+    )
+
+    def height(number: int | None) -> float:
+        axes = zip(front[number], low, top, strict=True)
+        return sum((x - a) / (b - a) if b > a else 0.0 for x, a, b in axes)
+
+    assert view.winner == min(front, key=height)
+    # The search's own knee is among those that it was chosen from.
+    assert view.front is not None
+    assert view.front.knee.candidate in alone
+    # It is told in every place, beside the whole front.
+    assert view.final_front is not None
+    assert {e.candidate for e in view.final_front.members} == set(front)
+    assert view.final_front.knee.candidate == view.winner
+    dom = parse(page(view))
+    shown = dom.id("result").one("table", "front").one("tbody").all("tr")
+    assert {row.one("a").text for row in shown} == {f"{n:04}" for n in front}
+    assert "By its loss alone, the winner is" in dom.one("p", "verdict").text
+    runner = CliRunner()
+    said = runner.invoke(app, ["resume", str(view.folder)]).stdout
+    assert f"the winner is its knee: {view.winner:04}.azg" in said
+    answer = json.loads(
+        runner.invoke(app, ["resume", str(view.folder), "--json"]).stdout
+    )
+    assert answer["final_front"]["knee"] == answer["winner"]["id"] == view.winner
+    pairs = zip(
+        answer["final_front"]["members"], answer["final_front"]["losses"], strict=True
+    )
+    assert dict(pairs) == {n: alone[n] for n in front}
+    best = (view.folder / "best.azg").read_text(encoding="utf-8")
+    assert best == answer["winner"]["program"]
+    # There is something to choose: the least loss alone is another's.
+    assert view.winner != min(alone, key=lambda n: alone[n] or 0.0)
 
 
 def test_several_objectives_come_to_the_same_after_kills(
@@ -210,6 +279,114 @@ def test_a_start_over_a_limit_is_refused(
     assert not (tmp_path / "run").exists()
 
 
+def costs_of(folder: Path) -> dict[tuple[str, str], float]:
+    """What the journal of a run has of measured costs, by key and objective."""
+    with closing(sqlite3.connect(folder / "journal.sqlite")) as db:
+        rows = db.execute("SELECT key, name, value FROM cost").fetchall()
+    return {(key, name): value for key, name, value in rows}
+
+
+def memory_of(text: str) -> float:
+    """MiB, as a run on the CPU of `tiny` options measures it: the same on any machine."""
+    model, _ = build_candidate(text, "start", 0)
+    options = tiny(Path("none"))
+    return peak_memory(model, (options.batch_size, options.length), torch.device("cpu"))
+
+
+def test_what_is_measured_beyond_a_limit_is_refused_with_its_figure(
+    go: Callable[..., RunView], home: Path, tmp_path: Path
+) -> None:
+    most = memory_of(PROGRAM)
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=8,
+        limits=(("memory", most),),
+        baselines=True,
+        final_seeds=(1,),
+    )
+    view = go(options)
+    assert view.is_over
+    figures = costs_of(tmp_path / "run")
+    beyond = {value for (_, name), value in figures.items() if name == "memory"}
+    beyond = {f"{value:.6g}" for value in beyond if value > most}
+    said = f"it takes more than {most:.6g} MiB in a training step: "
+    reasons = [each.reason or "" for each in view.refused if each.why == "fault"]
+    told = {each.removeprefix(said) for each in reasons if each.startswith(said)}
+    assert told
+    assert told <= beyond
+    entered = [entrant.program for entrant in view.entrants.values()]
+    for text in [*(c.program for c in view.candidates.values()), *entered]:
+        assert memory_of(text) <= most
+    assert {row.role for row in view.rows} >= {"winner", "start", "random"}
+    # Each counts for its reason, whatever the figure.
+    assert refused_words(view.refused).count("MiB in a training step") == 1
+
+
+def test_what_was_measured_counts_and_not_what_would_be(
+    home: Path, tmp_path: Path
+) -> None:
+    """A run that goes on is refused what its journal says is slow."""
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=4,
+        limits=(("latency", 1e6),),
+        by_hand=False,
+        final_seeds=(),
+    )
+    free = run_here(options, tmp_path / "free", home / "cache")
+    assert not any("batch" in str(each.reason) for each in free.refused)
+    slow = free.candidates[max(free.candidates)]
+    folder = tmp_path / "run"
+    with pytest.raises(Killed):
+        run_here(options, folder, home / "cache", on_event=cut_at(1))
+    with closing(RunFolder(folder).desk()) as journal:
+        assert not journal.costs(slow.key)
+        journal.record_costs(slow.key, {"latency": 123456789.0})
+    before = costs_of(folder)
+    view = resume(folder, cache=home / "cache")
+    assert before.items() <= costs_of(folder).items()
+    assert slow.key not in {c.key for c in view.candidates.values()}
+    reason = "it takes more than 1e+06 milliseconds a batch: 1.23457e+08"
+    assert reason in [each.reason for each in view.refused]
+
+
+def test_runs_with_measured_limits_come_to_the_same_after_kills(
+    home: Path, tmp_path: Path
+) -> None:
+    options = tiny(
+        home / "corpus.txt",
+        evaluations=8,
+        limits=(("memory", memory_of(PROGRAM)),),
+        objectives=("loss", "memory"),
+        final_seeds=(),
+    )
+    events: list[Event] = []
+    whole = run_here(
+        options, tmp_path / "whole", home / "cache", on_event=events.append
+    )
+    for moment in range(2, len(events), 5):
+        folder = tmp_path / str(moment)
+        with pytest.raises(Killed):
+            run_here(options, folder, home / "cache", on_event=cut_at(moment))
+        before = costs_of(folder)
+        resume(folder, cache=home / "cache")
+        assert before.items() <= costs_of(folder).items()
+        assert result(folder) == result(whole.folder)
+
+
+def test_a_start_that_is_measured_beyond_a_limit_is_refused(
+    home: Path, tmp_path: Path
+) -> None:
+    options = tiny(home / "corpus.txt", limits=(("latency", 1e-6),))
+    with pytest.raises(UsageError, match="it takes more than 1e-06 mill") as caught:
+        run_here(options, tmp_path / "run", home / "cache")
+    assert caught.value.code == "U026"
+    # Again from the journal, to the last digit.
+    with pytest.raises(UsageError) as again:
+        resume(tmp_path / "run", cache=home / "cache")
+    assert again.value.message == caught.value.message
+
+
 # Options
 
 
@@ -223,13 +400,18 @@ def test_names_and_limits_as_typed() -> None:
     assert read_objective("params") == read_objective("parameters") == "parameters"
     assert read_limit("params=30e6") == ("parameters", 30e6)
     assert read_limit("flops = 2_000") == ("flops", 2000.0)
+    assert read_limit("latency=2ms") == ("latency", 2.0)
+    assert read_limit("latency = 1.5 s") == ("latency", 1500.0)
+    assert read_limit("latency=500us") == ("latency", 0.5)
+    assert read_limit("memory=64MiB") == ("memory", 64.0)
+    assert read_limit("memory=64MB") == ("memory", 64e6 / 2**20)
 
 
 @pytest.mark.parametrize(
     ("read", "said"),
     [
         (lambda: read_objective("paramters"), "did you mean parameters"),
-        (lambda: read_limit("latency=3"), "latency can't be limited"),
+        (lambda: read_limit("loss=3"), "loss can't be limited"),
         (lambda: read_limit("params=many"), "'params=many' is no limit"),
         (lambda: read_limit("params"), "'params' is no limit"),
         (lambda: read_limit("params=-1"), "'params=-1' is no limit"),
@@ -239,6 +421,9 @@ def test_names_and_limits_as_typed() -> None:
         (lambda: EvolveOptions(objectives=("loss", "loss")), "given twice"),
         (lambda: EvolveOptions(objectives=("loss", "size")), "no objective 'size'"),
         (lambda: EvolveOptions(objectives=("loss", "params")), "'params' is no"),
+        (lambda: read_limit("latency=2"), "a time, as latency=2ms"),
+        (lambda: read_limit("latency=0ms"), "is no limit"),
+        (lambda: read_limit("memory=64m²"), "a size, as memory=64MB"),
         (lambda: EvolveOptions(limits=(("flops", 0),)), "is no limit"),
         (lambda: EvolveOptions(limits=(("flops", True),)), "is no limit"),
         (lambda: EvolveOptions(seconds_alone=0), "seconds_alone"),

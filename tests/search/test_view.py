@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from azc.cli.report import sentence
+from azc.report.comparison import last_table
 from azc.search.options import EvolveOptions
 from azc.search.ranking import last_ranking
 from azc.search.records import Entrant, Evaluation, Fit
@@ -60,13 +60,16 @@ def test_rows_and_verdicts() -> None:
     # Each is corrected for the size of the table.
     alone = verdict((4.0, 4.1, 4.2), (5.0, 5.1, 5.21), 3)
     assert found.verdicts[1] == alone
-    said = sentence(found)
+    said = last_table(found).sentence
     assert said.startswith(
         "the winner is better than `program 2`; not shown to be better than `program 3`;"
         " worse than `program 4` (paired t-test over 3 seeds, at 5 % for 3 comparisons"
     )
-    better = sentence(view((4.0, 4.1, 4.2), (5.0, 5.1, 5.21)))
-    assert better.startswith("the winner is better than all 1 others (paired")
+    other = (5.0, 5.1, 5.21)
+    better = last_table(view((4.0, 4.1, 4.2), other)).sentence
+    assert better.startswith("the winner is better than `program 2` (paired")
+    better = last_table(view((4.0, 4.1, 4.2), other, other)).sentence
+    assert better.startswith("the winner is better than all 2 others (paired")
 
 
 def test_failed_rows_have_no_verdict() -> None:
@@ -75,7 +78,7 @@ def test_failed_rows_have_no_verdict() -> None:
     assert found.is_over
     assert view((None, 4.1), (5.0, 5.0)).verdicts == {}
     one = view((4.0,), (5.0,))
-    assert sentence(one).endswith("(a single seed proves nothing)")
+    assert last_table(one).sentence.endswith("(a single seed proves nothing)")
 
 
 def test_stages_agree_as_kendall_says() -> None:

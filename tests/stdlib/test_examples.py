@@ -30,6 +30,7 @@ def test_the_examples_are_found() -> None:
         "05_imports/parts/mixing.azg",
         "demo.azg",
         "recall.azg",
+        "scratch.azg",
     ]
 
 

@@ -138,7 +138,7 @@ def _alibi_reference(frame: Frame, x: Value) -> Value:
 
 def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     distance = b.distance(x.node)
-    slope = b.call("azc.lower.functions.alibi_slopes", b.heads(), distance)
+    slope = b.call("azc.lower.runtime.alibi_slopes", b.heads(), distance)
     bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
     return b.call("torch.sub", x.node, bias)
 

@@ -189,15 +189,15 @@ def _pairs(frame: Frame, a: Value, b: Value) -> tuple[Any, Any]:
 
 def _cosine_reference(frame: Frame, a: Value, b: Value) -> Value:
     np = frame.np
-    left, right = _pairs(frame, a, b)
-    norms = [np.maximum(np.sqrt((x * x).sum(-1)), COSINE_EPS) for x in (left, right)]
-    data = (left * right).sum(-1) / (norms[0] * norms[1])
+    pair = _pairs(frame, a, b)
+    units = [x / np.maximum(frame.norm(x), COSINE_EPS) for x in pair]
+    data = (units[0] * units[1]).sum(-1)
     return Value(data, np.ones(data.shape, bool))
 
 
 def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
     left, right = _pairs(frame, a, b)
-    data = frame.np.sqrt(((left - right) ** 2).sum(-1))
+    data = frame.norm(left - right)[..., 0]
     return Value(data, frame.np.ones(data.shape, bool))
 
 
@@ -213,12 +213,12 @@ def _unlike(b: Builder, x: Operand, y: Operand) -> tuple[Any | None, Any | None]
 
 def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     gone = _unlike(b, x, y)
-    return b.call("azc.lower.functions.cosine", x.node, y.node, *gone, COSINE_EPS)
+    return b.call("azc.lower.rows.cosines", x.node, y.node, *gone, COSINE_EPS)
 
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
     gone = _unlike(b, x, y)
-    return b.call("azc.lower.functions.euclidean", x.node, y.node, *gone)
+    return b.call("azc.lower.rows.distances", x.node, y.node, *gone)
 
 
 def _pair_op(

@@ -33,7 +33,6 @@ __all__ = ["LAYER_NORM_EPS", "NORMALIZE_EPS", "OPS", "RMS_NORM_EPS"]
 
 LAYER_NORM_EPS = 1e-5  # torch.nn.functional.layer_norm
 NORMALIZE_EPS = 1e-12  # torch.nn.functional.normalize
-_FUNCTIONS = "azc.lower.functions"
 RMS_NORM_EPS = 2.0**-23  # torch.nn.functional.rms_norm in float32, here in every type
 
 
@@ -42,7 +41,14 @@ def _count(frame: Frame, x: Value) -> Any:
 
 
 def _mean(frame: Frame, x: Value) -> Any:
-    return frame.filled(x, 0.0).sum(-1, keepdims=True) / _count(frame, x)
+    return (frame.filled(x, 0.0) / _count(frame, x)).sum(-1, keepdims=True)
+
+
+def _root(frame: Frame, x: Value, eps: float) -> Any:
+    """The root of the mean square and `eps`."""
+    np = frame.np
+    of_squares = frame.norm(frame.filled(x, 0.0)) / np.sqrt(_count(frame, x))
+    return np.hypot(of_squares, np.sqrt(eps))
 
 
 def _reduced(frame: Frame, data: Any) -> Value:
@@ -74,21 +80,17 @@ def _softmax_reference(frame: Frame, x: Value) -> Value:
 
 
 def _normalize_reference(frame: Frame, x: Value) -> Value:
-    np = frame.np
-    norm = np.sqrt((frame.filled(x, 0.0) ** 2).sum(-1, keepdims=True))
-    return Value(x.data / np.maximum(norm, NORMALIZE_EPS), x.present)
+    norm = frame.norm(frame.filled(x, 0.0))
+    return Value(x.data / frame.np.maximum(norm, NORMALIZE_EPS), x.present)
 
 
 def _layer_norm_reference(frame: Frame, x: Value) -> Value:
-    np = frame.np
-    centred = x.data - _mean(frame, x)
-    variance = _mean(frame, Value(centred**2, x.present))
-    return Value(centred / np.sqrt(variance + LAYER_NORM_EPS), x.present)
+    centred = Value(x.data - _mean(frame, x), x.present)
+    return Value(centred.data / _root(frame, centred, LAYER_NORM_EPS), x.present)
 
 
 def _rms_norm_reference(frame: Frame, x: Value) -> Value:
-    square = _mean(frame, Value(x.data**2, x.present))
-    return Value(x.data / frame.np.sqrt(square + RMS_NORM_EPS), x.present)
+    return Value(x.data / _root(frame, x, RMS_NORM_EPS), x.present)
 
 
 def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -96,7 +98,7 @@ def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.call(f"{_FUNCTIONS}.row_mean", x.node, b.gone(x))
+    return b.call("azc.lower.rows.mean", x.node, b.gone(x))
 
 
 def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -104,19 +106,19 @@ def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.dropout(b.call(f"{_FUNCTIONS}.softmax", x.node))
+    return b.dropout(b.call("azc.lower.rows.softmax", x.node))
 
 
 def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.call("torch.nn.functional.normalize", x.node, dim=-1, eps=NORMALIZE_EPS)
+    return b.call("azc.lower.rows.normalize", x.node, NORMALIZE_EPS)
 
 
 def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.call(f"{_FUNCTIONS}.layer_norm", x.node, b.gone(x), LAYER_NORM_EPS)
+    return b.call("azc.lower.rows.layer_norm", x.node, b.gone(x), LAYER_NORM_EPS)
 
 
 def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.call(f"{_FUNCTIONS}.rms_norm", x.node, b.gone(x), RMS_NORM_EPS)
+    return b.call("azc.lower.rows.rms_norm", x.node, b.gone(x), RMS_NORM_EPS)
 
 
 def _after_softmax(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:

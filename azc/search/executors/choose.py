@@ -1,7 +1,6 @@
 """Where the jobs of a run go, as its options have it.
 
-Codes: U025 a way to run jobs that this machine or installation lacks, and as
-`azc.search.score`.
+Codes: U028 jobs can't be run in this way here.
 """
 
 from __future__ import annotations
@@ -19,15 +18,15 @@ __all__ = ["check_executor", "choose_executor"]
 
 
 def check_executor(options: EvolveOptions) -> None:
-    """Raises `UsageError` U025 and `RunError` R041 where jobs can't be run so."""
+    """Raises `UsageError` U028 and `RunError` R041 where jobs can't be run so."""
     if options.memory_limit is not None and sys.platform != "linux":
         raise UsageError(
-            "U025", f"a limit of memory takes Linux, and this is {sys.platform}"
+            "U028", f"a limit of memory takes Linux, and this is {sys.platform}"
         )
     if options.executor == "ray":
         if find_spec("ray") is None:
             raise UsageError(
-                "U025", "Ray is not installed", "pip install 'azc-lang[ray]'"
+                "U028", "Ray is not installed", "pip install 'azc-lang[ray]'"
             )
     else:
         check_device(options.device)  # of a cluster, each worker looks for itself

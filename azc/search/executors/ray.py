@@ -4,7 +4,8 @@ This process alone sees the folder of the run. What a job starts from reaches th
 through Ray's object store, by the sha256 of its content; what it has trained comes back
 the same way, and is written here. Data that was read here is read nowhere else.
 
-Codes: R044 worker processes that can't begin, R046 a cluster that can't be reached.
+Codes: R030 weights of a run can't be read; R044 the installation lacks something, or
+workers can't begin; R051 a Ray cluster can't be reached.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class RayExecutor:
         start_limit: float | None = None,
     ) -> None:
         """`start_limit`: seconds that workers have until one of them takes a job; None
-        follows the time limit of a candidate. Raises `RunError` R046.
+        follows the time limit of a candidate. Raises `RunError` R051.
         """
         self.bench = bench
         self.workers = workers
@@ -254,7 +255,7 @@ def _connect() -> None:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, RuntimeError, ValueError, RayError) as error:
         raise RunError(
-            "R046",
+            "R051",
             f"can't reach a Ray cluster: {_last_line(error)}",
             "RAY_ADDRESS names one; `ray start --head` begins one",
         ) from error

@@ -1,6 +1,7 @@
 """The strategies there are, by name, and those of users.
 
-Codes: U024 a name that is none.
+Codes: R035 a folder is not that of a run, or its `run.json` can't be read; U024 there
+is no such strategy, or it is none.
 """
 
 from __future__ import annotations

@@ -1,0 +1,308 @@
+"""What a run came to: its best programs, the difference from the start, the
+comparison of both trained alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from azc.check.program import ModelSpec
+from azc.check.resolve import check_source
+from azc.cli.output import Output, count
+from azc.compare.summary import mixing_text, summarise
+from azc.data.load import DataSpec
+from azc.numbers import amount
+from azc.report.comparison import Row, last_table
+from azc.search.objectives import LOSS, OBJECTIVES
+from azc.search.ranking import Front
+from azc.search.records import START
+from azc.search.refused import refused_json, refused_words
+from azc.search.view import RunView
+from azc.source import Source
+from azc.syntax.diff import text_diff
+
+__all__ = ["result_json", "show_result"]
+
+_SHOWN = 8  # programs in the table
+
+
+def _spec(view: RunView, candidate: int) -> ModelSpec:
+    text = view.candidates[candidate].program
+    return check_source(Source(f"{candidate:04}.azg", text, own=True)).models[
+        view.model
+    ]
+
+
+def _data(view: RunView) -> DataSpec:
+    return DataSpec.parse(view.options.data)
+
+
+def _layers(spec: ModelSpec) -> str:
+    """The token mixing of every layer, runs of one kind counted."""
+    runs: list[list[Any]] = []
+    for layer in spec.layers:
+        text = mixing_text(layer).replace("conv(kernel = ", "conv(")
+        if runs and runs[-1][0] == text:
+            runs[-1][1] += 1
+        else:
+            runs.append([text, 1])
+    return ", ".join(text if n == 1 else f"{n} × {text}" for text, n in runs)
+
+
+def show_result(view: RunView, output: Output) -> None:
+    """Tables and diff on standard output, of a run with a winner."""
+    failed = sum(e.status == "failed" for e in view.evaluations)
+    output.line()
+    head = f"{count(view.spent, 'evaluation')} in {count(len(view.rounds), 'round')}"
+    output.line(
+        head + (f", {failed} failed" if failed else "") + f"; run in {view.folder}"
+    )
+    if view.ending is not None:
+        budget = count(view.options.evaluations, "evaluation")
+        output.line(f"the search ended before its budget of {budget}: {view.ending}")
+    if view.refused:
+        output.line(refused_words(view.refused))
+    _best(view, output)
+    _front(view, output)
+    _difference(view, output)
+    _alone(view, output)
+
+
+def _best(view: RunView, output: Output) -> None:
+    from rich.table import Table
+
+    table = Table()
+    for name in ("program", "nats", "params", "FLOPs/token", "layers"):
+        right = name not in ("program", "layers")
+        table.add_column(name, justify="right" if right else "left")
+    shown = view.ranking()[:_SHOWN]
+    for evaluation in shown:
+        spec = _spec(view, evaluation.candidate)
+        costs = summarise(spec, view.options.length)
+        label = f"{evaluation.candidate:04}.azg"
+        if evaluation.candidate == START:
+            label += " (start)"
+        table.add_row(
+            label,
+            f"{evaluation.score:.3f}",
+            amount(costs.parameters),
+            amount(costs.flops),
+            _layers(spec),
+        )
+    output.line()
+    output.line(f"the best programs {_of(view)}")
+    if not output.as_json:
+        output.console().print(table)
+    loss = f"nats: validation loss {_data(view).unit}"
+    if view.options.is_fresh:
+        steps = count(view.options.steps, "step")
+        output.line(f"{loss} after {steps} alone, from one seed;")
+        output.line("it ranks programs by how they begin to learn.")
+    else:
+        output.line(f"{loss} after a few steps from shared weights;")
+        output.line(
+            "it compares the programs of one round, and says little beyond that."
+        )
+
+
+def _of(view: RunView) -> str:
+    return "of the search" if view.options.is_fresh else "of the last round"
+
+
+def _front(view: RunView, output: Output) -> None:
+    names = ", ".join(view.options.objectives)
+    if view.front is not None:
+        title = f"the Pareto front {_of(view)} by {names}"
+        _print_front(view, view.front, title, output)
+        output.line(
+            f"knee: {view.front.knee.candidate:04}.azg; hypervolume:"
+            f" {100 * view.front.hypervolume:.1f} % of the box from the best values to"
+            " the worst"
+        )
+    if view.final_front is not None:
+        steps = count(view.options.final_steps, "step")
+        title = f"the front of the contenders by {names}, trained alone for {steps}"
+        _print_front(view, view.final_front, title, output)
+        if view.final_front.knee.candidate == view.winner:
+            output.line(f"the winner is its knee: {view.winner:04}.azg")
+
+
+def _print_front(view: RunView, front: Front, title: str, output: Output) -> None:
+    from rich.table import Table
+
+    table = Table()
+    table.add_column("program")
+    for name in view.options.objectives:
+        unit = OBJECTIVES[name].unit
+        table.add_column(name if unit == name else f"{name}, {unit}", justify="right")
+    table.add_column("")
+    for e in front.members:
+        assert e.scores is not None
+        values = [
+            OBJECTIVES[name].shown(e.scores[name]) for name in view.options.objectives
+        ]
+        mark = "knee" if e is front.knee else ""
+        table.add_row(f"{e.candidate:04}.azg", *values, mark)
+    output.line()
+    output.line(title)
+    if not output.as_json:
+        output.console().print(table)
+
+
+def _front_json(front: Front | None, alone: bool = False) -> dict[str, Any] | None:
+    if front is None:
+        return None
+    losses = [e.scores[LOSS] for e in front.members if e.scores is not None]
+    return {
+        "members": [e.candidate for e in front.members],
+        "knee": front.knee.candidate,
+        "hypervolume": front.hypervolume,
+        **({"losses": losses} if alone else {}),
+    }
+
+
+def _difference(view: RunView, output: Output) -> None:
+    start, best = view.start, view.best
+    assert start is not None
+    assert best is not None
+    output.line()
+    if start.program == best.program:
+        output.line("the best program is the start itself")
+        return
+    origin, *steps = view.lineage(best.id)
+    told = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
+    if origin.id == START:
+        told = count(len(steps), "mutation")
+    output.line(f"from the start to the best, {told} (azc log has each):")
+    output.line()
+    names = ("start.azg", f"candidates/{best.id:04}.azg")
+    output.diff(text_diff(start.program, best.program, *names))
+
+
+def _alone(view: RunView, output: Output) -> None:
+    from rich.table import Table
+
+    for stage in view.agreement:
+        output.line(
+            f"{stage.stage} ranked the best {stage.count} as {stage.steps} steps alone"
+            f" do with a Kendall τ of {stage.tau:.2f}"
+        )
+    seeds = view.options.final_seeds
+    if not view.rows or not seeds:
+        return
+    found = last_table(view)
+    table = Table()
+    table.add_column("")
+    for seed in seeds:
+        table.add_column(f"seed {seed}", justify="right")
+    for name in ("mean", "winner ahead by"):
+        table.add_column(name, justify="right")
+    table.add_column("the winner is")
+    for task in found.tasks:
+        table.add_column(f"{task} right", justify="right")
+    for row in found.rows:
+        shares = [f"{row.right[t]:.1%}" if t in row.right else "" for t in found.tasks]
+        table.add_row(*_cells(row, seeds), *shares)
+    output.line()
+    steps = view.options.final_steps
+    data = _data(view)
+    output.line(
+        f"each trained alone for {steps} steps; loss on {data.held_out} never used, nats"
+        f" {data.unit}"
+    )
+    if not output.as_json:
+        output.console().print(table)
+    output.line(found.sentence)
+
+
+def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
+    cells = [
+        row.name if not row.is_winner else f"{row.name} (candidate {row.candidate:04})"
+    ]
+    for seed in seeds:
+        loss = row.losses.get(seed)
+        told = "failed" if seed in row.losses else "…"
+        cells.append(told if loss is None else f"{loss:.3f}")
+    whole = len(row.known) == len(seeds)
+    cells.append(f"{row.mean:.3f}" if whole else "")
+    found = row.verdict
+    if found is None:
+        return [*cells, "", ""]
+    ahead = f"{found.gain:.3f}"
+    if found.high is not None:
+        ahead += f" ± {found.high - found.gain:.3f}"
+    return [*cells, ahead, found.word]
+
+
+def result_json(view: RunView) -> dict[str, Any]:
+    """The same as a JSON object.
+
+    `folder`, `space`, `model`, `data`; `unit`: what losses, in nats, are the mean over;
+    `evaluations`: spent, budget, failed; `ending`: why the search ended before its budget
+    was spent, or null; `rounds`: how many; `refused`: children not trained, `known` in
+    normal form, `equal` in function, `faults` by reason; `start`, `winner`: id, program
+    (text), parameters, flops_per_token; `ranking` of the last round, best first: id,
+    scores (by objective), seconds; `objectives`, and `front` (null with one): members
+    (ids), knee (id), hypervolume (see `azc.search.ranking.Front`); `final_front`: the same
+    of the contenders, with their `losses` alone, whose knee is the winner; `agreement`:
+    stage, steps, count, tau (Kendall's, with the ranking after so many steps alone);
+    `comparison`: steps, seeds, sentence, and rows: role, name, candidate (null for what the
+    search has not found), losses (nats on the test text, by seed), right (of each task,
+    the share of answers that are, by seed), verdict on the winner beside it (gain, low,
+    high, p, word; null where there is none).
+    """
+    answer: dict[str, Any] = {
+        "folder": str(view.folder),
+        "space": view.space,
+        "model": view.model,
+        "data": view.options.data,
+        "unit": _data(view).unit,
+        "evaluations": {
+            "spent": view.spent,
+            "budget": view.options.evaluations,
+            "failed": sum(e.status == "failed" for e in view.evaluations),
+        },
+        "ending": view.ending,
+        "rounds": len(view.rounds),
+        "refused": refused_json(view.refused),
+        "start": None,
+        "winner": None,
+        "ranking": [
+            {"id": e.candidate, "scores": e.scores, "seconds": e.seconds}
+            for e in view.ranking()
+        ],
+        "objectives": list(view.options.objectives),
+        "front": _front_json(view.front),
+        "final_front": _front_json(view.final_front, alone=True),
+        "agreement": [vars(stage) for stage in view.agreement],
+        "comparison": {
+            "steps": view.options.final_steps,
+            "seeds": list(view.options.final_seeds),
+            "rows": [
+                {
+                    "role": row.role,
+                    "name": row.entrant.name,
+                    "candidate": row.entrant.candidate,
+                    "losses": list(row.losses),
+                    "right": {
+                        part: list(row.right(part)) for part in _data(view).task_parts
+                    },
+                    "verdict": verdict and vars(verdict),
+                }
+                for place, row in enumerate(view.rows)
+                for verdict in [view.verdicts.get(place)]
+            ],
+            "sentence": last_table(view).sentence if view.rows else None,
+        },
+    }
+    for role, candidate in (("start", view.start), ("winner", view.best)):
+        if candidate is not None:
+            costs = summarise(_spec(view, candidate.id), view.options.length)
+            answer[role] = {
+                "id": candidate.id,
+                "program": candidate.program,
+                "parameters": costs.parameters,
+                "flops_per_token": costs.flops,
+            }
+    return answer

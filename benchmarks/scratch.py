@@ -1,0 +1,383 @@
+"""What evolution finds: attention from scratch, and one layer that recalls.
+
+    python -m benchmarks scratch --runs DIR [--seeds 3] [--evaluations 150]
+        [--layer-seeds 3] [--layer-evaluations 120] [--publish]
+
+Associative recall, twice. From examples/scratch.azg, whose start mixes no tokens, by
+op-nas and by random mutants of the start, beside sdpa in the same model. From
+examples/recall.azg, where nothing but the attention program of a single layer varies: what
+is found there stands against every attention of the standard library, in a model whose
+feed-forward network is as wide as gives it as many parameters.
+
+Runs that are in `--runs` are gone on with, with more evaluations where more are asked
+for; other fits are lines of fits.jsonl there and not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from azc.api import load
+from azc.check.flatten import self_contained
+from azc.check.resolve import check_source
+from azc.data.load import load_data
+from azc.model import register
+from azc.search.genome import Genome
+from azc.search.objectives import PARAMETERS, costs
+from azc.search.run import read_run
+from azc.search.score import build_candidate
+from azc.search.view import RunView
+from azc.source import Source
+from azc.syntax.diff import text_diff
+from azc.training.fit import FitOptions, fit, measure
+from azc.training.verdict import verdicts
+from benchmarks.tables import ROOT, publish, publishes, shown, table
+
+SCRATCH, RECALL = (ROOT / "examples" / f"{name}.azg" for name in ("scratch", "recall"))
+DATA = "task:recall"
+SOLVED = 0.5  # nats: of a hundred answers some ninety are right
+MARGIN = 0.05  # nats: what is ahead by less is no better
+
+COMMON = (
+    f"--data {DATA} --length 32 --weights fresh --steps 150 --batch 32 --no-by-hand"
+)
+FINAL = "--no-baselines --contenders 4 --final-seeds 3"
+SEARCHES: Mapping[str, tuple[Path, str]] = {
+    "op-nas": (SCRATCH, "--learning-rate 6e-3 --final-steps 300 --strategy op-nas"),
+    "random": (SCRATCH, "--learning-rate 6e-3 --final-steps 300 --strategy random"),
+    "layer": (RECALL, "--learning-rate 1e-2 --final-steps 150 --mutations 2"),
+}
+STRATEGIES = ("op-nas", "random")
+
+# What a person would type from the parts of the first space, by its layers.
+TYPED: Mapping[str, tuple[str, ...]] = {
+    "conv, sdpa": ("conv(kernel = 3, kind = depthwise)", "sdpa"),
+    "2 × sdpa": ("sdpa", "sdpa"),
+}
+FRESH = (11, 12, 13, 14, 15)  # seeds that no search has had
+FRESH_ROWS = 1000  # and rows
+
+
+# Runs
+
+
+def searched(folder: Path, search: str, seed: int, words: Sequence[str]) -> RunView:
+    """The run of a seed, made or gone on with where it is not over; `words`: how many
+    evaluations it is to have, and what else is said of it.
+    """
+    run = folder / f"{search}-{seed}"
+    azc = [sys.executable, "-m", "azc"]
+    if not (run / "run.json").exists():
+        file, own = SEARCHES[search]
+        told = f"{COMMON} {FINAL} {own} --seed {seed}".split()
+        made = ["evolve", str(file), *told, "-o", str(run), *words]
+        subprocess.run([*azc, *made], cwd=ROOT, check=True)
+    view = read_run(run)
+    evaluations = int(words[words.index("--evaluations") + 1])
+    if not view.is_over or view.options.evaluations < evaluations:
+        more = ["resume", str(run), "--evaluations", str(evaluations)]
+        subprocess.run([*azc, *more], cwd=ROOT, check=True)
+    return read_run(run)
+
+
+def figures(view: RunView) -> dict[str, Any]:
+    """What a run came to: the evaluation that solved the task first, and the winner."""
+    scored = [e for e in view.evaluations if e.status != "asked"]
+    solved = (n for n, e in enumerate(scored, 1) if (e.score or SOLVED) < SOLVED)
+    winner, start = (
+        next(row for row in view.rows if row.role == role)
+        for role in ("winner", "start")
+    )
+    assert view.best is not None
+    return {
+        "evaluations": len(scored),
+        "trained": len({e.candidate for e in scored}),
+        "solved": next(solved, None),
+        "start": list(start.losses),
+        "losses": list(winner.losses),
+        "right": list(winner.right(DATA)),
+        "program": view.best.program,
+        "lineage": lineage(view, view.best.id),
+    }
+
+
+def lineage(view: RunView, number: int) -> str:
+    """How a candidate came about: of each ancestor its number, its validation loss in
+    nats, and the lines that differ from the one before.
+    """
+    scores = {e.candidate: e.score for e in view.evaluations}
+    lines: list[str] = []
+    before = ""
+    for candidate in view.lineage(number):
+        score = scores[candidate.id]
+        loss = "failed" if score is None else f"{score:.3f} nats"
+        lines.append(f"@@ {candidate.id:04}: {loss} @@")
+        if before:
+            lines += _changed(before, candidate.program)
+        before = candidate.program
+    return "\n".join(lines)
+
+
+def _changed(old: str, new: str) -> list[str]:
+    """The lines taken out and put in."""
+    lines = text_diff(old, new, "", "").splitlines()[2:]
+    return [line for line in lines if line[0] in "+-" and line[1:].strip()]
+
+
+# What is typed by hand, trained as the runs train
+
+
+class Fits:
+    """Fits that are done, in a file."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.done: dict[str, dict[str, float]] = {}
+        if file.exists():
+            lines = file.read_text(encoding="utf-8").splitlines()
+            self.done = dict(map(json.loads, lines))
+        register()
+
+    def alone(
+        self, program: str, rows: int, how: FitOptions, length: int
+    ) -> dict[str, float]:
+        """Loss and share of right answers on test rows; `rows` is the seed of all rows."""
+        key = hashlib.sha256(repr((program, rows, how, length)).encode()).hexdigest()
+        if key not in self.done:
+            data = load_data(DATA, vocab=68, length=length, seed=rows)
+            model, _ = build_candidate(program, "start", how.seed)
+            fit(model, data, how, device="cpu")
+            found = measure(model, data, "test", device="cpu")
+            self.done[key] = {"loss": found.loss, "right": found.right[DATA]}
+            with self.file.open("a", encoding="utf-8") as file:
+                print(json.dumps([key, self.done[key]]), file=file)
+        return self.done[key]
+
+    def as_run(
+        self, program: str, view: RunView, rows: int, seeds: Sequence[int]
+    ) -> dict[str, list[float]]:
+        """A program trained from each seed as a run trains those of its last table."""
+        options = view.options
+        found = [
+            self.alone(
+                program,
+                rows,
+                FitOptions(
+                    steps=options.final_steps,
+                    batch_size=options.batch_size,
+                    learning_rate=options.learning_rate,
+                    seed=seed,
+                ),
+                options.length,
+            )
+            for seed in seeds
+        ]
+        return {
+            "losses": [each["loss"] for each in found],
+            "right": [each["right"] for each in found],
+        }
+
+
+def typed(example: Path, layers: Sequence[str], ffn: int | None = None) -> str:
+    """The start of an example with other layers, and another feed-forward network."""
+    program = check_source(Source(example.name, example.read_text("utf-8"), own=True))
+    text = self_contained(program, "start")
+    head, _, _ = text.partition("    layers {")
+    names = {name for name in layers if "(" not in name}
+    head = head[head.index("model start") :]
+    if ffn is not None:
+        old = program.models["start"].ffn[0]
+        head = head.replace(f"    ffn = {old}\n", f"    ffn = {ffn}\n")
+    imports = "".join(f"from std.attention import {name}\n" for name in sorted(names))
+    body = "\n".join(layers)
+    made = f"{imports}{head}layers {{\n{body}\n}}\n}}\n"
+    return self_contained(check_source(Source("start.azg", made, own=True)), "start")
+
+
+def parameters(program: str) -> int:
+    return int(costs(Genome.from_text(program, "start").spec, 1)[PARAMETERS])
+
+
+def as_large(name: str, wanted: int) -> str:
+    """The model of a single layer with an attention of the standard library, its
+    feed-forward network so wide that it has as many parameters, or nearly.
+    """
+    one, two = (parameters(typed(RECALL, [name], ffn)) for ffn in (1, 2))
+    width = 1 + round((wanted - one) / (two - one))
+    return typed(RECALL, [name], width)
+
+
+def compared(
+    fits: Fits, program: str, view: RunView, names: Sequence[str]
+) -> dict[str, Any]:
+    """A program that was found, and attentions of the standard library."""
+    wanted = parameters(program)
+    models = {"found": program, **{name: as_large(name, wanted) for name in names}}
+    found = {}
+    for name, text in models.items():
+        trained = fits.as_run(text, view, FRESH_ROWS, FRESH)
+        found[name] = {"parameters": parameters(text), **trained}
+        print(f"{name}: {fmean(found[name]['losses']):.3f}", flush=True)
+    return found
+
+
+# Tables
+
+
+def as_good(mine: Sequence[float], others: Sequence[float]) -> bool:
+    return fmean(mine) <= fmean(others) + MARGIN
+
+
+def written(found: Mapping[str, Any]) -> str:
+    """The tables of all that was found."""
+    parts = [_scratch_table(found["scratch"])]
+    if found["layer"]:
+        parts.append(_layer_table(found["layer"]))
+        parts.append(_library_table(found["library"]))
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(losses: Sequence[float], right: Sequence[float]) -> str:
+    return f"{fmean(losses):.3f} ({fmean(right):.0%})".replace("%", " %")
+
+
+def _scratch_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    strategies = [name for name in STRATEGIES if any(name in row for row in rows)]
+    head = ["seed"]
+    for name in strategies:
+        head += [f"{name}: solved at", f"{name}: winner"]
+    lines = []
+    for row in rows:
+        cells = [str(row["seed"])]
+        for name in strategies:
+            run = row.get(name)
+            cells += (
+                [str(run["solved"] or "—"), _cell(run["losses"], run["right"])]
+                if run
+                else ["", ""]
+            )
+        cells += [_cell(row[name]["losses"], row[name]["right"]) for name in TYPED]
+        lines.append(cells)
+    text = [table([*head, *TYPED], lines), ""]
+    for name in strategies:
+        mine = [row for row in rows if name in row]
+        counts = {
+            other: sum(
+                as_good(row[name]["losses"], row[other]["losses"]) for row in mine
+            )
+            for other in TYPED
+        }
+        told = ", ".join(f"as {other} on {n}" for other, n in counts.items())
+        trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
+        text.append(
+            f"- `{name}`: as good {told} of {len(mine)} seeds, with"
+            f" {mine[0][name]['evaluations']} evaluations, in which {trained} candidates"
+            " were trained on average."
+        )
+    return "\n".join(text)
+
+
+def _layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    lines = [
+        [
+            str(row["seed"]),
+            str(row["solved"] or "—"),
+            str(row["trained"]),
+            shown(fmean(row["start"]), digits=3),
+            _cell(row["losses"], row["right"]),
+        ]
+        for row in rows
+    ]
+    head = ["seed", "solved at", "trained", "start", "winner"]
+    return table(head, lines)
+
+
+def _library_table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    names = [name for name in found if name != "found"]
+    names.sort(key=lambda name: fmean(found[name]["losses"]))
+    said = verdicts(
+        found["found"]["losses"], {i: found[n]["losses"] for i, n in enumerate(names)}
+    )
+    lines = []
+    for place, name in enumerate(["found", *names]):
+        row = found[name]
+        cells = [
+            f"`{name}`" if place else "what was found",
+            f"{row['parameters']:,}",
+            _cell(row["losses"], row["right"]),
+        ]
+        if place:
+            each = said[place - 1]
+            assert each.low is not None
+            assert each.high is not None
+            cells += [shown(each.gain, (each.low, each.high), 3), each.word]
+        else:
+            cells += ["", ""]
+        lines.append(cells)
+    return table(["attention", "parameters", "loss (right)", "ahead by", ""], lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--evaluations", type=int, default=150)
+    parser.add_argument("--layer-seeds", type=int, default=3)
+    parser.add_argument("--layer-evaluations", type=int, default=120)
+    parser.add_argument(
+        "--programs", nargs="+", default=list(load("std.attention").attentions)
+    )
+    parser.add_argument(
+        "--more", default="", help="more words for azc evolve, for a quick try"
+    )
+    publishes(parser)
+    options = parser.parse_args()
+    options.runs.mkdir(parents=True, exist_ok=True)
+    found = study(options)
+    text = written(found)
+    print(text)
+    if options.publish:
+        publish("scratch", found, text)
+    return 0
+
+
+def study(options: argparse.Namespace) -> dict[str, Any]:
+    """All runs, and what stands beside them."""
+    fits = Fits(options.runs / "fits.jsonl")
+    words = ["--evaluations", str(options.evaluations), *options.more.split()]
+    rows: list[dict[str, Any]] = []
+    for seed in range(options.seeds):
+        row: dict[str, Any] = {"seed": seed}
+        for name in STRATEGIES:
+            view = searched(options.runs, name, seed, words)
+            row[name] = figures(view)
+        for name, layers in TYPED.items():
+            own = view.options
+            row[name] = fits.as_run(
+                typed(SCRATCH, layers), view, own.seed, own.final_seeds
+            )
+        rows.append(row)
+    words[1] = str(options.layer_evaluations)
+    layer, library, best = [], {}, None
+    for seed in range(options.layer_seeds):
+        view = searched(options.runs, "layer", seed, words)
+        layer.append({"seed": seed, **figures(view)})
+        if best is None or fmean(layer[-1]["losses"]) < fmean(best["losses"]):
+            best = layer[-1]
+    if best is not None:
+        library = compared(fits, best["program"], view, options.programs)
+    return {"scratch": rows, "layer": layer, "library": library}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

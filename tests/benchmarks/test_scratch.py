@@ -1,0 +1,79 @@
+"""`python -m benchmarks scratch`, whole and small: runs, fits, tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from azc.check.resolve import check_file
+from azc.search.run import read_run
+from benchmarks import scratch
+
+FEW = "--steps 2 --final-steps 2 --batch 2 --blocks 2 --round 4 --length 12"
+
+
+def test_a_study_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "STRATEGIES", ("op-nas",))
+    options = argparse.Namespace(
+        runs=tmp_path,
+        seeds=1,
+        evaluations=5,
+        layer_seeds=1,
+        layer_evaluations=3,
+        programs=["gated_attention"],
+        more=FEW,
+    )
+    found = scratch.study(options)
+    assert set(found["library"]) == {"found", *options.programs}
+    for name in (*scratch.STRATEGIES, *scratch.TYPED):
+        assert len(found["scratch"][0][name]["losses"]) == 3
+    lines = scratch.written(found).splitlines()
+    assert any(
+        line.startswith("- `op-nas`: as good as conv, sdpa on ") for line in lines
+    )
+    assert sum(line.startswith("| `gated_attention` | ") for line in lines) == 1
+    fits = (tmp_path / "fits.jsonl").read_bytes()
+    options.evaluations = 7
+    more = scratch.study(options)
+    assert more["scratch"][0]["op-nas"]["evaluations"] == 7
+    assert (more["layer"], more["library"]) == (found["layer"], found["library"])
+    assert (tmp_path / "fits.jsonl").read_bytes() == fits  # nothing was trained again
+    # A lineage leads from the start to the winner: its lines make the one the other.
+    view = read_run(tmp_path / "op-nas-0")
+    last = view.candidates[max(view.candidates)]
+    told = scratch.lineage(view, last.id).splitlines()
+    assert told[0].startswith("@@ 0001: ")
+    assert [int(line[3:7]) for line in told if line[0] == "@"] == [
+        each.id for each in view.lineage(last.id)
+    ]
+    text = view.candidates[1].program.splitlines()
+    for line in told:
+        if line[0] == "-":
+            text.remove(line[1:])
+        elif line[0] == "+":
+            text.append(line[1:])
+    assert sorted(filter(str.strip, text)) == sorted(
+        filter(str.strip, last.program.splitlines())
+    )
+
+
+def test_the_start_mixes_nothing() -> None:
+    space = check_file(scratch.SCRATCH).spaces["scratch"]
+    assert space.size[0] == 0
+    uses = {layer.mixing.program for layer in space.start.layers}
+    assert [sum(use.operations.values()) for use in uses] == [0]
+
+
+@pytest.mark.parametrize("name", ["sdpa", "primer", "gated_attention", "mean_mixing"])
+def test_a_model_is_made_as_large(name: str) -> None:
+    wanted = scratch.parameters(scratch.typed(scratch.RECALL, ["sdpa"]))
+    one, two = (
+        scratch.parameters(scratch.typed(scratch.RECALL, ["sdpa"], ffn))
+        for ffn in (1, 2)
+    )
+    found = scratch.parameters(scratch.as_large(name, wanted))
+    assert abs(found - wanted) <= (two - one) / 2
