@@ -188,6 +188,20 @@ def test_what_the_shapes_don_t_tell(
         refused(model, "R024", words, each)
 
 
+def test_an_encoder_s_weights_are_not_a_decoder_s() -> None:
+    theirs = BertModel(SMALL)
+    words = "causal true in the model, false in the BERT"
+    refused(build("sdpa; sdpa", task="base", causal=True), "R024", words, theirs)
+
+
+def test_a_configuration_that_makes_no_sense() -> None:
+    state = BertModel(SMALL).state_dict()
+    model = build("sdpa; sdpa", task="base")
+    for change in ({"hidden_size": "wide"}, {"layer_norm_eps": []}, {"id2label": 5}):
+        words = "the configuration of the bert can't be used: "
+        refused(model, "R025", words, state, {**SIZES, **change})
+
+
 def test_an_attention_that_is_not_bert_s_is_told_of() -> None:
     theirs = BertModel(SMALL)
     with pytest.warns(UserWarning, match="`windowed` is another attention") as told:
@@ -225,7 +239,7 @@ def test_an_untied_head(tmp_path: Path) -> None:
         ours = load_weights(build("sdpa; sdpa", tie_embeddings=False), source)
         torch.testing.assert_close(logits(ours), logits(theirs), rtol=1e-4, atol=1e-4)
         tied = build("sdpa; sdpa")
-        words = "are one in the model, and two in the bert"
+        words = "are one in the model, and two in the BERT"
         refused(tied, "R024", words, source)
 
 

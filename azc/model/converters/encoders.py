@@ -1,0 +1,58 @@
+"""What BERT and its kin have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+import torch
+from transformers import PretrainedConfig
+
+__all__ = ["SDPA", "encoder_settings", "head_with_gelu", "no_decoder", "tie_head"]
+
+SDPA = "return softmax(scale(q @ k.T)) @ v"
+
+
+def encoder_settings(
+    config: PretrainedConfig, activation: str, eps: float
+) -> Mapping[str, Any]:
+    """The settings of an encoder with norms behind its residuals."""
+    return {
+        "heads": config.num_attention_heads,
+        "activation": activation,
+        "norm": "layer_norm",
+        "norm_eps": eps,
+        "residual": "post",
+        "positions": "learned",
+        "causal": False,
+    }
+
+
+def no_decoder(config: PretrainedConfig, title: str) -> Iterator[str]:
+    """What a configuration may have beside an encoder's."""
+    if config.is_decoder or config.add_cross_attention:
+        yield f"the {title} is a decoder"
+    positions = getattr(config, "position_embedding_type", None) or "absolute"
+    if positions != "absolute":
+        yield f"the {title} has positions of type {positions}"
+
+
+def head_with_gelu(
+    activation: str, loaded: Collection[str], title: str
+) -> Iterator[str]:
+    """Ours of the masked-lm has gelu, whatever the layers have."""
+    if "head.dense.weight" in loaded and activation not in ("gelu", "gelu_python"):
+        yield (
+            f"the masked-lm's head has gelu in the model, {activation} in the {title}"
+        )
+
+
+def tie_head(found: dict[str, torch.Tensor]) -> None:
+    """What a masked-lm's head shares with other weights is not saved with it."""
+    bias = found.pop("head.bias", None)
+    if "head.dense.weight" not in found:
+        return
+    if bias is not None:
+        found.setdefault("head.decoder.bias", bias)
+    if "embeddings.tokens.weight" in found:
+        found.setdefault("head.decoder.weight", found["embeddings.tokens.weight"])
