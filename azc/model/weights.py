@@ -35,9 +35,10 @@ def load_weights(
     `source`: a folder of transformers (safetensors, in shards or not), a `.safetensors`
     file, a module of transformers, or a state dict. What kind of model it is says its
     configuration: that of the module, `config.json` in the folder or beside the file,
-    or `config`, which a state dict needs. Its `model_type` must be `bert`; `model` has
-    layers of attention programs with parameters `q, k, v`. A head keeps its own weights
-    where the source has none for it. Gives the model back.
+    or `config`, which a state dict needs. Its `model_type` is one of `bert`, `bloom`,
+    `distilbert`, `gpt2`, `gpt_neox`, `roberta`; `model` has layers of attention programs
+    with parameters `q, k, v`. A head keeps its own weights where the source has none for
+    it. Gives the model back.
 
     Raises `RunError`, with the model as it was, for another `model_type`, for a
     configuration that computes something else with the same weights (heads, activation,
@@ -82,6 +83,8 @@ def _put(
         if target.shape != tensor.shape:
             message = f"{name} is {list(tensor.shape)} in the {title}"
             raise RunError("R022", f"{message}, {list(target.shape)} in the model")
+        if tensor.is_meta:
+            raise RunError("R022", f"{name} of the {title} has no data")
         other = loaded.setdefault(id(target), (name, target, tensor))
         if other[2] is not tensor and not torch.equal(other[2], tensor):
             message = f"{other[0]} and {name} are one in the model, and two in the"

@@ -112,17 +112,19 @@ def refused(model: Any, code: str, words: str, *source: Any) -> None:
 
 
 SIZES = SMALL.to_dict()
-ROBERTA = {**SIZES, "max_position_embeddings": 40, "pad_token_id": 0}
-DISTIL = {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 24, "vocab_size": 50}
 OTHERS: dict[str, dict[str, Any]] = {
-    "Roberta": ROBERTA,
-    "XLMRoberta": ROBERTA,
+    "XLMRoberta": {**SIZES, "max_position_embeddings": 40, "pad_token_id": 0},
     "Electra": {**SIZES, "embedding_size": 16},
     "Albert": {**SIZES, "embedding_size": 16},
-    "DistilBert": DISTIL,
     "MPNet": SIZES,
     "Ernie": SIZES,
-    "GPT2": {"n_embd": 16, "n_head": 2, "n_layer": 2, "vocab_size": 50},
+    "GPTNeo": {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "vocab_size": 50,
+        "num_layers": 2,
+        "attention_types": [[["global"], 2]],
+    },
 }
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any
+from collections.abc import Collection, Iterator
 
 import torch
 from transformers import PretrainedConfig
@@ -11,17 +10,33 @@ from transformers import PretrainedConfig
 from azc.model.converters.contract import Architecture
 from azc.model.converters.encoders import (
     SDPA,
-    encoder_settings,
+    bert_settings,
+    classifies,
+    drop_classifier,
     head_with_gelu,
     no_decoder,
     tie_head,
 )
 
-__all__ = ["BERT"]
+__all__ = ["BERT", "ENCODER_NAMES"]
 
-
-def _settings(config: PretrainedConfig) -> Mapping[str, Any]:
-    return encoder_settings(config, config.hidden_act, config.layer_norm_eps)
+# Those of the base model.
+ENCODER_NAMES = (
+    (r"embeddings\.word_embeddings\.", "embeddings.tokens."),
+    (r"embeddings\.position_embeddings\.", "embeddings.positions."),
+    (r"embeddings\.token_type_embeddings\.", "embeddings.token_types."),
+    (r"embeddings\.LayerNorm\.", "embeddings.norm."),
+    (r"encoder\.layer\.", "encoder.layers."),
+    (r"\.attention\.self\.query\.", ".attention.q_proj."),
+    (r"\.attention\.self\.key\.", ".attention.k_proj."),
+    (r"\.attention\.self\.value\.", ".attention.v_proj."),
+    (r"\.attention\.output\.dense\.", ".attention.output."),
+    (r"\.attention\.output\.LayerNorm\.", ".norm."),
+    (r"\.intermediate\.dense\.", ".ffn.0.up."),
+    (r"\.output\.LayerNorm\.", ".ffn.0.norm."),
+    (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.0.down."),
+    (r"^pooler\.dense\.", "pooler."),
+)
 
 
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
@@ -30,10 +45,8 @@ def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str
 
 
 def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
-    # A classifier of tokens, say, has the same name.
-    if config.architectures not in (None, [], ["BertForSequenceClassification"]):
-        for name in ("classifier.weight", "classifier.bias"):
-            found.pop(name, None)
+    if not classifies(config, "BertForSequenceClassification"):
+        drop_classifier(found)
     tie_head(found)
 
 
@@ -41,30 +54,17 @@ BERT = Architecture(
     title="BERT",
     prefix="bert.",
     names=(
-        (r"embeddings\.word_embeddings\.", "embeddings.tokens."),
-        (r"embeddings\.position_embeddings\.", "embeddings.positions."),
-        (r"embeddings\.token_type_embeddings\.", "embeddings.token_types."),
-        (r"embeddings\.LayerNorm\.", "embeddings.norm."),
-        (r"encoder\.layer\.", "encoder.layers."),
-        (r"\.attention\.self\.query\.", ".attention.q_proj."),
-        (r"\.attention\.self\.key\.", ".attention.k_proj."),
-        (r"\.attention\.self\.value\.", ".attention.v_proj."),
-        (r"\.attention\.output\.dense\.", ".attention.output."),
-        (r"\.attention\.output\.LayerNorm\.", ".norm."),
-        (r"\.intermediate\.dense\.", ".ffn.0.up."),
-        (r"\.output\.LayerNorm\.", ".ffn.0.norm."),
-        (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.0.down."),
-        (r"pooler\.dense\.", "pooler."),
-        (r"cls\.predictions\.transform\.dense\.", "head.dense."),
-        (r"cls\.predictions\.transform\.LayerNorm\.", "head.norm."),
-        (r"cls\.predictions\.decoder\.", "head.decoder."),
-        (r"cls\.predictions\.bias$", "head.bias"),
+        *ENCODER_NAMES,
+        (r"^cls\.predictions\.transform\.dense\.", "head.dense."),
+        (r"^cls\.predictions\.transform\.LayerNorm\.", "head.norm."),
+        (r"^cls\.predictions\.decoder\.", "head.decoder."),
+        (r"^cls\.predictions\.bias$", "head.bias"),
         (r"\.gamma$", ".weight"),
         (r"\.beta$", ".bias"),
     ),
     ignored=r"position_ids$|token_type_ids$|^cls\.seq_relationship\.|^qa_outputs\.",
     attention=SDPA,
-    settings=_settings,
+    settings=bert_settings,
     unserved=_unserved,
     arrange=_arrange,
 )

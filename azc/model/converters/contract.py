@@ -86,8 +86,8 @@ def convert(
     """Weights under our names, those of the base model without prefix.
 
     `own`: the names of all parameters of the model. Raises `RunError`: R022 for what
-    holds no weights, and R024 where the model computes something else with these weights
-    than the source. Warns where its attention is another.
+    holds no weights, R023 for those that are missing, and R024 where the model computes
+    something else with these weights than the source. Warns where its attention is another.
     """
     title = architecture.title
     found = {
@@ -112,9 +112,9 @@ def _ours(name: str, architecture: Architecture) -> str:
 
 
 def _weight(name: str, tensor: torch.Tensor, title: str) -> torch.Tensor:
-    if not tensor.is_floating_point() or tensor.is_meta:
-        what = "has no data" if tensor.is_meta else f"is of type {tensor.dtype}"
-        raise RunError("R022", f"{name} of the {title} {what}")
+    if not tensor.is_floating_point():
+        message = f"{name} of the {title} is of type {tensor.dtype}"
+        raise RunError("R022", message)
     return tensor
 
 

@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-__all__ = ["SDPA", "encoder_settings", "head_with_gelu", "no_decoder", "tie_head"]
+__all__ = [
+    "SDPA",
+    "bert_settings",
+    "classifies",
+    "drop_classifier",
+    "encoder_settings",
+    "head_with_gelu",
+    "no_decoder",
+    "tie_head",
+]
 
 SDPA = "return softmax(scale(q @ k.T)) @ v"
 
@@ -26,6 +35,24 @@ def encoder_settings(
         "positions": "learned",
         "causal": False,
     }
+
+
+def bert_settings(config: PretrainedConfig) -> Mapping[str, Any]:
+    """As `encoder_settings`, from a configuration like BERT's."""
+    return encoder_settings(config, config.hidden_act, config.layer_norm_eps)
+
+
+def classifies(config: PretrainedConfig, kind: str) -> bool:
+    """Whether a `classifier` is one of sequences, as that of a model of this `kind` is;
+    those of tokens and of choices have the same name.
+    """
+    return config.architectures in (None, [], [kind])
+
+
+def drop_classifier(found: dict[str, torch.Tensor]) -> None:
+    """Leaves out a classifier, for another task or of another kind."""
+    for name in ("classifier.weight", "classifier.bias"):
+        found.pop(name, None)
 
 
 def no_decoder(config: PretrainedConfig, title: str) -> Iterator[str]:
