@@ -23,10 +23,11 @@ each_decoder = pytest.mark.parametrize("kind", DECODERS)
 
 
 @cache
-def pair(kind: str) -> tuple[Any, Any]:
+def pair(kind: str, attention: str = "auto") -> tuple[Any, Any]:
     """Transformers' model and ours with its weights; nobody changes them."""
-    theirs = KINDS[kind].theirs()
-    return theirs, load_weights(KINDS[kind].build(), theirs)
+    theirs, ours = KINDS[kind].theirs(), KINDS[kind].build()
+    ours.set_attn_implementation(attention)
+    return theirs, load_weights(ours, theirs)
 
 
 def batch(layout: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -39,9 +40,10 @@ def batch(layout: str) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @each_kind
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("layout", ["right", "left"])
-def test_hidden_states_and_logits(kind: str, layout: str) -> None:
-    theirs, ours = pair(kind)
+def test_hidden_states_and_logits(kind: str, attention: str, layout: str) -> None:
+    theirs, ours = pair(kind, attention)
     ids, mask = batch(layout)
     with torch.no_grad():
         wanted = theirs(ids, output_hidden_states=True, **KINDS[kind].places(mask))
@@ -55,9 +57,10 @@ def test_hidden_states_and_logits(kind: str, layout: str) -> None:
 
 
 @each_kind
-def test_gradients(kind: str) -> None:
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_gradients(kind: str, attention: str) -> None:
     """Those of our parameters, taken back through the conversion, are theirs."""
-    theirs, ours = pair(kind)
+    theirs, ours = pair(kind, attention)
     ids, mask = batch("right")
     labels = ids.masked_fill(~mask, -100)
     for model in (theirs, ours):

@@ -7,14 +7,13 @@ from collections.abc import Collection, Iterator
 import torch
 from transformers import PretrainedConfig
 
-from azc.model.converters.contract import Architecture
+from azc.model.converters.contract import SDPA, Architecture
 from azc.model.converters.encoders import (
-    SDPA,
     bert_settings,
+    beyond_encoder,
     classifies,
     drop_classifier,
     head_with_gelu,
-    no_decoder,
     tie_head,
 )
 
@@ -41,7 +40,7 @@ ENCODER_NAMES = (
 
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
     yield from head_with_gelu(config.hidden_act, loaded, "BERT")
-    yield from no_decoder(config, "BERT")
+    yield from beyond_encoder(config, "BERT")
 
 
 def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:

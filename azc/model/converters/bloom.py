@@ -59,8 +59,8 @@ def _norm_tokens(found: dict[str, torch.Tensor], eps: float) -> None:
         raise RunError("R022", message)
     # At least as exact as our own weights may be.
     kind = torch.promote_types(tokens.dtype, torch.float32)
-    parts = (each.to(kind) for each in (weight, bias))
-    found[_TOKENS] = F.layer_norm(tokens.to(kind), tuple(width), *parts, eps)
+    weight, bias = weight.to(kind), bias.to(kind)
+    found[_TOKENS] = F.layer_norm(tokens.to(kind), tuple(width), weight, bias, eps)
 
 
 BLOOM = Architecture(

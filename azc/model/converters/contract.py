@@ -19,9 +19,12 @@ from azc.diagnostics import RunError
 from azc.passes.pipeline import program_graph
 from azc.source import Source
 
-__all__ = ["Architecture", "Tensors", "convert"]
+__all__ = ["SDPA", "Architecture", "Tensors", "convert"]
 
 Tensors = Mapping[str, torch.Tensor]
+
+# That of Vaswani et al. 2017.
+SDPA = "return softmax(scale(q @ k.T)) @ v"
 
 # transformers' names of activations, and ours.
 _ACTIVATIONS = {
@@ -43,14 +46,6 @@ _TOLD = frozenset(
 )
 
 
-def _nothing(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
-    yield from ()
-
-
-def _as_they_are(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class Architecture:
     """A kind of model of transformers, whose weights can be converted.
@@ -58,7 +53,7 @@ class Architecture:
     `title`: what people call it. `prefix`: that of the base model's names in a model with
     a head. `names`: patterns of its parameters' names, and ours, one after the other;
     layers keep their number. `ignored`: names of buffers, and of heads for what compiled
-    models do not do. `attention`: the text of its program.
+    models do not do. `attention`: the body of its program, of `q`, `k` and `v`.
 
     `settings`: of a model that computes the same, as far as shapes of weights do not tell
     it; those that are not named are as by default. `unserved`: in words, what no model of
@@ -72,8 +67,8 @@ class Architecture:
     ignored: str
     attention: str
     settings: Callable[[PretrainedConfig], Mapping[str, Any]]
-    unserved: Callable[[PretrainedConfig, Collection[str]], Iterator[str]] = _nothing
-    arrange: Callable[[dict[str, torch.Tensor], PretrainedConfig], None] = _as_they_are
+    unserved: Callable[[PretrainedConfig, Collection[str]], Iterator[str]]
+    arrange: Callable[[dict[str, torch.Tensor], PretrainedConfig], None]
 
 
 def convert(

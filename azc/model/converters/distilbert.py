@@ -8,9 +8,8 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from azc.model.converters.contract import Architecture
+from azc.model.converters.contract import SDPA, Architecture
 from azc.model.converters.encoders import (
-    SDPA,
     classifies,
     drop_classifier,
     encoder_settings,

@@ -9,17 +9,14 @@ import torch
 from transformers import PretrainedConfig
 
 __all__ = [
-    "SDPA",
     "bert_settings",
+    "beyond_encoder",
     "classifies",
     "drop_classifier",
     "encoder_settings",
     "head_with_gelu",
-    "no_decoder",
     "tie_head",
 ]
-
-SDPA = "return softmax(scale(q @ k.T)) @ v"
 
 
 def encoder_settings(
@@ -55,8 +52,8 @@ def drop_classifier(found: dict[str, torch.Tensor]) -> None:
         found.pop(name, None)
 
 
-def no_decoder(config: PretrainedConfig, title: str) -> Iterator[str]:
-    """What a configuration may have beside an encoder's."""
+def beyond_encoder(config: PretrainedConfig, title: str) -> Iterator[str]:
+    """What a configuration may ask for that is not in an encoder with learned positions."""
     if config.is_decoder or config.add_cross_attention:
         yield f"the {title} is a decoder"
     positions = getattr(config, "position_embedding_type", None) or "absolute"

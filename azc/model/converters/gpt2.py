@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PretrainedConfig
 
-from azc.model.converters.contract import Architecture
+from azc.model.converters.contract import SDPA, Architecture
 from azc.model.converters.decoders import (
     FUSED,
     decoder_settings,
@@ -66,7 +66,7 @@ GPT2 = Architecture(
     ignored=(
         r"\.attn\.(masked_)?bias$|^(classifier|qa_outputs|multiple_choice_head)\."
     ),
-    attention="return softmax(scale(q @ k.T)) @ v",
+    attention=SDPA,
     settings=_settings,
     unserved=_unserved,
     arrange=_arrange,

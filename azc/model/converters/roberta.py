@@ -8,11 +8,10 @@ import torch
 from transformers import PretrainedConfig
 
 from azc.model.converters.bert import ENCODER_NAMES
-from azc.model.converters.contract import Architecture
+from azc.model.converters.contract import SDPA, Architecture
 from azc.model.converters.encoders import (
-    SDPA,
     bert_settings,
-    no_decoder,
+    beyond_encoder,
     tie_head,
 )
 
@@ -22,7 +21,7 @@ _POSITIONS = "embeddings.positions.weight"
 
 
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
-    yield from no_decoder(config, "RoBERTa")
+    yield from beyond_encoder(config, "RoBERTa")
     if config.pad_token_id is None:
         yield "the RoBERTa's positions begin behind pad_token_id, and it has none"
 
