@@ -9,33 +9,26 @@ weights are of a kind of model that can't be converted.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from transformers import PretrainedConfig
+from transformers import AutoConfig, PretrainedConfig
 
-from azc.check.program import ModelSpec
 from azc.diagnostics import InternalError, RunError
-from azc.model.bert import convert_bert
 from azc.model.config import AzcConfig, spec_of
+from azc.model.converters import ARCHITECTURES, Tensors, convert
 from azc.model.modeling import AzcPreTrainedModel
 
 __all__ = ["load_weights"]
 
-Tensors = Mapping[str, torch.Tensor]
 Settings = Mapping[str, Any]
 Source = str | Path | torch.nn.Module | Tensors
 Model = TypeVar("Model", bound=AzcPreTrainedModel)
 
-# From weights, their configuration, the model and the names of its parameters to weights
-# under our names, those of the base model without prefix. Raises `RunError` for what the
-# model computes otherwise.
-Convert = Callable[[Tensors, Settings, ModelSpec, Collection[str]], Tensors]
-_CONVERTERS: Mapping[str, Convert] = {"bert": convert_bert}  # by `model_type`
-_HEADS = ("head.", "classifier.", "pooler.")
+_HEADS = ("head.", "classifier.", "lm_head.")
 _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -48,9 +41,10 @@ def load_weights(
     `source`: a folder of transformers (safetensors, in shards or not), a `.safetensors`
     file, a module of transformers, or a state dict. What kind of model it is says its
     configuration: that of the module, `config.json` in the folder or beside the file,
-    or `config`, which a state dict needs. Its `model_type` must be `bert`; `model` has
-    layers of attention programs with parameters `q, k, v`. A head keeps its own weights
-    where the source has none for it. Gives the model back.
+    or `config`, which a state dict needs. Its `model_type` is one of `bert`, `bloom`,
+    `distilbert`, `gpt2`, `gpt_neox`, `roberta`; `model` has layers of attention programs
+    with parameters `q, k, v`. A head keeps its own weights where the source has none for
+    it. Gives the model back.
 
     Raises `RunError`, with the model as it was, for another `model_type`, for a
     configuration that computes something else with the same weights (heads, activation,
@@ -63,54 +57,53 @@ def load_weights(
         message = "weights alone do not tell of what model they are"
         raise RunError("R025", message, "give its configuration: config=…")
     kind = settings.get("model_type")
-    if not isinstance(kind, str) or kind not in _CONVERTERS:
+    if not isinstance(kind, str) or kind not in ARCHITECTURES:
         message = f"weights of a model of type {kind!r} can't be converted"
-        help_ = f"known: {', '.join(_CONVERTERS)}"
+        help_ = f"known: {', '.join(ARCHITECTURES)}"
         if kind == AzcConfig.model_type:
             help_ = "from_pretrained loads a model of azc"
         raise RunError("R025", message, help_)
     if not isinstance(model.config, AzcConfig):
         raise InternalError("a compiled model has another configuration than its own")
     own = dict(model.named_parameters(remove_duplicate=False))
-    found = _CONVERTERS[kind](tensors, settings, spec_of(model.config), own)
+    theirs, spec = _config(kind, settings), spec_of(model.config)
+    found = convert(ARCHITECTURES[kind], tensors, theirs, spec, own)
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
-    _put(own, prefix, found, kind)
+    _put(own, prefix, found, ARCHITECTURES[kind].title)
     return model
 
 
 def _put(
-    own: Mapping[str, torch.nn.Parameter], prefix: str, found: Tensors, kind: str
+    own: Mapping[str, torch.nn.Parameter], prefix: str, found: Tensors, title: str
 ) -> None:
     """Copies weights into a model: all that it needs, or none. `prefix`: that of the
     names of the base model.
     """
     loaded: dict[int, tuple[str, torch.nn.Parameter, torch.Tensor]] = {}
     for name, tensor in found.items():
-        outside = name.startswith(("head.", "classifier."))
-        target = own.get(name if outside else prefix + name)
+        target = own.get(name if name.startswith(_HEADS) else prefix + name)
         if target is None:
-            if name.startswith(_HEADS):
+            if name.startswith((*_HEADS, "pooler.")):
                 continue
-            raise RunError("R021", f"the model has no place for {name} of the {kind}")
+            raise RunError("R021", f"the model has no place for {name} of the {title}")
         if target.shape != tensor.shape:
-            message = f"{name} is {list(tensor.shape)} in the {kind}"
+            message = f"{name} is {list(tensor.shape)} in the {title}"
             raise RunError("R022", f"{message}, {list(target.shape)} in the model")
-        if not tensor.is_floating_point() or tensor.is_meta:
-            what = "has no data" if tensor.is_meta else f"is of type {tensor.dtype}"
-            raise RunError("R022", f"{name} of the {kind} {what}")
+        if tensor.is_meta:
+            raise RunError("R022", f"{name} of the {title} has no data")
         other = loaded.setdefault(id(target), (name, target, tensor))
         if other[2] is not tensor and not torch.equal(other[2], tensor):
             message = f"{other[0]} and {name} are one in the model, and two in the"
             help_ = "tie_embeddings = false makes them two in the model"
-            raise RunError("R024", f"{message} {kind}", help_)
-    heads = ("head.", "classifier.", f"{prefix}pooler.")
+            raise RunError("R024", f"{message} {title}", help_)
+    free = (*_HEADS, f"{prefix}pooler.")
     missing = [
         name
         for name, parameter in own.items()
-        if id(parameter) not in loaded and not name.startswith(heads)
+        if id(parameter) not in loaded and not name.startswith(free)
     ]
     if missing:
-        message = f"the {kind} has no weights for {', '.join(missing[:4])}"
+        message = f"the {title} has no weights for {', '.join(missing[:4])}"
         raise RunError("R023", message)
     with torch.no_grad():
         for _, target, tensor in loaded.values():
@@ -194,6 +187,20 @@ def _settings(source: Source) -> Settings | None:
     path = Path(source)
     folder = path if path.is_dir() else path.parent
     return _json(folder / "config.json")
+
+
+def _config(kind: str, settings: Settings) -> PretrainedConfig:
+    """A configuration with its defaults, and old names of settings made new."""
+    given = {
+        name: each
+        for name, each in settings.items()
+        if each is not None and name != "model_type"
+    }
+    try:
+        return AutoConfig.for_model(kind, **given)
+    except Exception as error:  # errors of many kinds: what was wrong with a value
+        message = f"the configuration of the {kind} can't be used: {error}"
+        raise RunError("R025", " ".join(message.split())) from error
 
 
 def _as_map(config: PretrainedConfig | Settings) -> Settings:

@@ -122,7 +122,7 @@ def test_names_that_are_not_there(file: Path) -> None:
     with pytest.raises(azc.UsageError, match="no attention `x`") as caught:
         azc.compile_attention(file, "x")
     assert caught.value.help == "it has: softplus_key"
-    with pytest.raises(azc.UsageError, match="8 models; choose one"):
+    with pytest.raises(azc.UsageError, match="13 models; choose one"):
         azc.compile("std.models")
     with pytest.raises(azc.UsageError, match="has no model"):
         azc.compile("std.attention")

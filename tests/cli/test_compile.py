@@ -172,7 +172,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["std.models", "-o", "x"], 2, "8 models; choose one"),
+        (["std.models", "-o", "x"], 2, "13 models; choose one"),
         (["std.models:bert_tny", "-o", "x"], 2, "did you mean `bert_tiny`?"),
         (["std.models:bert_tiny"], 2, "--output"),
         (["std.models:bert_tiny", "-o", "x", "--task", "poetry"], 2, "poetry"),

@@ -156,7 +156,7 @@ def test_json(azc: Azc, good: str, new: str) -> None:
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
-        (["std.models", "std.models:bert_tiny"], 2, "8 models; choose one"),
+        (["std.models", "std.models:bert_tiny"], 2, "13 models; choose one"),
         (["std.models:bert_tiny", "std.attention:sdpa"], 2, "can't compare these"),
         (["std.models:bert_tiny", "nothing.azg"], 1, "can't read nothing.azg"),
         (["std.models:bert_tny", "std.models:bert_tiny"], 2, "`bert_tiny`"),

@@ -86,13 +86,13 @@ def build(
     return shake(model) if shaken else model
 
 
-def shake(model: AzcPreTrainedModel) -> AzcPreTrainedModel:
+def shake(model: AzcPreTrainedModel, size: float = 0.3) -> AzcPreTrainedModel:
     """Noise on every parameter, so that biases and norms matter."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            parameter.add_(0.3 * noise)
+            parameter.add_(size * noise)
     return model
 
 

@@ -112,17 +112,19 @@ def refused(model: Any, code: str, words: str, *source: Any) -> None:
 
 
 SIZES = SMALL.to_dict()
-ROBERTA = {**SIZES, "max_position_embeddings": 40, "pad_token_id": 0}
-DISTIL = {"dim": 16, "n_heads": 2, "n_layers": 2, "hidden_dim": 24, "vocab_size": 50}
 OTHERS: dict[str, dict[str, Any]] = {
-    "Roberta": ROBERTA,
-    "XLMRoberta": ROBERTA,
+    "XLMRoberta": {**SIZES, "max_position_embeddings": 40, "pad_token_id": 0},
     "Electra": {**SIZES, "embedding_size": 16},
     "Albert": {**SIZES, "embedding_size": 16},
-    "DistilBert": DISTIL,
     "MPNet": SIZES,
     "Ernie": SIZES,
-    "GPT2": {"n_embd": 16, "n_head": 2, "n_layer": 2, "vocab_size": 50},
+    "GPTNeo": {
+        "hidden_size": 16,
+        "num_heads": 2,
+        "vocab_size": 50,
+        "num_layers": 2,
+        "attention_types": [[["global"], 2]],
+    },
 }
 
 
@@ -188,6 +190,20 @@ def test_what_the_shapes_don_t_tell(
         refused(model, "R024", words, each)
 
 
+def test_an_encoder_s_weights_are_not_a_decoder_s() -> None:
+    theirs = BertModel(SMALL)
+    words = "causal true in the model, false in the BERT"
+    refused(build("sdpa; sdpa", task="base", causal=True), "R024", words, theirs)
+
+
+def test_a_configuration_that_makes_no_sense() -> None:
+    state = BertModel(SMALL).state_dict()
+    model = build("sdpa; sdpa", task="base")
+    for change in ({"hidden_size": "wide"}, {"layer_norm_eps": []}, {"id2label": 5}):
+        words = "the configuration of the bert can't be used: "
+        refused(model, "R025", words, state, {**SIZES, **change})
+
+
 def test_an_attention_that_is_not_bert_s_is_told_of() -> None:
     theirs = BertModel(SMALL)
     with pytest.warns(UserWarning, match="`windowed` is another attention") as told:
@@ -225,7 +241,7 @@ def test_an_untied_head(tmp_path: Path) -> None:
         ours = load_weights(build("sdpa; sdpa", tie_embeddings=False), source)
         torch.testing.assert_close(logits(ours), logits(theirs), rtol=1e-4, atol=1e-4)
         tied = build("sdpa; sdpa")
-        words = "are one in the model, and two in the bert"
+        words = "are one in the model, and two in the BERT"
         refused(tied, "R024", words, source)
 
 
