@@ -49,7 +49,10 @@ def compile(
     ] = None,
     task: Annotated[
         Literal["causal-lm", "masked-lm", "base", "sequence-classification"] | None,
-        typer.Option("--task", help="What the model is for."),
+        typer.Option(
+            "--task",
+            help="What the model is for: causal-lm if it is causal, else masked-lm.",
+        ),
     ] = None,
     labels: Annotated[
         int,
@@ -83,7 +86,8 @@ def compile(
     """Compile a model into a folder for transformers, with fresh weights.
 
     AutoModelForMaskedLM.from_pretrained(DIR, trust_remote_code=True) loads it where azc
-    is installed. The folder is written whole or not at all.
+    is installed, AutoModelForCausalLM one that is causal. The folder is written whole or
+    not at all.
 
     Example: azc compile std.models --model bert_tiny -o bert_tiny
     """
@@ -97,7 +101,10 @@ def compile(
 
     import torch
 
+    from azc.model import default_task
+
     torch.manual_seed(seed)
+    task = task or default_task(program.models[name])
     compiled = api.compile(program, name, task, labels)
     owned = partial(owned_files, shown=folder) if force else None
     write_folder(folder, partial(_save, compiled), owned)

@@ -10,6 +10,7 @@ from azc.model.tasks import (
     AzcForMaskedLM,
     AzcForSequenceClassification,
     build_model,
+    default_task,
     register,
 )
 from azc.model.weights import load_weights
@@ -23,6 +24,7 @@ __all__ = [
     "AzcModel",
     "AzcPreTrainedModel",
     "build_model",
+    "default_task",
     "load_weights",
     "register",
 ]

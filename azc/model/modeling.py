@@ -1,7 +1,4 @@
-"""The model classes of transformers around a compiled encoder.
-
-Codes: U011 there is no such task for a compiled model.
-"""
+"""The model class of transformers around compiled layers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""What compiled models are trained for: heads, losses, generation."""
+"""What compiled models are trained for: heads, losses, generation.
+
+Codes: U011 there is no such task for a compiled model; U029 a task is not for a model of
+this kind.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +42,7 @@ __all__ = [
     "AzcForSequenceClassification",
     "Task",
     "build_model",
+    "default_task",
     "register",
 ]
 
@@ -303,6 +308,11 @@ _CLASSES: dict[str, type[AzcPreTrainedModel]] = {
 }
 
 
+def default_task(model: ModelSpec) -> Task:
+    """What a model is for if nothing else is said."""
+    return "causal-lm" if model.causal else "masked-lm"
+
+
 def build_model(
     program: Program, name: str, task: Task | None = None, num_labels: int = 2
 ) -> AzcPreTrainedModel:
@@ -312,8 +322,7 @@ def build_model(
     `UsageError` for an unknown task and for one that the model is not for.
     """
     causal = program.models[name].causal
-    if task is None:
-        task = "causal-lm" if causal else "masked-lm"
+    task = task or default_task(program.models[name])
     if task not in _CLASSES:
         known = ", ".join(_CLASSES)
         raise UsageError("U011", f"unknown task `{task}`", f"known: {known}")
@@ -321,7 +330,7 @@ def build_model(
         kind, help_ = "an encoder", "`causal = true` in the model makes it a decoder"
         if causal:
             kind, help_ = "a decoder", "its tasks: causal-lm, sequence-classification"
-        raise UsageError("U027", f"`{name}` is {kind}, which is not for {task}", help_)
+        raise UsageError("U029", f"`{name}` is {kind}, which is not for {task}", help_)
     config = AzcConfig(
         program=self_contained(program, name), model=name, num_labels=num_labels
     )

@@ -125,9 +125,11 @@ def attention_weights(model: AzcForMaskedLM, inputs: Inputs) -> list[torch.Tenso
         with captured(layers, tuple) as calls:
             model.model(**{n: x for n, x in inputs.items() if n != "labels"})
         for layer, own, args in zip(layers, spec.layers, calls, strict=True):
-            # The same layer with dropouts to look at, and its weights, not copied.
+            # The same layer in plain code, with dropouts to look at, and its weights, not
+            # copied.
             with torch.device("meta"):
-                twin = compile_layer(replace(spec, attention_dropout=0.5), own)
+                look_at = replace(spec, attention_dropout=0.5)
+                twin = compile_layer(look_at, own, backends=())
             twin.load_state_dict(layer.state_dict(), assign=True)
             twin.eval()
             dropouts = submodules(twin, r"attention\.dropout_\d+")

@@ -3,7 +3,7 @@
 What is measured is so while nothing else runs, and once: the figures are in the journal,
 so that a run that goes on has the same, whatever the machine would give then.
 
-Codes: U026 a start beyond a limit.
+Codes: U026 the start is over a limit.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
 written; U022 a budget is below what was spent, or no budget; U023 sequences are too
-long for the model; U026 the start is over a limit.
+long for the model.
 """
 
 from __future__ import annotations

@@ -262,8 +262,9 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
         ),
         bad(
             "causal",
-            "model m {\n causal = true\n layers { conv(kernel = 3) }\n}",
-            "AZG309",
+            "attention a(q, v) { return (q @ v.T).T @ v }\n"
+            "model m {\n causal = true\n layers { a }\n}",
+            "AZG310",
             "causal",
         ),
         bad("syntax", "model {", "AZG001", "unexpected"),

@@ -1,4 +1,8 @@
-"""BLOOM (Le Scao et al. 2022)."""
+"""BLOOM (Le Scao et al. 2022).
+
+Codes: R022 weights have a tensor that does not fit the model's; R023 weights lack a
+tensor of the model.
+"""
 
 from __future__ import annotations
 

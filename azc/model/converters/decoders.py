@@ -1,4 +1,7 @@
-"""What GPT-2 and its kin have in common."""
+"""What GPT-2 and its kin have in common.
+
+Codes: R022 weights have a tensor that does not fit the model's.
+"""
 
 from __future__ import annotations
 
