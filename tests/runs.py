@@ -60,6 +60,19 @@ space tiny {
 }
 """
 
+# The same as a decoder.
+CAUSAL = PROGRAM.replace("    layers {", "    causal = true\n\n    layers {", 1)
+
+# Its model alone, as a text of its own.
+DECODER = """\
+attention sdpa(q, k, v) {
+    return softmax(scale(q @ k.T)) @ v
+}
+
+""" + CAUSAL[CAUSAL.index("model start") : CAUSAL.index("space tiny")].replace(
+    "repeat 2", "conv(kernel = 3)\n        repeat 2"
+)
+
 # So small that nothing but the width of two convolutions can change.
 NARROW = """\
 model start {

@@ -2,8 +2,8 @@
 
 JSON: see `azc.cli.result.result_json`.
 
-Codes: U020 an option of a search makes no sense; U105 two arguments name the same
-thing.
+Codes: D033 a mask rate is given for a causal model; U020 an option of a search makes no
+sense; U105 two arguments name the same thing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from azc.check.choose import choose_space
 from azc.cli.files import load, split_name
 from azc.cli.options import Git, Json, Log
 from azc.cli.output import out
@@ -331,7 +332,7 @@ def evolve(
             "--mask-rate",
             metavar="R",
             help="The share of a text's tokens that are masked in training; it is always "
-            "measured with 15 % masked.",
+            "measured with 15 % masked. A causal model is asked for all.",
             rich_help_panel=_PROXY,
         ),
     ] = 0.4,
@@ -411,6 +412,14 @@ def evolve(
     if name is not None and space is not None:
         raise UsageError("U105", "give only one of FILE:SPACE and --space")
     program = load(file)
+    if _given(context, "mask_rate"):
+        _, spec = choose_space(program, space or name)
+        if spec.start.causal:
+            raise UsageError(
+                "D033",
+                f"--mask-rate is for encoders, and `{spec.start.name}` is causal",
+                "a causal model is asked for every token: leave --mask-rate out",
+            )
     if len(objectives or ()) > 1 and not _given(context, "strategy"):
         strategy = "nsga2"
     options = EvolveOptions(

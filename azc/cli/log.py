@@ -24,7 +24,6 @@ import typer
 
 from azc.cli.options import Json, Run
 from azc.cli.output import Output, out
-from azc.data.load import DataSpec
 from azc.diagnostics import RunError
 from azc.search.objectives import LOSS
 from azc.search.records import START, Candidate
@@ -48,8 +47,8 @@ def log(
 ) -> None:
     """Show how the best model of a run came about, each step as a diff.
 
-    Works while the run does. Scores are validation losses in nats (a masked token, or an
-    answer of a task) and compare within a round alone.
+    Works while the run does. Scores are validation losses in nats (a masked token, a token
+    where models are causal, or an answer of a task) and compare within a round alone.
 
     Example: azc log runs/first
     """
@@ -101,8 +100,7 @@ def _step(candidate: Candidate, view: RunView, output: Output) -> None:
     for score in _scores(candidate, view):
         found = f"failed: {score['reason']}"
         if score["scores"] is not None:
-            unit = DataSpec.parse(view.options.data).unit
-            found = f"{score['scores'][LOSS]:.3f} nats {unit}"
+            found = f"{score['scores'][LOSS]:.3f} nats {view.unit}"
         output.line(f"      round {score['round']}: {found}")
     output.line()
     if candidate.parent is not None:

@@ -11,7 +11,6 @@ from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.cli.output import Output, count
 from azc.compare.summary import mixing_text, summarise
-from azc.data.load import DataSpec
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
 from azc.search.objectives import LOSS, OBJECTIVES
@@ -32,10 +31,6 @@ def _spec(view: RunView, candidate: int) -> ModelSpec:
     return check_source(Source(f"{candidate:04}.azg", text, own=True)).models[
         view.model
     ]
-
-
-def _data(view: RunView) -> DataSpec:
-    return DataSpec.parse(view.options.data)
 
 
 def _layers(spec: ModelSpec) -> str:
@@ -94,7 +89,7 @@ def _best(view: RunView, output: Output) -> None:
     output.line(f"the best programs {_of(view)}")
     if not output.as_json:
         output.console().print(table)
-    loss = f"nats: validation loss {_data(view).unit}"
+    loss = f"nats: validation loss {view.unit}"
     if view.options.is_fresh:
         steps = count(view.options.steps, "step")
         output.line(f"{loss} after {steps} alone, from one seed;")
@@ -199,17 +194,16 @@ def _alone(view: RunView, output: Output) -> None:
     for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
     table.add_column("the winner is")
-    for task in found.tasks:
-        table.add_column(f"{task} right", justify="right")
+    for name in found.columns:
+        table.add_column(name, justify="right")
     for row in found.rows:
-        shares = [f"{row.right[t]:.1%}" if t in row.right else "" for t in found.tasks]
-        table.add_row(*_cells(row, seeds), *shares)
+        others = [row.also.get(name, "") for name in found.columns]
+        table.add_row(*_cells(row, seeds), *others)
     output.line()
     steps = view.options.final_steps
-    data = _data(view)
     output.line(
-        f"each trained alone for {steps} steps; loss on {data.held_out} never used, nats"
-        f" {data.unit}"
+        f"each trained alone for {steps} steps; loss on {view.data.held_out} never used,"
+        f" nats {view.unit}"
     )
     if not output.as_json:
         output.console().print(table)
@@ -249,15 +243,16 @@ def result_json(view: RunView) -> dict[str, Any]:
     stage, steps, count, tau (Kendall's, with the ranking after so many steps alone);
     `comparison`: steps, seeds, sentence, and rows: role, name, candidate (null for what the
     search has not found), losses (nats on the test text, by seed), right (of each task,
-    the share of answers that are, by seed), verdict on the winner beside it (gain, low,
-    high, p, word; null where there is none).
+    the share of answers that are, by seed), perplexity and bits_per_byte (of the same
+    losses, by seed, where they are of all tokens of a text: a causal model's), verdict on
+    the winner beside it (gain, low, high, p, word; null where there is none).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),
         "space": view.space,
         "model": view.model,
         "data": view.options.data,
-        "unit": _data(view).unit,
+        "unit": view.unit,
         "evaluations": {
             "spent": view.spent,
             "budget": view.options.evaluations,
@@ -286,8 +281,10 @@ def result_json(view: RunView) -> dict[str, Any]:
                     "candidate": row.entrant.candidate,
                     "losses": list(row.losses),
                     "right": {
-                        part: list(row.right(part)) for part in _data(view).task_parts
+                        part: list(row.right(part)) for part in view.data.task_parts
                     },
+                    "perplexity": list(view.perplexity(row)),
+                    "bits_per_byte": list(view.bits_per_byte(row)),
                     "verdict": verdict and vars(verdict),
                 }
                 for place, row in enumerate(view.rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -26,37 +26,51 @@ class Batch:
     """Sequences `[B, N]` in which something is asked for: ids, which are real (bool),
     and labels or IGNORED.
 
-    `part`: what of a mix they are from, "text" or what `task_part` gives.
+    `part`: what of a mix they are from, "text" or what `task_part` gives. `causal`: a
+    label is asked for at the token before it, where a decoder tells it, and not at its
+    own place; the first of a sequence is then IGNORED. `document_ids`: int, which
+    document of its sequence a token is of, from 0, −1 in padding: none is to see
+    another's. None where every sequence is one.
     """
 
     input_ids: torch.Tensor
     attention_mask: torch.Tensor
     labels: torch.Tensor
     part: str = "text"
+    causal: bool = False
+    document_ids: torch.Tensor | None = None
 
     @property
-    def masked(self) -> int:
+    def asked(self) -> int:
         """How many positions are asked for."""
         return int((self.labels != IGNORED).sum())
 
     def inputs(self, device: Any) -> dict[str, torch.Tensor]:
-        """Keyword arguments of a masked-LM model, on a device.
+        """Keyword arguments of a masked or a causal language model, on a device.
 
-        Without `attention_mask` where every token is real: models then make no masks.
+        Without `attention_mask` where every token is real, and without `document_ids`
+        where no sequence has several: models then make no masks, and tell nothing apart.
         """
         inputs = {"input_ids": self.input_ids, "labels": self.labels}
+        if self.document_ids is not None and bool((self.document_ids > 0).any()):
+            inputs["document_ids"] = self.document_ids
         if not self.attention_mask.all():
             inputs["attention_mask"] = self.attention_mask
         return {name: tensor.to(device) for name, tensor in inputs.items()}
 
     def rows(self, start: int, end: int) -> Batch:
         """The sequences from `start` to `end`."""
-        part = slice(start, end)
-        return Batch(
-            self.input_ids[part],
-            self.attention_mask[part],
-            self.labels[part],
-            self.part,
+        return self.at(slice(start, end))
+
+    def at(self, places: slice | torch.Tensor) -> Batch:
+        """The sequences at these places."""
+        documents = self.document_ids
+        return replace(
+            self,
+            input_ids=self.input_ids[places],
+            attention_mask=self.attention_mask[places],
+            labels=self.labels[places],
+            document_ids=None if documents is None else documents[places],
         )
 
 
@@ -70,6 +84,12 @@ class Data(Protocol):
     @property
     def fingerprint(self) -> str:
         """A sha256: two runs with the same one had the same data."""
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes of the raw text of the test part, for each token of it that is asked for;
+        None where not every token of a text is.
+        """
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
         """Endless training batches of `batch_size` sequences, the same for a seed."""

@@ -10,12 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from azc.data.causal import CausalLMData
 from azc.data.contract import TASK, Data, task_part
 from azc.data.corpus import load_corpus
 from azc.data.mixed import MixedData
 from azc.data.mlm import MaskedLMData
 from azc.data.tasks import Symbols, Task, TaskData, find_task
-from azc.data.tokenizer import SMALLEST, load_tokenizer
+from azc.data.tokenizer import SMALLEST, ends, load_tokenizer
 from azc.diagnostics import RunError, UsageError
 
 __all__ = ["DataSpec", "load_data"]
@@ -56,12 +57,12 @@ class DataSpec:
             return "text"
         return "rows" if self.text is None else "text and rows"
 
-    @property
-    def unit(self) -> str:
+    def unit(self, causal: bool = False) -> str:
         """What a loss is the mean over: nats so and so."""
+        token = "a token" if causal else "a masked token"
         if not self.tasks:
-            return "a masked token"
-        return "an answer" if self.text is None else "a masked token or answer"
+            return token
+        return "an answer" if self.text is None else f"{token} or answer"
 
 
 def load_data(
@@ -73,10 +74,12 @@ def load_data(
     tokenizer: str | None = None,
     cache: Path | None = None,
     mask_rate: float = 0.15,
+    causal: bool = False,
 ) -> Data:
     """The data that `spec` names, for a model with a vocabulary of `vocab`.
 
-    `mask_rate` of the tokens of a text are masked in training (see `MaskedLMData`).
+    For an encoder `mask_rate` of the tokens of a text are masked in training (see
+    `MaskedLMData`); for a `causal` model every token is asked for (see `CausalLMData`).
 
     In a mix, the symbols of tasks come after the tokens of the text, whose tokenizer is
     trained (without `tokenizer`) to leave room for them. Raises what the parts raise,
@@ -97,13 +100,17 @@ def load_data(
             )
         symbols = Symbols()
         _fits(spec, symbols.first + taken, vocab)
-        parts = _tasks(tasks, symbols, length, seed)
+        parts = _tasks(tasks, symbols, length, seed, causal)
         return parts[0] if len(parts) == 1 else MixedData(parts)
     if tasks and tokenizer is None:
         _fits(spec, SMALLEST + taken, vocab)
     corpus = load_corpus(named.text, cache=cache)
     found = load_tokenizer(
-        corpus, vocab_size=vocab - taken, name_or_path=tokenizer, cache=cache
+        corpus,
+        vocab_size=vocab - taken,
+        name_or_path=tokenizer,
+        cache=cache,
+        causal=causal,
     )
     tokens = len(found)
     if tokens > vocab - taken:
@@ -113,26 +120,34 @@ def load_data(
             f"the tokenizer has {tokens} tokens{also}, the model {vocab}",
             f"vocab = {tokens + taken} in the model",
         )
-    masked = MaskedLMData(corpus, found, length=length, seed=seed, mask_rate=mask_rate)
+    text: Data
+    if causal:
+        text = CausalLMData(corpus, found, length=length, seed=seed)
+    else:
+        text = MaskedLMData(
+            corpus, found, length=length, seed=seed, mask_rate=mask_rate
+        )
     if not tasks:
-        return masked
+        return text
+    first, last = ends(found)
+    pad, mask = found.pad_token_id, found.mask_token_id
     symbols = Symbols(
-        pad=found.pad_token_id,
-        cls=found.cls_token_id,
-        sep=found.sep_token_id,
-        mask=found.mask_token_id,
+        pad=last if pad is None else pad,
+        cls=first,
+        sep=last,
+        mask=last if mask is None else mask,  # which no causal row has
         first=tokens,
     )
-    return MixedData([masked, *_tasks(tasks, symbols, length, seed)])
+    return MixedData([text, *_tasks(tasks, symbols, length, seed, causal)])
 
 
 def _tasks(
-    tasks: Sequence[Task], symbols: Symbols, length: int, seed: int
+    tasks: Sequence[Task], symbols: Symbols, length: int, seed: int, causal: bool
 ) -> list[Data]:
     """The data of each task, whose symbols follow those of the one before."""
     found: list[Data] = []
     for task in tasks:
-        data = TaskData(task, length=length, seed=seed, symbols=symbols)
+        data = TaskData(task, length=length, seed=seed, symbols=symbols, causal=causal)
         found.append(data)
         symbols = replace(symbols, first=data.vocab_size)
     return found

@@ -16,6 +16,8 @@ class MixedData:
     Parts weigh the same, however many answers a sequence of theirs asks for.
     """
 
+    bytes_per_token = None
+
     def __init__(self, parts: Sequence[Data]) -> None:
         self.parts = tuple(parts)
         self.vocab_size = max(part.vocab_size for part in parts)

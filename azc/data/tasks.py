@@ -1,8 +1,9 @@
 """Synthetic tasks in which the mechanism decides: recall, copying, induction, ListOps.
 
-Every example is a row of symbols in which some answers are masked; a model is asked for
-these alone. Rows are drawn on the spot: training never sees one twice but by chance, and
-those of validation and test are fixed by the seed and drawn apart.
+Every example is a row of symbols; a model is asked for some of them, the answers,
+alone. They are masked for an encoder; a decoder is asked for each at the symbol before
+it. Rows are drawn on the spot: training never sees one twice but by chance, and those
+of validation and test are fixed by the seed and drawn apart.
 
 Codes: D023 the training split has nothing fixed to measure on; D030 a task is unknown,
 or named twice; D031 sequences are too short for a task.
@@ -206,16 +207,27 @@ def find_task(name: str) -> Task:
 
 
 class TaskData:
-    """Rows `[CLS] … [SEP]` of one task, its answers masked, as masked text has them."""
+    """Rows `[CLS] … [SEP]` of one task. Its answers are masked, as masked text has them;
+    or `causal`, they stand in the row, as the next token of text does.
+    """
+
+    bytes_per_token = None
 
     def __init__(
-        self, task: Task, *, length: int, seed: int = 0, symbols: Symbols | None = None
+        self,
+        task: Task,
+        *,
+        length: int,
+        seed: int = 0,
+        symbols: Symbols | None = None,
+        causal: bool = False,
     ) -> None:
         """Raises UsageError D031 for a `length` below what a row of the task takes."""
         self.task = task
         self.length = length
         self.seed = seed
         self.symbols = Symbols() if symbols is None else symbols
+        self.causal = causal
         self.vocab_size = self.symbols.first + task.symbols
         least = self.task.shortest + 2
         if length < least:
@@ -270,16 +282,22 @@ class TaskData:
         import torch
 
         special = self.symbols
-        rows, asked = [], []
+        rows, real, asked = [], [], []
         for _ in range(count):
             drawn, answers = self.task.draw(rng, self.length - 2)
             row = [special.cls, *(special.first + each for each in drawn), special.sep]
             labels = [IGNORED] * self.length
             for place, symbol in answers.items():
-                row[1 + place] = special.mask
-                labels[1 + place] = special.first + symbol
+                answer = special.first + symbol
+                row[1 + place] = answer if self.causal else special.mask
+                labels[1 + place] = answer
             rows.append(row + [special.pad] * (self.length - len(row)))
+            real.append([True] * len(row) + [False] * (self.length - len(row)))
             asked.append(labels)
-        ids = torch.tensor(rows)
-        name = task_part(self.task.name)
-        return Batch(ids, ids != special.pad, torch.tensor(asked), name)
+        return Batch(
+            torch.tensor(rows),
+            torch.tensor(real),
+            torch.tensor(asked),
+            task_part(self.task.name),
+            self.causal,
+        )

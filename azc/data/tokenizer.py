@@ -1,7 +1,7 @@
 """A BERT-style WordPiece tokenizer, trained on the corpus or loaded from elsewhere.
 
 Codes: D010 a vocabulary is too small; D011 a tokenizer can't be loaded, or lacks a
-token of BERT's.
+token that is needed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from azc.diagnostics import RunError, UsageError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["SMALLEST", "SPECIAL_TOKENS", "load_tokenizer"]
+__all__ = ["SMALLEST", "SPECIAL_TOKENS", "ends", "load_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _FORMAT = 2  # raise it when the same corpus would give another vocabulary or file
@@ -31,6 +31,7 @@ def load_tokenizer(
     vocab_size: int,
     name_or_path: str | None = None,
     cache: Path | None = None,
+    causal: bool = False,
 ) -> PreTrainedTokenizerFast:
     """The tokenizer of a directory or name, or one trained on `corpus`.
 
@@ -38,10 +39,11 @@ def load_tokenizer(
     process and is kept in `cache`.
 
     Raises UsageError D010 for a `vocab_size` below 64, RunError D011 where
-    `name_or_path` does not load or lacks one of the tokens that masking needs.
+    `name_or_path` does not load or lacks one of the tokens that masking needs; for
+    `causal` text, a token that ends a document.
     """
     if name_or_path is not None:
-        return _given(name_or_path)
+        return _given(name_or_path, causal)
     if vocab_size < SMALLEST:
         raise UsageError(
             "D010",
@@ -53,7 +55,24 @@ def load_tokenizer(
     return _wrapped(kept(place, lambda: _train(corpus, vocab_size)).decode())
 
 
-def _given(name_or_path: str) -> PreTrainedTokenizerFast:
+def ends(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
+    """What a document begins and ends with: `[CLS]` and `[SEP]` of a BERT-style tokenizer,
+    the tokens for the beginning and the end of a text of others; where there is one for
+    the end alone, that.
+    """
+    last = _first_of(tokenizer, "sep", "eos")
+    assert last is not None
+    first = _first_of(tokenizer, "cls", "bos")
+    return last if first is None else first, last
+
+
+def _first_of(tokenizer: Any, *names: str) -> int | None:
+    """The id of the first of these special tokens that there is."""
+    ids = (getattr(tokenizer, f"{name}_token_id") for name in names)
+    return next((each for each in ids if each is not None), None)
+
+
+def _given(name_or_path: str, causal: bool) -> PreTrainedTokenizerFast:
     from transformers import PreTrainedTokenizerFast
 
     try:
@@ -70,14 +89,14 @@ def _given(name_or_path: str) -> PreTrainedTokenizerFast:
             f"the tokenizer {name_or_path} could not be loaded: {lines[0]}",
             "name a folder with a tokenizer.json, or a model of the Hugging Face hub",
         ) from error
-    missing = [name for name in _NEEDED if getattr(found, f"{name}_token_id") is None]
+    missing = [name for name in _NEEDED if _first_of(found, name) is None]
+    help_ = "masked language modelling needs a BERT-style tokenizer"
+    if causal:
+        missing = ["eos"] if _first_of(found, "sep", "eos") is None else []
+        help_ = "a document has to end with a token: sep or eos"
     if missing or not isinstance(found, PreTrainedTokenizerFast):
         lacks = f"has no {missing[0]} token" if missing else "is not a fast tokenizer"
-        raise RunError(
-            "D011",
-            f"the tokenizer {name_or_path} {lacks}",
-            "masked language modelling needs a BERT-style tokenizer",
-        )
+        raise RunError("D011", f"the tokenizer {name_or_path} {lacks}", help_)
     return found
 
 

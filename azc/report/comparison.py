@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from azc.data.load import DataSpec
 from azc.search.records import START
 from azc.search.view import Row as Entered
 from azc.search.view import RunView
@@ -22,7 +21,7 @@ class Row:
     """A program trained alone. `losses` (nats, on the test text) by seed, None where it
     failed; `verdict` on the winner beside it, None for the winner itself and where one of
     the two lacks a loss. `candidate` is None for a program that the search did not make.
-    `right`: of each task, the share of answers that are, the mean over the seeds.
+    `also`: what else is told of it, by the names of the table's columns.
     """
 
     name: str
@@ -32,7 +31,7 @@ class Row:
     reasons: tuple[str, ...]
     verdict: Verdict | None
     is_winner: bool
-    right: Mapping[str, float]
+    also: Mapping[str, str]
 
     @property
     def known(self) -> tuple[float, ...]:
@@ -53,14 +52,13 @@ class Table:
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
-    tasks: tuple[str, ...]
+    columns: tuple[str, ...]
     sentence: str
 
 
 def last_table(view: RunView) -> Table:
     """The comparison at the end of a run, as far as it has come."""
     seeds = view.options.final_seeds
-    tasks = DataSpec.parse(view.options.data).task_parts
     rows = []
     for place, row in enumerate(view.rows):
         known = dict(zip(seeds, row.fits, strict=True))
@@ -77,10 +75,10 @@ def last_table(view: RunView) -> Table:
                 ),
                 verdict=view.verdicts.get(place),
                 is_winner=row.role == "winner",
-                right={t: fmean(row.right(t)) for t in tasks if row.right(t)},
+                also=view.also(row),
             )
         )
-    return Table(tuple(rows), seeds, tasks, _sentence(view, rows))
+    return Table(tuple(rows), seeds, view.columns, _sentence(view, rows))
 
 
 def _name(view: RunView, row: Entered) -> str:

@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from azc.lower.runtime import positions_of
-from azc.model.tasks import AzcForMaskedLM
 from azc.scores.watch import (
     Inputs,
+    Scored,
     attention_weights,
     captured,
     checked,
@@ -43,7 +43,7 @@ __all__ = [
     "w_pca",
 ]
 
-Score = Callable[[AzcForMaskedLM, Inputs], float]
+Score = Callable[[Scored, Inputs], float]
 
 _MIXING = r"(attention|conv)\..+"
 _MIXED = r"(attention|conv)\.output"
@@ -52,18 +52,18 @@ _CONTRIBUTION = 0.99  # of the variance, that the components of W-PCA reach
 _FLOOR = 1e-5  # of an eigenvalue, in the covariance of Jacobians
 
 
-def parameters(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def parameters(model: Scored, inputs: Inputs) -> float:
     """All learned weights, tied ones once."""
     return float(sum(weight.numel() for weight in model.parameters()))
 
 
-def layers_hidden(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def layers_hidden(model: Scored, inputs: Inputs) -> float:
     """The number of layers times the hidden width."""
     spec = checked(model)
     return float(len(spec.layers) * spec.hidden)
 
 
-def synaptic_saliency(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def synaptic_saliency(model: Scored, inputs: Inputs) -> float:
     """Σ |θ · ∂L/∂θ| over the weights of all layers: SNIP (Lee et al. 2019, equation 6),
     summed over a model as by Abdelfattah et al. 2021, section 3.
     """
@@ -74,7 +74,7 @@ def synaptic_saliency(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return sum(float((weight * grad).detach().abs().sum()) for weight, grad in pairs)
 
 
-def synaptic_diversity(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def synaptic_diversity(model: Scored, inputs: Inputs) -> float:
     """Σ ‖W‖ · ‖∂L/∂W‖, nuclear norms, over the matrices of token mixing (Zhou et al.
     2022, equation 6; Serianni and Kalita 2023, section 4).
     """
@@ -86,7 +86,7 @@ def synaptic_diversity(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return sum(_nuclear(weight) * _nuclear(grad) for weight, grad in pairs)
 
 
-def activation_distance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def activation_distance(model: Scored, inputs: Inputs) -> float:
     """ln |K + 1|, K the number of inner units of feed-forward networks that are on for
     both of two tokens, or off for both (Mellor et al. 2021, section 3).
 
@@ -102,7 +102,7 @@ def activation_distance(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return float(torch.linalg.slogdet(alike + torch.eye(len(alike))).logabsdet)
 
 
-def jacobian_covariance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def jacobian_covariance(model: Scored, inputs: Inputs) -> float:
     """−Σ (ln(v + k) + 1 / (v + k)), v the eigenvalues of the correlations between the
     sequences' gradients of the loss by the embedded tokens, k = 1e-5 (Mellor et al. 2020,
     as in Abdelfattah et al. 2021, section 3.1). Sequences without labels play no part;
@@ -123,7 +123,7 @@ def jacobian_covariance(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return -float((values.log() + 1.0 / values).sum())
 
 
-def head_confidence(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def head_confidence(model: Scored, inputs: Inputs) -> float:
     """The largest attention weight of a token, the mean over tokens, summed over heads
     (Voita et al. 2019, section 4; Serianni and Kalita 2023, section 4); 0 where no
     softmax is between tokens.
@@ -135,7 +135,7 @@ def head_confidence(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return float(sum(each.mean(0).sum() for each in largest))
 
 
-def head_importance(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def head_importance(model: Scored, inputs: Inputs) -> float:
     """Σ |Aₕ(x) · ∂L/∂Aₕ(x)| over heads and sequences, A what a head gives to the output
     projection (Michel et al. 2019, equation 2; Serianni and Kalita 2023, section 4).
 
@@ -153,7 +153,7 @@ def head_importance(model: AzcForMaskedLM, inputs: Inputs) -> float:
     return total
 
 
-def w_pca(model: AzcForMaskedLM, inputs: Inputs) -> float:
+def w_pca(model: Scored, inputs: Inputs) -> float:
     """The principal components that make 99 % of the variance of the tokens inside each
     feed-forward network, before its activation, summed, times the number of parameters
     (Wang 2025).
@@ -185,7 +185,7 @@ def _nuclear(matrix: torch.Tensor) -> float:
     return float(torch.linalg.svdvals(matrix.detach()).sum())
 
 
-def _inner(model: AzcForMaskedLM, inputs: Inputs) -> list[torch.Tensor]:
+def _inner(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
     """The arguments of the activations of feed-forward networks at real tokens, [T, width]
     each.
     """

@@ -1,7 +1,11 @@
-"""What a score looks at in one pass: inner values, gradients, attention weights."""
+"""What a score looks at in one pass: inner values, gradients, attention weights.
+
+Codes: U030 a training-free score is asked of several documents in a sequence.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,12 +16,14 @@ import torch
 from torch import nn
 
 from azc.check.program import ModelSpec
+from azc.diagnostics import UsageError
 from azc.lower.layer import Layer, compile_layer
 from azc.model.config import AzcConfig, spec_of
-from azc.model.tasks import AzcForMaskedLM
+from azc.model.tasks import AzcForCausalLM, AzcForMaskedLM
 
 __all__ = [
     "Inputs",
+    "Scored",
     "attention_weights",
     "captured",
     "checked",
@@ -29,6 +35,7 @@ __all__ = [
     "submodules",
 ]
 
+Scored = AzcForMaskedLM | AzcForCausalLM
 Inputs = Mapping[str, torch.Tensor]
 """What the model is called with: `input_ids` and `labels` [B, N], and `attention_mask`
 where there is padding (`azc.data.contract.Batch.inputs` makes it).
@@ -47,10 +54,12 @@ def still(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def loss_of(model: AzcForMaskedLM, inputs: Mapping[str, Any]) -> torch.Tensor:
+def loss_of(model: Scored, inputs: Mapping[str, Any]) -> torch.Tensor:
     """The loss of a batch, with its graph."""
+    accepted = inspect.signature(model.forward).parameters
+    extras = {"targets_only": True} if "targets_only" in accepted else {}
     with torch.enable_grad():
-        loss = model(**inputs, targets_only=True).loss
+        loss = model(**inputs, **extras).loss
     assert isinstance(loss, torch.Tensor)
     return loss
 
@@ -69,18 +78,26 @@ def gradients(
 
 
 def real_tokens(inputs: Inputs) -> torch.Tensor:
-    """Bool [B, N], true at real tokens."""
+    """Bool [B, N], true at real tokens. Raises `UsageError` U030 where sequences hold
+    several documents: layers then see them one by one, and not where they stand.
+    """
+    if "document_ids" in inputs:
+        raise UsageError(
+            "U030",
+            "a training-free score is of sequences of one document each",
+            "leave document_ids out, and give each document a sequence of its own",
+        )
     mask = inputs.get("attention_mask")
     ids = inputs["input_ids"]
     return torch.ones_like(ids, dtype=torch.bool) if mask is None else mask.bool()
 
 
-def layers_of(model: AzcForMaskedLM) -> list[Layer]:
+def layers_of(model: Scored) -> list[Layer]:
     """The compiled layers."""
     return [layer for layer in model.model.encoder.layers if isinstance(layer, Layer)]
 
 
-def checked(model: AzcForMaskedLM) -> ModelSpec:
+def checked(model: Scored) -> ModelSpec:
     """The checked program that the model is compiled from."""
     config = model.config
     assert isinstance(config, AzcConfig)
@@ -113,7 +130,7 @@ def captured(
             handle.remove()
 
 
-def attention_weights(model: AzcForMaskedLM, inputs: Inputs) -> list[torch.Tensor]:
+def attention_weights(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
     """What attention dropout acts on, [B, heads, N, N] each: what leaves a softmax (or
     another normaliser of rows) between every two tokens.
     """

@@ -6,7 +6,6 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from azc.data.load import DataSpec
 from azc.ops.contract import Op
 from azc.ops.table import load_ops, signatures
 from azc.search.acts import draws
@@ -46,7 +45,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
         "paused": view.is_paused,
         "evaluations": {"spent": view.spent, "budget": view.options.evaluations},
         "data": view.options.data,
-        "unit": DataSpec.parse(view.options.data).unit,
+        "unit": view.unit,
         "space": {
             "name": view.space,
             "model": view.model,

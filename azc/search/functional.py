@@ -74,20 +74,21 @@ class Function:
 
 
 @lru_cache(maxsize=8192)
-def program_function(program: AttentionSpec) -> Function:
-    """What an attention program computes."""
-    return graph_function(program_graph(program))
+def program_function(program: AttentionSpec, causal: bool = False) -> Function:
+    """What an attention program computes; in a `causal` model, token by token."""
+    return graph_function(program_graph(program), causal)
 
 
-def graph_function(graph: Graph) -> Function:
+def graph_function(graph: Graph, causal: bool = False) -> Function:
     """What a graph computes."""
     import numpy as np
 
-    graph, numbers = _in_small(graph)
-    farthest = max(_reaches(graph), default=0)
+    graph, numbers = _in_small(graph, causal)
+    farthest = max(_reaches(graph, causal), default=0)
     probes = (*_PROBES, _Probe(max(farthest + 2, _LONG), 2, 0, 1, 1.0))
-    live = _live(graph, probes)
-    values, key = _smallest(graph, probes, live)
+    looked = _Looked(graph, causal, probes)
+    live = _live(looked)
+    values, key = _smallest(looked, live)
     fault = None
     # What is finite for one token or two alone is not so in a text.
     if not any(np.isfinite(each).all() for each in values[:_USUAL]):
@@ -100,21 +101,22 @@ def graph_function(graph: Graph) -> Function:
 # Reach
 
 
-def _reach(node: Node) -> int:
+def _reach(node: Node, causal: bool) -> int:
     """How many tokens away a window or a convolution sees."""
-    return node.attrs.get("radius", node.attrs.get("kernel", 1) // 2)
+    taps = node.attrs.get("kernel", 1) - 1
+    return node.attrs.get("radius", taps if causal else taps // 2)
 
 
-def _reaches(graph: Graph) -> list[int]:
+def _reaches(graph: Graph, causal: bool) -> list[int]:
     """Those of a graph, each once, in order."""
-    return sorted({_reach(node) for node in graph.nodes} - {0})
+    return sorted({_reach(node, causal) for node in graph.nodes} - {0})
 
 
-def _in_small(graph: Graph) -> tuple[Graph, tuple[int, ...]]:
+def _in_small(graph: Graph, causal: bool) -> tuple[Graph, tuple[int, ...]]:
     """The program with smaller windows and convolutions where some reach very far, and
     how far they do: one that reaches farther than another still does.
     """
-    reaches = _reaches(graph)
+    reaches = _reaches(graph, causal)
     if not reaches or reaches[-1] <= _FAR:
         return graph, ()
     far = [reach for reach in reaches if reach > _NEAR]
@@ -127,8 +129,9 @@ def _in_small(graph: Graph) -> tuple[Graph, tuple[int, ...]]:
         elif node.op == NUMBER:
             new[node] = builder.number(node.number)
         else:
-            reach = smaller.get(_reach(node), _reach(node))
-            sizes = {"radius": reach, "kernel": 2 * reach + 1}
+            reach = _reach(node, causal)
+            reach = smaller.get(reach, reach)
+            sizes = {"radius": reach, "kernel": (reach if causal else 2 * reach) + 1}
             attrs = {name: sizes.get(name, old) for name, old in node.attrs.items()}
             args = [new[arg] for arg in node.args]
             new[node] = builder.apply(node.op, args, attrs, node.ordinal)
@@ -158,31 +161,56 @@ def _slots(graph: Graph) -> list[_Slot]:
     return [*(_Slot(name, "") for name in inputs), *weights]
 
 
-def _live(graph: Graph, probes: tuple[_Probe, ...]) -> dict[_Slot, str]:
+@dataclass(frozen=True)
+class _Looked:
+    """A program, whether it is of a causal model, and where it is looked at."""
+
+    graph: Graph
+    causal: bool
+    probes: tuple[_Probe, ...]
+
+    def values(self, probe: _Probe, draws: _Draws) -> Any:
+        """The result; what has no numbers of its own plays no part, so that any will do."""
+        length, width = probe.length, probe.width
+        inputs = {
+            name: _normal(draws.get(_Slot(name, ""), -1), length, width) * probe.spread
+            for name in self.graph.inputs
+        }
+        weights = {
+            name: _normal(
+                draws.get(_Slot(name, str(weight.axes)), -1),
+                *weight.shape(probe.heads, width),
+            )
+            for name, weight in self.graph.weights
+        }
+        return NarrowInterpreter(self.graph, self.causal)(
+            head=probe.head, heads=probe.heads, weights=weights, **inputs
+        )
+
+
+def _live(looked: _Looked) -> dict[_Slot, str]:
     """What the values depend on; of each, what marks its part in the program, whatever
     it is called and wherever it stands.
     """
-    slots = _slots(graph)
+    slots = _slots(looked.graph)
     alike = dict.fromkeys(slots, 1)
-    base = _values(graph, probes[0], alike)
+    base = looked.values(looked.probes[0], alike)
     live = {}
     for slot in slots:
-        values = _values(graph, probes[0], {**alike, slot: 0})
+        values = looked.values(looked.probes[0], {**alike, slot: 0})
         # What is alike may cancel, and some come in far from 0 alone.
-        if _differ(base, values) or _tells(graph, probes, slots, slot):
+        if _differ(base, values) or _tells(looked, slots, slot):
             live[slot] = _digest(values)
     return live
 
 
-def _tells(
-    graph: Graph, probes: tuple[_Probe, ...], slots: list[_Slot], slot: _Slot
-) -> bool:
+def _tells(looked: _Looked, slots: list[_Slot], slot: _Slot) -> bool:
     """Whether the values depend on a slot where each has numbers of its own."""
     own = {each: place for place, each in enumerate(slots)}
     other = {**own, slot: len(own)}
     return any(
-        _differ(_values(graph, probe, own), _values(graph, probe, other))
-        for probe in probes
+        _differ(looked.values(probe, own), looked.values(probe, other))
+        for probe in looked.probes
     )
 
 
@@ -199,9 +227,7 @@ def _differ(one: Any, other: Any) -> bool:
 # Keys
 
 
-def _smallest(
-    graph: Graph, probes: tuple[_Probe, ...], live: Mapping[_Slot, str]
-) -> tuple[list[Any], str]:
+def _smallest(looked: _Looked, live: Mapping[_Slot, str]) -> tuple[list[Any], str]:
     """The values with parameters and weights in an order that names have no part in, and
     their digest.
     """
@@ -213,7 +239,7 @@ def _smallest(
     found = []
     for order in islice(product(*map(permutations, groups)), _ORDERS):
         draws = {slot: place for place, slot in enumerate(chain(*order))}
-        values = [_values(graph, probe, draws) for probe in probes]
+        values = [looked.values(probe, draws) for probe in looked.probes]
         found.append((_digest_of(" ".join(map(_digest, values)).encode()), values))
     key, values = min(found, key=lambda each: each[0])
     return values, key
@@ -238,25 +264,6 @@ def _digest(values: Any) -> str:
     # What is not finite is one thing: another order of operations makes ∞ of NaN.
     steps = np.where(finite, steps, np.inf) + 0.0
     return _digest_of(np.float64(unit).tobytes() + steps.tobytes())
-
-
-def _values(graph: Graph, probe: _Probe, draws: _Draws) -> Any:
-    """The result; what has no numbers of its own plays no part, so that any will do."""
-    length, width = probe.length, probe.width
-    inputs = {
-        name: _normal(draws.get(_Slot(name, ""), -1), length, width) * probe.spread
-        for name in graph.inputs
-    }
-    weights = {
-        name: _normal(
-            draws.get(_Slot(name, str(weight.axes)), -1),
-            *weight.shape(probe.heads, width),
-        )
-        for name, weight in graph.weights
-    }
-    return NarrowInterpreter(graph)(
-        head=probe.head, heads=probe.heads, weights=weights, **inputs
-    )
 
 
 @lru_cache(maxsize=4096)

@@ -89,7 +89,12 @@ class Genome:
         """Equal also where the programs are written in other ways but have the same
         values, see `azc.search.functional`.
         """
-        return _model_key(self.spec, lambda program: program_function(program).key)
+        causal = self.spec.causal
+
+        def key(program: AttentionSpec) -> str:
+            return program_function(program, causal).key
+
+        return _model_key(self.spec, key)
 
     @cached_property
     def faults(self) -> dict[str, str]:
@@ -97,9 +102,10 @@ class Genome:
         found: dict[str, str] = {}
         for layer in self.spec.layers:
             if isinstance(layer.mixing, AttentionUse):
-                fault = program_function(layer.mixing.program).fault
+                program = layer.mixing.program
+                fault = program_function(program, self.spec.causal).fault
                 if fault is not None:
-                    found[program_key(layer.mixing.program)] = fault
+                    found[program_key(program)] = fault
         return found
 
     @cached_property

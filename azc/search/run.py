@@ -100,7 +100,8 @@ def evolve(
     strategy = strategy or choose_strategy(options.strategy, own)
     strategy(*_start(program, name), options)
     check_executor(options)
-    scorer = Scorer(Bench(options, spec.start.vocab, cache, None))
+    start = spec.start
+    scorer = Scorer(Bench(options, start.vocab, cache, None, start.causal))
     with _files_told(folder), run.lock():
         config = {
             "azc": _version(),
@@ -108,6 +109,7 @@ def evolve(
             "space": name,
             "options": options.as_json(),
             "fingerprint": scorer.fingerprint,
+            "bytes_per_token": scorer.data.bytes_per_token,
             "strategy": own,
         }
         run.create(config)
@@ -161,7 +163,8 @@ def resume(
     )
     check_executor(options)
     with _files_told(folder), run.lock():
-        bench = Bench(options, spec.start.vocab, cache, config["fingerprint"])
+        start, kept = spec.start, config["fingerprint"]
+        bench = Bench(options, start.vocab, cache, kept, start.causal)
         return _work(run, Scorer(bench), strategy, on_event, evaluations)
 
 

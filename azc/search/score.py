@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from azc.check.program import ModelSpec
     from azc.data.contract import Data, Split
-    from azc.model.tasks import AzcForMaskedLM
+    from azc.model.tasks import AzcForCausalLM, AzcForMaskedLM
     from azc.supernet.supernet import Supernet
     from azc.training.fit import Measured
 
@@ -50,13 +50,15 @@ _ENDLESS = 10**9  # steps, where time ends a training
 @dataclass(frozen=True)
 class Bench:
     """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, and the fingerprint of the data (None: not yet known).
+    tokenizers are cached, the fingerprint of the data (None: not yet known), and whether
+    its models are causal: they learn to tell the next token, others masked ones.
     """
 
     options: EvolveOptions
     vocab: int
     cache: Path
     fingerprint: str | None
+    causal: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ class Scorer:
             tokenizer=options.tokenizer,
             cache=bench.cache,
             mask_rate=options.mask_rate,
+            causal=bench.causal,
         )
         self.fingerprint = self.data.fingerprint
         if bench.fingerprint not in (None, self.fingerprint):
@@ -322,18 +325,20 @@ def _check_finite(model: torch.nn.Module) -> None:
 
 def build_candidate(
     program: str, name: str, seed: int
-) -> tuple[AzcForMaskedLM, ModelSpec]:
-    """A masked-language model of a self-contained program with fresh weights from a
-    seed, and its spec. Raises `DiagnosticError` for a program that does not check.
+) -> tuple[AzcForMaskedLM | AzcForCausalLM, ModelSpec]:
+    """A language model of a self-contained program, masked or causal as the program is,
+    with fresh weights from a seed, and its spec. Raises `DiagnosticError` for a program
+    that does not check.
     """
     import torch
 
     from azc.model.config import AzcConfig, spec_of
-    from azc.model.tasks import AzcForMaskedLM
+    from azc.model.tasks import AzcForCausalLM, AzcForMaskedLM
 
     torch.manual_seed(seed)
     config = AzcConfig(program=program, model=name)
-    return AzcForMaskedLM(config), spec_of(config)
+    spec = spec_of(config)
+    return (AzcForCausalLM if spec.causal else AzcForMaskedLM)(config), spec
 
 
 def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from azc.data.load import DataSpec
 from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused, stopped
 from azc.search.folder import RunFolder
 from azc.search.options import EvolveOptions
@@ -74,13 +77,15 @@ class Agreement:
 class RunView:
     """What a run holds: read without its lock, also while it is at work.
 
-    `options` have the budget that the run has now; `ending` is why the search ended
-    before it was spent. `candidates` by id; `rounds` with whether each is closed.
-    `entrants` by number: what was trained alone, `fits` times; `table`: the last
-    comparison, roles with entrants. `states`: what the strategy knew after each closed
-    round, as it wrote it. `version`: of the azc that began the run.
-    `refused`: children that were not trained. `acts`: what people and agents have done to
-    it; a budget counts from when it is given.
+    `causal`: whether its models are. `bytes_per_token`: of the text that the last
+    comparison is measured on, where every token of it is told; else None. `options`
+    have the budget that the run has now; `ending` is why the search ended before it was
+    spent. `candidates` by id; `rounds` with whether each is closed. `entrants` by
+    number: what was trained alone, `fits` times; `table`: the last comparison, roles
+    with entrants. `states`: what the strategy knew after each closed round, as it wrote
+    it. `version`: of the azc that began the run. `refused`: children that were not
+    trained. `acts`: what people and agents have done to it; a budget counts from when
+    it is given.
     """
 
     folder: Path
@@ -98,6 +103,18 @@ class RunView:
     acts: tuple[Act, ...] = ()
     states: Mapping[int, object] = field(default_factory=dict)
     version: str = "unknown"
+    causal: bool = False
+    bytes_per_token: float | None = None
+
+    @property
+    def data(self) -> DataSpec:
+        """What the run learns from."""
+        return DataSpec.parse(self.options.data)
+
+    @property
+    def unit(self) -> str:
+        """What a loss is the mean over: nats so and so."""
+        return self.data.unit(self.causal)
 
     @property
     def spent(self) -> int:
@@ -197,6 +214,43 @@ class RunView:
             for role, number in self.table
         )
 
+    def perplexity(self, row: Row) -> tuple[float, ...]:
+        """e to the power of the test losses in nats, by seed; none where a loss is not of
+        all tokens of a text.
+        """
+        known = self.bytes_per_token is not None
+        return tuple(map(_exp, row.losses)) if known else ()
+
+    def bits_per_byte(self, row: Row) -> tuple[float, ...]:
+        """The test losses in bits for each byte of the raw text, by seed; see
+        `perplexity`.
+        """
+        size = self.bytes_per_token
+        if size is None:
+            return ()
+        return tuple(loss / math.log(2) / size for loss in row.losses)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What the last comparison tells of a row beside its losses, see `also`."""
+        tasks = (f"{part} right" for part in self.data.task_parts)
+        text = () if self.bytes_per_token is None else ("perplexity", "bits a byte")
+        return (*text, *tasks)
+
+    def also(self, row: Row) -> dict[str, str]:
+        """By the names of `columns`, the means over the seeds, where there are any."""
+        figures = {
+            "perplexity": (self.perplexity(row), ".2f"),
+            "bits a byte": (self.bits_per_byte(row), ".3f"),
+        }
+        for part in self.data.task_parts:
+            figures[f"{part} right"] = row.right(part), ".1%"
+        return {
+            name: format(fmean(values), form)
+            for name, (values, form) in figures.items()
+            if values
+        }
+
     @cached_property
     def verdicts(self) -> Mapping[int, Verdict]:
         """What may be said of the winner beside each other row, by that row's place;
@@ -240,23 +294,19 @@ def read_run(folder: Path) -> RunView:
     """
     run = RunFolder(folder)
     config = run.read()
-    version = str(config.get("azc", "unknown"))
     journal = run.look()
     if journal is None:
-        of = _of(run, config)
-        return RunView(folder, *of, None, {}, (), (), (), {}, (), version=version)
+        return _of(run, config)
     try:
         with journal.snapshot():
             journal.check()
             run.check_config(journal)
-            name, model, options = _of(run, config)
+            of = _of(run, config)
             acts = journal.acts()
-            budget = budget_after(acts, journal.budget() or options.evaluations)
-            return RunView(
-                folder,
-                name,
-                model,
-                options=replace(options, evaluations=budget),
+            budget = budget_after(acts, journal.budget() or of.options.evaluations)
+            return replace(
+                of,
+                options=replace(of.options, evaluations=budget),
                 ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),
@@ -267,13 +317,31 @@ def read_run(folder: Path) -> RunView:
                 refused=tuple(journal.refused()),
                 acts=tuple(acts),
                 states=journal.states(),
-                version=version,
             )
     finally:
         journal.close()
 
 
-def _of(run: RunFolder, config: Mapping[str, Any]) -> tuple[str, str, EvolveOptions]:
-    """The names of the space and of the model in it, and the options."""
-    model, _ = run.space(config)
-    return config["space"], model, run.options(config)
+def _of(run: RunFolder, config: Mapping[str, Any]) -> RunView:
+    """What the configuration of a run tells, before it has begun."""
+    model, space = run.space(config)
+    return RunView(
+        run.path,
+        config["space"],
+        model,
+        run.options(config),
+        ending=None,
+        candidates={},
+        evaluations=(),
+        rounds=(),
+        fits=(),
+        entrants={},
+        table=(),
+        version=str(config.get("azc", "unknown")),
+        causal=space.start.causal,
+        bytes_per_token=config.get("bytes_per_token"),
+    )
+
+
+def _exp(loss: float) -> float:
+    return math.exp(min(loss, 700.0))  # beyond, it is more than a float holds

@@ -1,4 +1,4 @@
-"""One model fitted to masked text, and measured on text held out.
+"""One model fitted to masked or to causal text, and measured on text held out.
 
 The loop is the Trainer of transformers, told to report nothing and to save nothing.
 
@@ -116,10 +116,11 @@ def fit(
 ) -> None:
     """Train `model` in place on batches of `data`, leaving it in evaluation mode.
 
-    `model(input_ids=, labels=)`, with `attention_mask=` where there is padding, gives a
-    `.loss`; `on_step(step, loss)` is called after each step, counted from 1. The same
-    seed on the same machine gives the same weights to the last bit. The global states
-    of random numbers are left as they were found.
+    `model(input_ids=, labels=)`, with `attention_mask=` where there is padding and
+    `document_ids=` where sequences hold several documents, gives a `.loss`;
+    `on_step(step, loss)` is called after each step, counted from 1. The same seed on the
+    same machine gives the same weights to the last bit. The global states of random
+    numbers are left as they were found.
 
     Raises TrainingFailed T001 for a loss that is NaN or infinite, before it reaches the
     weights, and T002 when memory runs out.
@@ -192,14 +193,14 @@ def measure(
     try:
         with torch.inference_mode(), _memory_guard(lambda: None):
             for batch in data.held_out(split, batch_size, blocks=blocks):
-                masked = batch.masked
-                if masked:  # the mean over nothing is NaN
+                asked = batch.asked
+                if asked:  # the mean over nothing is NaN
                     output = module(**batch.inputs(device), **extras)
                     total, right, count = totals.get(batch.part, (0.0, 0, 0))
                     totals[batch.part] = (
-                        total + float(output.loss) * masked,
+                        total + float(output.loss) * asked,
                         right + _right(output.logits, batch),
-                        count + masked,
+                        count + asked,
                     )
     finally:
         module.train(was_training)
@@ -214,11 +215,13 @@ def measure(
 
 def _right(logits: torch.Tensor, batch: Batch) -> int:
     """How many answers are right. `logits` are of every token, or of those asked for."""
-    found = logits.argmax(-1).cpu()
-    asked = batch.labels != IGNORED
+    found, labels = logits.argmax(-1).cpu(), batch.labels
+    if batch.causal:  # a token is told where the one before it stands
+        found, labels = found[:, :-1], labels[:, 1:]
+    asked = labels != IGNORED
     if found.shape == asked.shape:
         found = found[asked]
-    return int((found == batch.labels[asked]).sum())
+    return int((found == labels[asked]).sum())
 
 
 def resolved_device(device: torch.device | str | None) -> torch.device:
@@ -232,9 +235,12 @@ def resolved_device(device: torch.device | str | None) -> torch.device:
 
 
 def _extras(module: Any) -> dict[str, Any]:
-    """What a model can be told beyond the batch: not to compute logits unasked for."""
+    """What a model can be told beyond the batch: not to compute logits unasked for, and
+    to keep nothing for later tokens.
+    """
     accepted = inspect.signature(module.forward).parameters
-    return {"targets_only": True} if "targets_only" in accepted else {}
+    wanted = {"targets_only": True, "use_cache": False}
+    return {name: value for name, value in wanted.items() if name in accepted}
 
 
 def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:

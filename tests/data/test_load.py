@@ -57,9 +57,19 @@ def test_specifications(spec: str, text: str | None, tasks: tuple[str, ...]) -> 
 
 
 def test_units() -> None:
-    units = {spec: DataSpec.parse(spec).unit for spec in ("python", "task:copy")}
-    assert units == {"python": "a masked token", "task:copy": "an answer"}
-    assert DataSpec.parse("python+task:copy").unit == "a masked token or answer"
+    found = {
+        (spec, causal): DataSpec.parse(spec).unit(causal)
+        for spec in ("python", "task:copy", "python+task:copy")
+        for causal in (False, True)
+    }
+    assert found == {
+        ("python", False): "a masked token",
+        ("python", True): "a token",
+        ("task:copy", False): "an answer",
+        ("task:copy", True): "an answer",
+        ("python+task:copy", False): "a masked token or answer",
+        ("python+task:copy", True): "a token or answer",
+    }
 
 
 def test_a_text_is_what_it_was(corpus: Path) -> None:

@@ -14,7 +14,8 @@ from transformers import PreTrainedTokenizerFast
 
 from azc.data.contract import IGNORED
 from azc.data.corpus import Corpus
-from azc.data.mlm import MaskedLMData, split_documents
+from azc.data.mlm import MaskedLMData
+from azc.data.text import split_documents
 from azc.data.tokenizer import load_tokenizer
 from azc.diagnostics import AzcError
 
@@ -104,7 +105,7 @@ def test_padding_is_marked_and_never_asked_for(
     assert not batch.attention_mask[:, -5:].any()
     assert pads[~batch.attention_mask].all()
     assert (batch.labels[~batch.attention_mask] == IGNORED).all()
-    assert batch.masked == int((batch.labels != IGNORED).sum()) > 0
+    assert batch.asked == int((batch.labels != IGNORED).sum()) > 0
 
 
 def test_an_epoch_holds_every_block_once(data: MaskedLMData) -> None:

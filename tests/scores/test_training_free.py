@@ -13,9 +13,14 @@ import pytest
 import torch
 from transformers import BertConfig, BertForMaskedLM
 
+from azc.check.flatten import self_contained
+from azc.check.resolve import check_source
+from azc.diagnostics import UsageError
 from azc.model.weights import load_weights
 from azc.scores.training_free import SCORES
 from azc.scores.watch import attention_weights
+from azc.search.score import build_candidate
+from azc.source import Source
 from tests.model.models import LAYOUTS, build, masks, shake
 
 HEADS, WIDTH = 2, 8
@@ -260,6 +265,57 @@ def test_attention_weights_are_those_between_tokens_alone() -> None:
     for i, j in product(range(9), range(9)):
         if abs(i - j) > 2:
             assert not near[0, :, i, j].any()
+
+
+CAUSAL = """\
+from std.attention import linear_attention, primer, sdpa
+
+model start {
+    vocab = 50
+    hidden = 16
+    heads = 2
+    ffn = 24
+    residual = pre
+    positions = none
+    token_types = 0
+    causal = true
+
+    layers {
+        sdpa
+        conv(kernel = 3)
+        primer
+        linear_attention
+    }
+}
+"""
+
+
+def decoder() -> Any:
+    program = check_source(Source("start.azg", CAUSAL))
+    return build_candidate(self_contained(program, "start"), "start", 0)[0]
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_a_decoder_has_scores_wherever_its_padding_is(name: str) -> None:
+    model, found = decoder(), []
+    whole = batch("right")
+    whole["labels"][:, 0] = -100  # nothing comes before it
+    for layout in ("right", "left"):
+        mask = batch(layout)["attention_mask"]
+        moved = {"attention_mask": mask}
+        for key, junk in (("input_ids", 7), ("labels", -100)):
+            moved[key] = torch.full(mask.shape, junk)
+            moved[key][mask] = whole[key][whole["attention_mask"]]
+        found.append(SCORES[name](model, moved))
+    assert math.isfinite(found[0])
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
+def test_documents_in_one_sequence_are_refused() -> None:
+    documents = torch.arange(9).expand(3, 9) // 4
+    with pytest.raises(UsageError, match="one document each") as caught:
+        SCORES["W-PCA"](decoder(), {**batch(), "document_ids": documents})
+    assert caught.value.code == "U030"
 
 
 def test_no_softmax_is_no_confidence() -> None:

@@ -149,6 +149,7 @@ def program_of(name: str) -> Program:
     """The file that a space is in."""
     files = {
         "demo": ROOT / "examples" / "demo.azg",
+        "causal": ROOT / "examples" / "decoder.azg",
         "hybrids": ROOT / "examples" / "04_space.azg",
         "scratch": ROOT / "examples" / "scratch.azg",
         "autobert_zero": ROOT / "stdlib" / "spaces.azg",
@@ -181,6 +182,7 @@ def start_of(name: str) -> Genome:
 
 SPACES = [
     "demo",
+    "causal",
     "hybrids",
     "scratch",
     "autobert_zero",

@@ -9,6 +9,8 @@ from azc.search.options import PRESETS, EvolveOptions
 from azc.search.strategies.choose import STRATEGIES
 from tests.runs import PROGRAM, tiny
 from tests.search.rounds import Rounds, again, children, space_of
+from tests.search.spaces import space_of as space_named
+from tests.search.spaces import start_of
 
 BEGINNING = [name for name in STRATEGIES if name in ("op-nas", "regularized", "local")]
 
@@ -44,6 +46,17 @@ def test_only_where_it_is_asked_for(name: str) -> None:
     rounds, _ = rounds_of(name, by_hand=False)
     ask, _ = rounds.ask(6)
     assert all(child.parents == (1,) for child in children(ask))
+
+
+def test_a_decoder_has_the_same_families() -> None:
+    typed = {}
+    for name in ("demo", "causal"):
+        start, space = start_of(name), space_named(name)
+        typed[name] = neighbours(start, space)
+    assert typed["causal"].keys() == typed["demo"].keys()
+    assert len(typed["causal"]) >= 8
+    assert all(genome.spec.causal for genome in typed["causal"].values())
+    assert all(not genome.faults for genome in typed["causal"].values())
 
 
 def test_the_paper_begins_with_its_start_alone() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from azc.check.resolve import check_file
+from azc.resources import stdlib_folder
 from azc.search.functional import program_function
 from tests.programs import attention
 
@@ -74,3 +76,67 @@ def test_other_functions(other: str) -> None:
 def test_faults(body: str, fault: str | None) -> None:
     found = program_function(attention(body)).fault
     assert found is None if fault is None else fault in str(found)
+
+
+# In a causal model
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "same"),
+    [
+        (SDPA, "e = exp(scale(q @ k.T))\nreturn e @ v / sum(e)", True),
+        ("return (q @ k.T) @ v", "return q @ (k.T @ v)", True),
+        # What a token meets is the mean up to itself, or the one up to the last.
+        (
+            "return sum((v * mean(k.T).T).T).T + 0 * q",
+            "return sum(v.T).T * mean(k.T).T + 0 * q",
+            False,
+        ),
+        (
+            "return softmax(window(q @ k.T, radius = 60)) @ v",
+            "return softmax(window(q @ k.T, radius = 61)) @ v",
+            False,
+        ),
+        (
+            "return softmax(window(q @ k.T, radius = 30)) @ v",
+            "return softmax(window(q @ k.T, radius = 31)) @ v",
+            False,
+        ),
+        ("return conv(q, kernel = 61) * k", "return conv(q, kernel = 63) * k", False),
+    ],
+)
+def test_functions_of_a_decoder(one: str, two: str, same: bool) -> None:
+    first, second = (program_function(attention(body), True) for body in (one, two))
+    assert (first.key == second.key) is same
+    assert first.fault is None
+    assert second.fault is None
+
+
+def test_a_decoder_is_told_from_an_encoder_by_what_it_computes() -> None:
+    """The first pair differs in a decoder alone."""
+    bodies = (
+        "return sum((v * mean(k.T).T).T).T + 0 * q",
+        "return sum(v.T).T * mean(k.T).T + 0 * q",
+    )
+    first, second = (program_function(attention(body)) for body in bodies)
+    assert first.key == second.key
+
+
+def test_what_a_decoder_can_not_learn_from() -> None:
+    for body, fault in (
+        ("return log(q @ k.T) @ v", "NaN"),
+        ("return (q - q) @ (k.T @ v)", "whatever"),
+    ):
+        assert fault in str(program_function(attention(body), True).fault)
+
+
+def test_the_standard_library_of_a_decoder() -> None:
+    """Every program can be learned, and none is another but the two that are one."""
+    program = check_file(stdlib_folder() / "attention.azg")
+    keys: dict[str, list[str]] = {}
+    for name, spec in program.attentions.items():
+        found = program_function(spec, True)
+        assert found.fault is None, name
+        keys.setdefault(found.key, []).append(name)
+    alike = [names for names in keys.values() if len(names) > 1]
+    assert alike == [["autobert_zero_2", "softplus_key"]]

@@ -11,6 +11,7 @@ import pytest
 from azc.check.flatten import self_contained
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
+from azc.diagnostics import DiagnosticError
 from azc.ir.build import build_graph
 from azc.search.genome import Genome
 from azc.search.mutate import Rates, mutate
@@ -32,6 +33,36 @@ from tests.search.spaces import (
     untold,
     walk,
 )
+
+
+def test_few_mutations_of_a_decoder_have_no_causal_meaning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What the checker refuses is tried in vain: about one in fifty."""
+    count: Counter[str] = Counter()
+    made = Genome.from_file.__func__  # type: ignore[attr-defined]
+
+    def from_file(cls: type[Genome], file: ast.File, model: str) -> Genome:
+        count["tried"] += 1
+        try:
+            found: Genome = made(cls, file, model)
+        except DiagnosticError as error:
+            count.update(each.code for each in error.diagnostics)
+            raise
+        return found
+
+    monkeypatch.setattr(Genome, "from_file", classmethod(from_file))
+    rng = random.Random(3)
+    for _ in range(20):
+        genome = start_of("causal")
+        for _ in range(6):
+            child = mutate(genome, space_of("causal"), rng, untold("causal"))
+            assert child is not None
+            genome = child.genome
+    assert count["tried"] >= 120
+    assert set(count) == {"tried", "AZG310"}
+    assert count["AZG310"] <= 0.05 * count["tried"]
+
 
 # What holds for every mutation
 

@@ -28,6 +28,7 @@ def test_the_examples_are_found() -> None:
         "04_space.azg",
         "05_imports/model.azg",
         "05_imports/parts/mixing.azg",
+        "decoder.azg",
         "demo.azg",
         "recall.azg",
         "scratch.azg",
@@ -47,12 +48,14 @@ def test_an_example_is_canonical_and_begins_with_what_it_is(path: Path) -> None:
     assert format_text(source) == source.text
 
 
-def test_the_demo_is_small_and_quick_to_learn() -> None:
-    space = check_file(EXAMPLES / "demo.azg").spaces["demo"]
+@pytest.mark.parametrize(("name", "causal"), [("demo", False), ("decoder", True)])
+def test_the_demo_is_small_and_quick_to_learn(name: str, causal: bool) -> None:
+    (space,) = check_file(EXAMPLES / f"{name}.azg").spaces.values()
     start = space.start
     assert (start.hidden, start.heads, start.ffn) == (64, 4, (256,))
     assert (start.residual, start.vocab, start.max_length) == ("pre", 1024, 64)
     assert (start.dropout, start.attention_dropout) == (0.0, 0.0)
+    assert start.causal is causal
     assert [layer.mixing.name for layer in start.layers] == ["rope_attention"] * 4
     low, high = space.size
     program = start.layers[0].mixing.program

@@ -296,7 +296,7 @@ def test_parts_of_a_mix_weigh_the_same(data: MaskedLMData) -> None:
             with torch.no_grad():
                 best = model(input_ids=ids, attention_mask=real).logits.argmax(-1)
             right += int(((best == batch.labels) & (batch.labels != IGNORED)).sum())
-            count += batch.masked
+            count += batch.asked
         assert found.right[name] == pytest.approx(right / count)
 
 
