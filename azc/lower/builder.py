@@ -263,6 +263,9 @@ class FxBuilder:
         positions = padding.positions if whole else padding.row_positions
         # The columns of a value [n, n] are all tokens so far.
         columns = padding.real if operand.shape.rows is N else mine
+        if operand.shape.rows is not N:
+            # What is broadcast over the rows of scores has none: these are the result's.
+            mine, positions = padding.row_real, padding.row_positions
         beyond = bool(places & {"band", "future"})
         node: fx.Node = self.call(
             "azc.lower.masks.gone",
