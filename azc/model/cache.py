@@ -12,6 +12,8 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 __all__ = ["AzcCache", "LayerMemory"]
 
+_SUMS = "tokens can't be taken out of a state that sums over them"
+
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -39,7 +41,8 @@ class LayerMemory(CacheLayerMixin):
         self.streams: dict[str, _Stream] = {}
         self.states: dict[str, tuple[torch.Tensor, ...]] = {}
         self.tokens = 0
-        self.begun: torch.Tensor | None = None
+        # Which tokens are real, bool [B, N], those at hand too; None for all.
+        self.real: torch.Tensor | None = None
 
     @property
     def is_croppable(self) -> bool:  # type: ignore[override]
@@ -71,8 +74,8 @@ class LayerMemory(CacheLayerMixin):
         """Keeps sums; of a sequence that is padding alone so far they are 0."""
         if not states:
             return
-        if self.begun is not None:
-            begun = self.begun[:, None, None, None, None]
+        if self.real is not None:
+            begun = self.real.any(-1)[:, None, None, None, None]
             states = tuple(torch.where(begun, x, 0.0) for x in states)
         self.states[key] = states
 
@@ -117,6 +120,7 @@ class LayerMemory(CacheLayerMixin):
     def reset(self) -> None:
         """Forgets everything."""
         self.streams, self.states, self.tokens = {}, {}, 0
+        self.real = None
 
     def _change(self, change: Change) -> None:
         self.streams = {
@@ -124,6 +128,7 @@ class LayerMemory(CacheLayerMixin):
             for k, stream in self.streams.items()
         }
         self.states = {k: tuple(map(change, x)) for k, x in self.states.items()}
+        self.real = None if self.real is None else change(self.real)
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
         """Sequences by their index [B], in another order."""
@@ -142,17 +147,29 @@ class LayerMemory(CacheLayerMixin):
         self._change(lambda x: x.to("cpu", non_blocking=True))
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Takes back the last tokens. Raises ValueError where a sum is kept."""
-        if tokens_to_remove <= 0:
+        """Takes back the last tokens, −k for k of them.
+
+        Raises ValueError where a sum is kept, and for a positive number.
+        """
+        if tokens_to_remove > 0:
+            raise ValueError(
+                f"crop takes back the last k tokens by −k; got {tokens_to_remove}"
+            )
+        if tokens_to_remove == 0 or self.tokens == 0:
             return
-        if self.states:
-            raise ValueError("tokens can't be taken out of a state that sums over them")
-        self.tokens = max(0, self.tokens - tokens_to_remove)
+        if not self.is_croppable:
+            raise ValueError(_SUMS)
+        kept = self.tokens + tokens_to_remove
+        if kept <= 0:
+            self.reset()
+            return
+        self.tokens = kept
+        self.real = None if self.real is None else self.real[:, :kept]
         for key, stream in self.streams.items():
-            kept = stream.data.narrow(stream.axis, 0, self.tokens)
+            data = stream.data.narrow(stream.axis, 0, kept)
             if stream.square:
-                kept = kept[..., : self.tokens]
-            self.streams[key] = replace(stream, data=kept)
+                data = data[..., :kept]
+            self.streams[key] = replace(stream, data=data)
 
 
 class AzcCache(Cache):
@@ -176,12 +193,26 @@ class AzcCache(Cache):
                 return int(states[0].shape[0])
         return None
 
+    def crop(self, tokens_to_remove: int) -> None:
+        """Takes back the last tokens, −k for k of them, of all layers or none.
+
+        Raises ValueError where a sum is kept, and for a positive number.
+        """
+        if tokens_to_remove < 0 and not self.is_croppable:
+            raise ValueError(_SUMS)
+        super().crop(tokens_to_remove)
+
+    @property
+    def real(self) -> torch.Tensor | None:
+        """Which tokens are real, bool [B, N]; None for all."""
+        return self.memories[0].real
+
     def begin(self, real: torch.Tensor | None) -> None:
         """Before tokens are seen: which are real, with those before, bool [B, N]; None
         for all.
         """
         for layer in self.memories:
-            layer.begun = None if real is None else real.any(-1)
+            layer.real = real
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""

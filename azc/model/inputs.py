@@ -10,12 +10,16 @@ from transformers import PretrainedConfig
 
 from azc.lower.masks import holds, mask_fault
 from azc.model.cache import AzcCache
+from azc.model.packing import documents_of, places_in_documents
 
 __all__ = [
     "check_classes",
     "check_decoding",
     "check_inputs",
+    "check_positions",
+    "check_prompts",
     "check_token_labels",
+    "refuse_cache",
     "refuse_unserved",
 ]
 
@@ -116,8 +120,67 @@ def check_decoding(
             raise ValueError(
                 f"{name} is [B, N] = [{batch}, {tokens}]; got {list(ids.shape)}"
             )
-    if document_ids is not None and past:
-        raise ValueError("document_ids can't be given with past_key_values")
+    if past and attention_mask is None:
+        # It was given before, and counts still.
+        assert isinstance(cache, AzcCache)
+        if cache.real is not None and not holds(cache.real, torch.all):
+            raise ValueError(
+                "attention_mask must be given: past_key_values has tokens that are padding"
+            )
+
+
+def refuse_cache(cache: object, use_cache: bool | None, why: str) -> None:
+    """Raises ValueError where a cache is given or asked for that there can't be."""
+    if cache is not None:
+        raise ValueError(f"past_key_values can't be given {why}")
+    if use_cache:
+        raise ValueError(
+            f"use_cache can't be true {why}: there is nothing to go on with"
+        )
+
+
+def check_positions(
+    position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past: int
+) -> None:
+    """Raises ValueError for positions [B or 1, M] that are not those of the model, which
+    counts the real tokens of each document. Told on the CPU alone.
+    """
+    if position_ids is None or position_ids.device.type != "cpu":
+        return
+    ids = position_ids
+    if attention_mask is None:
+        real = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
+        first = past
+    else:
+        real = attention_mask.bool()[:, past:]
+        ids = ids.expand(real.shape)
+        first = attention_mask[:, :past].bool().sum(-1, keepdim=True)
+    if past:
+        wanted, rule = (
+            real.cumsum(-1) - 1 + first,
+            "go on from those of past_key_values",
+        )
+    else:
+        wanted = places_in_documents(documents_of(ids, real), real)
+        rule = "count the tokens of each document from 0"
+    right = ~real | (ids == wanted)
+    if not holds(right, torch.all):
+        row, token = (~right).nonzero()[0].tolist()
+        raise ValueError(
+            f"position_ids {rule}: token {token} of sequence {row} is at"
+            f" {int(wanted[row, token])}; got {int(ids[row, token])}"
+        )
+
+
+def check_prompts(attention_mask: torch.Tensor | None) -> None:
+    """Raises ValueError for prompts that end in padding."""
+    if attention_mask is None or attention_mask.dim() != 2:
+        return
+    if not holds(attention_mask, lambda mask: (mask[:, -1] != 0).all()):
+        raise ValueError(
+            "a prompt ends in padding, and what follows would follow padding: prompts"
+            " are padded on the left (padding_side = 'left' of a tokenizer)"
+        )
 
 
 def _check_ids(

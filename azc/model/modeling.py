@@ -25,6 +25,8 @@ from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
     check_decoding,
     check_inputs,
+    check_positions,
+    refuse_cache,
     refuse_unserved,
 )
 from azc.model.layers import CheckpointedLayer
@@ -188,13 +190,19 @@ class AzcModel(AzcPreTrainedModel):
                 document_ids=document_ids,
                 max_length=self.max_length,
             )
+            check_positions(position_ids, attention_mask, past)
             if cache is None and self._remembers(use_cache):
                 cache = AzcCache(self.config.num_hidden_layers)
+        if cache is not None and self.training and self.is_gradient_checkpointing:
+            # What is computed twice would be remembered twice.
+            refuse_cache(past_key_values, None, "under gradient checkpointing")
+            cache = None
         packing = None
         if document_ids is not None or (position_ids is not None and past == 0):
             packing = _packing(attention_mask, position_ids, document_ids, embeds)
         if packing is not None:
-            cache = None  # there is nothing to go on with
+            refuse_cache(past_key_values, use_cache, "for documents in one row")
+            cache = None
         places, states = self._states(
             embeds, attention_mask, token_type_ids, cache, packing
         )
@@ -263,4 +271,6 @@ def _packing(
         document_ids = documents_of(position_ids, real)
         if not bool(document_ids[:, -1].any()):
             return None
+    if not bool(real.any()):  # no token is of a document
+        return None
     return Packing.of(document_ids.expand(shape), real)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 
-__all__ = ["Packing", "documents_of"]
+__all__ = ["Packing", "documents_of", "next_labels", "places_in_documents"]
 
 
 def documents_of(position_ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
@@ -21,7 +22,48 @@ def documents_of(position_ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor
     last = seen.cummax(-1).values[:, :-1]
     before = positions.gather(1, last.clamp(min=0))
     starts = real[:, 1:] & (last >= 0) & (positions[:, 1:] <= before)
-    return torch.cat((torch.zeros_like(starts[:, :1]), starts), 1).cumsum(-1)
+    return F.pad(starts, (1, 0)).cumsum(-1)
+
+
+def places_in_documents(documents: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+    """The index of every real token among those of its document, int64 [B, N], of the
+    documents that `documents_of` gives.
+    """
+    index = real.cumsum(-1) - 1
+    start = torch.ones_like(real)
+    start[:, 1:] = documents[:, 1:] != documents[:, :-1]
+    # A token that starts a document is real; the first token of a row may be padding.
+    before = torch.where(start, index.clamp(min=0), 0)
+    return index - before.cummax(-1).values
+
+
+def next_labels(
+    labels: torch.Tensor, real: torch.Tensor | None, documents: torch.Tensor | None
+) -> torch.Tensor:
+    """For every token the label of the one after it in its document, int64 [B, N]; −100
+    where there is none, and in padding.
+
+    `labels`: int [B, N]; `real`: bool [B, N], None for all; `documents`: int [B or 1, N],
+    the document of every token, None where a row is one.
+    """
+    labels = labels.long()
+    if real is None and documents is None:
+        return F.pad(labels[:, 1:], (0, 1), value=-100)
+    if documents is None:
+        documents = torch.zeros_like(labels)
+    # Documents side by side, and behind them the padding.
+    document = documents.to(torch.int64).expand(labels.shape)
+    order = document.argsort(dim=-1, stable=True)
+    if real is not None:
+        gone = (~real).to(torch.int8).gather(-1, order)
+        order = order.gather(-1, gone.argsort(dim=-1, stable=True))
+        labels = labels.masked_fill(~real, -100)
+    document, label = document.gather(-1, order), labels.gather(-1, order)
+    same = document[:, 1:] == document[:, :-1]
+    if real is not None:
+        same = same & real.gather(-1, order)[:, :-1]
+    after = F.pad(torch.where(same, label[:, 1:], -100), (0, 1), value=-100)
+    return torch.empty_like(after).scatter(-1, order, after)
 
 
 @dataclass(frozen=True)
@@ -30,13 +72,12 @@ class Packing:
 
     `index`: int64 [D, L], where a token of a document stands among B · N; `mask`: bool
     [D, L], which of them there are; `back`: int64 [B, N], where a token stands among
-    D · L, 0 in padding. `first`: bool [B, N], the first token of each document.
+    D · L, 0 in padding.
     """
 
     index: torch.Tensor
     mask: torch.Tensor
     back: torch.Tensor
-    first: torch.Tensor
 
     @classmethod
     def of(cls, documents: torch.Tensor, real: torch.Tensor) -> Packing:
@@ -61,9 +102,7 @@ class Packing:
         mask = torch.arange(longest, device=real.device) < counts[:, None]
         back = torch.zeros(batch * tokens, dtype=torch.int64, device=real.device)
         back[there] = number * longest + place
-        first = torch.zeros(batch * tokens, dtype=torch.bool, device=real.device)
-        first[there] = place == 0
-        return cls(index, mask, back.view(batch, -1), first.view(batch, -1))
+        return cls(index, mask, back.view(batch, -1))
 
     def apart(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, …] as [D, L, …]."""

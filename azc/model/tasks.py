@@ -31,10 +31,12 @@ from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program
 from azc.diagnostics import UsageError
 from azc.lower.modules import norm
+from azc.lower.runtime import newest
 from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig, spec_of
-from azc.model.inputs import check_classes, check_token_labels
+from azc.model.inputs import check_classes, check_prompts, check_token_labels
 from azc.model.modeling import AzcModel, AzcPreTrainedModel
+from azc.model.packing import documents_of, next_labels
 
 __all__ = [
     "AzcForCausalLM",
@@ -172,17 +174,40 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         **kwargs: Any,
     ) -> None:
         """Makes the cache of a generation, where none was given and one is wanted."""
+        if model_kwargs.get("past_key_values") is not None:
+            super()._prepare_cache_for_generation(  # type: ignore[misc]
+                generation_config, model_kwargs, *args, **kwargs
+            )
+            return
         wanted = generation_config.cache_implementation
         if wanted not in (None, "dynamic"):
             raise ValueError(
                 f"cache_implementation = {wanted!r} can't be served: a program says"
                 " itself what is kept"
             )
-        if model_kwargs.get("past_key_values") is None and (
-            generation_config.use_cache is not False
-        ):
+        if generation_config.use_cache is not False:
             layers = self.config.num_hidden_layers
             model_kwargs["past_key_values"] = AzcCache(layers)
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: Any = None,
+        is_first_iteration: bool | None = False,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """What `forward` is called with for the next token. Raises ValueError for a
+        prompt that ends in padding: what follows it would follow padding.
+        """
+        if is_first_iteration:
+            check_prompts(attention_mask)
+        given: dict[str, Any] = super().prepare_inputs_for_generation(  # type: ignore[misc]
+            input_ids,  # type: ignore[arg-type]
+            attention_mask=attention_mask,
+            is_first_iteration=is_first_iteration,
+            **kwargs,
+        )
+        return given
 
     @can_return_tuple
     def forward(
@@ -204,10 +229,10 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         """As the base model, and `logits` [B, N, vocab] of the next token.
 
         `labels` int [B, N], −100 where there is none, are the tokens themselves: the
-        logits of a token are compared with the label of the next. They give `loss`, the
-        mean cross-entropy in nats (their sum over `num_items_in_batch`, if that is
-        given). `logits_to_keep`: of the last so many tokens alone, 0 for all, or of
-        those at an index.
+        logits of a real token are compared with the label of the next one of its
+        document. They give `loss`, the mean cross-entropy in nats (their sum over
+        `num_items_in_batch`, if that is given). `logits_to_keep`: of the last so many
+        tokens alone, 0 for all, or of those at an index; the loss too.
         """
         outputs = self.model(
             input_ids,
@@ -233,16 +258,19 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         if labels is not None:
             batch, tokens, _ = hidden.shape
             check_token_labels(labels, batch, tokens, self.config.vocab_size)
-            if document_ids is not None:  # no document tells the next one's first token
-                same = document_ids[:, 1:] == document_ids[:, :-1]
-                labels = torch.cat(
-                    (labels[:, :1], labels[:, 1:].masked_fill(~same, -100)), 1
-                )
+            real = None if attention_mask is None else attention_mask.bool()
+            if real is not None:
+                real = newest(real, hidden)
+            documents = document_ids
+            if documents is None and position_ids is not None:
+                every = torch.ones_like(labels, dtype=torch.bool)
+                documents = documents_of(position_ids, every if real is None else real)
             loss = self.loss_function(
                 logits=logits,
                 labels=labels,
                 vocab_size=self.config.vocab_size,
                 num_items_in_batch=num_items_in_batch,
+                shift_labels=next_labels(labels, real, documents)[:, kept],
             )
         return CausalLMOutputWithPast(
             loss=loss,
