@@ -181,6 +181,7 @@ class AzcCache(Cache):
 
     def __init__(self, layers: int) -> None:
         self.memories = [LayerMemory() for _ in range(layers)]
+        self.model: object = None
         super().__init__(layers=list(self.memories))
 
     @property
@@ -207,10 +208,11 @@ class AzcCache(Cache):
         """Which tokens are real, bool [B, N]; None for all."""
         return self.memories[0].real
 
-    def begin(self, real: torch.Tensor | None) -> None:
-        """Before tokens are seen: which are real, with those before, bool [B, N]; None
-        for all.
+    def begin(self, model: object, real: torch.Tensor | None) -> None:
+        """Before a model sees tokens: which are real, with those before, bool [B, N];
+        None for all. `model` tells models apart.
         """
+        self.model = model
         for layer in self.memories:
             layer.real = real
 

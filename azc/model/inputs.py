@@ -16,6 +16,7 @@ __all__ = [
     "check_classes",
     "check_decoding",
     "check_inputs",
+    "check_length",
     "check_positions",
     "check_prompts",
     "check_token_labels",
@@ -84,9 +85,11 @@ def check_decoding(
     attention_mask: torch.Tensor | None,
     position_ids: torch.Tensor | None,
     document_ids: torch.Tensor | None,
-    max_length: int | None,
+    model: object,
 ) -> None:
-    """Raises ValueError for what a causal model can't go on with after `past` tokens."""
+    """Raises ValueError for what a causal model can't go on with after `past` tokens.
+    `model` tells models apart.
+    """
     total = past + tokens
     if cache is not None:
         if not isinstance(cache, AzcCache):
@@ -98,14 +101,12 @@ def check_decoding(
             raise ValueError(
                 f"past_key_values has {len(cache.layers)} layers; the model has {layers}"
             )
+        if past and cache.model != model:
+            raise ValueError("past_key_values is of another model")
         if cache.sequences not in (None, batch):
             raise ValueError(
                 f"past_key_values has {cache.sequences} sequences; got {batch} more"
             )
-    if max_length is not None and total > max_length:
-        raise ValueError(
-            f"{total} tokens; the model was made for max_length = {max_length}"
-        )
     if attention_mask is not None:
         fault = mask_fault("attention_mask", attention_mask, batch, total)
         if fault is not None:
@@ -129,6 +130,14 @@ def check_decoding(
             )
 
 
+def check_length(tokens: int, max_length: int | None) -> None:
+    """Raises ValueError for more tokens than there are positions of; None: no limit."""
+    if max_length is not None and tokens > max_length:
+        raise ValueError(
+            f"{tokens} tokens; the model was made for max_length = {max_length}"
+        )
+
+
 def refuse_cache(cache: object, use_cache: bool | None, why: str) -> None:
     """Raises ValueError where a cache is given or asked for that there can't be."""
     if cache is not None:
@@ -147,28 +156,24 @@ def check_positions(
     """
     if position_ids is None or position_ids.device.type != "cpu":
         return
-    ids = position_ids
-    if attention_mask is None:
-        real = torch.ones(ids.shape, dtype=torch.bool, device=ids.device)
-        first = past
-    else:
-        real = attention_mask.bool()[:, past:]
-        ids = ids.expand(real.shape)
-        first = attention_mask[:, :past].bool().sum(-1, keepdim=True)
+    batch, tokens = position_ids.shape
+    every = torch.ones((batch, past + tokens), dtype=torch.bool)
+    if attention_mask is not None:
+        every = attention_mask.bool()
+    real = every[:, past:]
+    ids = position_ids.expand(real.shape)
     if past:
-        wanted, rule = (
-            real.cumsum(-1) - 1 + first,
-            "go on from those of past_key_values",
-        )
+        wanted = (every.cumsum(-1) - 1)[:, past:]
+        rule = "go on from those of past_key_values"
     else:
         wanted = places_in_documents(documents_of(ids, real), real)
         rule = "count the tokens of each document from 0"
     right = ~real | (ids == wanted)
     if not holds(right, torch.all):
-        row, token = (~right).nonzero()[0].tolist()
+        at = (~right).nonzero()[0].tolist()
         raise ValueError(
-            f"position_ids {rule}: token {token} of sequence {row} is at"
-            f" {int(wanted[row, token])}; got {int(ids[row, token])}"
+            f"position_ids {rule}: token {at[1]} of sequence {at[0]} is at"
+            f" {int(wanted[at[0], at[1]])}; got {int(ids[at[0], at[1]])}"
         )
 
 
@@ -218,13 +223,12 @@ def check_inputs(
     hidden: int,
     vocab: int | None,
     token_types: int,
-    max_length: int | None,
 ) -> None:
     """Raises ValueError, in one sentence, for what a model can't be called with.
 
-    `vocab`: how many token embeddings there are, None if that is not known;
-    `max_length`: None where there is no limit. Ids are compared with their limits on the
-    CPU alone, and no number is read where none can be, as under `torch.compile`.
+    `vocab`: how many token embeddings there are, None if that is not known. Ids are
+    compared with their limits on the CPU alone, and no number is read where none can be,
+    as under `torch.compile`.
     """
     if input_ids is not None and inputs_embeds is None:
         name, given, wanted = "input_ids", input_ids, "[B, N]"
@@ -240,10 +244,6 @@ def check_inputs(
     if tokens == 0:
         raise ValueError(
             f"a sequence has 1 token or more; {name} is {list(given.shape)}"
-        )
-    if max_length is not None and tokens > max_length:
-        raise ValueError(
-            f"{tokens} tokens; the model was made for max_length = {max_length}"
         )
     if input_ids is not None:
         _check_ids("input_ids", input_ids, vocab, "the model's vocabulary")

@@ -25,6 +25,7 @@ from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
     check_decoding,
     check_inputs,
+    check_length,
     check_positions,
     refuse_cache,
     refuse_unserved,
@@ -171,7 +172,6 @@ class AzcModel(AzcPreTrainedModel):
             hidden=self.config.hidden_size,
             vocab=getattr(self.embeddings.tokens, "num_embeddings", None),
             token_types=self.config.type_vocab_size,
-            max_length=self.max_length,
         )
         embeds = inputs_embeds
         if embeds is None:
@@ -188,12 +188,15 @@ class AzcModel(AzcPreTrainedModel):
                 attention_mask=attention_mask,
                 position_ids=position_ids,
                 document_ids=document_ids,
-                max_length=self.max_length,
+                model=(self.config.program, self.config.model),
             )
             check_positions(position_ids, attention_mask, past)
             if cache is None and self._remembers(use_cache):
                 cache = AzcCache(self.config.num_hidden_layers)
-        if cache is not None and self.training and self.is_gradient_checkpointing:
+        twice = self.training and any(
+            layer.gradient_checkpointing for layer in self.encoder.layers
+        )
+        if cache is not None and twice:
             # What is computed twice would be remembered twice.
             refuse_cache(past_key_values, None, "under gradient checkpointing")
             cache = None
@@ -243,10 +246,11 @@ class AzcModel(AzcPreTrainedModel):
             together = tuple(packing.together(x) for x in states)
             return Places.of(attention_mask, embeds), together
         past = 0 if cache is None else cache.get_seq_length()
+        check_length(past + embeds.shape[1], self.max_length)
         places = Places.of(attention_mask, embeds, past)
         rows = places if past == 0 else places.newest(embeds)
         if cache is not None:
-            cache.begin(places.real)
+            cache.begin((self.config.program, self.config.model), places.real)
         hidden = self.embeddings(embeds, token_type_ids, rows)
         given = (hidden, places.mask, places.positions, places.order)
         states = self.encoder(*given, cache) if self.causal else self.encoder(*given)

@@ -67,7 +67,9 @@ class MaskedLMHead(nn.Module):
 
 
 class AzcForMaskedLM(AzcPreTrainedModel):
-    """A compiled model with a masked-language-model head."""
+    """A compiled model with a masked-language-model head. Raises ValueError for one that
+    is causal: no token would see what is masked after it.
+    """
 
     _tied_weights_keys = {  # noqa: RUF012  (as transformers declares it)
         "head.decoder.weight": "model.embeddings.tokens.weight"
@@ -75,8 +77,13 @@ class AzcForMaskedLM(AzcPreTrainedModel):
 
     def __init__(self, config: AzcConfig) -> None:
         super().__init__(config)
+        spec = spec_of(config)
+        if spec.causal:
+            raise ValueError(
+                f"`{spec.name}` is a decoder, which is not for masked language modelling"
+            )
         self.model = AzcModel(config, add_pooling_layer=False)
-        self.head = MaskedLMHead(spec_of(config))
+        self.head = MaskedLMHead(spec)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
@@ -173,7 +180,12 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Makes the cache of a generation, where none was given and one is wanted."""
+        """Makes the cache of a generation, where none was given and one is wanted.
+
+        Raises ValueError for a cache of another kind, and for a prompt that ends in
+        padding: what follows it would follow padding.
+        """
+        check_prompts(model_kwargs.get("attention_mask"))
         if model_kwargs.get("past_key_values") is not None:
             super()._prepare_cache_for_generation(  # type: ignore[misc]
                 generation_config, model_kwargs, *args, **kwargs
@@ -188,26 +200,6 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         if generation_config.use_cache is not False:
             layers = self.config.num_hidden_layers
             model_kwargs["past_key_values"] = AzcCache(layers)
-
-    def prepare_inputs_for_generation(  # type: ignore[override]
-        self,
-        input_ids: torch.Tensor,
-        attention_mask: Any = None,
-        is_first_iteration: bool | None = False,
-        **kwargs: Any,
-    ) -> dict[str, Any]:
-        """What `forward` is called with for the next token. Raises ValueError for a
-        prompt that ends in padding: what follows it would follow padding.
-        """
-        if is_first_iteration:
-            check_prompts(attention_mask)
-        given: dict[str, Any] = super().prepare_inputs_for_generation(  # type: ignore[misc]
-            input_ids,  # type: ignore[arg-type]
-            attention_mask=attention_mask,
-            is_first_iteration=is_first_iteration,
-            **kwargs,
-        )
-        return given
 
     @can_return_tuple
     def forward(
@@ -251,6 +243,8 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         kept: slice | torch.Tensor = slice(None)
         if not isinstance(logits_to_keep, int):
             kept = logits_to_keep
+        elif logits_to_keep < 0:
+            raise ValueError(f"logits_to_keep is from 0, for all; got {logits_to_keep}")
         elif logits_to_keep:
             kept = slice(-logits_to_keep, None)
         logits = self.lm_head(hidden[:, kept])
@@ -270,7 +264,7 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
                 labels=labels,
                 vocab_size=self.config.vocab_size,
                 num_items_in_batch=num_items_in_batch,
-                shift_labels=next_labels(labels, real, documents)[:, kept],
+                shift_labels=next_labels(labels, real, documents)[:, kept].contiguous(),
             )
         return CausalLMOutputWithPast(
             loss=loss,

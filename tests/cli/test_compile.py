@@ -52,6 +52,25 @@ def test_tasks_and_json(azc: Azc, good: str, tmp_path: Path) -> None:
     assert len(config["id2label"]) == 3
 
 
+def test_a_decoder(azc: Azc, good: str, tmp_path: Path) -> None:
+    text = (tmp_path / "good.azg").read_text()
+    (tmp_path / "d.azg").write_text(
+        text.replace("vocab", "causal = true\n    vocab", 1)
+    )
+    assert azc("compile", "d.azg:small", "-o", "d").out.startswith(
+        "d: small for causal-lm, "
+    )
+    found = azc("compile", "d.azg:small", "-o", "e", "--task", "masked-lm")
+    assert found.code == 2
+    assert "U028" in found.err
+    assert "`small` is a decoder, which is not for masked-lm" in found.err
+    found = azc("compile", good, "-o", "e", "--task", "causal-lm")
+    assert found.code == 2
+    assert "`small` is an encoder, which is not for causal-lm" in found.err
+    assert names(tmp_path / "d")
+    assert not (tmp_path / "e").exists()
+
+
 def test_what_is_there_stays(azc: Azc, good: str, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     folder.mkdir()

@@ -1,0 +1,426 @@
+"""`generate` and all that a decoder is called with: what comes of it, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    DataCollatorWithFlattening,
+    DynamicCache,
+    Trainer,
+    TrainingArguments,
+)
+from transformers.generation.streamers import BaseStreamer
+
+from azc.diagnostics import UsageError
+from azc.model.tasks import AzcForCausalLM, AzcForMaskedLM
+from tests.model.models import ATTENTIONS, build
+
+SUMS = """
+attention sums(q, k, v) {
+    return q @ (k.T @ v) + mean(k.T).T * v
+}
+"""
+# What is kept: keys and values; rows of convolutions; the columns of a snapshot; sums.
+LAYERS = {
+    "attention": "sdpa; conv(kernel = 3); turned",
+    "snapshot": "linear; primer; conv(kernel = 5, kind = dynamic)",
+    "sums": "sums; conv(kernel = 3, kind = depthwise); windowed",
+}
+Tensor = torch.Tensor
+
+
+def decoder(layers: str, **settings: Any) -> Any:
+    return build(
+        layers,
+        task="causal-lm",
+        causal=True,
+        attentions=ATTENTIONS + SUMS,
+        **settings,
+    )
+
+
+@pytest.fixture(scope="module", params=LAYERS)
+def model(request: pytest.FixtureRequest) -> Any:
+    return decoder(LAYERS[request.param])
+
+
+@pytest.fixture(scope="module")
+def small() -> Any:
+    return decoder("sdpa")
+
+
+IDS = torch.randint(1, 50, (3, 6), generator=torch.Generator().manual_seed(3))
+LEFT = torch.tensor([[0, 0, 1, 1, 1, 1], [1] * 6, [0, 1, 1, 1, 1, 1]])
+
+
+def generate(
+    model: Any, ids: Tensor | None = IDS, mask: Tensor | None = LEFT, **more: Any
+) -> Any:
+    torch.manual_seed(0)
+    settings = {"max_new_tokens": 7, "pad_token_id": 0, "eos_token_id": None}
+    return model.generate(ids, attention_mask=mask, **{**settings, **more})
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "greedy": {},
+    "sampling": {"do_sample": True},
+    "beams": {"num_beams": 3},
+    "sampled beams": {"num_beams": 2, "do_sample": True},
+    "several beams": {"num_beams": 3, "num_return_sequences": 2},
+    "several samples": {"do_sample": True, "num_return_sequences": 2},
+    "a prompt in chunks": {"prefill_chunk_size": 2},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_cache_changes_nothing(model: Any, way: str) -> None:
+    found = generate(model, **WAYS[way])
+    more = {n: x for n, x in WAYS[way].items() if n != "prefill_chunk_size"}
+    assert torch.equal(found, generate(model, use_cache=False, **more))
+    assert found.shape == (3 * WAYS[way].get("num_return_sequences", 1), 13)
+
+
+def test_sequences_of_a_batch_are_as_alone(model: Any) -> None:
+    found = generate(model)
+    for ids, mask, row in zip(IDS, LEFT.bool(), found, strict=True):
+        alone = generate(model, ids[mask][None], None)
+        assert torch.equal(row[6:], alone[0, -7:])
+    one = generate(model, IDS[:1, :1], None)
+    assert one.shape == (1, 8)
+
+
+def test_prompts_of_embeddings(model: Any) -> None:
+    embeds = model.get_input_embeddings()(IDS)
+    found = generate(model, None, inputs_embeds=embeds)
+    assert torch.equal(found, generate(model)[:, 6:])
+
+
+class Kept(BaseStreamer):
+    def __init__(self) -> None:
+        self.tokens: list[int] = []
+        self.ended = False
+
+    def put(self, value: Tensor) -> None:
+        self.tokens += value.flatten().tolist()
+
+    def end(self) -> None:
+        self.ended = True
+
+
+def test_a_streamer(model: Any) -> None:
+    kept = Kept()
+    found = generate(model, IDS[:1], None, streamer=kept)
+    assert kept.tokens == found[0].tolist()
+    assert kept.ended
+
+
+def test_going_on_with_a_cache_that_was_returned(model: Any) -> None:
+    whole = generate(model)
+    first = generate(model, max_new_tokens=4, return_dict_in_generate=True)
+    mask = torch.cat((LEFT, torch.ones(3, 4, dtype=torch.int64)), 1)
+    cache = first.past_key_values
+    found = generate(
+        model, first.sequences, mask, past_key_values=cache, max_new_tokens=3
+    )
+    assert torch.equal(found, whole)
+
+
+def test_assisted_generation(model: Any, small: Any) -> None:
+    ids, mask = IDS[:1], torch.ones(1, 6, dtype=torch.int64)
+    for more in ({"assistant_model": small}, {"prompt_lookup_num_tokens": 3}):
+        if model.model.sums:
+            with pytest.raises(ValueError, match="assisted generation is not supp"):
+                generate(model, ids, mask, **more)
+        else:
+            found = generate(model, ids, mask, **more)
+            assert torch.equal(found, generate(model, ids, mask))
+
+
+def test_an_assistant_that_sums(small: Any) -> None:
+    with pytest.raises(ValueError, match="a state that sums over them"):
+        generate(small, IDS[:1], None, assistant_model=decoder("sums"))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_finite(model: Any, dtype: torch.dtype) -> None:
+    half = copy.deepcopy(model).to(dtype)
+    found = generate(
+        half, max_new_tokens=20, output_logits=True, return_dict_in_generate=True
+    )
+    logits = torch.stack(found.logits)
+    assert bool(logits.isfinite().all())
+    mask = torch.nn.functional.pad(LEFT, (0, 20), value=1)
+    whole = half(found.sequences, attention_mask=mask)
+    near = logits.transpose(0, 1).float(), whole.logits[:, 5:-1].float()
+    torch.testing.assert_close(*near, rtol=0.1, atol=0.1 * float(near[1].abs().max()))
+
+
+# What is copied, saved, trained, compiled
+
+
+def test_copies_and_what_is_saved(model: Any, tmp_path: Path) -> None:
+    model.save_pretrained(tmp_path)
+    made = [
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        AzcForCausalLM.from_pretrained(tmp_path),
+        AutoModelForCausalLM.from_pretrained(tmp_path),
+    ]
+    with torch.no_grad():
+        wanted = model(IDS, attention_mask=LEFT).logits
+        for each in made:
+            assert torch.equal(each.eval()(IDS, attention_mask=LEFT).logits, wanted)
+            assert torch.equal(generate(each), generate(model))
+
+
+def test_gradient_checkpointing(model: Any) -> None:
+    plain, twice = copy.deepcopy(model).train(), copy.deepcopy(model).train()
+    twice.gradient_checkpointing_enable()
+    for each, cached in ((plain, False), (twice, True)):
+        output = each(IDS, attention_mask=LEFT, labels=IDS, use_cache=cached)
+        output.loss.backward()
+        assert output.past_key_values is None
+    for one, two in zip(plain.parameters(), twice.parameters(), strict=True):
+        assert (one.grad is None) == (two.grad is None)
+        if one.grad is not None:
+            assert torch.equal(one.grad, two.grad)
+    cache = model(IDS, use_cache=True).past_key_values
+    with pytest.raises(ValueError, match="under gradient checkpointing"):
+        twice(IDS[:, :1], past_key_values=cache)
+
+
+def test_torch_compile_and_export(model: Any) -> None:
+    mask = None if model.model.sums else LEFT
+    torch._dynamo.reset()  # of what other tests have compiled
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    given = {"attention_mask": mask, "use_cache": False}
+    real = LEFT.bool()
+    with torch.no_grad():
+        wanted = model(IDS, **given).logits
+        close(compiled(IDS, **given).logits[real], wanted[real])
+        exported = torch.export.export(model, (IDS,), given, strict=False).module()
+        close(exported(IDS, **given).logits[real], wanted[real])  # type: ignore[operator]
+
+        def steps(step: Any) -> list[Tensor]:
+            found, cache = [], None
+            for start, stop in ((0, 4), (4, 5), (5, 6)):
+                so_far = None if mask is None else mask[:, :stop]
+                run = model if cache is None else step
+                output = run(
+                    IDS[:, start:stop],
+                    attention_mask=so_far,
+                    past_key_values=cache,
+                    use_cache=True,
+                )
+                cache = output.past_key_values
+                found.append(output.logits)
+            assert cache.get_seq_length() == 6
+            return found
+
+        for one, two in zip(steps(compiled), steps(model), strict=True):
+            close(one[:, -1], two[:, -1])
+
+
+def close(found: Tensor, wanted: Tensor) -> None:
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_trainer_with_documents_in_one_row(model: Any, tmp_path: Path) -> None:
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path),
+        max_steps=2,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=2,
+        use_cpu=True,
+        report_to="none",
+        disable_tqdm=True,
+        save_strategy="no",
+        logging_steps=1,
+        learning_rate=0.01,
+    )
+    data: Any = [{"input_ids": IDS[i % 3, : 2 + i % 5].tolist()} for i in range(12)]
+    trained = copy.deepcopy(model)
+    run = Trainer(
+        trained,
+        arguments,
+        train_dataset=data,
+        eval_dataset=data,
+        data_collator=DataCollatorWithFlattening(),
+    )
+    before = run.evaluate()["eval_loss"]
+    run.train()
+    assert run.state.global_step == 2
+    assert run.evaluate()["eval_loss"] < before
+    # The loss of a row is that of its documents, each weighted by what it predicts.
+    total, count = 0.0, 0
+    for row in data:
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            total += float(model(ids, labels=ids).loss) * (ids.shape[1] - 1)
+        count += ids.shape[1] - 1
+    collated: Any = DataCollatorWithFlattening()(data)
+    with torch.no_grad():
+        assert float(model(**collated).loss) == pytest.approx(total / count, rel=1e-4)
+        given = model(**collated, num_items_in_batch=2 * count).loss
+    assert float(given) == pytest.approx(total / count / 2, rel=1e-4)
+
+
+def test_the_loss_steps_over_padding(model: Any) -> None:
+    alone, count = 0.0, 0
+    mask = torch.tensor([[0, 1, 0, 1, 1, 0], [1, 1, 1, 0, 0, 1], [0, 0, 1, 1, 1, 1]])
+    with torch.no_grad():
+        for ids, real in zip(IDS, mask.bool(), strict=True):
+            mine = ids[real][None]
+            alone += float(model(mine, labels=mine).loss) * (mine.shape[1] - 1)
+            count += mine.shape[1] - 1
+        found = model(IDS, attention_mask=mask, labels=IDS)
+        assert float(found.loss) == pytest.approx(alone / count, rel=1e-4)
+        # And as transformers shifts it, where nothing is padded.
+        plain = model(IDS, labels=IDS)
+        shifted = torch.nn.functional.cross_entropy(
+            plain.logits[:, :-1].flatten(0, 1), IDS[:, 1:].flatten()
+        )
+        assert float(plain.loss) == pytest.approx(float(shifted), rel=1e-5)
+        last = model(IDS, labels=IDS, logits_to_keep=3)
+        shifted = torch.nn.functional.cross_entropy(
+            plain.logits[:, 3:-1].flatten(0, 1), IDS[:, 4:].flatten()
+        )
+        assert float(last.loss) == pytest.approx(float(shifted), rel=1e-5)
+        assert torch.equal(last.logits, plain.logits[:, 3:])
+
+
+# Bad input
+
+
+def cache_of(model: Any, ids: Tensor = IDS, mask: Tensor | None = None) -> Any:
+    return model(ids, attention_mask=mask, use_cache=True).past_key_values
+
+
+NEXT = IDS[:, :1]
+REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "other layers": (
+        lambda m: m(NEXT, past_key_values=cache_of(decoder("sdpa"))),
+        "has 1 layers; the model has 2",
+    ),
+    "other model": (
+        lambda m: m(NEXT, past_key_values=cache_of(decoder("linear; linear"))),
+        "is of another model",
+    ),
+    "other width": (
+        lambda m: m(
+            NEXT, past_key_values=cache_of(decoder("sdpa; conv(kernel = 3)", hidden=8))
+        ),
+        "is of another model",
+    ),
+    "other batch": (
+        lambda m: m(NEXT[:1], past_key_values=cache_of(m)),
+        "has 3 sequences; got 1 more",
+    ),
+    "other kind": (
+        lambda m: m(NEXT, past_key_values=DynamicCache()),
+        "is an AzcCache, which an azc model gives; got DynamicCache",
+    ),
+    "other kind in generate": (
+        lambda m: generate(m, past_key_values=DynamicCache()),
+        "got DynamicCache",
+    ),
+    "static": (
+        lambda m: generate(m, cache_implementation="static"),
+        "'static' can't be served",
+    ),
+    "mask of new tokens alone": (
+        lambda m: m(
+            NEXT, attention_mask=torch.ones_like(NEXT), past_key_values=cache_of(m)
+        ),
+        r"\[3, 7\]; got \[3, 1\] .* of which 6 were seen before",
+    ),
+    "mask forgotten": (
+        lambda m: m(NEXT, past_key_values=cache_of(m, mask=LEFT)),
+        "attention_mask must be given",
+    ),
+    "mask of pairs": (lambda m: m(IDS, attention_mask=torch.ones(3, 1, 6, 6)), "B, N"),
+    "padding behind a prompt": (
+        lambda m: generate(m, IDS, LEFT.flip(1)),
+        "a prompt ends in padding",
+    ),
+    "too long": (lambda m: m(IDS.repeat(1, 7)), "42 tokens; .* max_length = 40"),
+    "too long with a cache": (
+        lambda m: m(IDS, past_key_values=cache_of(m, IDS.repeat(1, 6))),
+        "42 tokens; .* max_length = 40",
+    ),
+    "too long in generate": (
+        lambda m: generate(m, max_new_tokens=50),
+        "41 tokens; .* max_length = 40",
+    ),
+    "labels": (lambda m: m(IDS, labels=IDS[:, :3]), r"\[3, 6\]; got \[3, 3\]"),
+    "label ids": (lambda m: m(IDS, labels=IDS + 90), "from 0 to 49 or -100"),
+    "logits_to_keep": (lambda m: m(IDS, logits_to_keep=-1), "from 0, for all; got -1"),
+    "document_ids with a cache": (
+        lambda m: m(NEXT, document_ids=NEXT, past_key_values=cache_of(m)),
+        "past_key_values can't be given for documents in one row",
+    ),
+    "document_ids for a cache": (
+        lambda m: m(IDS, document_ids=IDS, use_cache=True),
+        "use_cache can't be true for documents in one row",
+    ),
+    "document_ids in generate": (
+        lambda m: generate(m, document_ids=IDS),
+        "can't be given for documents in one row",
+    ),
+    "document_ids of another shape": (
+        lambda m: m(IDS, document_ids=IDS[0]),
+        r"document_ids is \[B, N\] = \[3, 6\]; got \[6\]",
+    ),
+    "positions from elsewhere": (
+        lambda m: m(IDS, position_ids=torch.arange(3, 9)[None]),
+        "count the tokens of each document from 0: .* is at 0; got 3",
+    ),
+    "positions with a gap": (
+        lambda m: m(IDS, position_ids=torch.tensor([[0, 1, 5, 6, 7, 8]])),
+        "token 2 of sequence 0 is at 2; got 5",
+    ),
+    "positions that start again with a cache": (
+        lambda m: m(
+            NEXT, position_ids=torch.zeros_like(NEXT), past_key_values=cache_of(m)
+        ),
+        "go on from those of past_key_values: .* is at 6; got 0",
+    ),
+    "a cache cropped the other way": (lambda m: cache_of(m).crop(2), "by −k; got 2"),
+    "a masked-lm of a decoder": (lambda m: AzcForMaskedLM(m.config), "is a decoder"),
+    "a causal-lm of an encoder": (
+        lambda m: AzcForCausalLM(build("sdpa").config),
+        "is an encoder",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_refused_in_a_sentence(case: str) -> None:
+    call, message = REFUSED[case]
+    with pytest.raises(ValueError, match=message):
+        call(decoder("sdpa; conv(kernel = 3)"))
+
+
+def test_tasks_that_a_model_is_not_for() -> None:
+    with pytest.raises(
+        UsageError, match="`m` is a decoder, which is not for masked-lm"
+    ):
+        build("sdpa", task="masked-lm", causal=True)
+    with pytest.raises(UsageError, match="`m` is an encoder, which is not for causal"):
+        build("sdpa", task="causal-lm")
+
+
+def test_a_sequence_of_padding_alone_among_documents() -> None:
+    model = decoder("sdpa; sums")
+    with torch.no_grad():
+        for mask in (torch.zeros_like(IDS), LEFT * torch.tensor([[0], [1], [1]])):
+            found = model(IDS, attention_mask=mask, document_ids=IDS // 20)
+            assert bool(found.logits.isfinite().all())
