@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from azc.check.program import AttentionSpec, live_statements
-from azc.diagnostics import Diagnostic, DiagnosticError, InternalError
+from azc.diagnostics import Diagnostic, DiagnosticError
 from azc.ops.axes import Time, TimeFault, axes
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, N, Shape
@@ -18,7 +18,7 @@ from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.format import format_expr
 
-__all__ = ["causal_fault", "require_causal"]
+__all__ = ["causal_faults", "require_causal"]
 
 CODE = "AZG310"
 _SHORT = 60  # characters of an expression that a sentence still quotes
@@ -31,24 +31,27 @@ Timed = tuple[Shape, Time]
 
 
 @dataclass(frozen=True)
-class Refusal(Exception):
+class _Refusal:
     """An operation without causal meaning, and the type of what it is given."""
 
     part: ast.Apply
     shape: Shape
 
 
-def causal_fault(spec: AttentionSpec, place: Span | None = None) -> Diagnostic | None:
-    """What a well-typed program has that no causal model can compute; None for nothing.
+def causal_faults(spec: AttentionSpec, place: Span | None = None) -> list[Diagnostic]:
+    """All that a well-typed program has that no causal model can compute.
 
-    It is told at the operation, or at `place`: where a model uses a program of another
+    It is told at the operations, or at `place`: where a model uses a program of another
     file.
     """
-    try:
-        _timed(spec.params, _live(spec.body))
-        return None
-    except Refusal as refusal:
-        part, shape = refusal.part, refusal.shape
+    refusals = _refusals(spec.params, _live(spec.body))
+    return [_told(spec, each, place, len(refusals)) for each in refusals]
+
+
+def _told(
+    spec: AttentionSpec, refusal: _Refusal, place: Span | None, count: int
+) -> Diagnostic:
+    part, shape = refusal.part, refusal.shape
     if shape.rows is N:
         reason = "the column of a token grows with every token that comes after it"
     else:
@@ -58,22 +61,25 @@ def causal_fault(spec: AttentionSpec, place: Span | None = None) -> Diagnostic |
     if place is not None:
         line = part.span.line
         message = f"{spec.name} ({part.span.source.name}:{line}): {message}"
-    return Diagnostic(CODE, message, place or part.span, _help(spec, part, shape))
+    return Diagnostic(
+        CODE, message, place or part.span, _help(spec, part, shape, count)
+    )
 
 
 def require_causal(spec: AttentionSpec) -> None:
     """Raises `DiagnosticError` for a program that no causal model can compute."""
-    fault = causal_fault(spec)
-    if fault is not None:
-        raise DiagnosticError([fault])
+    faults = causal_faults(spec)
+    if faults:
+        raise DiagnosticError(faults)
 
 
 def _live(body: tuple[ast.Statement, ...]) -> list[ast.Statement]:
     return list(reversed(list(live_statements(body))))
 
 
-def _timed(params: tuple[str, ...], body: list[ast.Statement]) -> Timed:
-    """The type and time of what a program gives. Raises `Refusal`."""
+def _refusals(params: tuple[str, ...], body: list[ast.Statement]) -> list[_Refusal]:
+    """What has no causal meaning, in order; what is made of it is taken to have one."""
+    found: list[_Refusal] = []
     scope: dict[str, Timed] = dict.fromkeys(params, (TOKENS, Time.STREAM))
 
     def visit(part: ast.Expr, operands: list[Timed]) -> Timed:
@@ -86,14 +92,14 @@ def _timed(params: tuple[str, ...], body: list[ast.Statement]) -> Timed:
         try:
             return shape, op.axes.time(operands, shape)
         except TimeFault:
-            raise Refusal(part, operands[0][0]) from None
+            found.append(_Refusal(part, operands[0][0]))
+            return shape, Time.STREAM
 
     for statement in body:
-        found = ast.fold(statement.value, visit)
-        if isinstance(statement, ast.Return):
-            return found
-        scope[statement.name] = found
-    raise InternalError("a program returns nothing")
+        made = ast.fold(statement.value, visit)
+        if isinstance(statement, ast.Bind):
+            scope[statement.name] = made
+    return found
 
 
 def _shortened(part: ast.Expr) -> str:
@@ -104,9 +110,9 @@ def _shortened(part: ast.Expr) -> str:
 # A rewrite
 
 
-def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape) -> str:
+def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape, count: int) -> str:
     """An expression of the same values in an encoder that has a causal meaning, or what
-    the language has instead.
+    the language has instead. `count`: how much of the program has none.
     """
     bound = {s.name: s.value for s in spec.body if isinstance(s, ast.Bind)}
     new = _turned(part.args[0], bound)
@@ -115,11 +121,8 @@ def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape) -> str:
             s if part not in ast.expressions(s.value) else _with(s, part, new)
             for s in _live(spec.body)
         ]
-        try:
-            _timed(spec.params, body)
+        if len(_refusals(spec.params, body)) < count:
             return f"`{_shortened(new)}` has one: its rows are computed one by one"
-        except Refusal:
-            pass
     if shape.rows is N:
         return "let rows be of the tokens that ask: `softmax(q @ k.T) @ v`"
     return "a product goes over the tokens so far: `softmax(k.T) @ v`"

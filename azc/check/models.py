@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import isqrt
 from typing import Any
 
-from azc.check.causality import causal_fault
+from azc.check.causality import causal_faults
 from azc.check.collect import Findings, Offers, renames
 from azc.check.params import model_parameters
 from azc.check.program import (
@@ -341,9 +341,9 @@ def _has_causal_meaning(program: AttentionSpec, node: ast.Layer, scope: _Scope) 
     """Whether a layer of a causal model can be computed; it is told once of a program."""
     if node.name not in scope.causal:
         away = program.node.span.source is not node.span.source
-        fault = causal_fault(program, node.span if away else None)
-        scope.causal[node.name] = fault is None
-        if fault is not None:
+        faults = causal_faults(program, node.span if away else None)
+        scope.causal[node.name] = not faults
+        for fault in faults:
             scope.findings.add(fault)
     return scope.causal[node.name]
 

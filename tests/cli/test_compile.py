@@ -62,7 +62,7 @@ def test_a_decoder(azc: Azc, good: str, tmp_path: Path) -> None:
     )
     found = azc("compile", "d.azg:small", "-o", "e", "--task", "masked-lm")
     assert found.code == 2
-    assert "U028" in found.err
+    assert "U029" in found.err
     assert "`small` is a decoder, which is not for masked-lm" in found.err
     found = azc("compile", good, "-o", "e", "--task", "causal-lm")
     assert found.code == 2
