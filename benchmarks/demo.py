@@ -1,7 +1,7 @@
 """What `make demo` finds: the same from other seeds, beside its baselines.
 
     python -m benchmarks demo --runs DIR [--seeds 10] [--workers 2]
-        [--strategies regularized,local] [--publish]
+        [--strategies regularized,local] [--strategy-seeds 10] [--publish]
 
 The arguments are those of the Makefile. Runs that are in `--runs` (a folder for each seed,
 and for each seed and strategy) are gone on with, or read if they are over.
@@ -86,14 +86,15 @@ def said(mine: list[float], others: list[float], told: str) -> str:
         return f"{told}: {shown(found.gain, digits=3)} nats, of one seed."
     return (
         f"{told}: {shown(found.gain, (found.low, found.high), 3)} nats (paired t-test"
-        f" over the seeds of the search, p = {found.p:.2g})."
+        f" over {len(mine)} seeds of the search, p = {found.p:.2g})."
     )
 
 
 def written(found: dict[str, dict[str, Any]]) -> str:
     """A line for each seed, and what may be said of all."""
-    compared = next(iter(found.values()))
-    strategies = [name for name in STRATEGIES if name in compared]
+    strategies = [
+        name for name in STRATEGIES if any(name in row for row in found.values())
+    ]
     lines = [
         f"| seed | winner |{''.join(f' {name} |' for name in strategies)} random sampling"
         " | start | best by hand | | winner first | shown to be better than |",
@@ -101,7 +102,9 @@ def written(found: dict[str, dict[str, Any]]) -> str:
     ]
     for seed, row in found.items():
         worse = f"; worse than {row['worse']}" if row["worse"] else ""
-        others = "".join(f" {row[name]:.3f} |" for name in strategies)
+        others = "".join(
+            f" {row[name]:.3f} |" if name in row else " – |" for name in strategies
+        )
         lines.append(
             f"| {seed} | {row['winner']:.3f} |{others} {row['random']:.3f} |"
             f" {row['start']:.3f} | {row['hand']:.3f} | {row['name']} |"
@@ -120,9 +123,11 @@ def written(found: dict[str, dict[str, Any]]) -> str:
         "hand": "the best by hand, known only afterwards",
         **{name: f"the winner of `{name}`" for name in strategies},
     }
-    mine = [row["winner"] for row in rows]
     lines += ["How far it is ahead, on average:", ""]
-    lines += [f"- {said(mine, [r[key] for r in rows], told[key])}" for key in told]
+    for key, name in told.items():
+        both = [row for row in rows if key in row]
+        mine = [row["winner"] for row in both]
+        lines.append(f"- {said(mine, [row[key] for row in both], name)}")
     return "\n".join(lines) + "\n"
 
 
@@ -132,6 +137,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--strategies", default=",".join(STRATEGIES))
+    parser.add_argument("--strategy-seeds", type=int, default=10)
     publishes(parser)
     options = parser.parse_args()
     strategies = [name for name in options.strategies.split(",") if name]
@@ -140,7 +146,7 @@ def main() -> int:
     found: dict[str, dict[str, Any]] = {}
     for seed in range(options.seeds):
         row = found[str(seed)] = figures(done(options.runs, seed, options.workers))
-        for name in strategies:
+        for name in strategies if seed < options.strategy_seeds else ():
             view = done(options.runs, seed, options.workers, name)
             row[name] = figures(view)["winner"]
     text = written(found)
