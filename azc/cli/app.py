@@ -13,6 +13,7 @@ from azc.cli.check import check
 from azc.cli.compile import compile
 from azc.cli.diff import diff
 from azc.cli.evolve import evolve
+from azc.cli.explain import explain
 from azc.cli.fmt import fmt
 from azc.cli.log import log
 from azc.cli.output import Command
@@ -33,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_LANGUAGE = check, fmt, show, compile, diff
+_LANGUAGE = check, fmt, show, explain, compile, diff
 _SEARCH = evolve, resume, log, report, best, serve, ask, propose, steer
 for _command in (*_LANGUAGE, *_SEARCH):
     app.command(_command.__name__, cls=Command)(_command)

@@ -1,0 +1,141 @@
+"""`azc explain`: how programs are computed, and what a decoder keeps of a token.
+
+JSON: `attentions`, each with name; encoder and decoder (null where the program has no
+causal meaning), both with backends, memory and in_the_way; reason; cache: bytes_a_token
+and bytes_of_states of one layer in float32, for the `hidden` and `heads` asked for.
+
+Codes: U012 a number is not whole, or out of its range; U102 a file has nothing of the kind
+that is wanted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from azc.check.choose import choose_attention
+from azc.check.models import MAX_HEADS, MAX_WIDTH
+from azc.cli.files import load, split_name
+from azc.cli.options import Json
+from azc.cli.output import out
+from azc.diagnostics import UsageError
+
+if TYPE_CHECKING:
+    from azc.lower.explain import Explanation, Form
+
+__all__ = ["explain"]
+
+
+def explain(
+    context: typer.Context,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE",
+            help="A program, or `std.attention`; FILE:NAME is an attention program in it.",
+        ),
+    ],
+    hidden: Annotated[
+        int,
+        typer.Option(
+            "--hidden", min=1, max=MAX_WIDTH, metavar="N", help="Width of the layer."
+        ),
+    ] = 768,
+    heads: Annotated[
+        int,
+        typer.Option("--heads", min=1, max=MAX_HEADS, metavar="N", help="Its heads."),
+    ] = 12,
+    as_json: Json = False,
+) -> None:
+    """Say how attention programs are computed: which backend serves what, whether n × n
+    numbers are kept, what stands in the way, and what a decoder keeps of each token.
+
+    Example: azc explain std.attention:linear_attention
+    """
+    from azc.lower.explain import explain as explained
+
+    output = out(context)
+    file, name = split_name(file)
+    if hidden % heads:
+        raise UsageError("U012", f"hidden {hidden} does not divide into {heads} heads")
+    program = load(file)
+    if name is not None:
+        specs = {name: choose_attention(program, name)[1]}
+    else:
+        specs = dict(program.attentions)
+    if not specs:
+        raise UsageError("U102", f"{file} has no attention program")
+    found = {each: explained(spec) for each, spec in specs.items()}
+    output.result(
+        hidden=hidden,
+        heads=heads,
+        attentions=[_json(n, each, hidden, heads) for n, each in found.items()],
+    )
+    if output.as_json:
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for head in ("program", "encoder", "decoder", "kept of a token", "and in all"):
+        table.add_column(head, overflow="fold")
+    for each, told in found.items():
+        table.add_row(each, *_row(told, hidden, heads))
+    console = output.console()
+    console.print(table)
+    console.print()
+    console.print(
+        f"What a decoder keeps is of one layer in float32, {hidden} wide, {heads} heads."
+    )
+
+
+def memory(form: Form) -> str:
+    """How memory grows with n tokens."""
+    return "n²" if form.squared else "n"
+
+
+def words(form: Form | None) -> str:
+    """A form in a line."""
+    if form is None:
+        return "no causal meaning"
+    text = f"{', '.join(form.backends)}; memory {memory(form)}"
+    return f"{text} ({form.why})" if form.why else text
+
+
+def kept(told: Explanation, hidden: int, heads: int) -> tuple[str, str]:
+    """What a decoder keeps of each token, and in all."""
+    if told.decoder is None:
+        return "", ""
+    token = f"{told.bytes_a_token(hidden, heads):,} bytes"
+    if told.grows:
+        token += " and a row of scores"
+    return token, f"{told.bytes_of_states(hidden, heads):,} bytes"
+
+
+def _row(told: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
+    return words(told.encoder), words(told.decoder), *kept(told, hidden, heads)
+
+
+def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, Any]:
+    def form(each: Form | None) -> dict[str, Any] | None:
+        if each is None:
+            return None
+        return {
+            "backends": list(each.backends),
+            "memory": memory(each),
+            "in_the_way": each.why,
+        }
+
+    cache = None
+    if told.decoder is not None:
+        cache = {
+            "bytes_a_token": told.bytes_a_token(hidden, heads),
+            "bytes_of_states": told.bytes_of_states(hidden, heads),
+            "rows_of_scores": told.grows,
+        }
+    return {
+        "name": name,
+        "encoder": form(told.encoder),
+        "decoder": form(told.decoder),
+        "reason": told.reason,
+        "cache": cache,
+    }

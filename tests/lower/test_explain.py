@@ -1,0 +1,103 @@
+"""What is said of a program is what its code does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import azc
+from azc.check.program import AttentionSpec, AttentionUse
+from azc.cli.explain import kept, words
+from azc.lower.explain import MOMENTS, SDPA, SUMS, explain
+from azc.lower.layer import compile_layer
+from azc.lower.runtime import positions_of
+from azc.model.cache import LayerMemory
+from tests.programs import spec_of
+
+HIDDEN, HEADS = 32, 4
+MODEL = f"""
+attention a(q, v) {{
+    return q * v
+}}
+
+model m {{
+    causal = true
+    hidden = {HIDDEN}
+    heads = {HEADS}
+
+    layers {{
+        a
+    }}
+}}
+"""
+OTHERS = {
+    "squares": "a = softmax(q @ k.T)\n return a @ a @ v",
+    "means": "return softmax(q @ k.T + sum(k).T) @ v + amax(v.T).T",
+    "states": "return q @ (k.T @ v) + q * mean(k.T).T + sum(sum(v.T).T)",
+}
+SPECS = {
+    **azc.load("std.attention").attentions,
+    **{
+        name: spec_of(f"attention {name}(q, k, v) {{\n {body}\n}}\n")
+        for name, body in OTHERS.items()
+    },
+}
+
+
+def kept_after(spec: AttentionSpec, tokens: int) -> int:
+    """The bytes that a decoder's layer has kept after so many tokens, one by one."""
+    model = azc.loads(MODEL).models["m"]
+    layer = replace(model.layers[0], mixing=AttentionUse(spec.name, spec))
+    module = compile_layer(model, layer).eval()
+    memory = LayerMemory()
+    for n in range(1, tokens + 1):
+        hidden = torch.randn(1, 1, HIDDEN)
+        places = positions_of(None, torch.empty(1, n, HIDDEN))
+        with torch.no_grad():
+            module(hidden, None, places, None, memory)
+    return memory.bytes
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_what_a_decoder_keeps(name: str) -> None:
+    told = explain(SPECS[name])
+    three, four, five = (kept_after(SPECS[name], n) for n in (3, 4, 5))
+    token = told.bytes_a_token(HIDDEN, HEADS)
+    if told.grows:
+        # n × n numbers of each head more.
+        assert five - 2 * four + three == 2 * 4 * HEADS
+        token += 9 * 4 * HEADS
+    assert five - four == token
+    if not told.grows:
+        assert five == 5 * token + told.bytes_of_states(HIDDEN, HEADS)
+
+
+def test_forms() -> None:
+    def form(name: str) -> Any:
+        return explain(SPECS[name])
+
+    assert SDPA in form("sdpa").encoder.backends
+    assert not form("sdpa").decoder.squared
+    assert form("linear_attention").decoder.backends[-1] == SUMS
+    assert form("mean_mixing").decoder.backends[-1] == SUMS
+    assert form("efficient_attention").decoder.backends[-1] == MOMENTS
+    assert form("cosine").encoder.why == "`cosine` on scores"
+    assert form("relu_attention").encoder.why == "`relu` on scores"
+    assert "softmax" in form("differential").encoder.why
+    none = explain(spec_of("attention a(q, v) {\n return (q @ v.T).T @ v\n}\n"))
+    assert none.decoder is None
+    assert none.reason is not None
+    assert "no causal meaning" in none.reason
+
+
+def test_the_table_of_the_documents() -> None:
+    page = Path(__file__).parents[2] / "docs" / "decoders.md"
+    text = page.read_text(encoding="utf-8")
+    for name, spec in azc.load("std.attention").attentions.items():
+        told = explain(spec)
+        token, states = kept(told, 768, 12)
+        assert f"| `{name}` | {words(told.decoder)} | {token} | {states} |" in text
