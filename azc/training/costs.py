@@ -7,6 +7,8 @@ from collections.abc import Callable
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from azc.training.calls import extras
+
 if TYPE_CHECKING:
     import torch
 
@@ -46,10 +48,12 @@ def latency(model: Any, batch: tuple[int, int], device: torch.device) -> float:
     tokens = torch.zeros(batch, dtype=torch.long, device=device)
     tokens += torch.arange(batch[1], device=device) % model.config.vocab_size
 
+    also = extras(model)
+
     def sample() -> float:
         _wait(device)
         start = time.perf_counter()
-        model(input_ids=tokens)
+        model(input_ids=tokens, **also)
         _wait(device)
         return (time.perf_counter() - start) * 1000
 

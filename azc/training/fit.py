@@ -8,7 +8,6 @@ the training makes no sense.
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
 import tempfile
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from azc.data.contract import IGNORED
 from azc.diagnostics import AzcError, UsageError, out_of_memory
+from azc.training.calls import extras
 
 if TYPE_CHECKING:
     import torch
@@ -130,7 +130,7 @@ def fit(
     device = resolved_device(device)
     module: Any = model
     batches = data.batches(options.batch_size, seed=options.seed)
-    feed = _Feed(batches, device, _extras(module))
+    feed = _Feed(batches, device, extras(module))
     with _isolated(module, device), tempfile.TemporaryDirectory() as folder:
         arguments = _arguments(options, device, folder)
         trainer = _trainer_class()(module, arguments, feed, on_step, options.whole)
@@ -185,7 +185,7 @@ def measure(
 
     device = resolved_device(device)
     module: Any = model
-    extras = _extras(module)
+    also = extras(module)
     was_training = module.training
     module.to(device)
     module.eval()
@@ -195,7 +195,7 @@ def measure(
             for batch in data.held_out(split, batch_size, blocks=blocks):
                 asked = batch.asked
                 if asked:  # the mean over nothing is NaN
-                    output = module(**batch.inputs(device), **extras)
+                    output = module(**batch.inputs(device), **also)
                     total, right, count = totals.get(batch.part, (0.0, 0, 0))
                     totals[batch.part] = (
                         total + float(output.loss) * asked,
@@ -232,15 +232,6 @@ def resolved_device(device: torch.device | str | None) -> torch.device:
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", torch.cuda.current_device())
     return device
-
-
-def _extras(module: Any) -> dict[str, Any]:
-    """What a model can be told beyond the batch: not to compute logits unasked for, and
-    to keep nothing for later tokens.
-    """
-    accepted = inspect.signature(module.forward).parameters
-    wanted = {"targets_only": True, "use_cache": False}
-    return {name: value for name, value in wanted.items() if name in accepted}
 
 
 def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:

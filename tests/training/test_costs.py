@@ -9,7 +9,9 @@ import pytest
 import torch
 from torch import nn
 
+from azc.search.score import build_candidate
 from azc.training.costs import latency, peak_memory, steady
+from tests.runs import DECODER
 
 CPU = torch.device("cpu")
 
@@ -35,6 +37,21 @@ def test_noise_that_only_adds_does_not_show(seed: int) -> None:
 def test_what_never_agrees_ends_too() -> None:
     grows = iter(range(10_000))
     assert steady(lambda: 2.0 ** next(grows)) == 2.0**7  # the median of the first nine
+
+
+def test_a_decoder_keeps_nothing_while_it_is_measured() -> None:
+    """The time is that of the pass, not of a cache that nobody reads."""
+    model, _ = build_candidate(DECODER, "start", 0)
+    model.config.use_cache = True
+    kept: list[Any] = []
+    model.register_forward_hook(
+        lambda module, args, output: kept.append(output.past_key_values)
+    )
+    assert latency(model, (2, 8), CPU) > 0
+    assert set(kept) == {None}
+    with torch.no_grad():
+        model(input_ids=torch.zeros(2, 8, dtype=torch.long))
+    assert kept[-1] is not None
 
 
 class Tokens(nn.Module):
