@@ -20,7 +20,6 @@ from torch import fx
 import azc
 from azc.lower.compiled import CompiledModule
 from azc.lower.layer import Layer
-from azc.lower.rows import softmax
 from tests.model.models import build, shake
 
 STD = azc.load("std.attention")
