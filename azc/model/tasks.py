@@ -223,9 +223,13 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
         `labels` int [B, N], −100 where there is none, are the tokens themselves: the
         logits of a real token are compared with the label of the next one of its
         document. They give `loss`, the mean cross-entropy in nats (their sum over
-        `num_items_in_batch`, if that is given). `logits_to_keep`: of the last so many
+        `num_items_in_batch`, if that is given). `shift_labels` [B, N] are taken as they
+        are: each is what its own token is to tell, as where a row is cut into several on
+        several devices. `logits_to_keep`: of the last so many
         tokens alone, 0 for all, or of those at an index; the loss too.
         """
+        # No argument of its own: transformers takes those for labels that a batch has.
+        shift_labels = kwargs.pop("shift_labels", None)
         outputs = self.model(
             input_ids,
             attention_mask=attention_mask,
@@ -249,22 +253,21 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
             kept = slice(-logits_to_keep, None)
         logits = self.lm_head(hidden[:, kept])
         loss = None
-        if labels is not None:
-            batch, tokens, _ = hidden.shape
-            check_token_labels(labels, batch, tokens, self.config.vocab_size)
-            real = None if attention_mask is None else attention_mask.bool()
-            if real is not None:
-                real = newest(real, hidden)
-            documents = document_ids
-            if documents is None and position_ids is not None:
-                every = torch.ones_like(labels, dtype=torch.bool)
-                documents = documents_of(position_ids, every if real is None else real)
+        batch, tokens, _ = hidden.shape
+        for given in (labels, shift_labels):
+            if given is not None:
+                check_token_labels(given, batch, tokens, self.config.vocab_size)
+        if labels is not None and shift_labels is None:
+            shift_labels = _next_labels(
+                labels, attention_mask, position_ids, document_ids
+            )
+        if shift_labels is not None:
             loss = self.loss_function(
                 logits=logits,
                 labels=labels,
                 vocab_size=self.config.vocab_size,
                 num_items_in_batch=num_items_in_batch,
-                shift_labels=next_labels(labels, real, documents)[:, kept].contiguous(),
+                shift_labels=shift_labels[:, kept].contiguous(),
             )
         return CausalLMOutputWithPast(
             loss=loss,
@@ -272,6 +275,22 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
             past_key_values=outputs.past_key_values,
             hidden_states=outputs.hidden_states,
         )
+
+
+def _next_labels(
+    labels: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+) -> torch.Tensor:
+    """The label of what comes after each token, of what a model is called with."""
+    real = None if attention_mask is None else attention_mask.bool()
+    if real is not None:
+        real = newest(real, labels)
+    if document_ids is None and position_ids is not None:
+        every = torch.ones_like(labels, dtype=torch.bool)
+        document_ids = documents_of(position_ids, every if real is None else real)
+    return next_labels(labels, real, document_ids)
 
 
 class AzcForSequenceClassification(AzcPreTrainedModel):

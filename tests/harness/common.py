@@ -29,6 +29,7 @@ ABSENT = {
 # What the tests know models' tasks by; our classes are registered when azc is imported.
 TASKS = {
     "AzcModel": modeling_auto.MODEL_MAPPING_NAMES,
+    "AzcForCausalLM": modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     "AzcForMaskedLM": modeling_auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES,
     "AzcForSequenceClassification": (
         modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES

@@ -16,7 +16,12 @@ from transformers import (
 )
 
 import azc
-from azc.model import AzcForMaskedLM, AzcForSequenceClassification, AzcModel
+from azc.model import (
+    AzcForCausalLM,
+    AzcForMaskedLM,
+    AzcForSequenceClassification,
+    AzcModel,
+)
 from tests.harness.common import Tester, model_tests
 
 Mixin: Any = model_tests().ModelTesterMixin
@@ -24,6 +29,9 @@ Mixin: Any = model_tests().ModelTesterMixin
 TEXT = """
 attention sdpa(q, k, v) {{
     return softmax(scale(q @ k.T)) @ v
+}}
+attention sums(q, k, v) {{
+    return q @ (k.T @ v) + mean(k.T).T * v
 }}
 attention primer(q, k, v) {{
     return softmax(alibi(conv(q, kernel = 3) @ k.T)) @ conv(v, kernel = 3)
@@ -34,6 +42,7 @@ model m {{
     heads = 2
     ffn = 24
     max_length = 64
+    causal = {causal}
     norm_eps = 1  # as the tests set it, so that rounding matters less
     layers {{
 {layers}
@@ -42,9 +51,10 @@ model m {{
 """
 
 
-def config(*layers: str) -> Any:
+def config(*layers: str, causal: bool = False) -> Any:
     """The configuration of a small model of these layers."""
-    text = TEXT.format(layers="\n".join(f"        {layer}" for layer in layers))
+    body = "\n".join(f"        {layer}" for layer in layers)
+    text = TEXT.format(layers=body, causal=str(causal).lower())
     return azc.compile(azc.loads(text), "m", task="base").config
 
 
@@ -80,6 +90,9 @@ INAPPLICABLE = {
         "hidden states are the encoder's outputs, not captured from layers by hooks"
     ),
     "test_capture_outputs_decorator": "as above: nothing is captured",
+    "test_generation_tester_mixin_inheritance": (
+        "that mixin is not in the distribution; tests/model/test_generation.py is ours"
+    ),
     "test_feed_forward_chunking": (
         "config.chunk_size_feed_forward is refused in one sentence"
     ),
@@ -118,3 +131,23 @@ class Convolution(_Compiled, unittest.TestCase):
 
     def setUp(self) -> None:
         self.model_tester = Tester(lambda: config("conv(kernel = 3)", "primer"))
+
+
+class _Decoder(_Compiled):
+    all_model_classes = (AzcModel, AzcForCausalLM, AzcForSequenceClassification)
+
+
+class DecoderOfAttention(_Decoder, unittest.TestCase):
+    """Keys and values are kept."""
+
+    def setUp(self) -> None:
+        self.model_tester = Tester(lambda: config("sdpa", "primer", causal=True))
+
+
+class DecoderOfSums(_Decoder, unittest.TestCase):
+    """Sums are kept, and rows of a convolution."""
+
+    def setUp(self) -> None:
+        self.model_tester = Tester(
+            lambda: config("sums", "conv(kernel = 3)", causal=True)
+        )

@@ -295,6 +295,11 @@ def test_the_loss_steps_over_padding(model: Any) -> None:
         )
         assert float(last.loss) == pytest.approx(float(shifted), rel=1e-5)
         assert torch.equal(last.logits, plain.logits[:, 3:])
+        # What each token is to tell may be said already.
+        told = model(
+            IDS, shift_labels=IDS.roll(-1, 1).index_fill(1, torch.tensor(5), -100)
+        )
+        assert float(told.loss) == pytest.approx(float(plain.loss), rel=1e-6)
 
 
 # Bad input

@@ -12,7 +12,11 @@ from transformers import Trainer, TrainingArguments
 from transformers.utils.generic import find_labels
 
 from azc.model.modeling import AzcModel
-from azc.model.tasks import AzcForMaskedLM, AzcForSequenceClassification
+from azc.model.tasks import (
+    AzcForCausalLM,
+    AzcForMaskedLM,
+    AzcForSequenceClassification,
+)
 from tests.model.models import build
 
 LAYERS = "sdpa; conv(kernel = 3)"
@@ -101,5 +105,6 @@ def test_predictions_of_the_base_model(tmp_path: Path) -> None:
 
 def test_what_transformers_takes_for_labels() -> None:
     assert find_labels(AzcModel) == []
+    assert find_labels(AzcForCausalLM) == ["labels"]
     assert find_labels(AzcForMaskedLM) == ["labels"]
     assert find_labels(AzcForSequenceClassification) == ["labels"]
