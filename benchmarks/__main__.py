@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "mutants": "mutants",
         "scale": "scale",
         "scratch": "scratch",
+        "speed": "speed",
         "strategies": "strategies",
         "tasks": "tasks",
     }

@@ -48,6 +48,10 @@ def _usual(x: torch.Tensor) -> bool:
     return x.device.type == "cpu" and holds(x, _none_large, unread=False)
 
 
+def _all_finite(x: torch.Tensor) -> torch.Tensor:
+    return torch.isfinite(x).all()
+
+
 def _none_large(x: torch.Tensor) -> bool:
     if x.numel() == 0:
         return True
@@ -85,11 +89,13 @@ def softmax(x: torch.Tensor) -> torch.Tensor:
 def mean(x: torch.Tensor, gone: torch.Tensor | None) -> torch.Tensor:
     """The mean of every row, [..., 1]."""
     count = _count(x, gone)
-    if _usual(x):
-        return _mean(x, count)
+    plain = x.mean(-1, keepdim=True) if gone is None else _mean(x, count)
+    if plain.device.type == "cpu" and holds(plain, _all_finite, unread=False):
+        return plain
     # A sum is out of range where its mean is not.
-    part = torch.where(_largest(x) > _LARGE, count, 1)
-    return _mean(x / part, count / part)
+    large = ~(_largest(x) <= _LARGE)
+    part = torch.where(large, count, 1)
+    return torch.where(large, _mean(x / part, count / part), plain)
 
 
 def normalize(x: torch.Tensor, eps: float) -> torch.Tensor:
