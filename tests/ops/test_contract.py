@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from azc.facts.time import without_causal_meaning
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
 from azc.ir.text import format_graph, parse_graph
 from azc.lower.attention import compile_graph
+from azc.ops.axes import TimeFault
 from azc.ops.contract import Frame, Op, Sample, Sizes, State, TypeFault, Value, Weight
 from azc.ops.table import load_ops, signatures
 from azc.shapes import ALL_SHAPES, N
 from azc.source import Source
-from azc.supernet.slots import Slot
+from azc.supernet.slots import Cut, Slot
 from azc.syntax import ast
 from azc.syntax.format import format_expr, format_text
 from tests.ops.lowered import (
@@ -284,10 +286,17 @@ def _cost_is_positive_and_grows(op: Op, sample: Sample) -> None:
     assert costs[0].params == size
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["encoder", "causal"])
 @every_case
-def test_a_program_around_it_agrees(op: Op, sample: Sample) -> None:
+def test_a_program_around_it_agrees(op: Op, sample: Sample, causal: bool) -> None:
     graph = build_graph(spec_of(program_around(op, sample)))
-    module = compile_graph(graph, heads=HEADS, width=WIDTH)
+    if causal and without_causal_meaning(graph):
+        # It reads the columns of scores, or its result's own are read here.
+        with pytest.raises(TimeFault):
+            compile_graph(graph, causal=True)
+        assert "transpose" in {node.op for node in graph.nodes}
+        return
+    module = compile_graph(graph, heads=HEADS, width=WIDTH, causal=causal)
     random = torch.Generator().manual_seed(1)
     shape = (len(ANYWHERE), HEADS, ANYWHERE.shape[1], WIDTH)
     inputs = {
@@ -307,10 +316,50 @@ def test_a_program_around_it_agrees(op: Op, sample: Sample) -> None:
     for b, head in product(range(len(ANYWHERE)), range(HEADS)):
         real = ANYWHERE[b]
         mine = {name: x[b, head, real].numpy() for name, x in inputs.items()}
-        run = Interpreter(graph)
+        run = Interpreter(graph, causal)
         wanted = run(head=head, heads=HEADS, weights=weights, **mine)
         close(found[b, head, real].numpy(), wanted, 1e-9)
         assert not found[b, head, ~real].any()
+
+
+# Axes
+
+
+@every_case
+def test_an_entry_depends_on_what_the_axes_say(op: Op, sample: Sample) -> None:
+    """Every entry of every operand is moved; no entry of the result that has another
+    place on an axis that both have moves with it.
+    """
+    tokens = 5
+    random = np.random.default_rng(0)
+    data = [
+        random.uniform(0.5, 1.5, size=shape.sizes(tokens, WIDTH))
+        for shape in sample.shapes
+    ]
+    weights = {
+        spec.name: random.normal(size=spec.shape(HEADS, WIDTH))[1]
+        for spec in op.weights(sample.attrs)
+    }
+    frame = Frame(np, tokens, WIDTH, 1, HEADS, weights)
+
+    def run() -> Value:
+        values = [Value(x, np.ones(x.shape, bool)) for x in data]
+        return op.reference(frame, *values, **sample.attrs)
+
+    before = run()
+    for operand, pair in zip(data, op.axes.operands, strict=True):
+        for place in np.ndindex(*operand.shape):
+            kept = operand[place]
+            operand[place] = kept + 0.25
+            moved = (run().data != before.data) & before.present
+            operand[place] = kept
+            for axis in (0, 1):
+                for other in (0, 1):
+                    if pair[axis] != op.axes.result[other]:
+                        continue
+                    if operand.shape[axis] == before.data.shape[other]:
+                        elsewhere = np.arange(moved.shape[other]) != place[axis]
+                        assert not moved.take(np.flatnonzero(elsewhere), other).any()
 
 
 # Types
@@ -361,14 +410,19 @@ LEARNED = [
 ]
 
 
-def cut(array: np.ndarray, spec: Weight, shape: tuple[int, ...]) -> np.ndarray:
+def cut(
+    array: np.ndarray, spec: Weight, shape: tuple[int, ...], causal: bool
+) -> np.ndarray:
     """The view of a shared weight that a smaller one is taken from."""
-    slot = Slot(spec.name, shape, spec.cut)
+    taps: Cut = "last" if causal else "centre"
+    cuts = tuple(taps if each == "taps" else each for each in spec.cut)
+    slot = Slot(spec.name, shape, cuts)
     return array[slot.index(torch.Size(array.shape))]
 
 
+@pytest.mark.parametrize("causal", [False, True], ids=["encoder", "causal"])
 @pytest.mark.parametrize("op", LEARNED, ids=lambda op: op.name)
-def test_a_cut_weight_is_the_narrower_one(op: Op) -> None:
+def test_a_cut_weight_is_the_narrower_one(op: Op, causal: bool) -> None:
     random = np.random.default_rng(0)
     samples = sorted(op.samples, key=lambda sample: sorted(sample.attrs.items()))
     widest = samples[-1]
@@ -378,28 +432,28 @@ def test_a_cut_weight_is_the_narrower_one(op: Op) -> None:
         ):
             assert len(wide.axes) == len(wide.cut)
             large = random.normal(size=wide.shape(4, 6))
-            small = cut(large, wide, narrow.shape(2, 3))
+            small = cut(large, wide, narrow.shape(2, 3), causal)
             assert small.shape == narrow.shape(2, 3)
             # A large weight that is 0 but for the cut does what the small one does.
             padded = np.zeros(wide.shape(2, 3))
-            cut(padded, wide, small.shape)[...] = small
+            cut(padded, wide, small.shape, causal)[...] = small
             x = random.normal(size=widest.shapes[0].sizes(7, 3))
             value = Value(x, np.ones(x.shape, bool))
             for head in range(2):
-                wide_frame = _frame(wide.name, padded[head])
-                narrow_frame = _frame(narrow.name, small[head])
+                wide_frame = _frame(wide.name, padded[head], causal)
+                narrow_frame = _frame(narrow.name, small[head], causal)
                 one = op.reference(wide_frame, value, **widest.attrs)
                 two = op.reference(narrow_frame, value, **sample.attrs)
                 np.testing.assert_allclose(one.data, two.data, rtol=1e-12, atol=1e-12)
-            start_wide = wide.init(np, wide.shape(4, 6))
-            start_narrow = narrow.init(np, narrow.shape(2, 3))
+            start_wide = wide.init(np, wide.shape(4, 6), causal)
+            start_narrow = narrow.init(np, narrow.shape(2, 3), causal)
             np.testing.assert_array_equal(
-                cut(start_wide, wide, start_narrow.shape), start_narrow
+                cut(start_wide, wide, start_narrow.shape, causal), start_narrow
             )
 
 
-def _frame(name: str, weight: np.ndarray) -> Frame:
-    return Frame(np, 7, 3, 0, 2, {name: weight})
+def _frame(name: str, weight: np.ndarray, causal: bool) -> Frame:
+    return Frame(np, 7, 3, 0, 2, {name: weight}, causal)
 
 
 def test_shapes_of_signatures() -> None:
