@@ -178,7 +178,8 @@ class ScaledDotProduct(nn.Module):
         width: int,
     ) -> torch.Tensor:
         """The sums of the values, weighted."""
-        square = query.shape[-2] == key.shape[-2]
+        # A plain bool also where lengths are symbols.
+        square = True if query.shape[-2] == key.shape[-2] else False  # noqa: SIM210
         causal = self.causal and square and real is None
         causal = causal and not self.biases and self.radius is None
         mask: torch.Tensor | None = None

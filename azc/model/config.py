@@ -193,7 +193,9 @@ class AzcConfig(PretrainedConfig):
             kwargs.setdefault("tie_word_embeddings", spec.tie_embeddings)
             if spec.causal:
                 kwargs.setdefault("is_decoder", True)
-                kwargs.setdefault("use_cache", True)
+                # transformers keeps it for generation alone.
+                remembers = kwargs.pop("use_cache", None)
+                self.use_cache = True if remembers is None else bool(remembers)
         kwargs.setdefault("pad_token_id", 0)
         kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
         try:
