@@ -112,10 +112,12 @@ def model_parameters(model: ModelSpec) -> int:
 
 
 def head_parameters(model: ModelSpec) -> int:
-    """Parameters of the masked-language-model head: transform, norm, output bias, and
-    the output matrix where it is not the embedding's.
+    """Parameters of a language model's head: the output matrix where it is not the
+    embedding's, and of a masked one also transform, norm and output bias.
     """
     hidden = model.hidden
     own = 0 if model.tie_embeddings else model.vocab * hidden
+    if model.causal:
+        return own
     norm = hidden * (2 if model.norm == "layer_norm" else 1)
     return hidden * hidden + hidden + norm + model.vocab + own

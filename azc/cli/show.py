@@ -1,11 +1,11 @@
 """`azc show`: what a model is made of.
 
 JSON, of one model: `model` with its settings; `tokens`; `parameters` (total,
-embeddings, pooler, masked_lm_head); `flops_per_token`; `layers`, each with index,
-mixing, expression (lines; null for a convolution), heads, ffn, activation, parameters,
-flops_per_token. Of one attention program: `attention` with name, params, expression,
-operations. Of a file: `models` and `attentions`, a few fields of each. In any case `ir`
-(by program) and `code` (title and text) as asked for.
+embeddings, pooler, and masked_lm_head or, of a causal one, lm_head); `flops_per_token`;
+`layers`, each with index, mixing, expression (lines; null for a convolution), heads,
+ffn, activation, parameters, flops_per_token. Of one attention program: `attention` with
+name, params, expression, operations. Of a file: `models` and `attentions`, a few fields
+of each. In any case `ir` (by program) and `code` (title and text) as asked for.
 
 Codes: U102 a file has nothing of the kind that is wanted; U103 a file has several of
 the kind that is wanted; U105 two arguments name the same thing.
@@ -170,11 +170,15 @@ def _model_json(name: str, summary: ModelSummary) -> dict[str, Any]:
             "total": summary.parameters,
             "embeddings": summary.embedding_parameters,
             "pooler": summary.pooler_parameters,
-            "masked_lm_head": summary.head_parameters,
+            _head(summary.model): summary.head_parameters,
         },
         "flops_per_token": summary.flops,
         "layers": layers,
     }
+
+
+def _head(model: ModelSpec) -> str:
+    return "lm_head" if model.causal else "masked_lm_head"
 
 
 # One attention program

@@ -40,8 +40,9 @@ def print_model(name: str, summary: ModelSummary, console: Console) -> None:
     own = summary.parameters - summary.pooler_parameters + summary.head_parameters
     console.print()
     console.print(f"FLOPs at {summary.tokens} tokens, a multiply-add counted as two.")
+    kind = "causal" if model.causal else "masked"
     console.print(
-        f"As a masked language model, without the pooler: {own:,} parameters."
+        f"As a {kind} language model, without the pooler: {own:,} parameters."
     )
 
 

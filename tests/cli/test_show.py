@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -181,3 +182,17 @@ def test_tokens_that_make_no_sense(
     found = azc(*words, f"--tokens={tokens}")
     assert found.code == 2
     assert "--tokens" in found.err
+
+
+def test_a_decoder(azc: Azc, write: Write) -> None:
+    text = (
+        "model m {\n causal = true\n hidden = 8\n heads = 2\n vocab = 10\n"
+        " layers { conv(kernel = 3) }\n}\n"
+    )
+    file = write("decoder.azg", text)
+    told = json.loads(azc("show", file, "--json").out)["parameters"]
+    model = package.compile(file)
+    own = told["total"] - told["pooler"] + told["lm_head"]
+    assert own == model.num_parameters()
+    words = f"As a causal language model, without the pooler: {own:,} parameters."
+    assert words in azc("show", file).out
