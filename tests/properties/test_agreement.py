@@ -29,7 +29,9 @@ from azc.passes.pipeline import optimise
 from tests.programs import Batch, batches, programs, spec_of
 
 Array = np.ndarray[Any, Any]
-PROGRAMS = 2000 if os.environ.get("CI") else 500
+PROGRAMS = int(
+    os.environ.get("AZC_EXAMPLES", "2000" if os.environ.get("CI") else "500")
+)
 
 torch.set_num_threads(1)
 
