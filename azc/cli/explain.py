@@ -13,7 +13,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from azc.check.choose import choose_attention
 from azc.check.models import MAX_HEADS, MAX_WIDTH
@@ -54,6 +53,8 @@ def explain(
 
     Example: azc explain std.attention:linear_attention
     """
+    from rich.table import Table
+
     from azc.lower.explain import explain as explained
 
     output = out(context)

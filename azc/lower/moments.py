@@ -124,24 +124,26 @@ def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
     """Of the last M tokens of each sequence: the token that each is computed as, [B, M],
     and whether no real token is before it or is it, bool [B, M].
 
-    Padding before the first real token is computed as that token is, so that nothing is
-    the sum of no tokens, and other padding as itself.
+    Padding is computed as the real token before it is, or as the first one: so nothing
+    is a sum of no tokens, and what is finite at real tokens, and has a finite gradient
+    there, is so in padding.
     """
     tokens = real.shape[1]
-    seen = real.cumsum(-1)[:, tokens - count :]
-    leading = seen == 0
-    index = torch.arange(tokens - count, tokens, device=real.device)
+    every = torch.arange(tokens, device=real.device)
+    last = torch.where(real, every, -1).cummax(-1).values[:, tokens - count :]
     # Without a real token among the last ones there is nothing that must be finite.
     first = real.to(torch.int8).argmax(-1, keepdim=True).clamp(min=tokens - count)
-    return torch.where(leading, first, index), leading
+    leading = last < 0
+    return torch.where(leading, first, last), leading
 
 
 def _at_real_tokens(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The rows of [B, H, M, c] that moments are computed with."""
-    if torch.compiler.is_compiling() or bool(
-        (index != torch.arange(index.shape[1], device=index.device)).any()
-    ):
-        return taken(x, index)
+    """The rows of [B, H, M, c] that moments are computed with, at an index [B, M]; one
+    below 0 is of a token that is not at hand, and padding is then computed as itself.
+    """
+    own = torch.arange(index.shape[1], device=index.device)
+    if torch.compiler.is_compiling() or bool((index != own).any()):
+        return taken(x, torch.where(index < 0, own, index))
     return x
 
 
