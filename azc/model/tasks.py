@@ -362,6 +362,9 @@ def build_model(
     `task`: None for "causal-lm" where the model is causal, else "masked-lm". Raises
     `UsageError` for an unknown task and for one that the model is not for.
     """
+    config = AzcConfig(
+        program=self_contained(program, name), model=name, num_labels=num_labels
+    )
     causal = program.models[name].causal
     task = task or default_task(program.models[name])
     if task not in _CLASSES:
@@ -372,9 +375,6 @@ def build_model(
         if causal:
             kind, help_ = "a decoder", "its tasks: causal-lm, sequence-classification"
         raise UsageError("U029", f"`{name}` is {kind}, which is not for {task}", help_)
-    config = AzcConfig(
-        program=self_contained(program, name), model=name, num_labels=num_labels
-    )
     return _CLASSES[task](config)
 
 

@@ -138,7 +138,8 @@ def attention_weights(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
     with torch.no_grad():
         layers = layers_of(model)
         with captured(layers, tuple) as calls:
-            model.model(**{n: x for n, x in inputs.items() if n != "labels"})
+            given = {n: x for n, x in inputs.items() if n != "labels"}
+            model.model(**given, use_cache=False)
         for layer, own, args in zip(layers, spec.layers, calls, strict=True):
             # The same layer in plain code, with dropouts to look at, and its weights, not
             # copied.

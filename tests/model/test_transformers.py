@@ -183,17 +183,20 @@ attention column(q, k, v) { return softmax(sum(q)) * v }
         "column": 0,
     }.items():
         model = build(name, attentions=programs, attention_dropout=0.5)
+        model.set_attn_implementation("eager")
         found = [n for n in dropouts(model) if "attention.dropout" in n]
         assert len(found) == wanted, name
     with torch.no_grad():
         model = build("scores", attentions=programs, attention_dropout=0.5).train()
+        model.set_attn_implementation("eager")
         one, other = model(IDS).logits, model(IDS).logits
         assert not torch.equal(one, other)
         assert torch.equal(model.eval()(IDS).logits, model(IDS).logits)
         # What is dropped: a fourth of the weights of each row here, the rest grow.
         layer = next(model.train().model.encoder.layers.children())
         seen = []
-        layer.get_submodule("attention.dropout_0").register_forward_hook(
+        (name,) = (n for n, _ in layer.named_modules() if "attention.dropout" in n)
+        layer.get_submodule(name).register_forward_hook(
             lambda module, args, out: seen.append((args[0], out))
         )
         model(IDS)
@@ -388,6 +391,9 @@ def test_the_encoder_is_a_graph_to_read() -> None:
     assert isinstance(encoder, fx.GraphModule)
     assert "def forward(self, hidden, mask, positions, order)" in encoder.code
     layer = next(encoder.layers.children())
+    assert "scaled_dot_product" in layer.code
+    model.set_attn_implementation("eager")
+    layer = next(model.model.encoder.layers.children())
     assert "softmax" in layer.code
     assert "self.attention.q_proj" in layer.code
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from azc.check.causality import causal_fault
 from azc.check.program import AttentionSpec, AttentionUse
 from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
