@@ -119,7 +119,7 @@ def test_programs_with_one_key_are_one_function(causal: bool, count: int) -> Non
     @given(programs(max_size=4))
     def collect(text: str) -> None:
         spec = spec_of(text)
-        if not (causal and causal_fault(spec)):
+        if not (causal and causal_faults(spec)):
             found.append(spec)
 
     collect()
