@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
+from azc.check.causality import causal_faults
 from azc.check.program import AttentionSpec, AttentionUse
 from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
