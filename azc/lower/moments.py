@@ -79,8 +79,9 @@ class Moments(nn.Module):
         real = real | ~real.any(-1, keepdim=True)
         at, leading = moments_of(real, count)
         row_real = real[:, tokens - count :]
+        index = _index_of_rows(at - (tokens - count))
         rows = [
-            _at_real_tokens(x, at - (tokens - count)) if kind == "rows" else x
+            x if kind == "whole" or index is None else taken(x, index)
             for x, kind in zip(operands, self.readings, strict=True)
         ]
         carried: tuple[Any, ...] = (None,) * self.carries
@@ -137,14 +138,14 @@ def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tens
     return torch.where(leading, first, last), leading
 
 
-def _at_real_tokens(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The rows of [B, H, M, c] that moments are computed with, at an index [B, M]; one
-    below 0 is of a token that is not at hand, and padding is then computed as itself.
+def _index_of_rows(index: torch.Tensor) -> torch.Tensor | None:
+    """The rows [B, M] that moments are computed with; None where each has its own. An
+    index below 0 is of a token that is not at hand: padding is then computed as itself.
     """
     own = torch.arange(index.shape[1], device=index.device)
     if torch.compiler.is_compiling() or bool((index != own).any()):
-        return taken(x, torch.where(index < 0, own, index))
-    return x
+        return torch.where(index < 0, own, index)
+    return None
 
 
 def running_sum(
