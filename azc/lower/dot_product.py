@@ -22,7 +22,7 @@ from azc.lower.runtime import alibi_slopes
 from azc.ops.contract import Place
 from azc.shapes import N, Shape
 
-__all__ = ["DotProduct", "ScaledDotProduct", "dot_products"]
+__all__ = ["DotProduct", "ScaledDotProduct", "dot_products", "may_stand_between"]
 
 _SCORES = Shape(N, N)
 
@@ -98,7 +98,8 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
         inside.add(scores)
         if scores.op == "matmul":
             break
-        number = _number_beside(scores)
+        if not may_stand_between(scores):
+            return None
         if scores.op == "scale":
             factor = replace(factor, power=factor.power - 0.5)
         elif scores.op == "neg":
@@ -108,9 +109,7 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
             radius = own if radius is None else min(radius, own)
         elif scores.op == "alibi":
             biases.append(factor)
-        elif number is None:
-            return None
-        else:
+        elif (number := _number_beside(scores)) is not None:
             factor = factor.times(number)
         scores = next(arg for arg in scores.args if arg.shape == _SCORES)
     else:
@@ -127,6 +126,12 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
         output, query, key, turned, value, factor, radius, tuple(biases),
         frozenset(inside),
     )  # fmt: skip
+
+
+def may_stand_between(node: Node) -> bool:
+    """Whether a value may stand between a product and its softmax."""
+    known = ("scale", "neg", "window", "alibi")
+    return node.op in known or _number_beside(node) is not None
 
 
 def _number_beside(node: Node) -> float | None:

@@ -9,11 +9,10 @@ from azc.check.causality import causal_faults
 from azc.check.program import AttentionSpec
 from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
-from azc.lower.dot_product import DotProduct
+from azc.lower.dot_product import DotProduct, may_stand_between
 from azc.lower.plan import plan
 from azc.lower.schedule import Region, is_read_by_row, is_running
 from azc.ops.axes import Time
-from azc.ops.table import load_ops
 from azc.passes.pipeline import program_graph
 from azc.shapes import D, N, Shape
 
@@ -124,10 +123,7 @@ def _in_the_way(graph: Graph) -> str | None:
         for node in step.inside
     }
     for node in graph.nodes:
-        factor = node.op in ("scale", "neg", "window", "alibi") or (
-            node.op in ("mul", "div") and any(arg.op == NUMBER for arg in node.args)
-        )
-        if node in inside or node.shape != _SCORES or factor:
+        if node in inside or node.shape != _SCORES or may_stand_between(node):
             continue
         if node.op == "softmax":
             return "its softmax is read by more than a product with values"
@@ -165,11 +161,7 @@ def _kept(
 def _is_kept(
     node: Node, place: int, arg: Node, time: Mapping[Node, Time], momentary: bool
 ) -> bool:
-    if time[arg] is Time.MIRROR:
-        return momentary or node.shape.rows is N
-    if time[arg] is not Time.STREAM:
-        return False
-    if momentary and not is_read_by_row(node, place):
-        return True
-    wise = load_ops()[node.op].axes.row_wise(place)
-    return node.shape.rows is N and not wise
+    later = momentary or node.shape.rows is N  # a row of it reads earlier tokens
+    if time[arg] is Time.STREAM:
+        return later and not is_read_by_row(node, place)
+    return later and time[arg] is Time.MIRROR

@@ -79,9 +79,8 @@ def _count(x: torch.Tensor, gone: torch.Tensor | None) -> torch.Tensor | int:
 
 def softmax(x: torch.Tensor) -> torch.Tensor:
     """eˣ over the sum of its row."""
-    if (
-        x.stride(-2) == 1 < x.stride(-1)
-    ):  # a transpose: along its columns without a copy
+    # Of a transpose along the columns, which makes no copy.
+    if x.stride(-2) == 1 < x.stride(-1):
         return torch.softmax(x.transpose(-1, -2), -2).transpose(-1, -2)
     return torch.softmax(x, -1)
 
