@@ -1,7 +1,7 @@
 """What a search costs beside the training of its candidates, and what workers bring.
 
-    python3 benchmarks/scale.py journal [--sizes 100 1000 10000] [--weights shared]
-    python3 benchmarks/scale.py workers [--evaluations 24] [--json out.json]
+    python -m benchmarks scale journal [--sizes 100 1000 10000] [--weights shared] [--publish]
+    python -m benchmarks scale workers [--evaluations 24] [--publish]
 
 `journal`: runs with so many candidates are gone on with for five rounds, in which nothing
 is trained: how long until the first candidate, and what a round takes. `workers`: one run
@@ -13,7 +13,6 @@ its processors where other work may disturb the clock.
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import random
@@ -22,7 +21,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -51,6 +50,7 @@ from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
 from azc.search.strategies.choose import choose_strategy
 from azc.source import Source
 from azc.supernet.supernet import Supernet, save_atomically
+from benchmarks.tables import RESULTS, publish, publishes, result, shown, table
 
 PROGRAM = """\
 from std.attention import sdpa
@@ -317,8 +317,40 @@ def content(run: Path) -> list[Any]:
     return [*rows, *(path.read_bytes() for path in snapshots)]
 
 
+# Tables
+
+
+def written(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The tables of what was measured."""
+    parts = []
+    if rows := found.get("workers"):
+        head = ["workers", "seconds", "times as fast", "the same run", "not candidates"]
+        lines = [
+            [
+                str(row["workers"]),
+                shown(row["seconds"], digits=0),
+                shown(row.get("times as fast", 1.0)),
+                {True: "yes", False: "no", None: ""}[row.get("the same run")],
+                f"{row['share not of candidates']:.1%}".replace("%", " %"),
+            ]
+            for row in rows
+        ]
+        parts.append(table(head, lines))
+    if rows := found.get("journal"):
+        keys = list(rows[0])
+        lines = [
+            [
+                f"{row[key]:,}" if isinstance(row[key], int) else shown(row[key])
+                for key in keys
+            ]
+            for row in rows
+        ]
+        parts.append(table(keys, lines))
+    return "\n\n".join(parts) + "\n"
+
+
 def main() -> int:
-    """Prints a table, and writes it as JSON."""
+    """Prints what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["journal", "workers"])
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000])
@@ -328,19 +360,16 @@ def main() -> int:
     parser.add_argument("--warm-up", type=int, default=300)
     parser.add_argument("--final-steps", type=int, default=400)
     parser.add_argument("--cache", type=Path, default=Path(".cache/scale"))
-    parser.add_argument("--json", type=Path)
+    publishes(parser)
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(1)
     found = journals(options) if options.what == "journal" else workers(options)
-    for row in found:
-        shown = (
-            f"{k}: {v:.3f}" if isinstance(v, float) else f"{k}: {v}"
-            for k, v in row.items()
-        )
-        print("; ".join(shown))
-    if options.json:
-        options.json.write_text(json.dumps(found, indent=2) + "\n")
+    print(written({options.what: found}))
+    if options.publish:
+        known = result("scale") if (RESULTS / "scale.json").exists() else {}
+        all_ = known | {options.what: found}
+        publish("scale", all_, written(all_))
     return 0
 
 

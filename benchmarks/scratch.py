@@ -1,9 +1,11 @@
 """What evolution finds: attention from scratch, and one layer that recalls.
 
-    python -m benchmarks scratch --runs DIR [--seeds 3] [--evaluations 150]
+    python -m benchmarks scratch --runs DIR [--seeds 5] [--evaluations 150]
+        [--both-seeds 3] [--both-evaluations 150]
         [--layer-seeds 3] [--layer-evaluations 120] [--publish]
 
-Associative recall, twice. From examples/scratch.azg, whose start mixes no tokens, by
+Associative recall, thrice. From examples/scratch.azg, from a layer that mixes no tokens
+above a convolution (its space `scratch`), and from two such layers (its space `both`), by
 op-nas and by random mutants of the start, beside sdpa in the same model. From
 examples/recall.azg, where nothing but the attention program of a single layer varies: what
 is found there stands against every attention of the standard library, in a model whose
@@ -52,17 +54,25 @@ COMMON = (
     f"--data {DATA} --length 32 --weights fresh --steps 150 --batch 32 --no-by-hand"
 )
 FINAL = "--no-baselines --contenders 4 --final-seeds 3"
+STRATEGIES = ("op-nas", "random")
+SPACES = ("scratch", "both")
 SEARCHES: Mapping[str, tuple[Path, str]] = {
-    "op-nas": (SCRATCH, "--learning-rate 6e-3 --final-steps 300 --strategy op-nas"),
-    "random": (SCRATCH, "--learning-rate 6e-3 --final-steps 300 --strategy random"),
+    **{
+        f"{space}-{name}": (
+            SCRATCH,
+            f"--space {space} --learning-rate 6e-3 --final-steps 300 --strategy {name}",
+        )
+        for space in SPACES
+        for name in STRATEGIES
+    },
     "layer": (RECALL, "--learning-rate 1e-2 --final-steps 150 --mutations 2"),
 }
-STRATEGIES = ("op-nas", "random")
 
-# What a person would type from the parts of the first space, by its layers.
-TYPED: Mapping[str, tuple[str, ...]] = {
-    "conv, sdpa": ("conv(kernel = 3, kind = depthwise)", "sdpa"),
-    "2 × sdpa": ("sdpa", "sdpa"),
+# What a person would type from the parts of a space, by its layers.
+_BELOW = {"conv, sdpa": ("conv(kernel = 3, kind = depthwise)", "sdpa")}
+TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "scratch": _BELOW,
+    "both": {**_BELOW, "2 × sdpa": ("sdpa", "sdpa")},
 }
 FRESH = (11, 12, 13, 14, 15)  # seeds that no search has had
 FRESH_ROWS = 1000  # and rows
@@ -240,7 +250,13 @@ def as_good(mine: Sequence[float], others: Sequence[float]) -> bool:
 
 def written(found: Mapping[str, Any]) -> str:
     """The tables of all that was found."""
-    parts = [_scratch_table(found["scratch"])]
+    parts = [
+        _scratch_table(found[space], list(TYPED[space]))
+        for space in SPACES
+        if found[space]
+    ]
+    if told := _first_lineage(found["scratch"]):
+        parts.append(told)
     if found["layer"]:
         parts.append(_layer_table(found["layer"]))
         parts.append(_library_table(found["library"]))
@@ -251,7 +267,17 @@ def _cell(losses: Sequence[float], right: Sequence[float]) -> str:
     return f"{fmean(losses):.3f} ({fmean(right):.0%})".replace("%", " %")
 
 
-def _scratch_table(rows: Sequence[Mapping[str, Any]]) -> str:
+def _first_lineage(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How op-nas came from the start to what solves the task, on its first such seed."""
+    for row in rows:
+        run = row.get("op-nas")
+        if run and fmean(run["losses"]) < SOLVED:
+            told = f"From the start to the winner of `op-nas`, seed {row['seed']}:"
+            return f"{told}\n\n```diff\n{run['lineage']}\n```"
+    return ""
+
+
+def _scratch_table(rows: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> str:
     strategies = [name for name in STRATEGIES if any(name in row for row in rows)]
     head = ["seed"]
     for name in strategies:
@@ -266,16 +292,16 @@ def _scratch_table(rows: Sequence[Mapping[str, Any]]) -> str:
                 if run
                 else ["", ""]
             )
-        cells += [_cell(row[name]["losses"], row[name]["right"]) for name in TYPED]
+        cells += [_cell(row[name]["losses"], row[name]["right"]) for name in typed]
         lines.append(cells)
-    text = [table([*head, *TYPED], lines), ""]
+    text = [table([*head, *typed], lines), ""]
     for name in strategies:
         mine = [row for row in rows if name in row]
         counts = {
             other: sum(
                 as_good(row[name]["losses"], row[other]["losses"]) for row in mine
             )
-            for other in TYPED
+            for other in typed
         }
         told = ", ".join(f"as {other} on {n}" for other, n in counts.items())
         trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
@@ -330,8 +356,10 @@ def _library_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--evaluations", type=int, default=150)
+    parser.add_argument("--both-seeds", type=int, default=3)
+    parser.add_argument("--both-evaluations", type=int, default=150)
     parser.add_argument("--layer-seeds", type=int, default=3)
     parser.add_argument("--layer-evaluations", type=int, default=120)
     parser.add_argument(
@@ -354,20 +382,22 @@ def main() -> int:
 def study(options: argparse.Namespace) -> dict[str, Any]:
     """All runs, and what stands beside them."""
     fits = Fits(options.runs / "fits.jsonl")
-    words = ["--evaluations", str(options.evaluations), *options.more.split()]
-    rows: list[dict[str, Any]] = []
-    for seed in range(options.seeds):
-        row: dict[str, Any] = {"seed": seed}
-        for name in STRATEGIES:
-            view = searched(options.runs, name, seed, words)
-            row[name] = figures(view)
-        for name, layers in TYPED.items():
-            own = view.options
-            row[name] = fits.as_run(
-                typed(SCRATCH, layers), view, own.seed, own.final_seeds
-            )
-        rows.append(row)
-    words[1] = str(options.layer_evaluations)
+    more = options.more.split()
+    rows = {
+        "scratch": from_scratch(
+            fits,
+            "scratch",
+            options.seeds,
+            ["--evaluations", str(options.evaluations), *more],
+        ),
+        "both": from_scratch(
+            fits,
+            "both",
+            options.both_seeds,
+            ["--evaluations", str(options.both_evaluations), *more],
+        ),
+    }
+    words = ["--evaluations", str(options.layer_evaluations), *more]
     layer, library, best = [], {}, None
     for seed in range(options.layer_seeds):
         view = searched(options.runs, "layer", seed, words)
@@ -376,7 +406,25 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
             best = layer[-1]
     if best is not None:
         library = compared(fits, best["program"], view, options.programs)
-    return {"scratch": rows, "layer": layer, "library": library}
+    return {**rows, "layer": layer, "library": library}
+
+
+def from_scratch(
+    fits: Fits, space: str, seeds: int, words: Sequence[str]
+) -> list[dict[str, Any]]:
+    """What each strategy came to in a space on each seed, beside what is typed."""
+    rows: list[dict[str, Any]] = []
+    for seed in range(seeds):
+        row: dict[str, Any] = {"seed": seed}
+        for name in STRATEGIES:
+            view = searched(fits.file.parent, f"{space}-{name}", seed, words)
+            row[name] = figures(view)
+        for name, layers in TYPED[space].items():
+            own = view.options
+            program = typed(SCRATCH, layers)
+            row[name] = fits.as_run(program, view, own.seed, own.final_seeds)
+        rows.append(row)
+    return rows
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ class SpaceSpec:
     """What may vary in a search. Ranges have both ends in.
 
     `inputs`, `ops`, `size`: of attention programs; None where they may not change.
-    `kernels`, `kinds`: of convolution layers; empty where there are none.
+    `kernels`, `kinds`: of convolution layers; empty where those of the start stay.
     `layer`: values that the arguments of a layer may take; widths of stacked
     feed-forward networks are a tuple. `draws`: how many times as often as by itself a
     search draws an operation or a width of convolution, for those that a person favours;

@@ -373,7 +373,8 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
         span = layer.node.span
         _layer_membership(model, layer, space, allowed, findings)
         if isinstance(layer.mixing, ConvUse):
-            _conv_membership(layer.mixing, span, space, findings)
+            if space.kernels:
+                _conv_membership(layer.mixing, span, space, findings)
             continue
         program = layer.mixing.program
         if space.ops is None and not fixed(program):
@@ -385,6 +386,8 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
                 told[id(program)] = list(islice(faults, Findings.LIMIT))
             for code, fault, help_ in told[id(program)]:
                 findings.error(code, f"`{layer.mixing.name}` {fault}", span, help_)
+    if not space.kernels and not findings.full:
+        _fixed_convs(model, start, findings)
     return findings.found
 
 
@@ -450,13 +453,39 @@ def _layer_membership(
             findings.error("AZG413", message, layer.node.span, help_)
 
 
+def _convs(model: ModelSpec) -> list[tuple[ConvUse, Span]]:
+    """The convolution layers of a model, from the lowest."""
+    return [
+        (layer.mixing, layer.node.span)
+        for layer in model.layers
+        if isinstance(layer.mixing, ConvUse)
+    ]
+
+
+def _fixed_convs(model: ModelSpec, start: ModelSpec, findings: Findings) -> None:
+    """Without a block `conv` a model has the convolutions of the start, in their order."""
+    theirs = [conv for conv, _ in _convs(start)]
+    mine = _convs(model)
+    if [conv for conv, _ in mine] == theirs:
+        return
+    pairs = zip(mine, theirs, strict=False)
+    spans = [span for (conv, span), other in pairs if conv != other]
+    spans += [span for _, span in mine[len(theirs) :]]
+    span = spans[0] if spans else model.node.name_span
+    has = "no convolutions"
+    if theirs:
+        names = listed([f"{conv.kind} {conv.kernel}" for conv in theirs], _SHOWN)
+        has = f"the convolutions of its start alone: {names}"
+    message = f"the space has no block `conv`, so it has {has}"
+    findings.error("AZG414", message, span)
+
+
 def _conv_membership(
     conv: ConvUse, span: Span, space: SpaceSpec, findings: Findings
 ) -> None:
     if conv.kernel not in space.kernels:
-        allowed = _shown(space.kernels) if space.kernels else "no convolutions"
-        message = f"a convolution of width {conv.kernel}; the space has {allowed}"
-        findings.error("AZG414", message, span)
+        message = f"a convolution of width {conv.kernel}; the space has "
+        findings.error("AZG414", message + _shown(space.kernels), span)
     elif conv.kind not in space.kinds:
         message = f"a convolution of kind {conv.kind}; "
         findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)

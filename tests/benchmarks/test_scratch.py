@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from azc.check.program import AttentionUse
 from azc.check.resolve import check_file
 from azc.search.run import read_run
 from benchmarks import scratch
@@ -22,6 +23,8 @@ def test_a_study_is_gone_on_with(
         runs=tmp_path,
         seeds=1,
         evaluations=5,
+        both_seeds=0,
+        both_evaluations=5,
         layer_seeds=1,
         layer_evaluations=3,
         programs=["gated_attention"],
@@ -29,7 +32,7 @@ def test_a_study_is_gone_on_with(
     )
     found = scratch.study(options)
     assert set(found["library"]) == {"found", *options.programs}
-    for name in (*scratch.STRATEGIES, *scratch.TYPED):
+    for name in (*scratch.STRATEGIES, *scratch.TYPED["scratch"]):
         assert len(found["scratch"][0][name]["losses"]) == 3
     lines = scratch.written(found).splitlines()
     assert any(
@@ -43,7 +46,7 @@ def test_a_study_is_gone_on_with(
     assert (more["layer"], more["library"]) == (found["layer"], found["library"])
     assert (tmp_path / "fits.jsonl").read_bytes() == fits  # nothing was trained again
     # A lineage leads from the start to the winner: its lines make the one the other.
-    view = read_run(tmp_path / "op-nas-0")
+    view = read_run(tmp_path / "scratch-op-nas-0")
     last = view.candidates[max(view.candidates)]
     told = scratch.lineage(view, last.id).splitlines()
     assert told[0].startswith("@@ 0001: ")
@@ -61,10 +64,12 @@ def test_a_study_is_gone_on_with(
     )
 
 
-def test_the_start_mixes_nothing() -> None:
-    space = check_file(scratch.SCRATCH).spaces["scratch"]
+@pytest.mark.parametrize("name", ["scratch", "both"])
+def test_the_start_mixes_nothing(name: str) -> None:
+    space = check_file(scratch.SCRATCH).spaces[name]
     assert space.size[0] == 0
-    uses = {layer.mixing.program for layer in space.start.layers}
+    mixings = [layer.mixing for layer in space.start.layers]
+    uses = {mixing.program for mixing in mixings if isinstance(mixing, AttentionUse)}
     assert [sum(use.operations.values()) for use in uses] == [0]
 
 

@@ -152,6 +152,7 @@ def program_of(name: str) -> Program:
         "causal": ROOT / "examples" / "decoder.azg",
         "hybrids": ROOT / "examples" / "04_space.azg",
         "scratch": ROOT / "examples" / "scratch.azg",
+        "both": ROOT / "examples" / "scratch.azg",
         "autobert_zero": ROOT / "stdlib" / "spaces.azg",
         "trial": ROOT / "stdlib" / "spaces.azg",
     }
@@ -185,6 +186,7 @@ SPACES = [
     "causal",
     "hybrids",
     "scratch",
+    "both",
     "autobert_zero",
     "trial",
     "commented",

@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from azc.check.flatten import self_contained
+from azc.check.program import ConvUse
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError
@@ -91,6 +92,14 @@ def test_walks_stay_legal(name: str) -> None:
         assert kept <= marked(child.text)
 
 
+def test_convolutions_stay_where_the_space_says_nothing_of_them() -> None:
+    below = start_of("scratch").spec.layers[0]
+    assert isinstance(below.mixing, ConvUse)
+    for _, made in walk("scratch"):
+        assert made.genome.spec.layers[0] == below
+        assert not isinstance(made.genome.spec.layers[1].mixing, ConvUse)
+
+
 def test_every_kind_occurs() -> None:
     found = {kind for _, made in walk("commented") for kind in made.kinds}
     assert found == {
@@ -138,6 +147,7 @@ _SCRIPT = """
 import random
 from pathlib import Path
 from azc.check.flatten import self_contained
+from azc.check.program import ConvUse
 from azc.check.resolve import check_file
 from azc.search.genome import Genome, space_features
 from azc.search.mutate import mutate

@@ -184,8 +184,8 @@ def _to_conv(scene: _Scene) -> Step | None:
 
 def _to_attention(scene: _Scene) -> Step | None:
     places = scene.places(ConvUse)
-    if not places or not scene.choices:
-        return None
+    if not scene.context.space.kernels or not places or not scene.choices:
+        return None  # without a block `conv` the convolutions of the start stay
     choice = scene.context.pick(scene.choices)
     layer = ast.Layer(choice.name, _shared(scene.parent.layers[places[0]].node))
     return scene.use(choice).step("conv to attention", places[0], layer)
