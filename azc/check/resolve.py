@@ -6,7 +6,7 @@ import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -391,9 +391,16 @@ def _load(
         other.broken = True
         return None
     session.open.append(path)
-    _check_unit(other, read_text(source), session)
+    standard = root == stdlib_folder().resolve()
+    _check_unit(other, _read_once(source) if standard else read_text(source), session)
     session.open.pop()
     return None if other.broken else other
+
+
+@lru_cache(maxsize=16)
+def _read_once(source: Source) -> Reading:
+    """A file of the standard library: the same in every program that imports it."""
+    return read_text(source)
 
 
 def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:

@@ -14,7 +14,7 @@ from azc.facts.presence import presence
 from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding, adds_to
-from azc.lower.compiled import CompiledModule
+from azc.lower.compiled import CompiledModule, finished
 from azc.lower.dot_product import DotProduct, ScaledDotProduct
 from azc.lower.masks import real_tokens
 from azc.lower.moments import write_region
@@ -246,8 +246,4 @@ def compile_graph(
         nodes[name] = fx_graph.call_module(name)
     output = lower_graph(graph, builder, inputs, nodes.__getitem__)
     fx_graph.output(output)
-    made = CompiledModule(root, fx_graph, "Attention")
-    made.graph.eliminate_dead_code()
-    made.graph.lint()
-    made.recompile()
-    return made
+    return finished(CompiledModule, root, fx_graph, "Attention")

@@ -20,7 +20,14 @@ from azc.shapes import N
 if TYPE_CHECKING:
     from azc.lower.plan import Backend
 
-__all__ = ["AddModule", "Arguments", "FxBuilder", "Padding", "adds_to"]
+__all__ = [
+    "AddModule",
+    "Arguments",
+    "FxBuilder",
+    "Padding",
+    "adds_to",
+    "fresh_name",
+]
 
 Dimension = int | fx.Node
 Arguments = tuple[fx.Node | int | None, ...]
@@ -304,17 +311,19 @@ class FxBuilder:
         return self._gone(operand, places, operand.state.radius)
 
 
-def adds_to(root: nn.Module, graph: fx.Graph, prefix: str = "") -> AddModule:
-    """Adds modules to one whose graph is written, and calls of them to the graph; each
-    has the name of its class, after the prefix, and a number.
-    """
+def fresh_name(parent: nn.Module, module: nn.Module) -> str:
+    """A name for a module that is put in: that of its class, and a number."""
+    kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(module).__name__).lower()
+    return f"{kind}_{len(list(parent.children()))}"
+
+
+def adds_to(root: nn.Module, graph: fx.Graph) -> AddModule:
+    """Adds modules to one whose graph is written, and calls of them to the graph."""
 
     def add(module: nn.Module, args: Arguments) -> fx.Node:
-        kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(module).__name__).lower()
-        parent = root.get_submodule(prefix.removesuffix(".")) if prefix else root
-        name = f"{kind}_{len(list(parent.children()))}"
-        parent.add_module(name, module)
-        return graph.call_module(prefix + name, args)
+        name = fresh_name(root, module)
+        root.add_module(name, module)
+        return graph.call_module(name, args)
 
     return add
 

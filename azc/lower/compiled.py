@@ -1,19 +1,21 @@
-"""Graph modules that are copied and pickled whole."""
+"""Graph modules that are copied and pickled whole, and share their code."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self, TypeVar, cast
 
-from torch import fx
+from torch import fx, nn
 from torch.fx.node import map_aggregate
 
-__all__ = ["CompiledModule"]
+__all__ = ["CompiledModule", "again", "finished"]
 
 # Made anew from the graph.
-_DERIVED = ("_graph", "_code", "_lineno_map", "_prologue_start")
+_DERIVED = ("_graph", "_shares_graph", "_code", "_lineno_map", "_prologue_start")
+_Kind = TypeVar("_Kind", bound="CompiledModule")
+_CONTENTS = ("_modules", "_parameters", "_buffers")
 
 
 @dataclass(frozen=True)
@@ -31,24 +33,53 @@ class CompiledModule(fx.GraphModule):
     graph asks of its inputs, and leaves out what is neither module nor parameter.
     """
 
+    _shares_graph = False
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph, which may be changed: other modules keep theirs."""
+        if self._shares_graph:
+            self._graph = _graph(_nodes(self._graph))
+            self._graph.owning_module = self
+            self._shares_graph = False
+        return self._graph
+
+    @graph.setter
+    def graph(self, graph: fx.Graph) -> None:
+        self._shares_graph = False
+        fx.GraphModule.graph.fset(self, graph)  # type: ignore[attr-defined]
+
+    def twin(self, root: nn.Module) -> Self:
+        """A module with the same graph and code, that holds what `root` holds: modules of
+        the same names. Nothing is generated again.
+        """
+        kind, name = self._named()
+        made = cast(Self, kind.__new__(kind))
+        self._shares_graph = True
+        vars(made).update(_apart(vars(self)))
+        vars(made).update((content, vars(root)[content]) for content in _CONTENTS)
+        old, new = type(self), type(made)
+        new.__name__ = name
+        new.forward = old.forward
+        new.__call__ = vars(old)["__call__"]  # type: ignore[method-assign]
+        wrapped = vars(old)["_wrapped_call"]
+        new._wrapped_call = type(wrapped)(new, wrapped.cls_call)  # type: ignore[attr-defined]
+        return made
+
     def __reduce__(self) -> tuple[Any, ...]:
         """The graph as a list, and all else that the module holds."""
-        return _restored, (*self._named(), self._state(), _nodes(self.graph))
+        return _restored, (*self._named(), self._state(), _nodes(self._graph))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
         """A copy that shares nothing."""
         kind, name = self._named()
         made = memo[id(self)] = kind.__new__(kind)
         state = copy.deepcopy(self._state(), memo)
-        return _fill(made, name, state, _nodes(self.graph))
+        return _fill(made, name, state, _nodes(self._graph))
 
     def __copy__(self) -> CompiledModule:
         """A copy that shares modules and parameters."""
-        state = {
-            name: copy.copy(value) if isinstance(value, dict) else value
-            for name, value in self._state().items()
-        }
-        return _restored(*self._named(), state, _nodes(self.graph))
+        return _restored(*self._named(), _apart(self._state()), _nodes(self._graph))
 
     def _named(self) -> tuple[type[CompiledModule], str]:
         # fx makes a class for each module: the one below is ours, the name is its own.
@@ -56,6 +87,41 @@ class CompiledModule(fx.GraphModule):
 
     def _state(self) -> dict[str, Any]:
         return {n: each for n, each in vars(self).items() if n not in _DERIVED}
+
+
+def finished(kind: type[_Kind], root: nn.Module, graph: fx.Graph, name: str) -> _Kind:
+    """A module of a graph that is written, without what is of no use in it, and of all
+    that `root` holds, in its order.
+    """
+    # Where the targets of calls are found.
+    graph.owning_module = root  # type: ignore[assignment]
+    graph.eliminate_dead_code()
+    graph.lint()
+    made = kind(root, graph, name)
+    vars(made).update((content, vars(root)[content]) for content in _CONTENTS)
+    return made
+
+
+def again(module: nn.Module) -> nn.Module:
+    """A module that does what one without weights does, and shares nothing with it that
+    changes.
+    """
+    if isinstance(module, CompiledModule):
+        made: nn.Module = module.twin(module)
+    else:
+        made = copy.copy(module)
+    vars(made).update(_apart(vars(made)))
+    for name, child in module.named_children():
+        made.add_module(name, again(child))
+    return made
+
+
+def _apart(state: Mapping[str, Any]) -> dict[str, Any]:
+    """What a module holds, in containers of its own."""
+    return {
+        name: copy.copy(value) if isinstance(value, dict | list) else value
+        for name, value in state.items()
+    }
 
 
 def _restored(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,8 +12,8 @@ from torch import fx, nn
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.lower.attention import OperationWeight, lower_graph
-from azc.lower.builder import FxBuilder, Padding, adds_to
-from azc.lower.compiled import CompiledModule
+from azc.lower.builder import Arguments, FxBuilder, Padding, fresh_name
+from azc.lower.compiled import CompiledModule, again, finished
 from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.plan import BACKENDS, Backend
@@ -57,6 +58,7 @@ class _LayerWriter:
         self.backends = backends
         self.layer = layer
         self.root = nn.Module()
+        self.parts: dict[str, Callable[[], nn.Module]] = {}
         self.graph = fx.Graph()
         self.hidden, self.mask, self.positions, self.order = (
             self.graph.placeholder(name) for name in LAYER_INPUTS
@@ -80,20 +82,24 @@ class _LayerWriter:
             self.remembered[node, axis] = made
         return self.remembered[node, axis]
 
-    def module(self, name: str, module: nn.Module, *args: fx.Node | None) -> fx.Node:
+    def module(
+        self, name: str, make: Callable[[], nn.Module], *args: fx.Node | int | None
+    ) -> fx.Node:
         """Adds a module under a dotted name, and a call of it."""
-        parent = self.root
-        *path, last = name.split(".")
-        for part in path:
-            if not hasattr(parent, part):
-                parent.add_module(part, nn.Module())
-            parent = parent.get_submodule(part)
-        parent.add_module(last, module)
+        self.parts[name] = make
+        _put(self.root, name, make())
         return self.graph.call_module(name, args)
+
+    def inner(self, module: nn.Module, args: Arguments) -> fx.Node:
+        """Adds a module without weights, of the attention program, and a call of it."""
+        parent = self.root.get_submodule("attention")
+        name = f"attention.{fresh_name(parent, module)}"
+        return self.module(name, partial(again, module), *args)
 
     def linear(self, name: str, inner: int, outer: int, x: fx.Node) -> fx.Node:
         """A linear map from `inner` to `outer` features."""
-        return self.module(name, nn.Linear(inner, outer, bias=self.model.bias), x)
+        make = partial(nn.Linear, inner, outer, bias=self.model.bias)
+        return self.module(name, make, x)
 
     def clear(self, x: fx.Node, mask: fx.Node) -> fx.Node:
         """0 in the padding of a value [B, N, C]."""
@@ -105,13 +111,13 @@ class _LayerWriter:
         """Hidden dropout, where there is any."""
         if self.model.dropout == 0.0:
             return x
-        return self.module(name, nn.Dropout(self.model.dropout), x)
+        return self.module(name, partial(nn.Dropout, self.model.dropout), x)
 
     def norm(self, name: str, x: fx.Node) -> fx.Node:
         """The model's norm."""
         model = self.model
-        made = norm(model.norm, model.hidden, model.norm_eps, model.bias)
-        return self.module(name, made, x)
+        make = partial(norm, model.norm, model.hidden, model.norm_eps, model.bias)
+        return self.module(name, make, x)
 
     def residual(
         self, name: str, x: fx.Node, branch: Callable[[fx.Node], fx.Node]
@@ -135,7 +141,8 @@ class _LayerWriter:
             inputs[name] = self.graph.call_method("transpose", (split, 1, 2))
         nodes = {
             name: self.module(
-                f"attention.{name}", OperationWeight(weight, heads, width, model.causal)
+                f"attention.{name}",
+                partial(OperationWeight, weight, heads, width, model.causal),
             )
             for name, weight in program.weights
         }
@@ -151,7 +158,7 @@ class _LayerWriter:
             width,
             model.attention_dropout,
             model.causal,
-            adds_to(self.root, self.graph, "attention."),
+            self.inner,
             self.extend,
             self.backends,
         )
@@ -170,14 +177,15 @@ class _LayerWriter:
         so_far = self.extend(gate, 1) if causal else gate
         clear = self.clear(so_far, self.mask)
         packed = self.graph.call_function(pack, (clear, self.order))
-        made: nn.Module
+        make: Callable[[], nn.Module]
         if use.kind == "light":
-            made = LightConv(heads, use.kernel, causal)
+            make = partial(LightConv, heads, use.kernel, causal)
         elif use.kind == "dynamic":
-            made = DynamicConv(hidden, heads, use.kernel, self.model.bias, causal)
+            bias = self.model.bias
+            make = partial(DynamicConv, hidden, heads, use.kernel, bias, causal)
         else:
-            made = DepthwiseConv(hidden, use.kernel, causal)
-        mixed = self.module("conv.mix", made, packed)
+            make = partial(DepthwiseConv, hidden, use.kernel, causal)
+        mixed = self.module("conv.mix", make, packed)
         mixed = self.graph.call_function(unpack, (mixed, self.positions, self.order))
         if causal:
             mixed = self.graph.call_function(newest, (mixed, self.hidden))
@@ -189,14 +197,14 @@ class _LayerWriter:
         """Two linear maps with an activation, or a gate, in between."""
         hidden, kind = self.model.hidden, self.layer.activation
         up = self.linear(f"{name}up", hidden, width, x)
-        inner = self.module(f"{name}activation", activation(kind), up)
+        inner = self.module(f"{name}activation", partial(activation, kind), up)
         if gated(kind):
             gate = self.linear(f"{name}gate", hidden, width, x)
             inner = self.graph.call_function(torch.mul, (inner, gate))
         return self.linear(f"{name}down", width, hidden, inner)
 
     def write(self, kind: type[Layer]) -> Layer:
-        """The whole layer."""
+        """The whole layer; once."""
         mixing = self.layer.mixing
         if isinstance(mixing, AttentionUse):
             x = self.residual("", self.hidden, lambda x: self.attention(mixing, x))
@@ -210,11 +218,25 @@ class _LayerWriter:
                 lambda x, name=name, width=width: self.feed_forward(name, width, x),  # type: ignore[misc]
             )
         self.graph.output(x)
-        module = kind(self.root, self.graph, "Layer")
-        module.graph.eliminate_dead_code()
-        module.graph.lint()
-        module.recompile()
-        return module
+        return finished(kind, self.root, self.graph, "Layer")
+
+    def twin(self, layer: Layer) -> Layer:
+        """A layer as the one that was written, with fresh weights."""
+        root = nn.Module()
+        for name, make in self.parts.items():
+            _put(root, name, make())
+        return layer.twin(root)
+
+
+def _put(root: nn.Module, name: str, module: nn.Module) -> None:
+    """Puts a module under a dotted name."""
+    parent = root
+    *path, last = name.split(".")
+    for part in path:
+        if not hasattr(parent, part):
+            parent.add_module(part, nn.Module())
+        parent = parent.get_submodule(part)
+    parent.add_module(last, module)
 
 
 def compile_layer(
@@ -239,12 +261,23 @@ def compile_encoder(
     backends: Sequence[Backend] = BACKENDS,
 ) -> Encoder:
     """All layers of a model, with fresh weights; `kind` is the class to make them of,
-    `backends` may serve parts of them.
+    `backends` may serve parts of them. Layers that are alike share their code.
     """
     root = nn.Module()
-    layers = nn.ModuleList(
-        compile_layer(model, layer, kind, backends) for layer in model.layers
-    )
+    written: dict[object, tuple[_LayerWriter, Layer]] = {}
+    layers = nn.ModuleList()
+    for spec in model.layers:
+        mixing = spec.mixing
+        # Programs are told apart by identity: to compare large ones takes long.
+        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
+        key = (what, spec.heads, spec.ffn, spec.activation)
+        if key in written:
+            writer, first = written[key]
+            layers.append(writer.twin(first))
+        else:
+            writer = _LayerWriter(model, spec, backends)
+            written[key] = writer, writer.write(kind)
+            layers.append(written[key][1])
     root.add_module("layers", layers)
     graph = fx.Graph()
     hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)

@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from azc.ir.graph import NUMBER, Node
 from azc.lower.builder import FxBuilder, Padding, adds_to
-from azc.lower.compiled import CompiledModule
+from azc.lower.compiled import CompiledModule, finished
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import taken
 from azc.lower.schedule import Region, is_read_by_row, is_running
@@ -371,10 +371,7 @@ class _Writer:
         ]
         carries = [self.carry[node] for node in self.running]
         self.graph.output((*outputs, *carries))
-        body = CompiledModule(self.root, self.graph, "Moments")
-        body.graph.eliminate_dead_code()
-        body.graph.lint()
-        body.recompile()
+        body = finished(CompiledModule, self.root, self.graph, "Moments")
         keys = list(self.taken)
         readings = tuple(reading for _, reading in keys)
         name = "_".join(node.name or str(node.index) for node in self.region.outputs)

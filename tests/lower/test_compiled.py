@@ -172,3 +172,56 @@ def test_an_encoder_comes_back(way: str) -> None:
         wanted = model(ids, attention_mask=mask).last_hidden_state
         model.encoder = found
         assert torch.equal(model(ids, attention_mask=mask).last_hidden_state, wanted)
+
+
+# Layers that are alike
+
+
+LAYERS = "sdpa; linear; primer; sdpa; linear; primer; sdpa"
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_layers_that_are_alike_share_their_code_and_nothing_else(causal: bool) -> None:
+    # Those of the second kind are computed moment by moment in a decoder.
+    layers = build(LAYERS, causal=causal, task="base").encoder.layers
+    assert len({type(layer).forward for layer in layers}) == 3
+    held: list[int] = []
+    for layer in layers:
+        for module in layer.modules():
+            held += map(id, (module, vars(module)["_modules"], module._forward_hooks))
+        held += map(id, layer.parameters())
+    assert len(set(held)) == len(held)
+    assert list(layers[0].state_dict()) == list(layers[3].state_dict())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_layer_is_changed_alone(place: int, way: str) -> None:
+    """Its graph, its hooks and its copies, whether it was written first or shares."""
+    encoder = build(LAYERS, task="base").encoder
+    layers = encoder.layers
+    codes = [layer.code for layer in layers]
+    hidden, mask = torch.randn(2, 5, layers[0].norm.normalized_shape[0]), MASK
+    positions = torch.arange(5).expand(2, 5)
+
+    def results() -> list[torch.Tensor]:
+        with torch.no_grad():
+            return [layer(hidden, mask, positions, None) for layer in layers]
+
+    encoder.eval()
+    before = results()
+    layer = layers[place]
+    (last,) = (node for node in layer.graph.nodes if node.op == "output")
+    with layer.graph.inserting_before(last):
+        twice = layer.graph.call_function(operator.mul, (last.args[0], 2.0))
+    last.args = (twice,)
+    layers[1 + place % 3].register_forward_hook(_negated)
+    layer.recompile()
+    layers[place] = WAYS[way](layer)
+    for i, (found, wanted) in enumerate(zip(results(), before, strict=True)):
+        factor = 2.0 if i == place else -1.0 if i == 1 + place % 3 else 1.0
+        assert torch.equal(found, factor * wanted)
+        assert (layers[i].code == codes[i]) == (i != place)
+        graph = layers[i].graph
+        graph.lint()
+        assert (operator.mul in {n.target for n in graph.nodes}) == (i == place)
