@@ -6,7 +6,7 @@
 
 Associative recall, thrice. From examples/scratch.azg, from a layer that mixes no tokens
 above a convolution (its space `scratch`), and from two such layers (its space `both`), by
-op-nas and by random mutants of the start, beside sdpa in the same model. From
+op-nas, by local search and by random mutants of the start, beside sdpa in the same model. From
 examples/recall.azg, where nothing but the attention program of a single layer varies: what
 is found there stands against every attention of the standard library, in a model whose
 feed-forward network is as wide as gives it as many parameters.
@@ -54,13 +54,14 @@ COMMON = (
     f"--data {DATA} --length 32 --weights fresh --steps 150 --batch 32 --no-by-hand"
 )
 FINAL = "--no-baselines --contenders 4 --final-seeds 3"
-STRATEGIES = ("op-nas", "random")
+STRATEGIES = ("op-nas", "local", "random")
 SPACES = ("scratch", "both")
 SEARCHES: Mapping[str, tuple[Path, str]] = {
     **{
         f"{space}-{name}": (
             SCRATCH,
-            f"--space {space} --learning-rate 6e-3 --final-steps 300 --strategy {name}",
+            f"--space {space} --learning-rate 6e-3 --final-steps 300 --round 6"
+            f" --patience 2 --strategy {name}",
         )
         for space in SPACES
         for name in STRATEGIES
@@ -268,12 +269,13 @@ def _cell(losses: Sequence[float], right: Sequence[float]) -> str:
 
 
 def _first_lineage(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How op-nas came from the start to what solves the task, on its first such seed."""
+    """How the first run that solves the task came from the start to its winner."""
     for row in rows:
-        run = row.get("op-nas")
-        if run and fmean(run["losses"]) < SOLVED:
-            told = f"From the start to the winner of `op-nas`, seed {row['seed']}:"
-            return f"{told}\n\n```diff\n{run['lineage']}\n```"
+        for name in STRATEGIES:
+            run = row.get(name)
+            if run and fmean(run["losses"]) < SOLVED:
+                told = f"From the start to the winner of `{name}`, seed {row['seed']}:"
+                return f"{told}\n\n```diff\n{run['lineage']}\n```"
     return ""
 
 

@@ -237,6 +237,16 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 1.0,
+    patience: Annotated[
+        int,
+        typer.Option(
+            "--patience",
+            metavar="N",
+            min=0,
+            help="Rounds with nothing better, then op-nas begins anew; 0: never.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 4,
     population: Annotated[
         int,
         typer.Option(
@@ -437,6 +447,7 @@ def evolve(
         mutations=mutations,
         alpha=alpha,
         temperature=temperature,
+        patience=patience,
         population=population,
         tournament=tournament,
         weights=weights,

@@ -31,6 +31,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "parents": 5,
                 "mutations": 1,
                 "temperature": 1.0,
+                "patience": 0,
                 "inter_rate": 1.0,
                 "intra_rate": 1.0,
                 "by_hand": False,
@@ -47,6 +48,7 @@ _LEAST = {
     "round_size": 2,
     "parents": 1,
     "mutations": 1,
+    "patience": 0,
     "population": 1,
     "tournament": 1,
     "warm_up": 0,
@@ -85,7 +87,8 @@ class EvolveOptions:
     the next round, where there are no more than a third of it. With `by_hand`, op-nas,
     regularized and local begin with what a person would try first, beside the start. A
     child is 1 to `mutations` mutations from its parent, each number as likely (None: as
-    the strategy has it). `alpha` and `temperature` are of op-nas's priorities,
+    the strategy has it). `alpha` and `temperature` are of op-nas's priorities; after
+    `patience` rounds with nothing better it begins anew from the start (0: never);
     `population` and `tournament` of regularized; `inter_rate` and `intra_rate` are how
     often a mutation has each kind. `weights` are "shared": `warm_up` steps train the
     supernet first; or "fresh": each candidate begins anew, from the same seed, and has
@@ -120,6 +123,7 @@ class EvolveOptions:
     parents: int = 3
     alpha: float = 0.5
     temperature: float = 1.0
+    patience: int = 4
     by_hand: bool = True
     mutations: int | None = None
     population: int = 24

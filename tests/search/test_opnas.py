@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 from typing import Any
 
 import pytest
 
 from azc.search.mutate import Rates
+from azc.search.strategies.base import Child
 from azc.search.strategies.opnas import OpNas
 from tests.runs import PROGRAM
 from tests.search.rounds import Rounds, again, children, space_of
@@ -138,3 +140,77 @@ def test_children_of_several_steps() -> None:
 
     assert depths(near) == {1}
     assert depths(far) == {1, 2, 3, 4, 5}
+
+
+# Beginning anew
+
+
+def worse(members: list[int], parents: dict[int, float]) -> dict[int, float | None]:
+    """Children that are worse than all parents, the younger the worse."""
+    return {n: parents.get(n, 10.0 + n) for n in members}
+
+
+def test_where_nothing_is_better_it_begins_anew() -> None:
+    searcher, rounds = op_nas(patience=2, rates=Rates(0.0, 1.0))
+    _, first = rounds.ask(9)
+    good = {first[3]: 1.0, first[5]: 2.0}
+    rounds.tell(worse(first, good))  # better than nothing: the climb goes on
+    for seed in (1, 2):
+        ask, members = rounds.ask(9, seed)
+        assert again(ask) == [first[3], first[5]]
+        rounds.tell(worse(members, good))
+    # From the start, as far as random search goes; the best is scored beside.
+    ask, members = rounds.ask(9, seed=3)
+    assert again(ask) == [first[3]]
+    assert {child.parents for child in children(ask)} == {(1,)}
+    assert max(child.description.count(";") for child in children(ask)) > 0
+    new = {members[1]: 5.0, members[2]: 6.0}
+    rounds.tell(worse(members, {**good, **new}))
+    # What is not as good as the best of all has children nevertheless, and alone.
+    for seed in (4, 5):
+        ask, members = rounds.ask(9, seed)
+        assert again(ask) == [first[3], *new]
+        assert {child.parents for child in children(ask)} == {(n,) for n in new}
+        copy, _ = op_nas(patience=2, rates=Rates(0.0, 1.0))
+        copy.restore(searcher.state(), rounds.genomes.__getitem__)
+        found, wanted = (
+            [
+                (each.genome.text, each.parents) if isinstance(each, Child) else each
+                for each in one.ask(9, random.Random(seed), {})
+            ]
+            for one in (copy, searcher)
+        )
+        assert found == wanted
+        rounds.tell(worse(members, {**good, **new}))
+    ask, _ = rounds.ask(9, seed=6)
+    assert again(ask) == [first[3]]
+    assert {child.parents for child in children(ask)} == {(1,)}
+
+
+def test_the_best_is_of_all_climbs() -> None:
+    _, rounds = op_nas(patience=1)
+    _, first = rounds.ask(9)
+    rounds.tell(worse(first, {first[0]: 1.0}))
+    ask, members = rounds.ask(9, seed=1)
+    assert again(ask) == [first[0]]
+    good = {first[0]: 1.0, members[-1]: 0.5}
+    rounds.tell(worse(members, good))
+    ask, members = rounds.ask(9, seed=2)
+    assert again(ask)[:2] == [*good]
+    rounds.tell(dict.fromkeys(members))  # all failed, which says nothing
+    ask, members = rounds.ask(9, seed=3)
+    assert again(ask)[:2] == [*good]
+    rounds.tell(worse(members, good))
+    ask, _ = rounds.ask(9, seed=4)
+    assert again(ask) == [max(good)]
+
+
+def test_without_patience_it_goes_on() -> None:
+    _, rounds = op_nas(patience=0)
+    _, first = rounds.ask(6)
+    good = {first[0]: 1.0, first[1]: 2.0}
+    rounds.tell(worse(first, good))
+    for seed in range(1, 9):
+        ask, members = rounds.ask(6, seed)
+        assert {n for child in children(ask) for n in child.parents} == set(good)
+        rounds.tell(worse(members, good))

@@ -13,6 +13,7 @@ from azc.search.mutate import Mutation, Rates, mutate
 from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
+    DEEP,
     Member,
     Population,
     Variation,
@@ -35,6 +36,10 @@ class OpNas:
     A round's scores are from one snapshot of the shared weights, so that only candidates
     of one round are ever compared. A child is 1 to `mutations` steps from its parent.
     The first rounds begin with the programs in `first`.
+
+    Where `patience` rounds had no child better than the parents, the climb begins anew
+    from mutants of the start, up to `DEEP` mutations away; the best of all climbs is
+    scored again in every round, and has no children. With 0 it never does.
     """
 
     def __init__(
@@ -47,6 +52,7 @@ class OpNas:
         rates: Rates,
         mutations: int = 1,
         temperature: float = 1.0,
+        patience: int = 0,
         first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
         self.first = first
@@ -54,28 +60,43 @@ class OpNas:
         self.count = parents
         self.rates = rates
         self.mutations = mutations
-        self.parents: Population = (Member(START, start),)
+        self.start = Member(START, start)
+        self.parents: Population = (self.start,)  # none where a climb begins anew
+        self.best: Population = ()  # of the climbs before
+        self.patience = patience
+        self.idle = 0
         self.priorities = Priorities.start(space_features(space), alpha, temperature)
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes the parents from a round, and what its programs say of operations."""
-        self.parents = best(round, self.count) or self.parents
+        if found := best(round, len(round)):
+            self._climb(found)
         # Higher is better there, and a NaN has failed.
         self.priorities = self.priorities.tell(
             (s.genome.features, math.nan if s.score is None else -s.score)
             for s in round
         )
 
+    def _climb(self, found: Population) -> None:
+        """Parents from what was scored in a round, or none, to begin anew."""
+        before = {member.candidate for member in (*self.parents, *self.best)}
+        top = {member.candidate for member in self.best}
+        climbed = tuple(m for m in found if m.candidate not in top)[: self.count]
+        self.idle = 0 if {m.candidate for m in climbed[:1]} - before else self.idle + 1
+        self.parents = climbed or self.parents
+        if self.patience and self.idle >= self.patience:
+            self.best, self.parents, self.idle = found[:1], (), 0
+
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The parents again, as far as there is room for children too, and children;
-        nothing once no child is new.
+        """The best and the parents again, as far as there is room for children too, and
+        children; nothing once no child is new.
         """
-        again = room(self.parents, count)
+        again = room((*self.best, *self.parents), count)
         wanted = count - len(again)
-        parents = self.parents
-        variation = Variation(self._mutate, self.mutations)
+        parents = self.parents or (self.start,)
+        variation = Variation(self._mutate, self.mutations if self.parents else DEEP)
         children = untried(self.first(), wanted, known)
         children += variation.children(
             wanted - len(children),
@@ -90,15 +111,23 @@ class OpNas:
         return mutate(genome, self.space, rng, self.priorities, self.rates)
 
     def state(self) -> object:
-        """The parents' numbers, and the priorities."""
-        numbers = [parent.candidate for parent in self.parents]
-        return {"parents": numbers, "priorities": self.priorities.as_json()}
+        """The parents' numbers, that of the best, and the priorities."""
+        return {
+            "parents": [parent.candidate for parent in self.parents],
+            "best": [member.candidate for member in self.best],
+            "idle": self.idle,
+            "priorities": self.priorities.as_json(),
+        }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
         """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
         known = cast(dict[str, Any], state)
         self.priorities = Priorities.from_json(known["priorities"])
-        self.parents = tuple(Member(n, genome(n)) for n in known["parents"])
+        self.parents, self.best = (
+            tuple(Member(n, genome(n)) for n in known.get(name, ()))
+            for name in ("parents", "best")
+        )
+        self.idle = known.get("idle", 0)  # a run from before there was one
 
     def display(self) -> dict[str, str]:
         """The probability of every feature where all may be drawn, the highest first."""
@@ -117,5 +146,6 @@ def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
         rates=Rates(options.inter_rate, options.intra_rate),
         mutations=options.mutations or 1,
         temperature=options.temperature,
+        patience=options.patience,
         first=typed_by_hand(start, space, options),
     )
