@@ -224,8 +224,13 @@ class FxBuilder:
         node: fx.Node = self.call("torch.abs", self.call("torch.sub", column, row))
         return node
 
-    def packed(self, node: fx.Node) -> fx.Node:
-        """Neighbours side by side; the node is 0 in padding."""
+    def packed(self, node: fx.Node, before: int = 0) -> fx.Node:
+        """Neighbours side by side; the node is 0 in padding. `before`: how many tokens
+        before its own a row of a causal model needs.
+        """
+        if self.padding.rows is not None:
+            given = self.padding.row_positions, self.padding.order, before
+            node = self.call("azc.lower.runtime.recent", node, *given)
         made: fx.Node = self.call("azc.lower.runtime.pack", node, self.padding.order)
         return made
 

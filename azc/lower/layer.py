@@ -17,7 +17,7 @@ from azc.lower.compiled import CompiledModule, again, finished
 from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.plan import BACKENDS, Backend
-from azc.lower.runtime import extended, memory_of, newest, pack, unpack
+from azc.lower.runtime import extended, memory_of, newest, pack, recent, unpack
 from azc.passes.pipeline import program_graph
 
 __all__ = ["Encoder", "Layer", "compile_encoder", "compile_layer"]
@@ -176,6 +176,9 @@ class _LayerWriter:
         # nothing was.
         so_far = self.extend(gate, 1) if causal else gate
         clear = self.clear(so_far, self.mask)
+        if causal:
+            given = (clear, self.row_positions, self.order, use.kernel - 1)
+            clear = self.graph.call_function(recent, given)
         packed = self.graph.call_function(pack, (clear, self.order))
         make: Callable[[], nn.Module]
         if use.kind == "light":

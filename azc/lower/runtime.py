@@ -16,6 +16,7 @@ __all__ = [
     "order_of",
     "pack",
     "positions_of",
+    "recent",
     "taken",
     "unpack",
 ]
@@ -56,6 +57,18 @@ def newest(x: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
         return None
     start = x.shape[1] - like.shape[1]
     return x if start == 0 else x[:, start:]
+
+
+def recent(
+    x: torch.Tensor, rows: torch.Tensor, order: torch.Tensor | None, before: int
+) -> torch.Tensor:
+    """Of N tokens, [B, N, C] or [B, H, N, C], the last M and so many before them, where
+    neighbours are known to stand side by side; else all. `rows` is [B or 1, M].
+    """
+    count = rows.shape[1]
+    if order is not None or x.shape[-2] == count:
+        return x
+    return x[..., max(0, x.shape[-2] - count - before) :, :]
 
 
 def memory_of(cache: Any, layer: int) -> Any:

@@ -253,8 +253,10 @@ class Builder(Protocol):
         now or as the graph runs, where none are.
         """
 
-    def packed(self, node: Any) -> Any:
-        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by side."""
+    def packed(self, node: Any, before: int = 0) -> Any:
+        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by side.
+        `before`: how many tokens before its own a row of a causal model needs.
+        """
 
     def unpacked(self, node: Any) -> Any:
         """Undoes `packed`."""

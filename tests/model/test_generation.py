@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
     DataCollatorWithFlattening,
@@ -147,6 +148,30 @@ def test_assisted_generation(model: Any, small: Any) -> None:
 def test_an_assistant_that_sums(small: Any) -> None:
     with pytest.raises(ValueError, match="a state that sums over them"):
         generate(small, IDS[:1], None, assistant_model=decoder("sums"))
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("kind", ["light", "dynamic", "depthwise", "of a program"])
+def test_a_step_convolves_what_it_reaches_alone(kind: str, padded: bool) -> None:
+    layer = f"conv(kernel = 3, kind = {kind})"
+    wide = "attention taps(v) {\n    return conv(v, kernel = 5)\n}\n"
+    if kind == "of a program":
+        layer = "taps"
+    model = build(layer, task="causal-lm", causal=True, attentions=wide).eval()
+
+    def operations(tokens: int) -> int:
+        """Of a step after so many."""
+        ids = torch.arange(1, 1 + tokens).expand(2, tokens)
+        mask = torch.ones_like(ids)
+        mask[0, : 3 if padded else 0] = 0
+        with torch.no_grad():
+            found = model(ids, attention_mask=mask, use_cache=True)
+            more = torch.cat((mask, mask[:, -1:]), 1)
+            with FlopCounterMode(display=False) as counter:
+                model(ids[:, :1], attention_mask=more, past_key_values=found[1])
+        return counter.get_total_flops()
+
+    assert operations(36) == operations(10) > 0
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

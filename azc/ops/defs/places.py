@@ -251,7 +251,8 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     weight = b.method("to", b.weight("kernel"), x.node)
     weight = b.method("expand", weight, heads, width, kernel)
     weight = b.method("reshape", weight, channels, 1, kernel)
-    rows = b.method("transpose", b.packed(x.node), -1, -2)  # [B, H, d, N]
+    packed = b.packed(x.node, kernel - 1)
+    rows = b.method("transpose", packed, -1, -2)  # [B, H, d, N]
     rows = b.method("flatten", rows, 1, 2)
     # Padded beforehand a causal one: `conv1d` itself pads both sides alike.
     padding = 0 if b.causal else kernel // 2
