@@ -11,7 +11,7 @@ from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.dot_product import DotProduct, may_stand_between
 from azc.lower.plan import plan
-from azc.lower.schedule import Region, is_read_by_row, is_running
+from azc.lower.schedule import Region, is_read_by_row, running
 from azc.ops.axes import Time
 from azc.passes.pipeline import program_graph
 from azc.shapes import D, N, Shape
@@ -20,7 +20,7 @@ __all__ = ["Explanation", "Form", "explain"]
 
 _SCORES = Shape(N, N)
 SDPA, PLAIN = "scaled_dot_product_attention", "plain code"
-SUMS, MOMENTS = "sums over the tokens so far", "token by token, exact and slow"
+CARRIED, MOMENTS = "states carried on", "token by token, exact and slow"
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def explain(spec: AttentionSpec) -> Explanation:
         decoder=_form(graph, time),
         reason=None,
         kept=(len(wide), len(kept - wide - squares)),
-        states=_sizes(node.shape for node in states),
+        states=_sizes(states),
         grows=bool(squares),
     )
 
@@ -103,10 +103,10 @@ def _form(graph: Graph, time: Mapping[Node, Time]) -> Form:
             whole = any(
                 _is_kept(node, place, arg, time, momentary=True)
                 for node in step.nodes
-                if node.op != "transpose" and not is_running(node, time)
+                if node.op != "transpose" and not running(node, time)
                 for place, arg in enumerate(node.args)
             )
-            backends[MOMENTS if whole else SUMS] = None
+            backends[MOMENTS if whole else CARRIED] = None
         elif step.op not in (INPUT, NUMBER):
             squared |= step.shape == _SCORES
             backends.setdefault(PLAIN)
@@ -137,10 +137,10 @@ def _in_the_way(graph: Graph) -> str | None:
 
 def _kept(
     graph: Graph, time: Mapping[Node, Time]
-) -> tuple[frozenset[Node], frozenset[Node]]:
-    """The streams that later tokens read, and the sums that are carried on."""
+) -> tuple[frozenset[Node], tuple[Shape, ...]]:
+    """The streams that later tokens read, and the shapes of what is carried on."""
     kept: set[Node] = set()
-    states: set[Node] = set()
+    states: list[Shape] = []
     for step in plan(graph, time).steps:
         if isinstance(step, DotProduct):
             kept |= {step.key, step.value}
@@ -149,13 +149,14 @@ def _kept(
         for node in nodes:
             if node.op in (INPUT, NUMBER, "transpose"):
                 continue
-            if isinstance(step, Region) and is_running(node, time):
-                states.add(node)
+            carried = running(node, time) if isinstance(step, Region) else None
+            if carried is not None:
+                states += carried.shapes
                 continue
             for place, arg in enumerate(node.args):
                 if _is_kept(node, place, arg, time, isinstance(step, Region)):
                     kept.add(arg)
-    return frozenset(kept), frozenset(states)
+    return frozenset(kept), tuple(states)
 
 
 def _is_kept(

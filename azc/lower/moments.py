@@ -4,11 +4,12 @@ at once.
 A region's body is a graph over tensors with an axis of moments, [B, H, T, r, c]: at
 moment t the row of a stream is a matrix of one row, and of what came before the tokens
 after t are absent. It runs for a few moments at a time, so that memory stays linear in
-the number of tokens; sums over the tokens so far are carried on.
+the number of tokens; states, a sum say, are carried on.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,7 @@ from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import taken
-from azc.lower.schedule import Region, is_read_by_row, is_running
+from azc.lower.schedule import Region, Running, is_read_by_row, running
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, State
 from azc.ops.table import load_ops
@@ -33,9 +34,11 @@ __all__ = ["Moments", "Reading", "write_region"]
 
 ENTRIES = 2**23  # about so many numbers a value may have in one run of a body
 ROWS = 128  # moments in one run where no value has more numbers than the rows have
+WEIGHTED = 32  # moments in one run where each weighs all of them by feature
 
 # How a region takes a stream or its transpose: row by row, or whole at every moment.
 Reading = Literal["rows", "whole"]
+_WEIGHTED = ("softmax", "weights")
 _PLACES = ("real", "positions", "at", "row_real", "leading", "sample")
 
 
@@ -54,14 +57,14 @@ class Moments(nn.Module):
         body: fx.GraphModule,
         readings: tuple[Reading, ...],
         carries: int,
-        narrow: bool,
+        most: int | None,
     ) -> None:
         super().__init__()
         self.name = name
         self.body = body
         self.readings = readings
         self.carries = carries
-        self.narrow = narrow
+        self.most = most
 
     def forward(
         self,
@@ -115,10 +118,10 @@ class Moments(nn.Module):
 
     def step(self, rows: int, tokens: int, count: int, width: int) -> int:
         """For how many moments the body runs at a time; `rows`: B · H."""
-        if self.narrow:
+        if self.most == ROWS:
             return min(count, ROWS)
-        most = max(tokens if "whole" in self.readings else 1, width)
-        return max(1, min(count, ENTRIES // (rows * most * width)))
+        entries = max(tokens if "whole" in self.readings else 1, width) * width
+        return max(1, min(count, self.most or count, ENTRIES // (rows * entries)))
 
 
 def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -199,6 +202,72 @@ def last_sum(
     left = torch.where(row_real[:, None, :, None], left, 0.0).to(wide)
     total = (left.transpose(-1, -2) @ right.to(wide)).unsqueeze(2)
     return total if carried is None else total + carried
+
+
+def running_max(
+    rows: torch.Tensor,
+    row_real: torch.Tensor,
+    leading: torch.Tensor,
+    carried: torch.Tensor | None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The maximum of rows [B, H, T, f] over the real tokens so far, [B, H, T, f, 1], and
+    what is carried on, [B, H, 1, f, 2]: the last of it, and whether there is any.
+    """
+    real = row_real[:, None, :, None]
+    top = torch.where(real, rows, -math.inf).cummax(2).values
+    if carried is not None:
+        before, begun = carried.unbind(-1)
+        top = torch.maximum(top, torch.where(begun > 0, before, -math.inf))
+    found = torch.where(leading[:, None, :, None], rows, top).unsqueeze(-1)
+    last = top[:, :, -1:]
+    begun = last > -math.inf
+    return found, torch.stack((torch.where(begun, last, 0.0), begun.to(last)), -1)
+
+
+def running_softmax(
+    rows: torch.Tensor,
+    values: torch.Tensor,
+    row_real: torch.Tensor,
+    leading: torch.Tensor,
+    carried: torch.Tensor | None,
+    outer: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean of values over the real tokens so far, weighted by a softmax of rows
+    [B, H, T, f] over these tokens, and what is carried on.
+
+    `values`: [B, H, T, c], which each of the f weights goes with (`outer`), for a mean
+    [B, H, T, f, c]; or [B, H, T, f], for one of [B, H, T, f, 1]. Carried are the sum of
+    weighted values, that of the weights and their greatest exponent so far, by which both
+    are scaled (Milakov and Gimelshein 2018): [B, H, 1, f, c or 1, and 2].
+    """
+    real = row_real[:, None, :, None]
+    rows = torch.where(real, rows, -math.inf)
+    own = values.unsqueeze(-2) if outer else values.unsqueeze(-1)
+    values = torch.where(real, values, 0.0)
+    # The scale has no part in the result, so that it needs no gradient.
+    top = rows.detach().cummax(2).values
+    if carried is not None:
+        sums, weight, before = carried.split((carried.shape[-1] - 2, 1, 1), -1)
+        before = torch.where(weight > 0, before, -math.inf).detach().squeeze(-1)
+        top = torch.maximum(top, before)
+    scale = torch.where(top > -math.inf, top, 0.0)
+    # The weight of token j at moment t, [B, H, T, f, T].
+    index = torch.arange(rows.shape[2], device=rows.device)
+    seen = (index <= index[:, None])[:, None]
+    exponents = rows.transpose(-1, -2).unsqueeze(2) - scale.unsqueeze(-1)
+    weights = torch.where(seen, exponents, -math.inf).exp()
+    if outer:
+        total = weights @ values.unsqueeze(2)
+    else:
+        total = (weights * values.transpose(-1, -2).unsqueeze(2)).sum(-1, keepdim=True)
+    count = weights.sum(-1, keepdim=True)
+    if carried is not None:
+        faded = (before - scale).exp().unsqueeze(-1)
+        total, count = total + faded * sums, count + faded * weight
+    first = leading[:, None, :, None, None]
+    found = torch.where(first, own, total / torch.where(first, 1.0, count))
+    parts = (total, count, scale.unsqueeze(-1))
+    return found, torch.cat([part[:, :, -1:] for part in parts], -1)
 
 
 def running_count(
@@ -331,7 +400,8 @@ class _Writer:
             self.root,
             like,
         )
-        self.running = [node for node in region.nodes if is_running(node, time)]
+        found = ((node, running(node, time)) for node in region.nodes)
+        self.running = {node: known for node, known in found if known is not None}
         self.unmade = self._read_alone()
         self.carried = {
             node: self.graph.placeholder(f"carried_{i}")
@@ -343,7 +413,11 @@ class _Writer:
 
     def _read_alone(self) -> frozenset[Node]:
         """States that are read by products with rows alone, which need not be made."""
-        found = {node for node in self.running if node.op == "matmul"}
+        found = {
+            node
+            for node, known in self.running.items()
+            if known.kind == "sum" and len(known.terms) > 1
+        }
         for node in self.region.nodes:
             for place, arg in enumerate(node.args):
                 product = node.op == "matmul" and node.shape.rows is N and place == 1
@@ -354,6 +428,10 @@ class _Writer:
     def write(self) -> tuple[Moments, list[tuple[Node, Reading]]]:
         # Placeholders come first in a graph.
         for node in self.region.nodes:
+            if node in self.running:
+                for term in self.running[node].terms:
+                    self.taken.setdefault((term, "rows"), None)  # type: ignore[arg-type]
+                continue
             for place, arg in enumerate(node.args):
                 if arg not in self.region.nodes:
                     self.taken.setdefault((arg, self.reading(node, place)), None)  # type: ignore[arg-type]
@@ -375,12 +453,15 @@ class _Writer:
         keys = list(self.taken)
         readings = tuple(reading for _, reading in keys)
         name = "_".join(node.name or str(node.index) for node in self.region.outputs)
-        narrow = "whole" not in readings and self.unmade == set(self.running)
-        return Moments(name, body, readings, len(self.running), narrow), keys
+        most = None
+        if any(known.kind in _WEIGHTED for known in self.running.values()):
+            most = WEIGHTED
+        elif "whole" not in readings and self.unmade == set(self.running):
+            most = ROWS
+        return Moments(name, body, readings, len(self.running), most), keys
 
     def reading(self, node: Node, place: int) -> Reading:
-        rows = is_read_by_row(node, place) or node in self.carried
-        return "rows" if rows else "whole"
+        return "rows" if is_read_by_row(node, place) else "whole"
 
     def value(self, node: Node) -> Operand:
         """A value at every moment, [B, H, T, r, c]."""
@@ -393,8 +474,8 @@ class _Writer:
         shape = node.shape
         if shape.rows is N:
             shape = Shape(ONE, shape.cols)
-        if node in self.carried:
-            return self.sum_so_far(node)
+        if node in self.running:
+            return self.state_so_far(node, self.running[node])
         if len(node.args) > 1 and node.args[1] in self.unmade:
             return self.product_with_sum(node)
         operands = [self.operand(node, i) for i in range(len(node.args))]
@@ -426,7 +507,7 @@ class _Writer:
 
     def sum_at_the_end(self, node: Node) -> fx.Node:
         """What a sum of products has come to after the last moment."""
-        rows = [self.taken[arg, "rows"] for arg in node.args]
+        rows = [self.taken[term, "rows"] for term in self.running[node].terms]
         given = (*rows, self.builder.places.row_real, self.carried[node])
         made: fx.Node = self.builder.call("azc.lower.moments.last_sum", *given)
         return made
@@ -452,28 +533,28 @@ class _Writer:
         after = State(Shape(ONE, node.shape.cols), None, frozenset())
         return Operand(made, after, node in self.wide)
 
-    def sum_so_far(self, node: Node) -> Operand:
-        """A sum over the tokens so far: of the products of rows, or of rows alone."""
-        b = self.builder
+    def state_so_far(self, node: Node, known: Running) -> Operand:
+        """A state of the tokens so far, and what is carried on of it."""
+        b, places = self.builder, self.builder.places
         rows = [
-            b.wide(self.taken[arg, "rows"]) if arg not in self.wide
-            else self.taken[arg, "rows"]
-            for arg in node.args
+            b.wide(self.taken[term, "rows"]) if term not in self.wide
+            else self.taken[term, "rows"]
+            for term in known.terms
         ]  # fmt: skip
-        terms = b.method("unsqueeze", rows[0], -1)
-        if node.op == "matmul":
-            terms = b.call("torch.mul", terms, b.method("unsqueeze", rows[1], -2))
-        places = b.places
-        both = b.call(
-            "azc.lower.moments.running_sum",
-            terms,
-            places.row_real,
-            places.leading,
-            self.carried[node],
-        )
+        where = (places.row_real, places.leading, self.carried[node])
+        if known.kind in _WEIGHTED:
+            outer = known.kind == "softmax"
+            both = b.call("azc.lower.moments.running_softmax", *rows, *where, outer)
+        elif known.kind == "max":
+            both = b.call("azc.lower.moments.running_max", *rows, *where)
+        else:
+            terms = b.method("unsqueeze", rows[0], -1)
+            if len(rows) > 1:
+                terms = b.call("torch.mul", terms, b.method("unsqueeze", rows[1], -2))
+            both = b.call("azc.lower.moments.running_sum", terms, *where)
         made = b.call("operator.getitem", both, 0)
         self.carry[node] = b.call("operator.getitem", both, 1)
-        if node.op == "mean":
+        if known.kind == "mean":
             count = b.call(
                 "azc.lower.moments.running_count", places.real, places.at, made
             )

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from azc.ir.graph import Graph, Node
 from azc.ops.axes import Time
 from azc.ops.table import load_ops
-from azc.shapes import N
+from azc.shapes import ONE, N, Shape
 
-__all__ = ["Region", "is_read_by_row", "is_running", "schedule"]
+__all__ = ["Region", "Running", "is_read_by_row", "running", "schedule"]
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,53 @@ def is_read_by_row(node: Node, place: int) -> bool:
     return node.shape.rows is N and load_ops()[node.op].axes.row_wise(place)
 
 
-def is_running(node: Node, time: Mapping[Node, Time]) -> bool:
-    """Whether a state is a sum over the tokens so far, each with what it brought."""
+@dataclass(frozen=True)
+class Running:
+    """A state that is carried on from token to token.
+
+    Each token brings a row of the `terms`, streams or transposes. `kind`: "sum" and
+    "mean" of these rows, or of their outer products where there are two; "max" of rows;
+    "softmax", the mean of outer products or ("weights") of products of two rows of the
+    same width, weighted over the tokens by a softmax of the first. `shapes`: what is
+    carried.
+    """
+
+    kind: Literal["sum", "mean", "max", "softmax", "weights"]
+    terms: tuple[Node, ...]
+    shapes: tuple[Shape, ...]
+
+
+def running(node: Node, time: Mapping[Node, Time]) -> Running | None:
+    """How a state is carried on, where it is in a form that can be."""
+    if time[node] is not Time.STATE or node.shape.rows is N:
+        return None
+    first, *rest = node.args
+    column = Shape(node.shape.rows, ONE)
     if node.op == "matmul":
-        kept = (Time.MIRROR, Time.STREAM)
-        return tuple(time[arg] for arg in node.args) == kept and (
-            time[node] is Time.STATE
-        )
-    return node.op in ("sum", "mean") and time[node.args[0]] is Time.MIRROR
+        (second,) = rest
+        if time[second] is not Time.STREAM:
+            return None
+        if time[first] is Time.MIRROR:
+            return Running("sum", (first, second), (node.shape,))
+        if _over_tokens(first, time):
+            terms = (first.args[0], second)
+            return Running("softmax", terms, (node.shape, column, column))
+    elif node.op in ("sum", "mean", "amax") and time[first] is Time.MIRROR:
+        if node.op == "amax":
+            return Running("max", (first,), (column, column))
+        return Running("sum" if node.op == "sum" else "mean", (first,), (column,))
+    elif node.op == "sum" and first.op == "mul":
+        for weights, values in (first.args, first.args[::-1]):
+            known = time[values] is Time.MIRROR and weights.shape == values.shape
+            if known and _over_tokens(weights, time):
+                terms = (weights.args[0], values)
+                return Running("weights", terms, (column, column, column))
+    return None
+
+
+def _over_tokens(node: Node, time: Mapping[Node, Time]) -> bool:
+    """Whether a value is a softmax over the tokens so far."""
+    return node.op == "softmax" and time[node.args[0]] is Time.MIRROR
 
 
 def schedule(graph: Graph, time: Mapping[Node, Time]) -> list[Node | Region]:
@@ -104,7 +144,8 @@ def _with_states(
     wanted, todo = set(outputs), list(outputs)
     while todo:
         node = todo.pop()
-        for arg in node.args:
+        known = running(node, time)
+        for arg in known.terms if known else node.args:
             stream_before = arg.shape.rows is N and level[arg] < level[node]
             local = time[arg] is Time.CONSTANT or (arg in moments and not stream_before)
             if local and arg not in wanted:

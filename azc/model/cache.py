@@ -27,7 +27,7 @@ class _Stream:
 
 
 class LayerMemory(CacheLayerMixin):
-    """Of one layer: the streams that later tokens read, and sums over the tokens so far.
+    """Of one layer: the streams that later tokens read, and states that are carried on.
 
     A program decides which there are: keys and values of an attention, a state of
     constant size of a linear one, nothing of a layer that mixes nothing.

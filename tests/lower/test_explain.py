@@ -12,7 +12,7 @@ import torch
 import azc
 from azc.check.program import AttentionSpec, AttentionUse
 from azc.cli.explain import kept, words
-from azc.lower.explain import MOMENTS, SDPA, SUMS, explain
+from azc.lower.explain import CARRIED, MOMENTS, SDPA, explain
 from azc.lower.layer import compile_layer
 from azc.lower.runtime import positions_of
 from azc.model.cache import LayerMemory
@@ -38,6 +38,9 @@ OTHERS = {
     "squares": "a = softmax(q @ k.T)\n return a @ a @ v",
     "means": "return softmax(q @ k.T + sum(k).T) @ v + amax(v.T).T",
     "states": "return q @ (k.T @ v) + q * mean(k.T).T + sum(sum(v.T).T)",
+    "weighted": "return q @ (softmax(k.T) @ v) + q * sum(softmax(k.T) * v.T).T",
+    "maxima": "return q * amax(k.T).T",
+    "snapshots": "return q * mean(softmax(k.T) * v.T).T",
 }
 SPECS = {
     **azc.load("std.attention").attentions,
@@ -82,9 +85,11 @@ def test_forms() -> None:
 
     assert SDPA in form("sdpa").encoder.backends
     assert not form("sdpa").decoder.squared
-    assert form("linear_attention").decoder.backends[-1] == SUMS
-    assert form("mean_mixing").decoder.backends[-1] == SUMS
-    assert form("efficient_attention").decoder.backends[-1] == MOMENTS
+    assert form("linear_attention").decoder.backends[-1] == CARRIED
+    assert form("mean_mixing").decoder.backends[-1] == CARRIED
+    for name in ("efficient_attention", "attention_free", "weighted", "maxima"):
+        assert form(name).decoder.backends[-1] == CARRIED
+    assert form("snapshots").decoder.backends[-1] == MOMENTS
     assert form("cosine").encoder.why == "`cosine` on scores"
     assert form("relu_attention").encoder.why == "`relu` on scores"
     assert "softmax" in form("differential").encoder.why

@@ -28,12 +28,16 @@ SUMS = """
 attention sums(q, k, v) {
     return q @ (k.T @ v) + mean(k.T).T * v
 }
+attention fading(q, k, v) {
+    means = softmax(q) @ (softmax(k.T) @ v)
+    return means + q * sum(softmax(k.T) * v.T).T + amax(v.T).T
+}
 """
 # What is kept: keys and values; rows of convolutions; the columns of a snapshot; sums.
 LAYERS = {
     "attention": "sdpa; conv(kernel = 3); turned",
     "snapshot": "linear; primer; conv(kernel = 5, kind = dynamic)",
-    "sums": "sums; conv(kernel = 3, kind = depthwise); windowed",
+    "sums": "sums; conv(kernel = 3, kind = depthwise); fading; windowed",
 }
 Tensor = torch.Tensor
 
