@@ -175,6 +175,7 @@ class _Writer:
             padding.row_real,
             padding.positions,
             padding.row_positions,
+            padding.order,
             builder.width(),
         )
         return builder.module(module, (*given, *places))

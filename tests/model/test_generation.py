@@ -155,12 +155,17 @@ def test_an_assistant_that_sums(small: Any) -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("kind", ["light", "dynamic", "depthwise", "of a program"])
-def test_a_step_convolves_what_it_reaches_alone(kind: str, padded: bool) -> None:
-    layer = f"conv(kernel = 3, kind = {kind})"
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "conv(kernel = 3)",
+        "conv(kernel = 3, kind = dynamic)",
+        "conv(kernel = 3, kind = depthwise)",
+        "taps",
+    ],
+)
+def test_a_step_reads_what_it_reaches_alone(layer: str, padded: bool) -> None:
     wide = "attention taps(v) {\n    return conv(v, kernel = 5)\n}\n"
-    if kind == "of a program":
-        layer = "taps"
     model = build(layer, task="causal-lm", causal=True, attentions=wide).eval()
 
     def operations(tokens: int) -> int:
@@ -176,6 +181,33 @@ def test_a_step_convolves_what_it_reaches_alone(kind: str, padded: bool) -> None
         return counter.get_total_flops()
 
     assert operations(36) == operations(10) > 0
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_a_step_attends_to_what_is_in_the_window_alone(
+    padded: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    attend = torch.nn.functional.scaled_dot_product_attention
+
+    def watched(query: Tensor, key: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        read.append(key.shape[-2])
+        return attend(query, key, *args, **kwargs)
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", watched)
+    model = decoder("windowed; sdpa").eval()  # a radius of 2
+    ids = torch.arange(1, 25).view(2, 12)
+    mask = torch.ones_like(ids)
+    mask[0, : 3 if padded else 0] = 0
+    with torch.no_grad():
+        wanted = model(ids, attention_mask=mask).logits[:, -2:]
+        cache = model(
+            ids[:, :10], attention_mask=mask[:, :10], use_cache=True
+        ).past_key_values
+        read.clear()
+        found = model(ids[:, 10:], attention_mask=mask, past_key_values=cache).logits
+    assert read == [4, 12]
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
