@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,9 @@ def arguments(options: EvolveOptions) -> list[str]:
     ]
 
 
-def start(*words: str | Path, cache: Path, **settings: Any) -> subprocess.Popen[str]:
+def start(
+    *words: str | Path, cache: Path, env: Mapping[str, str] = {}, **settings: Any
+) -> subprocess.Popen[str]:
     """`azc` in another process, which computes with one thread."""
     environment = {
         **os.environ,
@@ -201,6 +203,7 @@ def start(*words: str | Path, cache: Path, **settings: Any) -> subprocess.Popen[
         "PYTHONPATH": str(Path(__file__).resolve().parent.parent),
         "HF_HUB_OFFLINE": "1",
         "COLUMNS": "100",
+        **env,
     }
     return subprocess.Popen(
         [sys.executable, "-m", "azc", *map(str, words)],

@@ -35,6 +35,7 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="NAME",
-        help="Also write its figures for `tensorboard`, into RUN/tensorboard.",
+        help="Also write its figures for `tensorboard`, into RUN/tensorboard, or into the"
+        " store of `trackio` on this machine.",
     ),
 ]

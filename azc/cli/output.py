@@ -45,7 +45,7 @@ from azc.source import visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["Command", "Output", "count", "fields", "out"]
+__all__ = ["Command", "Output", "count", "fields", "os_words", "out"]
 
 _LAYOUT = "\n\t"  # control characters that what azc writes may have
 _DIFF = {"+": "32", "-": "31", "@": "36"}
@@ -209,7 +209,7 @@ def _answered(output: Output) -> Iterator[None]:
         drop_output()  # nobody reads on; a second try at exit would fail again
         raise typer.Exit(1) from None
     except OSError as error:
-        fault = AzcError("R100", _os_words(error))
+        fault = AzcError("R100", os_words(error))
         try:
             output.fault(fault)
         except OSError:  # what can't be written is the answer
@@ -235,7 +235,8 @@ def _answered(output: Output) -> Iterator[None]:
         raise typer.Exit(1) from None
 
 
-def _os_words(error: OSError) -> str:
+def os_words(error: OSError) -> str:
+    """What could not be done, and with which file."""
     reason = (error.strerror or str(error)).lower()
     return f"{error.filename}: {reason}" if error.filename else reason
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from azc.cli.output import Output
+from azc.cli.output import Output, os_words
 from azc.diagnostics import AzcError, RunError
 from azc.resources import home_cache
 
@@ -86,17 +86,23 @@ class _Log:
         """Hands on an event."""
         if self.make is None:
             return
-        try:
+        with self._told():
             self.sink = self.sink or self.make(self.run)
             self.sink(event)
-        except OSError as error:
-            self.make = None
-            self.output.note(f"{error}: no more is logged")
 
     def close(self) -> None:
         """Writes what is left."""
         if self.make is not None and self.sink is not None:
-            self.sink.close()
+            with self._told():
+                self.sink.close()
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.make = None
+            self.output.note(f"{os_words(error)}: no more is logged")
 
 
 def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
