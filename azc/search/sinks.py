@@ -12,9 +12,10 @@ import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from errno import EIO
+from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
@@ -108,7 +109,8 @@ class Trackio:
         # With these of a Space's, Trackio would fetch a store from the hub.
         for name in ("TRACKIO_BUCKET_ID", "TRACKIO_DATASET_ID"):
             os.environ.pop(name, None)
-        with _as_os_error(run):
+        # What it prints of a network's disk is no news of the search.
+        with _as_os_error(run), redirect_stdout(StringIO()):
             from trackio import fragments, utils
 
             self._fragments = fragments

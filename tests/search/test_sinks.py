@@ -26,7 +26,6 @@ from tests.runs import PROGRAM, arguments, start, tiny, until
 event_accumulator = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator", reason="needs tensorboard"
 )
-pytest.importorskip("trackio", reason="needs trackio")
 
 
 def scalars(folder: Path) -> dict[str, dict[int, float]]:
@@ -120,6 +119,7 @@ class Store:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
+    pytest.importorskip("trackio", reason="needs trackio")
     return Store(tmp_path / "store")
 
 
