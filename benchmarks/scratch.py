@@ -2,14 +2,15 @@
 
     python -m benchmarks scratch --runs DIR [--seeds 5] [--evaluations 150]
         [--both-seeds 3] [--both-evaluations 150]
-        [--layer-seeds 3] [--layer-evaluations 120] [--publish]
+        [--above-seeds 1] [--layer-seeds 3] [--layer-evaluations 120] [--publish]
 
-Associative recall, thrice. From examples/scratch.azg, from a layer that mixes no tokens
+Associative recall, four times. From examples/scratch.azg, from a layer that mixes no tokens
 above a convolution (its space `scratch`), and from two such layers (its space `both`), by
 op-nas, by local search and by random mutants of the start, beside sdpa in the same model. From
-examples/recall.azg, where nothing but the attention program of a single layer varies: what
-is found there stands against every attention of the standard library, in a model whose
-feed-forward network is as wide as gives it as many parameters.
+examples/recall.azg, where nothing but one attention program varies, above a convolution (its
+space `above`) and in a single layer (its space `recall`): what is found there stands against
+every attention of the standard library, in a model whose feed-forward network is as wide as
+gives it as many parameters.
 
 Runs that are in `--runs` are gone on with, with more evaluations where more are asked
 for; other fits are lines of fits.jsonl there and not made again.
@@ -23,6 +24,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -40,7 +42,10 @@ from azc.search.run import read_run
 from azc.search.score import build_candidate
 from azc.search.view import RunView
 from azc.source import Source
+from azc.syntax import ast
 from azc.syntax.diff import text_diff
+from azc.syntax.format import format_file
+from azc.syntax.parse import parse
 from azc.training.fit import FitOptions, fit, measure
 from azc.training.verdict import verdicts
 from benchmarks.tables import ROOT, publish, publishes, shown, table
@@ -66,15 +71,24 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
         for space in SPACES
         for name in STRATEGIES
     },
-    "layer": (RECALL, "--learning-rate 1e-2 --final-steps 150 --mutations 2"),
+    "above": (
+        RECALL,
+        "--space above --learning-rate 6e-3 --final-steps 150 --round 6 --strategy local",
+    ),
+    "layer": (
+        RECALL,
+        "--space recall --learning-rate 1e-2 --final-steps 150 --mutations 2",
+    ),
 }
+LAYERS = ("above", "layer")  # searches of one attention program
 
 # What a person would type from the parts of a space, by its layers.
-_BELOW = {"conv, sdpa": ("conv(kernel = 3, kind = depthwise)", "sdpa")}
+_CONV = "conv(kernel = 3, kind = depthwise)"
 TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "scratch": _BELOW,
-    "both": {**_BELOW, "2 × sdpa": ("sdpa", "sdpa")},
+    "scratch": {"conv, sdpa": (_CONV, "sdpa")},
+    "both": {"conv, sdpa": (_CONV, "sdpa"), "2 × sdpa": ("sdpa", "sdpa")},
 }
+BELOW: Mapping[str, tuple[str, ...]] = {"above": (_CONV,), "layer": ()}
 FRESH = (11, 12, 13, 14, 15)  # seeds that no search has had
 FRESH_ROWS = 1000  # and rows
 
@@ -219,21 +233,22 @@ def parameters(program: str) -> int:
     return int(costs(Genome.from_text(program, "start").spec, 1)[PARAMETERS])
 
 
-def as_large(name: str, wanted: int) -> str:
-    """The model of a single layer with an attention of the standard library, its
-    feed-forward network so wide that it has as many parameters, or nearly.
+def as_large(layers: Sequence[str], wanted: int) -> str:
+    """The model of these layers, its feed-forward networks so wide that it has as many
+    parameters, or nearly.
     """
-    one, two = (parameters(typed(RECALL, [name], ffn)) for ffn in (1, 2))
+    one, two = (parameters(typed(RECALL, layers, ffn)) for ffn in (1, 2))
     width = 1 + round((wanted - one) / (two - one))
-    return typed(RECALL, [name], width)
+    return typed(RECALL, layers, width)
 
 
 def compared(
-    fits: Fits, program: str, view: RunView, names: Sequence[str]
+    fits: Fits, program: str, view: RunView, below: Sequence[str], names: Sequence[str]
 ) -> dict[str, Any]:
-    """A program that was found, and attentions of the standard library."""
+    """A program that was found, and attentions of the standard library above the same."""
     wanted = parameters(program)
-    models = {"found": program, **{name: as_large(name, wanted) for name in names}}
+    library = {name: as_large([*below, name], wanted) for name in names}
+    models = {"found": program, **library}
     found = {}
     for name, text in models.items():
         trained = fits.as_run(text, view, FRESH_ROWS, FRESH)
@@ -258,9 +273,11 @@ def written(found: Mapping[str, Any]) -> str:
     ]
     if told := _first_lineage(found["scratch"]):
         parts.append(told)
-    if found["layer"]:
-        parts.append(_layer_table(found["layer"]))
-        parts.append(_library_table(found["library"]))
+    for name in LAYERS:
+        if found[name]:
+            parts.append(_layer_table(found[name]["seeds"]))
+            parts.append(f"```azg\n{_attention(found[name]['best'])}\n```")
+            parts.append(_library_table(found[name]["library"]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -315,6 +332,13 @@ def _scratch_table(rows: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> s
     return "\n".join(text)
 
 
+def _attention(program: str) -> str:
+    """The text of its one attention."""
+    declared = parse(Source("best.azg", program, own=True)).declarations
+    (made,) = (node for node in declared if isinstance(node, ast.Attention))
+    return format_file(ast.File((replace(made, comments=ast.NO_COMMENTS),))).strip()
+
+
 def _layer_table(rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
         [
@@ -362,6 +386,7 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=150)
     parser.add_argument("--both-seeds", type=int, default=3)
     parser.add_argument("--both-evaluations", type=int, default=150)
+    parser.add_argument("--above-seeds", type=int, default=1)
     parser.add_argument("--layer-seeds", type=int, default=3)
     parser.add_argument("--layer-evaluations", type=int, default=120)
     parser.add_argument(
@@ -400,15 +425,27 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
         ),
     }
     words = ["--evaluations", str(options.layer_evaluations), *more]
-    layer, library, best = [], {}, None
-    for seed in range(options.layer_seeds):
-        view = searched(options.runs, "layer", seed, words)
-        layer.append({"seed": seed, **figures(view)})
-        if best is None or fmean(layer[-1]["losses"]) < fmean(best["losses"]):
-            best = layer[-1]
-    if best is not None:
-        library = compared(fits, best["program"], view, options.programs)
-    return {**rows, "layer": layer, "library": library}
+    layers = {}
+    for name, seeds in zip(
+        LAYERS, (options.above_seeds, options.layer_seeds), strict=True
+    ):
+        layers[name] = one_program(fits, name, seeds, words, options.programs)
+    return {**rows, **layers}
+
+
+def one_program(
+    fits: Fits, search: str, seeds: int, words: Sequence[str], names: Sequence[str]
+) -> dict[str, Any]:
+    """What each seed comes to where one program varies, and the best beside the library."""
+    found = []
+    for seed in range(seeds):
+        view = searched(fits.file.parent, search, seed, words)
+        found.append({"seed": seed, **figures(view)})
+    if not found:
+        return {}
+    best = min(found, key=lambda each: fmean(each["losses"]))["program"]
+    library = compared(fits, best, view, BELOW[search], names)
+    return {"seeds": found, "best": best, "library": library}
 
 
 def from_scratch(

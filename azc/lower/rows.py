@@ -186,18 +186,17 @@ def distances(
     are waited for.
     """
     gone = _either(gone_x, gone_y)
-    usual = all(holds(each, _none_odd, unread=False) for each in (x, y))
-    # ONNX has no cdist; and nothing is wider than float64.
-    alone = torch.compiler.is_exporting() or not (usual or x.dtype == torch.float32)
-    if gone is not None or alone:
+    if gone is not None or torch.compiler.is_exporting():  # ONNX has no cdist
         apart = x.unsqueeze(-2) - y.unsqueeze(-3)
-        apart = apart if gone is None else apart.masked_fill(gone, 0.0)
-        return _norm(apart)
-    if usual:
+        return _norm(apart if gone is None else apart.masked_fill(gone, 0.0))
+    if all(holds(each, _none_odd, unread=False) for each in (x, y)):
         return _cdist(x, y)
     odd = [_odd(each).any(-1, keepdim=True) for each in (x, y)]
     near = _cdist(x.masked_fill(odd[0], 0.0), y.masked_fill(odd[1], 0.0))
-    wide = _cdist(x.double(), y.double()).to(x.dtype)
+    if x.dtype == torch.float64:  # nothing is wider
+        wide = _norm(x.unsqueeze(-2) - y.unsqueeze(-3))
+    else:
+        wide = _cdist(x.double(), y.double()).to(x.dtype)
     return torch.where(odd[0] | odd[1].transpose(-1, -2), wide, near)
 
 

@@ -25,25 +25,29 @@ def test_a_study_is_gone_on_with(
         evaluations=5,
         both_seeds=0,
         both_evaluations=5,
+        above_seeds=1,
         layer_seeds=1,
         layer_evaluations=3,
         programs=["gated_attention"],
         more=FEW,
     )
     found = scratch.study(options)
-    assert set(found["library"]) == {"found", *options.programs}
+    for name in scratch.LAYERS:
+        assert set(found[name]["library"]) == {"found", *options.programs}
     for name in (*scratch.STRATEGIES, *scratch.TYPED["scratch"]):
         assert len(found["scratch"][0][name]["losses"]) == 3
     lines = scratch.written(found).splitlines()
     assert any(
         line.startswith("- `op-nas`: as good as conv, sdpa on ") for line in lines
     )
-    assert sum(line.startswith("| `gated_attention` | ") for line in lines) == 1
+    assert sum(line.startswith("| `gated_attention` | ") for line in lines) == 2
     fits = (tmp_path / "fits.jsonl").read_bytes()
     options.evaluations = 7
     more = scratch.study(options)
     assert more["scratch"][0]["op-nas"]["evaluations"] == 7
-    assert (more["layer"], more["library"]) == (found["layer"], found["library"])
+    assert [more[name] for name in scratch.LAYERS] == [
+        found[name] for name in scratch.LAYERS
+    ]
     assert (tmp_path / "fits.jsonl").read_bytes() == fits  # nothing was trained again
     # A lineage leads from the start to the winner: its lines make the one the other.
     view = read_run(tmp_path / "scratch-op-nas-0")
@@ -80,5 +84,5 @@ def test_a_model_is_made_as_large(name: str) -> None:
         scratch.parameters(scratch.typed(scratch.RECALL, ["sdpa"], ffn))
         for ffn in (1, 2)
     )
-    found = scratch.parameters(scratch.as_large(name, wanted))
+    found = scratch.parameters(scratch.as_large([name], wanted))
     assert abs(found - wanted) <= (two - one) / 2

@@ -230,12 +230,13 @@ def _enlarged(
     return torch.where(there, x * 2.0**power, x).float()
 
 
-def test_rows_are_what_they_are_alone() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_rows_are_what_they_are_alone(dtype: torch.dtype) -> None:
     """To the bit, whatever stands beside them."""
-    usual = torch.randn(9, 6, generator=torch.Generator().manual_seed(0))
+    usual = torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).to(dtype)
     usual[3] = 0.0
     for other in (1e30, 1e-30, math.inf, math.nan):
-        mixed = torch.cat([usual, torch.full((1, 6), other)])
+        mixed = torch.cat([usual, torch.full((1, 6), other, dtype=dtype)])
         for one in (
             lambda x: rows.mean(x, None),
             lambda x: rows.normalize(x, NORMALIZE_EPS),
