@@ -73,7 +73,8 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
     },
     "above": (
         RECALL,
-        "--space above --learning-rate 6e-3 --final-steps 150 --round 6 --strategy local",
+        "--space above --learning-rate 6e-3 --steps 100 --final-steps 100 --round 6"
+        " --strategy local",
     ),
     "layer": (
         RECALL,
@@ -180,7 +181,7 @@ class Fits:
         key = hashlib.sha256(repr((program, rows, how, length)).encode()).hexdigest()
         if key not in self.done:
             data = load_data(DATA, vocab=68, length=length, seed=rows)
-            model, _ = build_candidate(program, "start", how.seed)
+            model, _ = build_candidate(program, model_of(program), how.seed)
             fit(model, data, how, device="cpu")
             found = measure(model, data, "test", device="cpu")
             self.done[key] = {"loss": found.loss, "right": found.right[DATA]}
@@ -229,8 +230,15 @@ def typed(example: Path, layers: Sequence[str], ffn: int | None = None) -> str:
     return self_contained(check_source(Source("start.azg", made, own=True)), "start")
 
 
+def model_of(program: str) -> str:
+    """The name of its one model."""
+    (name,) = check_source(Source("found.azg", program, own=True)).models
+    return name
+
+
 def parameters(program: str) -> int:
-    return int(costs(Genome.from_text(program, "start").spec, 1)[PARAMETERS])
+    spec = Genome.from_text(program, model_of(program)).spec
+    return int(costs(spec, 1)[PARAMETERS])
 
 
 def as_large(layers: Sequence[str], wanted: int) -> str:
