@@ -286,7 +286,9 @@ def test_a_run_at_work_takes_it(home: Path, tmp_path: Path) -> None:
     (tmp_path / "tiny.azg").write_text(PROGRAM)
     (tmp_path / "mine.azg").write_text(PROPOSAL)
     run = tmp_path / "run"
-    options = tiny(home / "corpus.txt", evaluations=400, final_seeds=())
+    # However long this process waits for its turn, the run is not over by then: the budget
+    # is out of reach, and a candidate takes longer than it takes to be journalled.
+    options = tiny(home / "corpus.txt", evaluations=100_000, steps=20, final_seeds=())
     words = ("evolve", tmp_path / "tiny.azg", "-o", run, *arguments(options))
     process = start(*words, cache=home / "cache")
     assert until(process, lambda: len(scored(run)) > 0)
