@@ -39,6 +39,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     config = run.read()
     _, space = run.space(config)
     known = load_ops()
+    limits = limits_after(view.acts, view.options.limits)
     keys = {c.function: c.id for c in view.candidates.values()}
     keys |= {c.key: c.id for c in view.candidates.values()}
     return {
@@ -57,7 +58,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
             feature: draws(view.acts).get(feature, 1.0)
             for feature in space_features(space)
         },
-        "limits": dict(limits_after(view.acts, view.options.limits)),
+        "limits": dict(sorted(limits, key=lambda each: -each[1])),  # the least of two
         "strategy": {
             "name": view.options.strategy,
             "display": dict(displays[max(displays)]) if displays else {},
