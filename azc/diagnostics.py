@@ -70,12 +70,9 @@ class Diagnostic:
     fix: Fix | None = None
 
     def __post_init__(self) -> None:
-        # What is quoted in a message may be as long as a file.
         for name in ("message", "help"):
             text = getattr(self, name)
-            if text is not None and len(text) > _MAX_SENTENCE:
-                cut = f"{text[: _MAX_SENTENCE - 80]}…{text[-79:]}"
-                object.__setattr__(self, name, cut)
+            object.__setattr__(self, name, text and _cut(text))
 
     def as_json(self) -> dict[str, object]:
         """A JSON object: code, severity, message, help, file, line, column, end positions,
@@ -95,6 +92,13 @@ class Diagnostic:
         }
 
 
+def _cut(sentence: str) -> str:
+    """What is quoted in it may be as long as a file."""
+    if len(sentence) <= _MAX_SENTENCE:
+        return sentence
+    return f"{sentence[: _MAX_SENTENCE - 80]}…{sentence[-79:]}"
+
+
 def _positions(span: Span) -> dict[str, int]:
     end_line, end_column = span.source.position(span.end)
     return {
@@ -109,10 +113,10 @@ class AzcError(Exception):
     """A fault that azc tells its user about: a code, one plain sentence, perhaps a mend."""
 
     def __init__(self, code: str, message: str, help: str | None = None) -> None:
-        super().__init__(visible(message))
+        super().__init__(visible(_cut(message)))
         self.code = code
-        self.message = message
-        self.help = help
+        self.message = _cut(message)
+        self.help = help and _cut(help)
 
 
 class UsageError(AzcError):

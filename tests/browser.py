@@ -204,7 +204,7 @@ def browser(profile: Path) -> Iterator[Page]:
         yield page
         page._session = None
         page._send("Browser.close")
-        process.wait(timeout=20)
+        process.wait(PATIENCE)
     finally:
         process.kill()
         process.wait()

@@ -99,6 +99,8 @@ space tiny {
 }
 """
 
+PATIENCE = 60.0  # seconds until what another process holds counts as never let go
+
 WORDS = (
     "river stone light tree runs falls over under the of in and water bird song".split()
 )
@@ -245,7 +247,10 @@ def rows(run: Path, table: str) -> list[tuple[Any, ...]]:
     """Rows of the journal; none before there is one."""
     file = run / "journal.sqlite"
     try:
-        with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as db:
+        # A run that is being made holds the whole file while the disk takes it in: as
+        # long as another azc would wait for that.
+        where = f"{file.as_uri()}?mode=ro"
+        with closing(sqlite3.connect(where, PATIENCE, uri=True)) as db:
             return db.execute(_ROWS[table]).fetchall()
     except sqlite3.OperationalError as error:
         absent = "unable to open database file", f"no such table: {table}"

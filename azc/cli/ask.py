@@ -13,6 +13,7 @@ from azc.cli.options import Json, Run
 from azc.cli.output import Output, count, out
 from azc.search.archive import archive
 from azc.search.displays import displays
+from azc.search.objectives import shown_limit
 from azc.search.view import read_run
 
 __all__ = ["ask"]
@@ -48,12 +49,17 @@ def _print(found: dict[str, Any], output: Output) -> None:
     output.line()
     spent, budget = found["evaluations"]["spent"], found["evaluations"]["budget"]
     output.line(f"{spent:,} of {budget:,} evaluations are spent")
+    for name, most in found["limits"].items():
+        output.line(f"nothing is trained beyond {name} {shown_limit(name, most)}")
     for name, chance in found["strategy"]["display"].items():
         output.line(f"  {name}: {chance}")
-    best = [each for each in found["candidates"] if each["place"] is not None]
-    best.sort(key=lambda each: (-each["scores"][-1]["round"], each["place"]))
-    for each in best[:_SHOWN]:
-        score = each["scores"][-1]
+    best = []
+    for each in found["candidates"]:
+        done = [score for score in each["scores"] if score["score"] is not None]
+        if done:  # it may have failed since, or wait to be scored again
+            best.append((-done[-1]["round"], each["place"], done[-1], each))
+    best.sort(key=lambda found: found[:2])
+    for _, _, score, each in best[:_SHOWN]:
         output.line()
         output.line(
             f"{each['id']:04}  round {score['round']}, place {each['place']}:"

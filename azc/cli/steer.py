@@ -52,6 +52,16 @@ def steer(
             show_default=False,
         ),
     ] = None,
+    limits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            metavar="NAME=N",
+            help="From the next round on, train nothing beyond it: params=30e6, "
+            "flops=2e6, latency=2ms, memory=64MB; params=none lifts it.",
+            show_default=False,
+        ),
+    ] = None,
     stop: Annotated[
         list[int] | None,
         typer.Option(
@@ -83,28 +93,31 @@ def steer(
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Steer a search: ban or favour an operation, stop a candidate, pause, give a budget.
+    """Steer a search: ban or favour an operation, set a limit, stop a candidate, pause,
+    give a budget.
 
     Each act is in the run's journal and takes effect in the run that is at work, or in the
-    one that `azc resume` continues. Options may be given several times.
+    one that `azc resume` continues. Options may be given several times; where one makes no
+    sense, nothing is done.
 
     Example: azc steer runs/first --ban tanh --favour "conv 5"
     """
+    from azc.search.objectives import read_change
     from azc.search.steer import Desk
     from azc.search.view import read_run
 
     output = out(context)
-    desk = Desk(run, author(by))
-    acts = [
-        *(desk.draw(each, 0) for each in ban or ()),
-        *(desk.draw(each, FAVOURED) for each in favour or ()),
-        *(desk.draw(each, 1) for each in free or ()),
-        *(desk.stop(each) for each in stop or ()),
-    ]
-    if evaluations is not None:
-        acts.append(desk.budget(evaluations))
-    if pause is not None:
-        acts.append(desk.pause() if pause else desk.go_on())
+    acts = Desk(run, author(by)).steer(
+        draws=[
+            *((each, 0) for each in ban or ()),
+            *((each, FAVOURED) for each in favour or ()),
+            *((each, 1) for each in free or ()),
+        ],
+        limits=[read_change(each) for each in limits or ()],
+        stops=stop or (),
+        evaluations=evaluations,
+        pause=pause,
+    )
     if not acts:
         raise UsageError(
             "U114", "there is nothing to do", "azc steer --help has what is"

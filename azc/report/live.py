@@ -10,17 +10,28 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from azc.check.resolve import check_source
-from azc.diagnostics import UsageError
+from azc.diagnostics import AzcError, UsageError
 from azc.report.page import Controls, Feature, page
-from azc.search.acts import BUDGET, DRAW, GO_ON, PAUSE, PROPOSE, STOP, Act, draws
+from azc.search.acts import (
+    BUDGET,
+    DRAW,
+    GO_ON,
+    LIMIT,
+    PAUSE,
+    PROPOSE,
+    STOP,
+    Act,
+    draws,
+)
 from azc.search.displays import displays
 from azc.search.folder import RunFolder
 from azc.search.genome import space_features
+from azc.search.objectives import read_change
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
 from azc.source import Source
@@ -32,10 +43,13 @@ _PATIENCE = 2  # times as long as drawing took, until it is drawn again
 
 @dataclass(frozen=True)
 class Moment:
-    """The page of one moment; `number` grows with every change."""
+    """The page of one moment; `number` grows with every change. `fault`: why the run can't
+    be read since then, None while it can.
+    """
 
     number: int
     html: str
+    fault: str | None = None
 
 
 class Live:
@@ -82,6 +96,17 @@ class Live:
             self._moment = Moment(self._moment.number + 1, html)
             self._changed.notify_all()
 
+    def miss(self, error: AzcError | OSError) -> None:
+        """The run could not be looked at: its folder is gone, say."""
+        words = error.message if isinstance(error, AzcError) else error.strerror
+        fault = f"the run can't be read: {words or error}"
+        self._seen = None  # once it can, the page is drawn again
+        with self._changed:
+            if self._moment.fault != fault:
+                number = self._moment.number + 1
+                self._moment = replace(self._moment, number=number, fault=fault)
+                self._changed.notify_all()
+
     def _rows(self) -> str | None:
         """What differs wherever a row of the journal does."""
         journal = self.run.look()
@@ -107,7 +132,7 @@ def draw(view: RunView, at_work: bool) -> str:
 
 def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
     """Does what a request asks for: `kind` and the values of that kind, as an act has
-    them.
+    them; of a limit, `limit` as `azc steer --limit` takes it.
 
     Raises as `Desk`, and `UsageError` U025 for a request that makes no sense.
     """
@@ -125,6 +150,8 @@ def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
             return desk.go_on()
         case kind if kind == DRAW:
             return desk.draw(value("feature", str), value("times", int, float))
+        case kind if kind == LIMIT:
+            return desk.limit(*read_change(value("limit", str)))
         case kind if kind == BUDGET:
             return desk.budget(value("evaluations", int))
         case kind if kind == STOP:

@@ -26,7 +26,7 @@ from azc.report.comparison import COVERED, Table, interval, last_table
 from azc.report.facts import Facts, failures, gather
 from azc.report.html import text
 from azc.report.tree import tree
-from azc.search.objectives import OBJECTIVES, WRITTEN
+from azc.search.objectives import OBJECTIVES, WRITTEN, shown_limit
 from azc.search.records import Evaluation
 from azc.search.view import RunView
 
@@ -119,7 +119,7 @@ def _environment() -> Environment:
         "show_diff": show_diff,
         "interval": interval,
     }
-    environment.globals["change"] = change
+    environment.globals |= {"change": change, "shown_limit": shown_limit}
     return environment
 
 

@@ -5,13 +5,18 @@ first visit leaves it in a cookie. A page of another site that the owner's brows
 can send requests here too; so requests have to name this machine as their host (a name
 that is made to point here does not: DNS rebinding), what changes something has to come
 from this very page, and its cookie is sent to no other site.
+
+Codes: X001 an error of azc's own.
 """
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
+import os
 import secrets
+import sys
 import threading
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -19,7 +24,7 @@ from http.cookies import CookieError, SimpleCookie
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socket import AF_INET6
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from azc.diagnostics import AzcError, DiagnosticError, render
 from azc.report.live import Live, perform
@@ -51,8 +56,32 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
-class _V6(ThreadingHTTPServer):
+class _Http(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing of a connection that has broken off: what else is wrong is answered."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+class _V6(_Http):
     address_family = AF_INET6
+
+
+def _listening(
+    host: str, port: int, handler: type[BaseHTTPRequestHandler]
+) -> ThreadingHTTPServer:
+    kind = _V6 if ":" in host else _Http
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        if not host.strip():  # to the system, every address of this machine
+            raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+        return kind((host, port), handler)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, where) from error
+    except (ValueError, TypeError) as error:  # no name of a machine, or no text
+        raise OSError(errno.EINVAL, "it is not an address", where) from error
 
 
 class Server:
@@ -66,10 +95,8 @@ class Server:
         self.desk = desk
         self.token = secrets.token_urlsafe(32)
         self.closing = threading.Event()
-        kind = _V6 if ":" in host else ThreadingHTTPServer
         self.host = host
-        self._http = kind((host, port), self._handler())
-        self._http.daemon_threads = True
+        self._http = _listening(host, port, self._handler())
         self.port: int = self._http.server_address[1]
 
     @property
@@ -104,8 +131,8 @@ class Server:
         while not self.closing.wait(_LOOK):
             try:
                 self.live.look()
-            except (AzcError, OSError):
-                continue  # the last page stays; a request is told what is wrong
+            except (AzcError, OSError) as error:
+                self.live.miss(error)
 
     def allows(self, host: str) -> bool:
         """Whether a request may call this machine so: by an address, or by a name that
@@ -138,6 +165,7 @@ class _Refused(Exception):
 
 class _Handler(BaseHTTPRequestHandler):
     server_: Server
+    asked: SplitResult
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "azc", ""
     timeout = _TIMEOUT
@@ -206,17 +234,34 @@ class _Handler(BaseHTTPRequestHandler):
             if self.server_.closing.is_set():  # a connection from before
                 raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, "the server has ended")
             self._check_host()
+            try:
+                self.asked = urlsplit(self.path)
+            except ValueError:
+                raise _Refused(HTTPStatus.BAD_REQUEST, "it is no address") from None
             answer()
         except _Refused as refused:
             self.close_connection = True  # what else was sent is not read
             self._send(refused.status, "text/plain", f"{refused}\n".encode())
         except (BrokenPipeError, ConnectionError, TimeoutError):
             self.close_connection = True
+        except Exception as error:
+            self.close_connection = True
+            words = f"internal error, please report it: {type(error).__name__}: {error}"
+            told = {"code": "X001", "message": words, "help": None}
+            self._json(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": told})
+
+    def send_error(
+        self, code: int, message: str | None = None, explain: str | None = None
+    ) -> None:
+        """What is no request that can be answered: a method that is not here, say."""
+        self.close_connection = True
+        status = HTTPStatus(code)
+        why = f"{message or status.phrase}\n"
+        self._send(status, "text/plain", why.encode())
 
     def _get(self) -> None:
-        asked = urlsplit(self.path)
-        given = parse_qs(asked.query).get("token", [""])[0]
-        if asked.path == "/" and given:
+        given = parse_qs(self.asked.query).get("token", [""])[0]
+        if self.asked.path == "/" and given:
             if not self._is_token(given):
                 raise _Refused(HTTPStatus.FORBIDDEN, "the token is of another server")
             kept = f"{self._cookie}={self.server_.token}; HttpOnly; SameSite=Strict"
@@ -224,10 +269,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.SEE_OTHER, "text/plain", b"", headers)
             return
         self._check_token()
-        if asked.path == "/":
-            html = self.server_.live.moment.html.encode()
+        if self.asked.path == "/":
+            moment = self.server_.live.moment
+            if moment.fault is not None:
+                raise _Refused(HTTPStatus.SERVICE_UNAVAILABLE, moment.fault)
+            html = moment.html.encode()
             self._send(HTTPStatus.OK, "text/html; charset=utf-8", html)
-        elif asked.path == "/events":
+        elif self.asked.path == "/events":
             self._events()
         else:
             raise _Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
@@ -248,7 +296,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _post(self) -> None:
         self._check_token()
         self._check_origin()
-        if urlsplit(self.path).path != "/acts":
+        if self.asked.path != "/acts":
             raise _Refused(HTTPStatus.NOT_FOUND, "there is nothing here")
         wanted = self._body()
         try:
@@ -294,7 +342,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.close_connection:
             length["Connection"] = "close"
         self._headers({**length, **headers})
-        self.wfile.write(content)
+        if self.command != "HEAD":
+            self.wfile.write(content)
 
     def _headers(self, headers: Mapping[str, str]) -> None:
         for name, value in {**_HEADERS, **headers}.items():

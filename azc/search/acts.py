@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from azc.search.objectives import shown_limit
+
 __all__ = [
     "BUDGET",
     "DRAW",
     "GO_ON",
     "KINDS",
+    "LIMIT",
     "PAUSE",
     "PROPOSE",
     "STOP",
@@ -25,17 +28,22 @@ __all__ = [
     "budget_after",
     "draws",
     "is_paused",
+    "limits_after",
     "stopped",
 ]
 
-PROPOSE, DRAW, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
+PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
     "propose",
     "draw",
+    "limit",
     "budget",
     "stop",
     "pause",
     "go-on",
 )
+
+
+Limits = tuple[tuple[str, float], ...]  # objectives, each with the most there may be
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,8 @@ class NewAct:
 
     `value`, by kind: "propose" has `program`, its text, `parents`, numbers of candidates,
     and `note`; "draw" has `feature` and `times`, how many times as often it is drawn (0:
-    never); "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on" have
+    never); "limit" has `objective` and `most`, None where there is to be no limit any
+    more; "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on" have
     nothing.
     """
 
@@ -90,6 +99,16 @@ def draws(acts: Iterable[NewAct]) -> dict[str, float]:
     return {feature: value for feature, value in times.items() if value != 1}
 
 
+def limits_after(acts: Iterable[Act], limits: Limits) -> Limits:
+    """What limits are after these, but for those that came to nothing."""
+    for act in acts:
+        if act.kind == LIMIT and act.reason is None:
+            name, most = act.value["objective"], act.value["most"]
+            limits = tuple(each for each in limits if each[0] != name)
+            limits += () if most is None else ((name, most),)
+    return limits
+
+
 def budget_after(acts: Iterable[Act], budget: int) -> int:
     """What a budget is once those of these that wait are taken up."""
     for act in acts:
@@ -118,11 +137,21 @@ def _drawn(value: Mapping[str, Any]) -> str:
     return f"has `{feature}` drawn {times:g} times as often"
 
 
+def _limited(value: Mapping[str, Any]) -> str:
+    name, most = value["objective"], value["most"]
+    return (
+        f"lifts the limit of {name}"
+        if most is None
+        else f"limits {name} to {shown_limit(name, most)}"
+    )
+
+
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     PROPOSE: lambda value: (
         "proposes a program" + (f": {value['note']}" if value["note"] else "")
     ),
     DRAW: _drawn,
+    LIMIT: _limited,
     BUDGET: lambda value: f"gives a budget of {value['evaluations']:,} evaluations",
     STOP: lambda value: f"stops candidate {value['candidate']:04}",
     PAUSE: lambda value: "pauses the run",

@@ -8,7 +8,7 @@ from typing import Any
 
 from azc.ops.contract import Op
 from azc.ops.table import load_ops, signatures
-from azc.search.acts import draws
+from azc.search.acts import draws, limits_after
 from azc.search.folder import RunFolder
 from azc.search.genome import space_features
 from azc.search.records import START, Candidate, Evaluation, ranked
@@ -25,7 +25,8 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     `evaluations`: spent, budget. `data`, `unit`: what losses, in nats, are of. `space`:
     name, model (what a program's model must vary), program (the text of both), operations
     (those that may vary: name, meaning, types, attributes). `draws`: by feature, how many
-    times as often as the strategy would it is drawn, 0 where it is banned.
+    times as often as the strategy would it is drawn, 0 where it is banned. `limits`: by
+    objective, beyond how much nothing is trained, from the next round on.
     `strategy`: name, display after the last round. `candidates`: id, parents, round born
     (from 1), mutation, program, fate (start, winner, parent, scored, failed or waiting),
     scores (round, status, score, reason), place in the last round it was scored in, alone
@@ -38,6 +39,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     config = run.read()
     _, space = run.space(config)
     known = load_ops()
+    limits = limits_after(view.acts, view.options.limits)
     keys = {c.function: c.id for c in view.candidates.values()}
     keys |= {c.key: c.id for c in view.candidates.values()}
     return {
@@ -56,6 +58,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
             feature: draws(view.acts).get(feature, 1.0)
             for feature in space_features(space)
         },
+        "limits": dict(sorted(limits, key=lambda each: -each[1])),  # the least of two
         "strategy": {
             "name": view.options.strategy,
             "display": dict(displays[max(displays)]) if displays else {},

@@ -2,8 +2,6 @@
 
 What is measured is so while nothing else runs, and once: the figures are in the journal,
 so that a run that goes on has the same, whatever the machine would give then.
-
-Codes: U026 the start is over a limit.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from azc.diagnostics import UsageError
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.objectives import (
@@ -27,13 +24,7 @@ from azc.search.options import EvolveOptions, derived
 from azc.search.score import Job, Outcome
 from azc.search.trials import Trials
 
-__all__ = ["Costing", "start_over_limit"]
-
-
-def start_over_limit(why: str) -> UsageError:
-    """U026, for a start that is beyond a limit."""
-    help_ = "raise the limit, or start from a smaller model"
-    return UsageError("U026", f"the start is over a limit: {why}", help_)
+__all__ = ["Costing"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +59,7 @@ class Costing:
         what is written does not say so.
         """
         limits = self.options.limits
-        if not limits:
-            return None
-        over = over_limits(costs(genome.spec, self.options.length), limits)
+        over = self.known_over(genome)
         names = tuple(name for name, _ in limits if name in MEASURED)
         if over is not None or not names:
             return over
@@ -87,6 +76,14 @@ class Costing:
         if outcome.scores is None:
             return f"it could not be measured: {outcome.reason}"
         return over_limits(outcome.scores, limits)
+
+    def known_over(self, genome: Genome) -> str | None:
+        """Why a program is beyond a limit, as far as that is known with no measuring."""
+        limits = self.options.limits
+        if not limits:
+            return None
+        found = costs(genome.spec, self.options.length)
+        return over_limits({**found, **self.journal.costs(genome.key)}, limits)
 
     def _measured(self, genome: Genome, names: Sequence[str], job: Job) -> Outcome:
         """What was measured, or is now, of a program that a job is for."""

@@ -125,7 +125,12 @@ _SEALED = (
     "act",
     "file",
 )
-_DISK = {sqlite3.SQLITE_FULL: errno.ENOSPC, sqlite3.SQLITE_IOERR: errno.EIO}
+_DISK = {
+    sqlite3.SQLITE_FULL: errno.ENOSPC,
+    sqlite3.SQLITE_IOERR: errno.EIO,
+    sqlite3.SQLITE_READONLY: errno.EACCES,
+    sqlite3.SQLITE_PERM: errno.EACCES,
+}
 
 
 class Writer:
@@ -189,7 +194,10 @@ class Database:
         """
         self.path = path
         with self._faults():
-            self._db = _connect(path, "ro" if read_only else "rw")
+            mode = "rw"
+            if read_only:
+                mode = "ro&immutable=1" if _is_alone(path) else "ro"
+            self._db = _connect(path, mode)
             if not read_only:
                 self._db.execute("PRAGMA synchronous = FULL")
                 self._db.execute("PRAGMA foreign_keys = ON")
@@ -283,6 +291,15 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(where, _PATIENCE, uri=True, isolation_level=None)
 
 
+def _is_alone(path: Path) -> bool:
+    """Whether nobody else has a journal open that nobody can open as usual: a reader
+    writes a file beside it, which a folder that is write-protected does not take.
+    """
+    log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
+    whole = not log.exists() or log.stat().st_size == 0
+    return whole and not index.exists() and not os.access(path.parent, os.W_OK)
+
+
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
     """Says what SQLite has met: a full disk is not a damaged journal, and a broken
@@ -295,7 +312,8 @@ def _told(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in _DISK:
-            raise OSError(_DISK[code], f"{error}", str(path)) from error
+            reason = os.strerror(_DISK[code])
+            raise OSError(_DISK[code], reason, str(path)) from error
         if code == sqlite3.SQLITE_BUSY:
             raise RunError(
                 "R037", f"another process writes in {path}, and does not end"

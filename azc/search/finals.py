@@ -17,6 +17,7 @@ from functools import cached_property
 
 from azc.check.program import SpaceSpec
 from azc.search.acts import Act, stopped
+from azc.search.barred import Barred
 from azc.search.events import Comparing, Event, Fitted
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
@@ -87,8 +88,8 @@ class Finals:
         """
         options, journal = self.options, self.journal
         rounds, evaluations = journal.rounds(), journal.evaluations()
-        out = stopped(journal.acts())
-        chosen = contenders(rounds, evaluations, options, out.keys())
+        out = Barred(journal.acts(), self._over)
+        chosen = contenders(rounds, evaluations, options, out)
         if not chosen:
             return []
         mine = self.journal.enter(self._candidate(number) for number in chosen)
@@ -110,6 +111,10 @@ class Finals:
         return rows
 
     # Who enters
+
+    def _over(self, number: int) -> str | None:
+        program = self.journal.candidate(number).program
+        return self.over(Genome.from_text(program, self.start.model))
 
     def _candidate(self, number: int) -> NewEntrant:
         candidate = self.journal.candidate(number)

@@ -188,8 +188,13 @@ class RunFolder:
         return lock
 
     def is_at_work(self) -> bool:
-        """Whether a process works in the folder."""
-        lock = FileLock(self.path / ".lock")
+        """Whether a process works in the folder. To look makes nothing: a folder that is
+        gone stays so.
+        """
+        path = self.path / ".lock"
+        if not path.exists():
+            return False
+        lock = FileLock(path)
         try:
             lock.acquire(timeout=0)
         except Timeout:

@@ -162,13 +162,21 @@ class Journal(Database):
 
     # Acts
 
-    def act(self, new: NewAct) -> Act:
-        """Somebody wants something done; the only method for a process without the lock."""
+    def act(self, *wanted: NewAct) -> list[Act]:
+        """Somebody wants something done, all of it or nothing; the only method for a
+        process without the lock.
+        """
         time = datetime.now(UTC).isoformat(timespec="seconds")
-        values = vars(new) | {"value": json.dumps(dict(new.value)), "time": time}
+        found = []
         with self._transaction() as write:
-            number = write.insert("act", **values)
-        return Act(**vars(new), id=number, time=time, **_WAITING)
+            for new in wanted:
+                values = vars(new) | {
+                    "value": json.dumps(dict(new.value)),
+                    "time": time,
+                }
+                number = write.insert("act", **values)
+                found.append(Act(**vars(new), id=number, time=time, **_WAITING))
+        return found
 
     def heed(self, act: Act, number: int, reason: str | None = None) -> None:
         """The loop takes up an act while it works on a round; a budget is given with it.
@@ -332,6 +340,13 @@ class Journal(Database):
     def costs(self, key: str) -> dict[str, float]:
         """What was measured of the program of a key, by objective."""
         return dict(self._rows("SELECT name, value FROM cost WHERE key = ?", key))
+
+    def all_costs(self) -> dict[str, dict[str, float]]:
+        """What was measured of every program, by its key."""
+        found: dict[str, dict[str, float]] = {}
+        for key, name, value in self._rows("SELECT key, name, value FROM cost"):
+            found.setdefault(key, {})[name] = value
+        return found
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
         """Every candidate by id, or those that a round scores."""

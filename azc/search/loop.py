@@ -21,16 +21,20 @@ from azc.files import write_text
 from azc.search.acts import (
     BUDGET,
     DRAW,
+    LIMIT,
     PROPOSE,
     STOP,
     Act,
+    Limits,
     Taken,
     draws,
     is_paused,
+    limits_after,
     stopped,
 )
 from azc.search.admission import Admission, proposed
-from azc.search.costing import Costing, start_over_limit
+from azc.search.barred import Barred
+from azc.search.costing import Costing
 from azc.search.events import (
     Acted,
     Closed,
@@ -46,7 +50,7 @@ from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import Scores
+from azc.search.objectives import Scores, start_over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.ranking import deciding, leading, winner
 from azc.search.records import Candidate, Evaluation, NewCandidate, ranked
@@ -83,7 +87,9 @@ class Loop:
         self.folder.write_candidates(candidates)
         number, _ = self._place()
         self._heed(number)
-        self._steer(draws(a for a in self.journal.acts() if a.round is not None))
+        taken = [act for act in self.journal.acts() if act.round is not None]
+        self._limit(limits_after(taken, self.options.limits))
+        self._steer(draws(taken))
         over = self.costing.over(self.start)
         if over is not None:
             raise start_over_limit(over)
@@ -162,6 +168,10 @@ class Loop:
             message = f"{self.journal.path} has the state of another strategy"
             raise RunError("R031", message) from error
 
+    def _limit(self, limits: Limits) -> None:
+        """From here on, what is beyond these is not trained."""
+        self.options = replace(self.options, limits=limits)
+
     def _genome(self, candidate: int) -> Genome:
         program = self.journal.candidate(candidate).program
         return Genome.from_text(program, self.start.model)
@@ -190,7 +200,7 @@ class Loop:
         told = changed = False
         while True:
             for act in self.journal.acts(waiting=True):
-                if act.kind not in (PROPOSE, DRAW):
+                if act.kind not in (PROPOSE, DRAW, LIMIT):
                     self._do(act, number)
                     changed = changed or act.kind in (BUDGET, STOP)
             acts = self.journal.acts()
@@ -240,10 +250,11 @@ class Loop:
         times = draws([a for a in self.journal.acts() if a.kind == DRAW])
         if times != self.steered.draws:
             self._steer(times)
+        taken = [self._take_limit(act) for act in waiting if act.kind == LIMIT]
+        taken += [Taken(act.id) for act in waiting if act.kind == DRAW]
         admission = Admission(
             self.start, self.steered, size, keys, self._genome, self.costing.over
         )
-        taken = [Taken(act.id) for act in waiting if act.kind == DRAW]
         proposals = [act for act in waiting if act.kind == PROPOSE]
         taken += [self._propose(act, admission) for act in proposals[:size]]
         while True:
@@ -265,6 +276,16 @@ class Loop:
         if refused:
             self.tell(Skipped(number, refused_words(refused)))
 
+    def _take_limit(self, act: Act) -> Taken:
+        """Sets a limit, unless the start is beyond it, which may have to be measured."""
+        before = self.options.limits
+        self._limit(limits_after([act], before))
+        over = self.costing.over(self.start)
+        if over is None:
+            return Taken(act.id)
+        self._limit(before)
+        return Taken(act.id, reason=f"the start is over it: {over}")
+
     def _propose(self, act: Act, admission: Admission) -> Taken:
         place, refused = admission.propose(proposed(act, self.start.model))
         return Taken(act.id, place, refused_reason(refused) if refused else None)
@@ -279,6 +300,8 @@ class Loop:
         self, number: int, refused: Sequence[Refused], taken: Sequence[Taken]
     ) -> None:
         reason = "nothing new was found in the space"
+        if 0 in self.steered.draws.values():
+            reason += " without what is banned"
         self.journal.end(reason, number, refused, taken)
         self._skipped(number, refused)
         spent, budget = self.journal.spent(), self.options.evaluations
@@ -297,6 +320,10 @@ class Loop:
             size = len(candidates) - len(waiting[left:])
             display = self.strategy.display()
             self.tell(Opened(number, size, budget - left, budget, display))
+        over = self._over(asked)
+        for candidate, why in over.items():
+            self._record(number, candidates[candidate], Outcome(None, why, 0.0))
+        known = {n: scores for n, scores in known.items() if n not in over}
         for candidate, scores in known.items():
             outcome = Outcome(scores, None, 0.0)  # it would come to the same again
             self._record(number, candidates[candidate], outcome)
@@ -306,7 +333,7 @@ class Loop:
                 stop=self.folder.stop_file(candidate),
             )
             for candidate in asked
-            if candidate not in known
+            if candidate not in known and candidate not in over
         ]
         for batch in self.costing.batches(jobs):
             costs: dict[Job, Scores] = {}
@@ -319,6 +346,13 @@ class Loop:
             for job, outcome in self.trials.run(list(costs)):
                 scored = self.costing.scored(outcome, costs[job])
                 self._settle(number, candidates[job.candidate], scored)
+
+    def _over(self, asked: Sequence[int]) -> dict[int, str]:
+        """Those that a limit set since they were born keeps out, each with why."""
+        if not self.options.limits:
+            return {}
+        found = {each: self.costing.over(self._genome(each)) for each in asked}
+        return {each: why for each, why in found.items() if why is not None}
 
     def _settle(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
         """What came of a job counts, unless the candidate was stopped meanwhile."""
@@ -402,7 +436,11 @@ class Loop:
         )
         if not finals.run():
             return False
-        ranking = deciding(journal.rounds(), journal.evaluations(), self.options)
+        out = Barred(
+            journal.acts(), lambda each: self.costing.known_over(self._genome(each))
+        )
+        evaluations = journal.evaluations()
+        ranking = deciding(journal.rounds(), evaluations, self.options, out)
         names = self.options.objectives
         found = winner(journal.table(), journal.entrants(), ranking, names)
         if found is not None:

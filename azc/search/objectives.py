@@ -1,6 +1,6 @@
 """What a candidate is scored by: a number for every objective, the lower the better.
 
-Codes: U020 an option of a search makes no sense.
+Codes: U020 an option of a search makes no sense; U026 the start is over a limit.
 """
 
 from __future__ import annotations
@@ -31,8 +31,11 @@ __all__ = [
     "first_score",
     "in_order",
     "over_limits",
+    "read_change",
     "read_limit",
     "read_objective",
+    "shown_limit",
+    "start_over_limit",
 ]
 
 LOSS = "loss"
@@ -111,6 +114,22 @@ def read_limit(text: str) -> tuple[str, float]:
     return checked_limit(objective, most, text)
 
 
+def read_change(text: str) -> tuple[str, float | None]:
+    """A limit as `read_limit` reads it, or None for none any more: `params=none`. Raises
+    `UsageError` U020.
+    """
+    name, _, amount = text.partition("=")
+    if amount.strip() == "none":
+        return read_objective(name.strip(), among=LIMITED), None
+    return read_limit(text)
+
+
+def shown_limit(name: str, most: float) -> str:
+    """How much a limit allows, with its unit where the name does not say it."""
+    unit = OBJECTIVES[name].unit
+    return f"{most:,.10g}" if unit == name else f"{most:,.10g} {unit}"
+
+
 _WRITTEN_AS = {LATENCY: "a time, as latency=2ms", MEMORY: "a size, as memory=64MB"}
 
 
@@ -175,3 +194,9 @@ def over_limits(found: Scores, limits: Iterable[tuple[str, float]]) -> str | Non
             return f"it has more than {most:,.10g} {objective.unit}"
         return f"it takes more than {most:.6g} {objective.says}: {value:.6g}"
     return None
+
+
+def start_over_limit(why: str) -> UsageError:
+    """U026, for a start that is beyond a limit."""
+    help_ = "raise the limit, or start from a smaller model"
+    return UsageError("U026", f"the start is over a limit: {why}", help_)

@@ -6,8 +6,9 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
@@ -55,13 +56,20 @@ def last_ranking(
 
 
 def deciding(
-    rounds: Rounds, evaluations: Sequence[Evaluation], options: EvolveOptions
+    rounds: Rounds,
+    evaluations: Sequence[Evaluation],
+    options: EvolveOptions,
+    out: Container[int] = (),
 ) -> list[Evaluation]:
-    """The evaluations that the best is taken from, best first, each candidate once."""
-    if not options.is_fresh:
-        return last_ranking(rounds, evaluations, options.evaluations)
-    first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
-    return ranked(first.values())
+    """The evaluations that the best is taken from, best first, each candidate once; none
+    of what is `out`.
+    """
+    if options.is_fresh:
+        first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
+        found = ranked(first.values())
+    else:
+        found = last_ranking(rounds, evaluations, options.evaluations)
+    return [e for e in found if e.candidate not in out]
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,10 @@ def contenders(
     rounds: Rounds,
     evaluations: Sequence[Evaluation],
     options: EvolveOptions,
-    stopped: Collection[int] = (),
+    out: Container[int] = (),
 ) -> list[int]:
     """The candidates to be trained alone at the end, at most `options.contenders`, none
-    of them `stopped`.
+    of them `out`, which is asked for no more of them than have to be looked at.
 
     With shared weights most are of the round that decides; of each earlier one its best
     is the only one whose place is known. By several objectives the knee of the front
@@ -133,7 +141,7 @@ def contenders(
     found = list(dict.fromkeys(e.candidate for e in order))
     room = -(-most // 2)
     chosen = dict.fromkeys([*found[:room], *earlier, *found[room:]])
-    return [number for number in chosen if number not in stopped][:most]
+    return list(islice((n for n in chosen if n not in out), most))
 
 
 def trained_alone(

@@ -22,7 +22,6 @@ from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
-from azc.search.costing import start_over_limit
 from azc.search.events import (
     Acted,
     Closed,
@@ -40,7 +39,7 @@ from azc.search.events import (
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import costs, first_score, over_limits
+from azc.search.objectives import costs, first_score, over_limits, start_over_limit
 from azc.search.options import EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text

@@ -11,38 +11,49 @@ for its run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from azc.check.choose import choose_model
 from azc.check.flatten import self_contained
-from azc.check.program import Program, SpaceSpec
+from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.diagnostics import DiagnosticError, RunError, UsageError, nearest, whole
 from azc.search.acts import (
     BUDGET,
     DRAW,
     GO_ON,
+    LIMIT,
     PAUSE,
     PROPOSE,
     STOP,
     Act,
     NewAct,
+    limits_after,
 )
 from azc.search.admission import Admission, proposed
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome, space_features
 from azc.search.journal import Journal
-from azc.search.objectives import costs, over_limits
+from azc.search.objectives import (
+    LIMITED,
+    checked_limit,
+    costs,
+    over_limits,
+    read_objective,
+    start_over_limit,
+)
+from azc.search.options import EvolveOptions
 from azc.search.records import START
 from azc.search.refused import KNOWN
 from azc.source import visible
 
 __all__ = ["Desk"]
 
+_Wanted = TypeVar("_Wanted")
 _MOST = 10**9  # evaluations
 _LOUDEST = 1000.0  # times as often
 _LONGEST = 200  # characters of a note or a name
@@ -52,8 +63,9 @@ _LONGEST = 200  # characters of a note or a name
 class Desk:
     """What can be done to one run, by one author.
 
-    Each method writes one act and gives it back. Raises `RunError` as `RunFolder.read`
-    and `RunFolder.desk`, `UsageError` U025 for what makes no sense.
+    Each method writes an act, `steer` several, and gives back what it has written.
+    Raises `RunError` as `RunFolder.read` and `RunFolder.desk`, `UsageError` U025 for what
+    makes no sense.
     """
 
     folder: Path
@@ -61,50 +73,103 @@ class Desk:
 
     def pause(self) -> Act:
         """The run is to wait, once what is being trained is."""
-        return self._act(PAUSE, {})
+        return self._one(pause=True)
 
     def go_on(self) -> Act:
         """The run is to wait no more."""
-        return self._act(GO_ON, {})
+        return self._one(pause=False)
 
     def draw(self, feature: str, times: float) -> Act:
         """From the next round on, an operation or a width of convolution is to be drawn so
         many times as often as the strategy would: 0 bans it, 1 leaves it to that.
         """
-        run = RunFolder(self.folder)
-        _, space = run.space(run.read())
-        known = space_features(space)
-        if feature not in known:
-            near = nearest(feature, known)
-            help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"
-            raise _senseless(f"the space has no `{feature}` to vary", help_)
-        if not 0 <= times <= _LOUDEST:  # nor NaN
-            wanted = f"a number from 0 to {_LOUDEST:g}"
-            raise _senseless(f"`{feature}` can't be drawn {times:g} times: {wanted}")
-        return self._act(DRAW, {"feature": feature, "times": float(times)})
+        return self._one(draws=[(feature, times)])
+
+    def limit(self, objective: str, most: float | None) -> Act:
+        """From the next round on, what is beyond this is not to be trained, nor are
+        candidates that are; None lifts the limit. Raises `UsageError` U020 for what can't
+        be limited so, U026 where the start would be beyond it.
+        """
+        return self._one(limits=[(objective, most)])
 
     def budget(self, evaluations: int) -> Act:
-        """From here on the run has this budget."""
-
-        def check(journal: Journal) -> None:
-            least = max(1, journal.spent())
-            whole("the budget", evaluations, least, _MOST, "U022")
-
-        return self._act(BUDGET, {"evaluations": evaluations}, check)
+        """From here on the run has this budget. Raises `UsageError` U022."""
+        return self._one(evaluations=evaluations)
 
     def stop(self, candidate: int) -> Act:
         """A candidate is to be trained no more; what it has come to in the round under way
         counts as a failure, and it is nobody's parent.
         """
+        return self._one(stops=[candidate])
+
+    def _one(self, **wanted: Any) -> Act:
+        (act,) = self.steer(**wanted)
+        return act
+
+    def steer(
+        self,
+        *,
+        draws: Sequence[tuple[str, float]] = (),
+        limits: Sequence[tuple[str, float | None]] = (),
+        stops: Sequence[int] = (),
+        evaluations: int | None = None,
+        pause: bool | None = None,
+    ) -> list[Act]:
+        """All of these at once, in this order, or none where one makes no sense; `pause`
+        is False to go on. Raises as the methods for one.
+        """
+        run = RunFolder(self.folder)
+        _, space = run.space(run.read())
+        wanted = [
+            *(_draw(space, *each) for each in _once(draws)),
+            *(_limit(*each) for each in _once(limits)),
+            *((STOP, {"candidate": each}) for each in dict.fromkeys(stops)),
+        ]
+        if evaluations is not None:
+            wanted.append((BUDGET, {"evaluations": evaluations}))
+        if pause is not None:
+            wanted.append((PAUSE if pause else GO_ON, {}))
 
         def check(journal: Journal) -> None:
-            if candidate == START:
-                raise _senseless("the start can't be stopped")
-            _candidate(journal, candidate)
+            if limits:
+                self._check_limits(journal, limits, space.start)
+            for each in stops:
+                if each == START:
+                    raise _senseless("the start can't be stopped")
+                _candidate(journal, each)
+            if evaluations is not None:
+                least = max(1, journal.spent())
+                whole("the budget", evaluations, least, _MOST, "U022")
 
-        act = self._act(STOP, {"candidate": candidate}, check)
-        RunFolder(self.folder).stop_file(candidate).touch()
-        return act
+        acts = self._acts(wanted, check)
+        for each in stops:
+            # Where there is no such file, the run sees the act when the training is done.
+            with suppress(OSError):
+                run.stop_file(each).touch()
+        return acts
+
+    def _check_limits(
+        self,
+        journal: Journal,
+        limits: Sequence[tuple[str, float | None]],
+        start: ModelSpec,
+    ) -> None:
+        """What has to be measured of the start the run decides on."""
+        options = self._options(journal)
+        for name, most in limits:
+            if most is None and name not in dict(options.limits):
+                raise _senseless(f"there is no limit of {name} to be lifted")
+        new = [(name, most) for name, most in limits if most is not None]
+        over = over_limits(costs(start, options.length), new)
+        if over is not None:
+            raise start_over_limit(over)
+
+    def _options(self, journal: Journal) -> EvolveOptions:
+        """With the limits that the next round has."""
+        run = RunFolder(self.folder)
+        options = run.options(run.read())
+        limits = limits_after(journal.acts(), options.limits)
+        return replace(options, limits=limits)
 
     def propose(
         self,
@@ -132,25 +197,26 @@ class Desk:
         genome = Genome.from_text(text, start)
         parents = list(dict.fromkeys(parents))
         value = {"program": genome.text, "parents": parents, "note": _line(note)}
-        options = run.options(config)
-
-        def over(genome: Genome) -> str | None:
-            # What has to be measured the run decides on.
-            return over_limits(costs(genome.spec, options.length), options.limits)
 
         def check(journal: Journal) -> None:
             for parent in parents:
                 _candidate(journal, parent)
+            options = self._options(journal)
+
+            def over(genome: Genome) -> str | None:
+                # What has to be measured the run decides on.
+                return over_limits(costs(genome.spec, options.length), options.limits)
+
             _admit(NewAct(PROPOSE, value, self.author), start, space, over, journal)
 
-        return self._act(PROPOSE, value, check)
+        (act,) = self._acts([(PROPOSE, value)], check)
+        return act
 
-    def _act(
+    def _acts(
         self,
-        kind: str,
-        value: Mapping[str, Any],
-        check: Callable[[Journal], None] = lambda journal: None,
-    ) -> Act:
+        wanted: Sequence[tuple[str, Mapping[str, Any]]],
+        check: Callable[[Journal], None],
+    ) -> list[Act]:
         run = RunFolder(self.folder)
         run.read()
         author = _line(self.author) or "somebody"
@@ -158,7 +224,40 @@ class Desk:
             if not journal.budget():
                 raise RunError("R040", f"{self.folder} has not begun yet")
             check(journal)
-            return journal.act(NewAct(kind, value, author))
+            return journal.act(*(NewAct(*each, author) for each in wanted))
+
+
+def _once(
+    pairs: Iterable[tuple[str, _Wanted]],
+) -> list[tuple[str, _Wanted]]:
+    """Each name once, with what is wanted of it."""
+    found: dict[str, _Wanted] = {}
+    for name, wanted in pairs:
+        if name in found and found[name] != wanted:
+            raise _senseless(f"two different things are wanted of `{name}` at once")
+        found[name] = wanted
+    return list(found.items())
+
+
+def _draw(
+    space: SpaceSpec, feature: str, times: float
+) -> tuple[str, Mapping[str, Any]]:
+    known = space_features(space)
+    if feature not in known:
+        near = nearest(feature, known)
+        help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"
+        raise _senseless(f"the space has no `{feature}` to vary", help_)
+    if not 0 <= times <= _LOUDEST:  # nor NaN
+        wanted = f"a number from 0 to {_LOUDEST:g}"
+        raise _senseless(f"`{feature}` can't be drawn {times} times: {wanted}")
+    return DRAW, {"feature": feature, "times": float(times)}
+
+
+def _limit(objective: str, most: float | None) -> tuple[str, Mapping[str, Any]]:
+    objective = read_objective(objective, among=LIMITED)
+    if most is not None:
+        _, most = checked_limit(objective, most, most)
+    return LIMIT, {"objective": objective, "most": most}
 
 
 def _admit(

@@ -11,8 +11,19 @@ from statistics import fmean
 from typing import Any
 
 from azc.data.load import DataSpec
-from azc.search.acts import DRAW, PROPOSE, Act, budget_after, is_paused, stopped
+from azc.search.acts import (
+    DRAW,
+    LIMIT,
+    PROPOSE,
+    Act,
+    budget_after,
+    is_paused,
+    limits_after,
+)
+from azc.search.barred import Barred
 from azc.search.folder import RunFolder
+from azc.search.genome import Genome
+from azc.search.objectives import Scores, costs, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.ranking import (
     Front,
@@ -27,6 +38,9 @@ from azc.search.refused import Refused
 from azc.training.verdict import Verdict, kendall, verdicts
 
 __all__ = ["Agreement", "Row", "RunView", "read_run"]
+
+
+_NEWS = (PROPOSE, DRAW, LIMIT)  # with these, a space that was used up may not be
 
 
 @dataclass(frozen=True)
@@ -79,13 +93,14 @@ class RunView:
 
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
     comparison is measured on, where every token of it is told; else None. `options`
-    have the budget that the run has now; `ending` is why the search ended before it was
-    spent. `candidates` by id; `rounds` with whether each is closed. `entrants` by
-    number: what was trained alone, `fits` times; `table`: the last comparison, roles
-    with entrants. `states`: what the strategy knew after each closed round, as it wrote
-    it. `version`: of the azc that began the run. `refused`: children that were not
-    trained. `acts`: what people and agents have done to it; a budget counts from when
-    it is given.
+    have the budget and the limits that the run has now; `ending` is why the search ended
+    before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
+    `entrants` by number: what was trained alone, `fits` times; `table`: the last
+    comparison, roles with entrants. `states`: what the strategy knew after each closed
+    round, as it wrote it. `version`: of the azc that began the run. `refused`: children
+    that were not trained. `acts`: what people and agents have done to it; a budget counts
+    from when it is given, a limit from the round that begins with it. `costs`: what was
+    measured of programs, by their keys.
     """
 
     folder: Path
@@ -102,6 +117,7 @@ class RunView:
     refused: tuple[Refused, ...] = ()
     acts: tuple[Act, ...] = ()
     states: Mapping[int, object] = field(default_factory=dict)
+    costs: Mapping[str, Scores] = field(default_factory=dict)
     version: str = "unknown"
     causal: bool = False
     bytes_per_token: float | None = None
@@ -124,7 +140,7 @@ class RunView:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to be done."""
-        news = any(a.round is None and a.kind in (PROPOSE, DRAW) for a in self.acts)
+        news = any(a.round is None and a.kind in _NEWS for a in self.acts)
         if self.spent < self.options.evaluations and (self.ending is None or news):
             return False
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
@@ -170,7 +186,18 @@ class RunView:
 
     def ranking(self) -> list[Evaluation]:
         """The evaluations that decide, best first: see `deciding`."""
-        return deciding(self.rounds, self.evaluations, self.options)
+        return deciding(self.rounds, self.evaluations, self.options, self._out)
+
+    @cached_property
+    def _out(self) -> Barred:
+        return Barred(self.acts, self._over)
+
+    def _over(self, number: int) -> str | None:
+        """Why a candidate is beyond the limits, as far as that is known."""
+        genome = Genome.from_text(self.candidates[number].program, self.model)
+        found = costs(genome.spec, self.options.length)
+        measured = self.costs.get(genome.key, {})
+        return over_limits({**found, **measured}, self.options.limits)
 
     @cached_property
     def front(self) -> Front | None:
@@ -185,7 +212,7 @@ class RunView:
         its knee is the winner, unless a contender was stopped since. None with one
         objective, and before any was trained.
         """
-        out = stopped(self.acts).keys() - {self.winner}
+        out = Barred(self.acts, self._over, kept=self.winner)
         chosen = contenders(self.rounds, self.evaluations, self.options, out)
         numbers = {n: e.candidate for n, e in self.entrants.items()}
         losses = {
@@ -304,9 +331,11 @@ def read_run(folder: Path) -> RunView:
             of = _of(run, config)
             acts = journal.acts()
             budget = budget_after(acts, journal.budget() or of.options.evaluations)
+            taken = [act for act in acts if act.round is not None]
+            limits = limits_after(taken, of.options.limits)
             return replace(
                 of,
-                options=replace(of.options, evaluations=budget),
+                options=replace(of.options, evaluations=budget, limits=limits),
                 ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),
@@ -317,6 +346,7 @@ def read_run(folder: Path) -> RunView:
                 refused=tuple(journal.refused()),
                 acts=tuple(acts),
                 states=journal.states(),
+                costs=journal.all_costs(),
             )
     finally:
         journal.close()

@@ -38,6 +38,7 @@ __all__ = [
 ]
 
 MAX_TEXT = 100_000  # characters of one file
+_SURROGATE = re.compile("[\ud800-\udfff]")
 MAX_BYTES = 4 * MAX_TEXT + 4  # of a file: what is longer is no program, or a device
 MAX_IMPORTED = 300_000  # characters of a file with all that it imports
 # Characters, white space apart, of what azc makes of such files. The canonical form has
@@ -205,6 +206,11 @@ def read_text(source: Source) -> Reading:
     size, limit = len(source.text), MAX_TEXT
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
+    odd = _SURROGATE.search(source.text)
+    if odd is not None:
+        # No file has one, and none can be written with it; a JSON string may.
+        text = "a surrogate is no character, and can't be written as UTF-8"
+        return Reading(None, (Diagnostic("AZG004", text, source.span(*odd.span())),))
     if size > limit:
         text = f"the file has {size:,} characters; the limit is {limit:,}"
         return Reading(None, (Diagnostic("AZG501", text, source.span(0, 1)),))

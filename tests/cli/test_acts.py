@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import torch
 
 from azc.check.resolve import check_file
+from azc.cli.who import author
+from azc.search.events import Event, Opened
 from azc.search.steer import Desk
 from azc.search.view import read_run
 from tests.cli.conftest import Azc
@@ -177,12 +184,111 @@ def test_steering_is_told_and_kept(azc: Azc, run: Path) -> None:
         assert azc("steer", "run", *words).code == 2
 
 
+def test_steering_is_done_whole_or_not_at_all(azc: Azc, run: Path) -> None:
+    for words, code in (
+        (["--ban", "gelu"], "U025"),
+        (["--stop", "99"], "U025"),
+        (["--stop", "1"], "U025"),
+        (["--evaluations", "2"], "U022"),
+        (["--limit", "params=1"], "U026"),
+        (["--limit", "params=x"], "U020"),
+        (["--limit", "latency=none"], "U025"),
+        (["--favour", "tanh"], "U025"),  # which is banned in the same breath
+        (["--limit", "params=1e6", "--limit", "params=2e6"], "U025"),
+    ):
+        found = azc("steer", "run", "--ban", "tanh", "--pause", *words, "--json")
+        assert found.code == 2
+        assert found.json["error"]["code"] == code
+        assert read_run(run).acts == ()
+    found = azc("steer", "run", "--ban", "tanh", "--ban", "tanh", "--stop", "2")
+    assert (
+        found.out
+        == f"{author(None)} bans `tanh`\n{author(None)} stops candidate 0002\n"
+    )
+
+
+def test_a_limit_is_set_shown_and_lifted(azc: Azc, run: Path) -> None:
+    answer = azc("steer", "run", "--limit", "params=1e6", "--limit", "latency=2ms")
+    assert answer.out.splitlines() == [
+        f"{author(None)} limits parameters to 1,000,000",
+        f"{author(None)} limits latency to 2 ms",
+    ]
+    found = azc("ask", "run", "--json").json
+    assert found["limits"] == {"parameters": 1e6, "latency": 2.0}
+    assert "nothing is trained beyond latency 2 ms\n" in azc("ask", "run").out
+    assert azc("steer", "run", "--limit", "params=none").code == 0
+    assert azc("ask", "run", "--json").json["limits"] == {"latency": 2.0}
+
+
+def test_ask_while_a_candidate_waits_to_be_scored_again(
+    azc: Azc, home: Path, tmp_path: Path
+) -> None:
+    """And before anything is scored, and where all that was has failed."""
+    asked: list[str] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Opened):
+            for number in (2, 3) if not event.round else ():
+                Desk(run, "ana").stop(number)
+            answer = azc("ask", run)
+            assert (answer.code, answer.err) == (0, "")
+            asked.append(answer.out)
+
+    run = tmp_path / "asked"
+    options = tiny(home / "corpus.txt", evaluations=8, final_seeds=())
+    run_here(options, run, home / "cache", on_event=on_event)
+    first, second = asked
+    assert "place" not in first
+    assert "0001  round 1, place" in second
+
+
+def test_a_run_that_can_not_be_written_is_read(home: Path, tmp_path: Path) -> None:
+    """A copy on a medium that takes nothing, say; and what can't be done to it is told
+    for what it is.
+    """
+    run = Path(shutil.copytree(home / "run", tmp_path / "run"))
+    with closing(sqlite3.connect(run / "journal.sqlite")) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for each in (*run.rglob("*"), run):
+        each.chmod(0o555 if each.is_dir() else 0o444)
+
+    def command(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "azc", *words, str(run)],
+            capture_output=True,
+            text=True,
+            check=False,
+            preexec_fn=_as_others,
+        )
+
+    try:
+        for name in ("ask", "best", "log"):
+            found = command(name)
+            assert (found.returncode, found.stderr) == (0, "")
+        found = command("steer", "--pause")
+        assert found.returncode == 1
+        assert found.stderr.startswith("error[R100]: ")
+        assert "journal.sqlite: permission denied" in found.stderr
+    finally:
+        for each in (run, *run.rglob("*")):
+            each.chmod(0o755)
+
+
+def _as_others() -> None:
+    """Root keeps to permissions from the next program on."""
+    if os.geteuid() == 0:
+        for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+            ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
 def test_a_run_at_work_takes_it(home: Path, tmp_path: Path) -> None:
     """One process searches, this one pauses, proposes, steers and lets it go on."""
     (tmp_path / "tiny.azg").write_text(PROGRAM)
     (tmp_path / "mine.azg").write_text(PROPOSAL)
     run = tmp_path / "run"
-    options = tiny(home / "corpus.txt", evaluations=400, final_seeds=())
+    # However long this process waits for its turn, the run is not over by then: the budget
+    # is out of reach, and a candidate takes longer than it takes to be journalled.
+    options = tiny(home / "corpus.txt", evaluations=100_000, steps=20, final_seeds=())
     words = ("evolve", tmp_path / "tiny.azg", "-o", run, *arguments(options))
     process = start(*words, cache=home / "cache")
     assert until(process, lambda: len(scored(run)) > 0)

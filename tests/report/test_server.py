@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import shutil
+import socket
+import struct
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -174,6 +176,14 @@ def test_the_page_changes_what_it_may(server: Server) -> None:
             {"kind": "propose", "program": PROPOSAL, "note": "why", "parents": [1]},
             "ana proposes a program: why",
         ),
+        (
+            {"kind": "limit", "limit": "params=1e6"},
+            "ana limits parameters to 1,000,000",
+        ),
+        (
+            {"kind": "limit", "limit": "params=none"},
+            "ana lifts the limit of parameters",
+        ),
     ):
         answer = send(server, value)
         assert answer.status == 200
@@ -200,7 +210,13 @@ def test_a_command_with_the_token_may_too(server: Server) -> None:
         ({"kind": "draw", "feature": ["tanh"], "times": 1}, "U025"),
         ({"kind": "draw", "feature": "tanh", "times": True}, "U025"),
         ({"kind": "draw", "feature": "gelu", "times": 0}, "U025"),
+        ({"kind": "draw", "feature": "tanh", "times": 10**400}, "U025"),
         ({"kind": "stop", "candidate": "2"}, "U025"),
+        ({"kind": "stop", "candidate": 10**400}, "U025"),
+        ({"kind": "limit", "limit": 7}, "U025"),
+        ({"kind": "limit", "limit": "params"}, "U020"),
+        ({"kind": "limit", "limit": "latency=none"}, "U025"),
+        ({"kind": "limit", "limit": "params=1"}, "U026"),
         ({"kind": "stop", "candidate": 1}, "U025"),
         ({"kind": "budget", "evaluations": 1}, "U022"),
         ({"kind": "budget", "evaluations": 10**30}, "U022"),
@@ -215,6 +231,18 @@ def test_what_makes_no_sense_is_told(server: Server, value: object, code: str) -
     answer = send(server, value)
     assert answer.status == 422
     assert answer.json["error"]["code"] == code
+    assert len(answer.text) < 2000  # whatever was sent
+    assert acts(server) == []
+
+
+def test_a_program_that_no_file_can_hold_is_refused(server: Server) -> None:
+    """A JSON string may have a surrogate: the journal could keep the act, and no run the
+    candidate.
+    """
+    program = PROPOSAL.replace("model", "# \ud800\nmodel")
+    answer = send(server, {"kind": "propose", "program": program})
+    assert answer.status == 422
+    assert answer.json["diagnostics"][0]["code"] == "AZG004"
     assert acts(server) == []
 
 
@@ -261,6 +289,85 @@ def test_news_come_as_the_run_changes(server: Server) -> None:
     assert "ana bans `tanh`" in now.html
     assert "ana bans `tanh`" not in before.html
     connection.close()
+
+
+def test_whatever_is_sent_is_answered(
+    server: Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback on the terminal of whoever serves, and none for whoever asks."""
+    for line, status in (
+        (b"GET http://[ HTTP/1.1", b"400"),
+        (b"HEAD / HTTP/1.1", b"501"),
+        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", b"414"),
+    ):
+        host = f"Host: 127.0.0.1:{server.port}".encode()
+        with socket.create_connection(("127.0.0.1", server.port), 60) as found:
+            found.sendall(line + b"\r\n" + host + b"\r\n\r\n")
+            answer = b"".join(iter(lambda: found.recv(65536), b""))
+        assert b" " + status + b" " in answer.split(b"\r\n")[0] + b" "
+        assert b"Content-Type: text/plain" in answer
+        assert b"<" not in answer
+    assert ask(server, "/", own(server), method="HEAD").text == ""
+    # Who goes away in the midst of a request, with a reset.
+    with socket.create_connection(("127.0.0.1", server.port), 60) as gone:
+        gone.sendall(b"GET / HTT")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert send(server, PAUSE).status == 200
+    server.close()
+    assert capfd.readouterr().err == ""
+
+
+def test_a_fault_of_ours_is_told(
+    server: Server, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr("azc.report.server.perform", fails)
+    answer = send(server, PAUSE)
+    assert (answer.status, answer.json["error"]["code"]) == (500, "X001")
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_run_whose_folder_is_gone_is_told(server: Server) -> None:
+    assert ask(server, "/", own(server)).status == 200
+    number = server.live.moment.number
+    away = server.live.folder.rename(server.live.folder.with_name("away"))
+    assert server.live.wait(number, 60).fault is not None
+    answer = ask(server, "/", own(server))
+    assert answer.status == 503
+    assert (
+        answer.text == f"the run can't be read: there is no folder {away.parent}/run\n"
+    )
+    assert send(server, PAUSE).json["error"]["code"] == "R035"
+    assert not server.live.folder.exists()  # nobody has made it again
+    number = server.live.moment.number
+    away.rename(server.live.folder)
+    assert server.live.wait(number, 60).fault is None
+    assert ask(server, "/", own(server)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [
+        ("", "requested address"),
+        ("ä" * 100, "not an address"),
+        ("192.0.2.1", "requested address"),
+    ],
+    ids=["none", "long", "another"],
+)
+def test_an_address_that_can_not_be_had_is_named(
+    view: RunView, host: str, said: str
+) -> None:
+    with pytest.raises(OSError, match=said) as caught:
+        Server(Live(view.folder), Desk(view.folder, "ana"), host, 0)
+    assert caught.value.filename == f"{host}:0"
+
+
+def test_a_port_that_is_taken_is_named(server: Server) -> None:
+    with pytest.raises(OSError, match="in use") as caught:
+        Server(server.live, server.desk, "127.0.0.1", server.port)
+    assert caught.value.filename == f"127.0.0.1:{server.port}"
 
 
 def test_loopback() -> None:

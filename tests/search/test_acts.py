@@ -229,6 +229,28 @@ def test_what_is_stopped_has_failed(go: Go, home: Path, tmp_path: Path) -> None:
     assert not {2, 3, 4} & {*entrants}
 
 
+def test_what_is_stopped_is_no_winner(go: Go, home: Path, tmp_path: Path) -> None:
+    """Its score of an earlier round stays, and compares where weights are fresh."""
+    out: list[int] = []
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Opened) and event.round == 1:
+            best = read_run(tmp_path / "run").winner
+            assert best is not None
+            assert best != 1
+            Desk(tmp_path / "run", "ana").stop(best)
+            out.append(best)
+
+    options = tiny(home / "corpus.txt", evaluations=5, final_seeds=(), weights="fresh")
+    view = go(options, on_event=on_event)
+    scores = {e.candidate: e.score for e in reversed(view.evaluations) if e.score}
+    assert min(scores, key=scores.__getitem__) == out[0]
+    assert view.winner not in [None, *out]
+    assert view.best is not None
+    assert (tmp_path / "run" / "best.azg").read_text("utf-8") == view.best.program
+    assert view.is_over
+
+
 def test_the_start_can_not_be_stopped_nor_what_is_not_there(
     go: Go, options: EvolveOptions, tmp_path: Path
 ) -> None:
@@ -343,7 +365,7 @@ def test_a_space_that_is_used_up_takes_a_proposal(go: Go, home: Path) -> None:
 
     run = home.parent / "used-up"
     view = run_here(options, run, home / "cache", wide, on_event=on_event)
-    assert view.ending == "nothing new was found in the space"
+    assert view.ending == "nothing new was found in the space without what is banned"
     seven = wide.replace("conv(kernel = 3)", "conv(kernel = 7)")
     found = [each.program for each in view.candidates.values()]
     if not any("kernel = 7" in each for each in found):

@@ -46,7 +46,7 @@ def other(journal: Journal) -> Iterator[sqlite3.Connection]:
 
 def give_budget(journal: Journal, evaluations: int) -> None:
     """As somebody gives it, and the loop takes it up."""
-    act = journal.act(NewAct(BUDGET, {"evaluations": evaluations}, "ana"))
+    (act,) = journal.act(NewAct(BUDGET, {"evaluations": evaluations}, "ana"))
     journal.heed(act, 0)
 
 
@@ -205,7 +205,7 @@ def test_a_snapshot_is_of_one_moment(journal: Journal) -> None:
 
 def test_a_reader_writes_nothing(journal: Journal) -> None:
     reader = Journal(journal.path, read_only=True)
-    with closing(reader), pytest.raises(RunError, match="readonly"):
+    with closing(reader), pytest.raises(PermissionError):
         reader.open_round(0, [new()], None)
 
 

@@ -75,7 +75,9 @@
     do {
       again = false;
       const answer = await fetch("./").catch(() => null);
-      if (answer?.ok) swap(new DOMParser().parseFromString(await answer.text(), "text/html"));
+      const text = await answer?.text();
+      if (answer?.ok) swap(new DOMParser().parseFromString(text, "text/html"));
+      else if (answer?.status === 503) say(text.trim(), true);
     } while (again);
     busy = false;
   }
@@ -139,6 +141,6 @@
     event.preventDefault();
     const given = Object.fromEntries(new FormData(form));
     if (form.dataset.form === "budget") await act({ kind: "budget", evaluations: Number(given.evaluations) });
-    else if (await act({ kind: "propose", ...given })) form.reset();
+    else if (await act({ kind: form.dataset.form, ...given })) form.reset();
   });
 })();
