@@ -125,9 +125,13 @@ _MEMORY = """
 import sys, torch, azc
 torch.set_num_threads(1)
 name, n = sys.argv[1], int(sys.argv[2])
-fn = azc.compile_attention("std.attention", name, 4, 64, causal=True)
-given = {p: torch.randn(1, 4, n, 64, requires_grad=True)
-         for p in azc.load("std.attention").attentions[name].params}
+if name == "by PyTorch":
+    attend = torch.nn.functional.scaled_dot_product_attention
+    fn, params = (lambda q, k, v: attend(q, k, v, is_causal=True)), "qkv"
+else:
+    fn = azc.compile_attention("std.attention", name, 4, 64, causal=True)
+    params = azc.load("std.attention").attentions[name].params
+given = {p: torch.randn(1, 4, n, 64, requires_grad=True) for p in params}
 def most():
     lines = open("/proc/self/status").read().splitlines()
     return next(int(x.split()[1]) for x in lines if x.startswith("VmHWM"))
@@ -141,7 +145,7 @@ print((most() - before) / 1024)
 def memory() -> dict[str, dict[str, float]]:
     """MiB that a causal program adds, forward and backward, by program and length."""
     found: dict[str, dict[str, float]] = {}
-    for name in ("sdpa", "linear_attention"):
+    for name in ("by PyTorch", "sdpa", "linear_attention", "efficient_attention"):
         for tokens in (4096, 8192, 16384):
             words = [sys.executable, "-c", _MEMORY, name, str(tokens)]
             out = subprocess.run(words, capture_output=True, text=True, check=True)
@@ -191,10 +195,11 @@ def models(seconds: float) -> dict[str, float]:
         found["GPT-2, 32 tokens generated"] = compared(
             lambda: steps(decoder), lambda: steps(gpt2), 4 * seconds
         )
+    base = f"{text}model base {{\n layers {{ repeat 12 {{ sdpa }} }}\n}}\n"
     with torch.device("meta"):
-        found["BERT, text to module"] = compared(
-            lambda: azc.compile(own, "bert", task="base"),
-            lambda: BertModel(bert.config),
+        found["BERT-base, text to module"] = compared(
+            lambda: azc.compile(azc.loads(base), task="base"),
+            lambda: BertModel(BertConfig()),
             2 * seconds,
         )
     return found

@@ -67,6 +67,7 @@ def _scale(x: torch.Tensor) -> torch.Tensor:
 
 
 def _mean(x: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+    # And not `x.mean`, whose gradient is divided when it is as large as x.
     return x.sum(-1, keepdim=True) / count
 
 
@@ -88,7 +89,7 @@ def softmax(x: torch.Tensor) -> torch.Tensor:
 def mean(x: torch.Tensor, gone: torch.Tensor | None) -> torch.Tensor:
     """The mean of every row, [..., 1]."""
     count = _count(x, gone)
-    plain = x.mean(-1, keepdim=True) if gone is None else _mean(x, count)
+    plain = _mean(x, count)
     if plain.device.type == "cpu" and holds(plain, _all_finite, unread=False):
         return plain
     # A sum is out of range where its mean is not.
