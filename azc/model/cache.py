@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache, CacheLayerMixin
 
 __all__ = ["AzcCache", "LayerMemory"]
 
-_SUMS = "tokens can't be taken out of a state that sums over them"
+_NOT_TAKEN = "tokens can't be taken out of a state that is made of all so far"
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 
@@ -67,11 +67,11 @@ class LayerMemory(CacheLayerMixin):
         return x
 
     def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
-        """So many sums as they were left; None before the first token."""
+        """So many states as they were left; None before the first token."""
         return self.states.get(key, (None,) * count)
 
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
-        """Keeps sums; of a sequence that is padding alone so far they are 0."""
+        """Keeps states; of a sequence that is padding alone so far they are 0."""
         if not states:
             return
         if self.real is not None:
@@ -158,7 +158,7 @@ class LayerMemory(CacheLayerMixin):
         if tokens_to_remove == 0 or self.tokens == 0:
             return
         if not self.is_croppable:
-            raise ValueError(_SUMS)
+            raise ValueError(_NOT_TAKEN)
         kept = self.tokens + tokens_to_remove
         if kept <= 0:
             self.reset()
@@ -200,7 +200,7 @@ class AzcCache(Cache):
         Raises ValueError where a sum is kept, and for a positive number.
         """
         if tokens_to_remove < 0 and not self.is_croppable:
-            raise ValueError(_SUMS)
+            raise ValueError(_NOT_TAKEN)
         super().crop(tokens_to_remove)
 
     @property

@@ -150,7 +150,7 @@ def test_assisted_generation(model: Any, small: Any) -> None:
 
 
 def test_an_assistant_that_sums(small: Any) -> None:
-    with pytest.raises(ValueError, match="a state that sums over them"):
+    with pytest.raises(ValueError, match="a state that is made of all so far"):
         generate(small, IDS[:1], None, assistant_model=decoder("sums"))
 
 
