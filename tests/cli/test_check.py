@@ -256,7 +256,8 @@ MODEL = "model m {{\n    hidden = 8\n    heads = 2\n    layers {{ {} }}\n}}\n"
         bad("kernel", MODEL.format("conv(kernel = 4)"), "AZG303", "odd"),
         bad(
             "start",
-            MODEL.format("conv(kernel = 3)") + "space s { start = m\n depth = 5 }",
+            MODEL.format("conv(kernel = 3)")
+            + "space s { start = m\n conv { kernel = [5] } }",
             "AZG405",
             "is not in the space",
         ),
