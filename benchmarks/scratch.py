@@ -420,28 +420,25 @@ def main() -> int:
 def study(options: argparse.Namespace) -> dict[str, Any]:
     """All runs, and what stands beside them."""
     fits = Fits(options.runs / "fits.jsonl")
-    more = options.more.split()
-    rows = {
+
+    def words(evaluations: int) -> list[str]:
+        return ["--evaluations", str(evaluations), *options.more.split()]
+
+    alone = words(options.layer_evaluations)
+    return {
         "scratch": from_scratch(
-            fits,
-            "scratch",
-            options.seeds,
-            ["--evaluations", str(options.evaluations), *more],
+            fits, "scratch", options.seeds, words(options.evaluations)
         ),
         "both": from_scratch(
-            fits,
-            "both",
-            options.both_seeds,
-            ["--evaluations", str(options.both_evaluations), *more],
+            fits, "both", options.both_seeds, words(options.both_evaluations)
+        ),
+        "above": one_program(
+            fits, "above", options.above_seeds, alone, options.programs
+        ),
+        "layer": one_program(
+            fits, "layer", options.layer_seeds, alone, options.programs
         ),
     }
-    words = ["--evaluations", str(options.layer_evaluations), *more]
-    layers = {}
-    for name, seeds in zip(
-        LAYERS, (options.above_seeds, options.layer_seeds), strict=True
-    ):
-        layers[name] = one_program(fits, name, seeds, words, options.programs)
-    return {**rows, **layers}
 
 
 def one_program(

@@ -10,7 +10,7 @@ SpaceSpec       = what may vary
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -82,6 +82,15 @@ class LayerSpec:
     ffn: tuple[int, ...]
     activation: str
     node: ast.Layer = field(compare=False, repr=False)
+
+    @property
+    def kind(self) -> Hashable:
+        """The same for layers of one model that are alike. Programs are told apart by
+        identity: a file has each once, and to compare large ones takes long.
+        """
+        mixing = self.mixing
+        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
+        return what, self.heads, self.ffn, self.activation
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -392,15 +392,10 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
 
 
 def _distinct(layers: tuple[LayerSpec, ...]) -> list[LayerSpec]:
-    """The layers without those that are like an earlier one.
-
-    Programs are told apart by identity: they are large, and a file has each once.
-    """
-    found: dict[object, LayerSpec] = {}
+    """The layers without those that are like an earlier one."""
+    found: dict[Hashable, LayerSpec] = {}
     for layer in layers:
-        mixing = layer.mixing
-        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
-        found.setdefault((what, layer.heads, layer.ffn, layer.activation), layer)
+        found.setdefault(layer.kind, layer)
     return list(found.values())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 
 import torch
@@ -267,20 +267,16 @@ def compile_encoder(
     `backends` may serve parts of them. Layers that are alike share their code.
     """
     root = nn.Module()
-    written: dict[object, tuple[_LayerWriter, Layer]] = {}
+    written: dict[Hashable, tuple[_LayerWriter, Layer]] = {}
     layers = nn.ModuleList()
     for spec in model.layers:
-        mixing = spec.mixing
-        # Programs are told apart by identity: to compare large ones takes long.
-        what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
-        key = (what, spec.heads, spec.ffn, spec.activation)
-        if key in written:
-            writer, first = written[key]
+        if spec.kind in written:
+            writer, first = written[spec.kind]
             layers.append(writer.twin(first))
         else:
             writer = _LayerWriter(model, spec, backends)
-            written[key] = writer, writer.write(kind)
-            layers.append(written[key][1])
+            written[spec.kind] = writer, writer.write(kind)
+            layers.append(written[spec.kind][1])
     root.add_module("layers", layers)
     graph = fx.Graph()
     hidden, *places = (graph.placeholder(name) for name in LAYER_INPUTS)

@@ -79,7 +79,7 @@ class OpNas:
 
     def _climb(self, found: Population) -> None:
         """Parents from what was scored in a round, or none, to begin anew."""
-        before = {member.candidate for member in (*self.parents, *self.best)}
+        before = {member.candidate for member in self.parents}
         top = {member.candidate for member in self.best}
         climbed = tuple(m for m in found if m.candidate not in top)[: self.count]
         self.idle = 0 if {m.candidate for m in climbed[:1]} - before else self.idle + 1
