@@ -127,6 +127,15 @@ class Study:
         return self.done[key]
 
 
+def _text(causal: bool) -> str:
+    """The space of encoders, or the same of decoders."""
+    if not causal:
+        return SPACE
+    return SPACE.replace(
+        "    token_types = 0\n", "    token_types = 0\n    causal = true\n"
+    )
+
+
 def spaced(text: str) -> tuple[Genome, SpaceSpec]:
     program = check_source(Source("study.azg", text, own=True))
     return Genome.from_text(self_contained(program, "start"), "start"), (
@@ -141,7 +150,7 @@ def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
     rng = random.Random(0)
 
     def mixed(layers: Sequence[str]) -> None:
-        genome = _of_layers(layers)
+        genome = _of_layers(layers, start)
         if genome.key not in known:
             known.add(genome.key)
             found[", ".join(layers)] = genome
@@ -162,9 +171,10 @@ def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
     return found
 
 
-def _of_layers(layers: Sequence[str]) -> Genome:
-    head, tail = SPACE.split("    layers {")[0], "\n".join(layers)
-    head = re.sub(r"from .*\n", "", head)
+def _of_layers(layers: Sequence[str], start: Genome) -> Genome:
+    """The start with other layers."""
+    head = _text(start.spec.causal).split("    layers {")[0]
+    head, tail = re.sub(r"from .*\n", "", head), "\n".join(layers)
     names = sorted({name for name in layers if "(" not in name})
     imports = "".join(f"from std.attention import {name}\n" for name in names)
     text = f"{imports}{head}layers {{\n{tail}\n}}\n}}\n"
@@ -247,7 +257,7 @@ def _paths(study: Study, policy: str) -> Iterator[Genome]:
         elif policy == "layers":
             convs = [f"conv(kernel = {kernel})" for kernel in sorted(space.kernels)]
             mixers = [*convs, *["rope_attention"] * len(convs)]
-            yield _of_layers([rng.choice(mixers) for _ in range(4)])
+            yield _of_layers([rng.choice(mixers) for _ in range(4)], start)
         else:
             yield from rng.sample(list(study.programs.values()), len(study.programs))
 
@@ -482,6 +492,7 @@ def main() -> int:
     parser.add_argument("--length", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--mask-rate", type=float, default=0.4)
+    parser.add_argument("--causal", action="store_true", help="decoders, next tokens")
     parser.add_argument("--policies", type=_policy, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument(
@@ -491,7 +502,7 @@ def main() -> int:
     options = parser.parse_args()
     torch.set_num_threads(1)
     register()
-    start, space = spaced(SPACE)
+    start, space = spaced(_text(options.causal))
     study = Study(
         options,
         load_data(
@@ -500,6 +511,7 @@ def main() -> int:
             length=options.length,
             cache=options.cache,
             mask_rate=options.mask_rate,
+            causal=options.causal,
         ),
         start,
         space,
