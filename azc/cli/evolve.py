@@ -307,6 +307,17 @@ def evolve(
             rich_help_panel=_PROXY,
         ),
     ] = None,
+    score_seeds: Annotated[
+        int,
+        typer.Option(
+            "--score-seeds",
+            metavar="N",
+            min=1,
+            help="A score is the mean of N trainings from fresh weights, each from another "
+            "seed; so is the choice among the contenders.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 1,
     batch_size: Annotated[
         int,
         typer.Option(
@@ -454,6 +465,7 @@ def evolve(
         warm_up=warm_up,
         steps=steps,
         schedule_steps=schedule_steps,
+        score_seeds=score_seeds,
         batch_size=batch_size,
         length=length,
         learning_rate=learning_rate,

@@ -1,7 +1,8 @@
 """The end of a run: who is the winner, and what it is worth beside what else there is.
 
 Scores rank many candidates in little time, but not well enough to choose one. So the best
-of them are trained alone for all of the final steps and measured on validation text. (To
+of them are trained alone for all of the final steps and measured on validation text, each
+from as many seeds as a score is the mean of. (To
 train them for half first, and the better half of them anew for all, takes as long.) The
 best one is the winner, and is then trained from seeds not used before, beside the start,
 the best of random sampling that has trained for as many steps, and what a person would
@@ -25,7 +26,7 @@ from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
-from azc.search.ranking import contenders, leading, trained_alone
+from azc.search.ranking import contenders, leading, mean_loss, trained_alone
 from azc.search.records import START, Entrant, Evaluation, Fit, NewEntrant
 from azc.search.score import Job, Outcome
 from azc.search.strategies.base import Child
@@ -198,10 +199,15 @@ class Finals:
     def _validated(
         self, entrants: Sequence[Entrant], steps: int
     ) -> dict[int, float | None]:
-        """The validation loss of each, by its number; None where it failed."""
-        seed = derived(self.options.seed, "halving")
-        losses = self._fit(entrants, (seed,), steps, "validation")
-        return {number: loss for (number, _), loss in losses.items()}
+        """The validation loss of each by its number, on average over as many seeds as a
+        score; None where it failed.
+        """
+        # One stage was halving once: the name makes the seeds.
+        seeds = self.options.seeds("halving")
+        found = self._fit(entrants, seeds, steps, "validation")
+        return {
+            e.id: mean_loss([found[e.id, seed] for seed in seeds]) for e in entrants
+        }
 
     def _fit(
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
@@ -290,4 +296,5 @@ class Finals:
             size, most = self._sample_size(), self.options.contenders
             fits += size if size <= most else size + most
             rows += 1 + len(self._by_hand)
+        fits *= self.options.score_seeds
         return fits + rows * len(self.options.final_seeds)

@@ -54,6 +54,7 @@ _LEAST = {
     "warm_up": 0,
     "steps": 1,
     "schedule_steps": 1,
+    "score_seeds": 1,
     "batch_size": 1,
     "length": 8,
     "blocks": 1,
@@ -94,8 +95,10 @@ class EvolveOptions:
     supernet first; or "fresh": each candidate begins anew, from the same seed, and has
     the same score whenever it is scored. `steps` train a candidate before it is scored
     on `blocks` validation blocks (None: all); with `schedule_steps` they are the first
-    of a schedule of so many. The best `contenders` are then trained alone for
-    `final_steps`: the best one is the winner. It is trained alone again from each of
+    of a schedule of so many. With fresh weights a score may be the mean of several
+    trainings, from `score_seeds` seeds. The best `contenders` are then trained alone for
+    `final_steps`, from as many seeds: the best one is the winner. It is trained alone again
+    from each of
     `final_seeds`, beside the start and, with `baselines`, beside the best of random
     sampling that has trained for as many steps, and what a person would try first; no
     final seeds, none of all this. `workers` processes score at a time, of this machine
@@ -134,6 +137,7 @@ class EvolveOptions:
     warm_up: int = 1600
     steps: int = 20
     schedule_steps: int | None = None
+    score_seeds: int = 1
     batch_size: int = 8
     length: int = 64
     learning_rate: float = 4e-3
@@ -166,6 +170,8 @@ class EvolveOptions:
                 raise _wrong(name, value, "a number above 0")
         if self.schedule_steps is not None and self.schedule_steps < self.steps:
             raise _wrong("schedule_steps", self.schedule_steps, "at least the steps")
+        if self.score_seeds > 1 and not self.is_fresh:
+            raise _wrong("score_seeds", self.score_seeds, "1 with shared weights")
         if self.mask_rate > 1:
             raise _wrong("mask_rate", self.mask_rate, "at most 1")
         if self.weights not in WEIGHTS:
@@ -203,6 +209,14 @@ class EvolveOptions:
     def is_fresh(self) -> bool:
         """Whether every candidate is scored from fresh weights."""
         return self.weights == "fresh"
+
+    def seeds(self, purpose: str) -> list[int]:
+        """The seeds of the trainings that a loss is the mean of."""
+        more = range(1, self.score_seeds)
+        return [
+            derived(self.seed, purpose),
+            *(derived(self.seed, purpose, n) for n in more),
+        ]
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvolveOptions:

@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from statistics import fmean
 
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
 from azc.search.pareto import by_front, fronts, hypervolume, knee, points, unit
-from azc.search.records import Entrant, Evaluation, ranked
+from azc.search.records import Entrant, Evaluation, Fit, ranked
 
 __all__ = [
     "Front",
@@ -21,8 +22,10 @@ __all__ = [
     "deciding",
     "last_ranking",
     "leading",
+    "mean_loss",
     "pareto_front",
     "trained_alone",
+    "validation_losses",
     "winner",
 ]
 
@@ -142,6 +145,23 @@ def contenders(
     room = -(-most // 2)
     chosen = dict.fromkeys([*found[:room], *earlier, *found[room:]])
     return list(islice((n for n in chosen if n not in out), most))
+
+
+def mean_loss(losses: Sequence[float | None]) -> float | None:
+    """Of several trainings of one program; None where one failed."""
+    done = [loss for loss in losses if loss is not None]
+    return fmean(done) if len(done) == len(losses) > 0 else None
+
+
+def validation_losses(fits: Iterable[Fit]) -> dict[tuple[int, int], float | None]:
+    """By number of steps and entrant, the loss on validation text on average over the
+    seeds it was trained from so far.
+    """
+    found: dict[tuple[int, int], list[float | None]] = {}
+    for fit in fits:
+        if fit.split == "validation":
+            found.setdefault((fit.steps, fit.entrant), []).append(fit.loss)
+    return {key: mean_loss(losses) for key, losses in found.items()}
 
 
 def trained_alone(

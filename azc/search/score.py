@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
 from azc.diagnostics import AzcError, RunError, out_of_memory
@@ -68,9 +69,10 @@ class Job:
     It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
     `snapshot`; its trained weights are written to `weights`. "score": it is measured as
     the options say; "alone": on the whole `split`; "path": not at all, its loss is the
-    last step's. "measure": it is not trained so, but measured on the device, as far as
-    `objectives` say, one of which is what it learns there in `seconds`. It is called
-    `name`, has `limit` seconds, and ends once there is a file `stop`.
+    last step's. Where there are `more` seeds it trains anew from each of them, and its
+    loss is the mean. "measure": it is not trained so, but measured on the device, as far
+    as `objectives` say, one of which is what it learns there in `seconds`. It is called
+    `name`, has `limit` seconds for all, and ends once there is a file `stop`.
     """
 
     kind: Literal["score", "path", "alone", "measure"]
@@ -87,6 +89,7 @@ class Job:
     objectives: tuple[str, ...] = ()
     seconds: float = 0.0
     stop: Path | None = None
+    more: tuple[int, ...] = ()
 
     @property
     def label(self) -> str:
@@ -199,8 +202,10 @@ class Scorer:
                     scores = self._measure(job, on_step)
                 else:
                     supernet = None if shared is None else shared()
-                    found, trained = self._train(job, supernet, on_step)
-                    scores, right = {LOSS: found.loss}, found.right
+                    found, trained = self._train(job, job.seed, supernet, on_step)
+                    more = [self._train(job, s, None, on_step)[0] for s in job.more]
+                    loss, right = _means([found, *more])
+                    scores = {LOSS: loss}
         except Exception as error:
             reason, suspect = blamed(error, self.bench.options.memory_limit)
             seconds = time.perf_counter() - start
@@ -211,23 +216,24 @@ class Scorer:
     def _train(
         self,
         job: Job,
+        seed: int,
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[Measured, dict[str, torch.Tensor]]:
-        """What the job asks for, after steps from shared or fresh weights; and the
-        weights.
+        """What the job asks for, after steps from shared or fresh weights, and from a
+        seed; and the weights.
         """
         from azc.training.fit import FitOptions, Measured, fit, measure
 
         options = self.bench.options
-        model, spec = build_candidate(job.program, job.model, job.seed)
+        model, spec = build_candidate(job.program, job.model, seed)
         if shared is not None:
             shared.give(model, spec)
         how = FitOptions(
             steps=job.steps,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
-            seed=job.seed,
+            seed=seed,
         )
         if job.kind == "path":
             how = replace(how, schedule="constant", warmup=0.0)
@@ -315,6 +321,12 @@ def _threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _means(found: Sequence[Measured]) -> tuple[float, Mapping[str, float]]:
+    """Loss and shares of right answers, on average over trainings."""
+    right = {part: fmean(each.right[part] for each in found) for part in found[0].right}
+    return fmean(each.loss for each in found), right
 
 
 def _check_finite(model: torch.nn.Module) -> None:

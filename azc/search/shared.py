@@ -50,7 +50,11 @@ class Weights(Protocol):
 
 
 def _scoring(
-    candidate: Candidate, model: str, options: EvolveOptions, seed: int
+    candidate: Candidate,
+    model: str,
+    options: EvolveOptions,
+    seed: int,
+    more: tuple[int, ...] = (),
 ) -> Job:
     """The job that scores a candidate, from fresh weights."""
     return Job(
@@ -59,8 +63,9 @@ def _scoring(
         program=candidate.program,
         model=model,
         seed=seed,
-        limit=options.time_limit,
+        limit=options.time_limit * (1 + len(more)),
         steps=options.steps,
+        more=more,
     )
 
 
@@ -79,8 +84,8 @@ class FreshWeights:
 
     def job(self, number: int, candidate: Candidate) -> Job:
         """From fresh weights, the same for all candidates of the run."""
-        seed = derived(self.options.seed, "score")
-        return _scoring(candidate, self.model, self.options, seed)
+        seed, *more = self.options.seeds("score")
+        return _scoring(candidate, self.model, self.options, seed, tuple(more))
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
         """Nothing."""

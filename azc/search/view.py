@@ -31,6 +31,7 @@ from azc.search.ranking import (
     deciding,
     pareto_front,
     trained_alone,
+    validation_losses,
     winner,
 )
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
@@ -216,11 +217,10 @@ class RunView:
         chosen = contenders(self.rounds, self.evaluations, self.options, out)
         numbers = {n: e.candidate for n, e in self.entrants.items()}
         losses = {
-            number: fit.loss
-            for fit in self.fits
-            if (fit.steps, fit.split) == (self.options.final_steps, "validation")
-            for number in [numbers[fit.entrant]]
-            if number in chosen
+            number: loss
+            for (steps, entrant), loss in validation_losses(self.fits).items()
+            for number in [numbers[entrant]]
+            if steps == self.options.final_steps and number in chosen
         }
         alone = trained_alone(self.evaluations, losses)
         return pareto_front(alone, self.options.objectives)
@@ -299,11 +299,10 @@ class RunView:
         found = []
         before = {e.candidate: e.score for e in self.ranking()}
         stages: dict[int, dict[int, float]] = {}
-        for fit in self.fits:
-            candidate = self.entrants[fit.entrant].candidate
-            counts = fit.split == "validation" and candidate is not None
-            if counts and candidate is not None and fit.loss is not None:
-                stages.setdefault(fit.steps, {})[candidate] = fit.loss
+        for (steps, entrant), loss in validation_losses(self.fits).items():
+            candidate = self.entrants[entrant].candidate
+            if candidate is not None and loss is not None:
+                stages.setdefault(steps, {})[candidate] = loss
         options = self.options
         name = f"{options.steps} steps alone" if options.is_fresh else "shared weights"
         for steps, losses in sorted(stages.items()):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import pytest
 
 from azc.search.events import Event, Warming
-from azc.search.options import EvolveOptions
+from azc.search.options import EvolveOptions, derived
+from azc.search.records import Fit
 from azc.search.run import resume
 from azc.search.score import build_candidate
 from azc.search.view import RunView
@@ -61,16 +64,10 @@ def test_the_best_of_all_rounds_are_trained_alone(whole: RunView) -> None:
     assert entered[:3] == best
 
 
-def test_a_score_is_what_training_alone_comes_to(
-    whole: RunView, home: Path, fresh: EvolveOptions
-) -> None:
-    """By hand, through nothing of the search but the seed of its options."""
+def alone(program: str, seed: int, home: Path, fresh: EvolveOptions) -> float:
+    """What training from a seed comes to, by hand, through nothing of the search."""
     from azc.data.load import load_data
-    from azc.search.options import derived
 
-    evaluation = whole.evaluations[1]
-    program = whole.candidates[evaluation.candidate].program
-    seed = derived(fresh.seed, "score")
     model, _ = build_candidate(program, "start", seed)
     data = load_data(
         fresh.data,
@@ -87,7 +84,70 @@ def test_a_score_is_what_training_alone_comes_to(
         seed=seed,
     )
     fit(model, data, how)
-    assert measure(model, data, "validation").loss == pytest.approx(evaluation.score)
+    return measure(model, data, "validation").loss
+
+
+def test_a_score_is_what_training_alone_comes_to(
+    whole: RunView, home: Path, fresh: EvolveOptions
+) -> None:
+    evaluation = whole.evaluations[1]
+    program = whole.candidates[evaluation.candidate].program
+    loss = alone(program, derived(fresh.seed, "score"), home, fresh)
+    assert loss == pytest.approx(evaluation.score)
+
+
+@pytest.fixture(scope="module")
+def several(home: Path, fresh: EvolveOptions) -> RunView:
+    """A run whose scores are means over three seeds."""
+    options = replace(fresh, score_seeds=3, evaluations=5)
+    return run_here(options, home / "several", home / "cache")
+
+
+def test_a_score_may_be_the_mean_of_several_trainings(
+    several: RunView, home: Path, fresh: EvolveOptions
+) -> None:
+    evaluation = several.evaluations[1]
+    program = several.candidates[evaluation.candidate].program
+    seeds = [derived(fresh.seed, "score", *more) for more in ((), (1,), (2,))]
+    losses = [alone(program, seed, home, fresh) for seed in seeds]
+    assert len(set(losses)) == 3
+    assert fmean(losses) == pytest.approx(evaluation.score)
+
+
+def test_contenders_and_samples_are_chosen_by_as_many(several: RunView) -> None:
+    by_steps: dict[tuple[int, int], list[Fit]] = {}
+    for found in several.fits:
+        if found.split == "validation":
+            by_steps.setdefault((found.steps, found.entrant), []).append(found)
+    assert {len({each.seed for each in fits}) for fits in by_steps.values()} == {3}
+    means = {
+        several.entrants[entrant].candidate: fmean(each.loss or 0.0 for each in fits)
+        for (steps, entrant), fits in by_steps.items()
+        if steps == several.options.final_steps
+    }
+    mine = {number: loss for number, loss in means.items() if number is not None}
+    assert len(mine) > 1
+    assert several.winner == min(mine, key=mine.__getitem__)
+
+
+def test_means_too_come_to_the_same_however_often_a_run_is_killed(
+    several: RunView, home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with pytest.raises(Killed):
+        run_here(several.options, run, home / "cache", on_event=cut_at(5))
+    for moment in (3, 9):
+        with pytest.raises(Killed):
+            resume(run, cache=home / "cache", on_event=cut_at(moment))
+    resume(run, cache=home / "cache")
+    assert result(run) == result(several.folder)
+
+
+def test_shared_weights_are_scored_once() -> None:
+    from azc.diagnostics import UsageError
+
+    with pytest.raises(UsageError, match="score_seeds is 2, it must be 1 with shared"):
+        tiny("none", score_seeds=2)
 
 
 def test_it_comes_to_the_same_however_often_it_is_killed(
