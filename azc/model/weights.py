@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from azc.diagnostics import InternalError, RunError
 from azc.model.config import AzcConfig, spec_of
@@ -44,7 +44,8 @@ def load_weights(
     or `config`, which a state dict needs. Its `model_type` is one of `bert`, `bloom`,
     `distilbert`, `gpt2`, `gpt_neox`, `roberta`; `model` has layers of attention programs
     with parameters `q, k, v`. A head keeps its own weights where the source has none for
-    it. Gives the model back.
+    it, and `generate` begins, ends and pads a text with the source's tokens. Gives the
+    model back.
 
     Raises `RunError`, with the model as it was, for another `model_type`, for a
     configuration that computes something else with the same weights (heads, activation,
@@ -69,8 +70,26 @@ def load_weights(
     theirs, spec = _config(kind, settings), spec_of(model.config)
     found = convert(ARCHITECTURES[kind], tensors, theirs, spec, own)
     prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+    generation = _generation(source)
     _put(own, prefix, found, ARCHITECTURES[kind].title)
+    if model.can_generate():
+        _name_ends(model, generation, theirs)
     return model
+
+
+def _name_ends(
+    model: AzcPreTrainedModel, generation: Settings, config: PretrainedConfig
+) -> None:
+    """Has `generate` begin, end and pad with the tokens that the source does: what has
+    no padding is padded with its end, as transformers does.
+    """
+    names = "bos_token_id", "eos_token_id", "pad_token_id"
+    given = {**config.to_dict(), **generation}
+    found = {name: given[name] for name in names if given.get(name) is not None}
+    if "eos_token_id" in found:
+        end = found["eos_token_id"]
+        found.setdefault("pad_token_id", end[0] if isinstance(end, list) else end)
+    model.generation_config.update(**found)
 
 
 def _put(
@@ -187,6 +206,18 @@ def _settings(source: Source) -> Settings | None:
     path = Path(source)
     folder = path if path.is_dir() else path.parent
     return _json(folder / "config.json")
+
+
+def _generation(source: Source) -> Settings:
+    """How a source generates, as far as it says so."""
+    if isinstance(source, torch.nn.Module):
+        config = getattr(source, "generation_config", None)
+        return config.to_dict() if isinstance(config, GenerationConfig) else {}
+    if isinstance(source, Mapping):
+        return {}
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent
+    return _json(folder / "generation_config.json") or {}
 
 
 def _config(kind: str, settings: Settings) -> PretrainedConfig:

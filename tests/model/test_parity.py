@@ -5,6 +5,7 @@ states, logits, gradients, and what is generated.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -177,3 +178,30 @@ def test_the_library_s_model_has_the_true_sizes(kind: str) -> None:
             "gpt_neox": 2_775_864_320,
         }[kind]
     )
+
+
+@each_decoder
+def test_texts_end_and_are_padded_with_the_tokens_of_the_source(
+    kind: str, tmp_path: Path
+) -> None:
+    """Nothing but the weights' own configuration says which."""
+    prompts = masks([9, 2, 6], 9, "left")
+    ids = torch.randint(2, VOCAB, prompts.shape).masked_fill(~prompts, PAD)
+    call = {"attention_mask": prompts.long(), "max_new_tokens": 24, "do_sample": False}
+    free = pair(kind)[0].generate(ids, eos_token_id=None, pad_token_id=PAD, **call)
+    end = int(free[0, 12])  # so that one ends early
+    theirs = KINDS[kind].theirs(eos_token_id=end, bos_token_id=5, pad_token_id=None)
+    theirs.save_pretrained(tmp_path)
+    wanted = theirs.generate(ids, **call)
+    for source in (theirs, tmp_path):
+        ours = load_weights(KINDS[kind].build(), source)
+        assert torch.equal(ours.generate(ids, **call), wanted)
+    assert (wanted[:, 9:] == end).sum() > 1
+    # Where the weights' folder says more than their configuration, that holds.
+    theirs.generation_config.eos_token_id = [end, 7]
+    theirs.generation_config.save_pretrained(tmp_path)
+    ours = load_weights(KINDS[kind].build(), tmp_path)
+    assert ours.generation_config.eos_token_id == [end, 7]
+    assert ours.generation_config.pad_token_id == end
+    state = load_weights(KINDS[kind].build(), theirs.state_dict(), theirs.config)
+    assert state.generation_config.eos_token_id == end
