@@ -73,7 +73,8 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
     },
     "above": (
         RECALL,
-        "--space above --learning-rate 6e-3 --final-steps 150 --round 6 --strategy local",
+        "--space above --learning-rate 6e-3 --final-steps 150 --round 6 --strategy local"
+        " --score-seeds 3",
     ),
     "layer": (
         RECALL,

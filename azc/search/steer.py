@@ -21,7 +21,14 @@ from azc.check.choose import choose_model
 from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
-from azc.diagnostics import DiagnosticError, RunError, UsageError, nearest, whole
+from azc.diagnostics import (
+    Diagnostic,
+    DiagnosticError,
+    RunError,
+    UsageError,
+    nearest,
+    whole,
+)
 from azc.search.acts import (
     BUDGET,
     DRAW,
@@ -192,7 +199,7 @@ class Desk:
         name, model = choose_model(program, name)
         faults = membership(model, space)
         if faults:
-            raise DiagnosticError(faults)
+            raise DiagnosticError(_as_proposed(fault, space) for fault in faults)
         text = self_contained(program, name, called=start)
         genome = Genome.from_text(text, start)
         parents = list(dict.fromkeys(parents))
@@ -225,6 +232,14 @@ class Desk:
                 raise RunError("R040", f"{self.folder} has not begun yet")
             check(journal)
             return journal.act(*(NewAct(*each, author) for each in wanted))
+
+
+def _as_proposed(fault: Diagnostic, space: SpaceSpec) -> Diagnostic:
+    """Why a proposal is not in the space of a run, which nobody can add to any more."""
+    has = {"AZG415": space.inputs, "AZG416": space.ops}.get(fault.code)
+    if not has:
+        return fault
+    return replace(fault, help=f"the space of the run has {', '.join(sorted(has))}")
 
 
 def _once(

@@ -148,6 +148,10 @@ def test_a_refused_proposal_is_told_with_its_place(azc: Azc, run: Path) -> None:
     assert answer.code == 1
     (found,) = answer.json["diagnostics"]
     assert (found["code"], found["line"]) == ("AZG416", 21)
+    # The space of a run can't be added to: its operations are told instead.
+    assert found["help"].startswith("the space of the run has ")
+    assert "softmax" in found["help"]
+    assert "add" not in found["help"].split()
     Path("wrong.azg").write_text(PROPOSAL.replace("tanh(v)", "tanh(w)"))
     (found,) = azc("propose", "run", "wrong.azg", "--json").json["diagnostics"]
     assert (found["code"], found["column"]) == ("AZG101", 43)
