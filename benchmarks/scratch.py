@@ -2,11 +2,13 @@
 
     python -m benchmarks scratch --runs DIR [--seeds 5] [--evaluations 150]
         [--both-seeds 3] [--both-evaluations 150]
+        [--text-seeds 2] [--text-evaluations 150]
         [--above-seeds 1] [--layer-seeds 3] [--layer-evaluations 120] [--publish]
 
 Associative recall, four times. From examples/scratch.azg, from a layer that mixes no tokens
 above a convolution (its space `scratch`), and from two such layers (its space `both`), by
-op-nas, by local search and by random mutants of the start, beside sdpa in the same model. From
+op-nas, by local search and by random mutants of the start, beside sdpa in the same model; the
+first of these on text too. From
 examples/recall.azg, where nothing but one attention program varies, above a convolution (its
 space `above`) and in a single layer (its space `recall`): what is found there stands against
 every attention of the standard library, in a model whose feed-forward network is as wide as
@@ -38,6 +40,7 @@ from azc.data.load import load_data
 from azc.model import register
 from azc.search.genome import Genome
 from azc.search.objectives import PARAMETERS, costs
+from azc.search.options import EvolveOptions
 from azc.search.run import read_run
 from azc.search.score import build_candidate
 from azc.search.view import RunView
@@ -54,6 +57,7 @@ SCRATCH, RECALL = (ROOT / "examples" / f"{name}.azg" for name in ("scratch", "re
 DATA = "task:recall"
 SOLVED = 0.5  # nats: of a hundred answers some ninety are right
 MARGIN = 0.05  # nats: what is ahead by less is no better
+TEXT_MARGIN = 0.02  # of a masked token; seeds differ by less
 
 COMMON = (
     f"--data {DATA} --length 32 --weights fresh --steps 150 --batch 32 --no-by-hand"
@@ -61,6 +65,7 @@ COMMON = (
 FINAL = "--no-baselines --contenders 4 --final-seeds 3"
 STRATEGIES = ("op-nas", "local", "random")
 SPACES = ("scratch", "both")
+TEXT = "text"  # the space `scratch` again, its models with a vocabulary for text
 SEARCHES: Mapping[str, tuple[Path, str]] = {
     **{
         f"{space}-{name}": (
@@ -69,6 +74,14 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
             f" --patience 2 --strategy {name}",
         )
         for space in SPACES
+        for name in STRATEGIES
+    },
+    **{
+        f"{TEXT}-{name}": (
+            SCRATCH,
+            "--space scratch --data python --length 64 --batch 8 --steps 200"
+            f" --final-steps 400 --round 6 --patience 2 --strategy {name}",
+        )
         for name in STRATEGIES
     },
     "above": (
@@ -88,6 +101,7 @@ _CONV = "conv(kernel = 3, kind = depthwise)"
 TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "scratch": {"conv, sdpa": (_CONV, "sdpa")},
     "both": {"conv, sdpa": (_CONV, "sdpa"), "2 × sdpa": ("sdpa", "sdpa")},
+    TEXT: {"conv, sdpa": (_CONV, "sdpa"), "conv, conv": (_CONV, _CONV)},
 }
 BELOW: Mapping[str, tuple[str, ...]] = {"above": (_CONV,), "layer": ()}
 FRESH = (11, 12, 13, 14, 15)  # seeds that no search has had
@@ -109,6 +123,8 @@ def searched(folder: Path, search: str, seed: int, words: Sequence[str]) -> RunV
     azc = [sys.executable, "-m", "azc"]
     if not (run / "run.json").exists():
         file, own = SEARCHES[search]
+        if search.startswith(TEXT):
+            file = on_text(folder)
         told = f"{COMMON} {FINAL} {own} --seed {seed}".split()
         made = ["evolve", str(file), *told, "-o", str(run), *words]
         subprocess.run([*azc, *made], cwd=ROOT, check=True)
@@ -118,6 +134,14 @@ def searched(folder: Path, search: str, seed: int, words: Sequence[str]) -> RunV
         more = ["resume", str(run), "--evaluations", str(evaluations)]
         subprocess.run([*azc, *more], cwd=ROOT, check=True)
     return read_run(run)
+
+
+def on_text(folder: Path) -> Path:
+    """The example with a vocabulary for text."""
+    file = folder / "text.azg"
+    text = SCRATCH.read_text("utf-8").replace("    vocab = 68\n", "    vocab = 1024\n")
+    file.write_text(text, "utf-8")
+    return file
 
 
 def figures(view: RunView) -> dict[str, Any]:
@@ -135,7 +159,7 @@ def figures(view: RunView) -> dict[str, Any]:
         "solved": next(solved, None),
         "start": list(start.losses),
         "losses": list(winner.losses),
-        "right": list(winner.right(DATA)),
+        "right": list(winner.right(part_of(view.options.data))),
         "program": view.best.program,
         "lineage": lineage(view, view.best.id),
     }
@@ -164,6 +188,11 @@ def _changed(old: str, new: str) -> list[str]:
     return [line for line in lines if line[0] in "+-" and line[1:].strip()]
 
 
+def part_of(data: str) -> str:
+    """What the one part of the data is called."""
+    return data if data == DATA else "text"
+
+
 # What is typed by hand, trained as the runs train
 
 
@@ -179,16 +208,27 @@ class Fits:
         register()
 
     def alone(
-        self, program: str, rows: int, how: FitOptions, length: int
+        self, program: str, rows: int, how: FitOptions, options: EvolveOptions
     ) -> dict[str, float]:
-        """Loss and share of right answers on test rows; `rows` is the seed of all rows."""
-        key = hashlib.sha256(repr((program, rows, how, length)).encode()).hexdigest()
+        """Loss and share of right answers on test rows; `rows` is the seed of all rows, or
+        of the split of a text.
+        """
+        data, length = options.data, options.length
+        of = (program, rows, how, length, *(() if data == DATA else (data,)))
+        key = hashlib.sha256(repr(of).encode()).hexdigest()
         if key not in self.done:
-            data = load_data(DATA, vocab=68, length=length, seed=rows)
-            model, _ = build_candidate(program, model_of(program), how.seed)
-            fit(model, data, how, device="cpu")
-            found = measure(model, data, "test", device="cpu")
-            self.done[key] = {"loss": found.loss, "right": found.right[DATA]}
+            model, spec = build_candidate(program, model_of(program), how.seed)
+            loaded = load_data(
+                data,
+                vocab=spec.vocab,
+                length=length,
+                seed=rows,
+                cache=self.file.parent / "cache",
+                mask_rate=options.mask_rate,
+            )
+            fit(model, loaded, how, device="cpu")
+            found = measure(model, loaded, "test", device="cpu")
+            self.done[key] = {"loss": found.loss, "right": found.right[part_of(data)]}
             with self.file.open("a", encoding="utf-8") as file:
                 print(json.dumps([key, self.done[key]]), file=file)
         return self.done[key]
@@ -208,7 +248,7 @@ class Fits:
                     learning_rate=options.learning_rate,
                     seed=seed,
                 ),
-                options.length,
+                options,
             )
             for seed in seeds
         ]
@@ -272,8 +312,8 @@ def compared(
 # Tables
 
 
-def as_good(mine: Sequence[float], others: Sequence[float]) -> bool:
-    return fmean(mine) <= fmean(others) + MARGIN
+def as_good(mine: Sequence[float], others: Sequence[float], margin: float) -> bool:
+    return fmean(mine) <= fmean(others) + margin
 
 
 def written(found: Mapping[str, Any]) -> str:
@@ -285,6 +325,8 @@ def written(found: Mapping[str, Any]) -> str:
     ]
     if told := _first_lineage(found["scratch"]):
         parts.append(told)
+    if found[TEXT]:
+        parts.append(_text_table(found[TEXT], list(TYPED[TEXT])))
     for name in LAYERS:
         if found[name]:
             parts.append(_layer_table(found[name]["seeds"]))
@@ -308,6 +350,45 @@ def _first_lineage(rows: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def _text_table(rows: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> str:
+    lines = []
+    for row in rows:
+        runs = [row[name] for name in STRATEGIES]
+        losses = [run["losses"] for run in (*runs, *(row[name] for name in typed))]
+        cells = [shown(fmean(each), digits=3) for each in losses]
+        start = shown(fmean(runs[0]["start"]), digits=3)
+        lines.append([str(row["seed"]), start, *cells])
+    text = [table(["seed", "start", *STRATEGIES, *typed], lines), ""]
+    return "\n".join(text + _counts(rows, STRATEGIES, typed, TEXT_MARGIN))
+
+
+def _counts(
+    rows: Sequence[Mapping[str, Any]],
+    strategies: Sequence[str],
+    typed: Sequence[str],
+    margin: float,
+) -> list[str]:
+    """On how many seeds what each strategy found is as good as what is typed."""
+    lines = []
+    for name in strategies:
+        mine = [row for row in rows if name in row]
+        counts = {
+            other: sum(
+                as_good(row[name]["losses"], row[other]["losses"], margin)
+                for row in mine
+            )
+            for other in typed
+        }
+        told = ", ".join(f"as {other} on {n}" for other, n in counts.items())
+        trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
+        lines.append(
+            f"- `{name}`: as good {told} of {len(mine)} seeds, with"
+            f" {mine[0][name]['evaluations']} evaluations, in which {trained} candidates"
+            " were trained on average."
+        )
+    return lines
+
+
 def _scratch_table(rows: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> str:
     strategies = [name for name in STRATEGIES if any(name in row for row in rows)]
     head = ["seed"]
@@ -326,22 +407,7 @@ def _scratch_table(rows: Sequence[Mapping[str, Any]], typed: Sequence[str]) -> s
         cells += [_cell(row[name]["losses"], row[name]["right"]) for name in typed]
         lines.append(cells)
     text = [table([*head, *typed], lines), ""]
-    for name in strategies:
-        mine = [row for row in rows if name in row]
-        counts = {
-            other: sum(
-                as_good(row[name]["losses"], row[other]["losses"]) for row in mine
-            )
-            for other in typed
-        }
-        told = ", ".join(f"as {other} on {n}" for other, n in counts.items())
-        trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
-        text.append(
-            f"- `{name}`: as good {told} of {len(mine)} seeds, with"
-            f" {mine[0][name]['evaluations']} evaluations, in which {trained} candidates"
-            " were trained on average."
-        )
-    return "\n".join(text)
+    return "\n".join(text + _counts(rows, strategies, typed, MARGIN))
 
 
 def _attention(program: str) -> str:
@@ -398,6 +464,8 @@ def main() -> int:
     parser.add_argument("--evaluations", type=int, default=150)
     parser.add_argument("--both-seeds", type=int, default=3)
     parser.add_argument("--both-evaluations", type=int, default=150)
+    parser.add_argument("--text-seeds", type=int, default=2)
+    parser.add_argument("--text-evaluations", type=int, default=150)
     parser.add_argument("--above-seeds", type=int, default=1)
     parser.add_argument("--layer-seeds", type=int, default=3)
     parser.add_argument("--layer-evaluations", type=int, default=120)
@@ -432,6 +500,9 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
         ),
         "both": from_scratch(
             fits, "both", options.both_seeds, words(options.both_evaluations)
+        ),
+        TEXT: from_scratch(
+            fits, TEXT, options.text_seeds, words(options.text_evaluations)
         ),
         "above": one_program(
             fits, "above", options.above_seeds, alone, options.programs
@@ -489,7 +560,8 @@ def from_scratch(
             row[name] = figures(view)
         for name, layers in TYPED[space].items():
             own = view.options
-            program = typed(SCRATCH, layers)
+            example = on_text(fits.file.parent) if space == TEXT else SCRATCH
+            program = typed(example, layers)
             row[name] = fits.as_run(program, view, own.seed, own.final_seeds)
         rows.append(row)
     return rows

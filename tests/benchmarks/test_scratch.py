@@ -25,6 +25,8 @@ def test_a_study_is_gone_on_with(
         evaluations=5,
         both_seeds=0,
         both_evaluations=5,
+        text_seeds=1,
+        text_evaluations=5,
         above_seeds=1,
         layer_seeds=1,
         layer_evaluations=3,
@@ -36,6 +38,7 @@ def test_a_study_is_gone_on_with(
         assert set(found[name]["library"]) == {"found", *options.programs}
     for name in (*scratch.STRATEGIES, *scratch.TYPED["scratch"]):
         assert len(found["scratch"][0][name]["losses"]) == 3
+    assert len(found["text"][0]["conv, sdpa"]["losses"]) == 3
     lines = scratch.written(found).splitlines()
     assert any(
         line.startswith("- `op-nas`: as good as conv, sdpa on ") for line in lines
