@@ -96,22 +96,22 @@ class EvolveOptions:
     the same score whenever it is scored. `steps` train a candidate before it is scored
     on `blocks` validation blocks (None: all); with `schedule_steps` they are the first
     of a schedule of so many. With fresh weights a score may be the mean of several
-    trainings, from `score_seeds` seeds. The best `contenders` are then trained alone for
-    `final_steps`, from as many seeds: the best one is the winner. It is trained alone again
-    from each of
-    `final_seeds`, beside the start and, with `baselines`, beside the best of random
-    sampling that has trained for as many steps, and what a person would try first; no
-    final seeds, none of all this. `workers` processes score at a time, of this machine
-    or, with the `executor` "ray", of a cluster. A score depends, in its last bits, on
-    how many `threads` it is computed with, and not on how many workers there are. A
-    candidate has `time_limit` seconds to be scored, and alone as many times more as it
-    has more steps; it may take `memory_limit` bytes (None: all that there are).
-    Sequences have `length` tokens, batches `batch_size` of them, in which `mask_rate`
-    of the tokens of a text are masked; the masks of the validation and test text are 15
-    %. `objectives`: what is searched for the least of, see `azc.search.objectives`; a
-    child over one of the `limits`, an objective with a number, is not trained;
-    `seconds_alone`: how long a candidate is trained for its timed loss. `device`: None
-    for the best there is. Raises `UsageError` U020 for values that make no sense.
+    trainings, from `score_seeds` seeds. The best `contenders` are then trained alone
+    for `final_steps`, from as many seeds: the best one is the winner. It is trained
+    alone again from each of `final_seeds`, beside the start and, with `baselines`,
+    beside the best of random sampling that has trained for as many steps, and what a
+    person would try first; no final seeds, none of all this. `workers` processes score
+    at a time, of this machine or, with the `executor` "ray", of a cluster. A score
+    depends, in its last bits, on how many `threads` it is computed with, and not on how
+    many workers there are. A candidate has `time_limit` seconds to be scored, for each
+    seed, and alone as many times more as it has more steps; it may take `memory_limit`
+    bytes (None: all that there are). Sequences have `length` tokens, batches
+    `batch_size` of them, in which `mask_rate` of the tokens of a text are masked; the
+    masks of the validation and test text are 15 %. `objectives`: what is searched for
+    the least of, see `azc.search.objectives`; a child over one of the `limits`, an
+    objective with a number, is not trained; `seconds_alone`: how long a candidate is
+    trained for its timed loss. `device`: None for the best there is. Raises
+    `UsageError` U020 for values that make no sense.
     """
 
     data: str = "python"
