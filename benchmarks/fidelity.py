@@ -47,7 +47,16 @@ from azc.search.score import build_candidate
 from azc.source import Source
 from azc.supernet.supernet import Supernet
 from azc.training.fit import FitOptions, fit, measure
-from benchmarks.tables import publish, publishes, rho, shown, table, tau, tau_interval
+from benchmarks.tables import (
+    publish,
+    publishes,
+    result,
+    rho,
+    shown,
+    table,
+    tau,
+    tau_interval,
+)
 
 SPACE = """\
 from std.attention import rope_attention
@@ -450,11 +459,12 @@ def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
 
 
 def written(found: Mapping[str, Any]) -> str:
-    """Both tables."""
-    near = _table(found["near"])
-    return (
-        f"{_table(found['agreement'])}\n\nWith {found['near steps']} steps alone instead:"
-        f"\n\n{near}\n"
+    """Both tables of each study, by what it trains."""
+    return "\n".join(
+        f"Of {models}:\n\n{_table(study['agreement'])}\n\n"
+        f"Of {models}, with {study['near steps']} steps alone instead:\n\n"
+        f"{_table(study['near'])}\n"
+        for models, study in found.items()
     )
 
 
@@ -533,11 +543,12 @@ def main() -> int:
                 for steps in lengths:
                     for name in study.programs:
                         alone(study, name, steps, seed)
-    found = tables(study)
-    text = written(found)
-    print(text)
+    models = "decoders" if options.causal else "encoders"
+    found = {models: tables(study)}
+    print(written(found))
     if options.publish:
-        publish("fidelity", found, text)
+        every = result("fidelity") | found
+        publish("fidelity", every, written(every))
     return 0
 
 
