@@ -17,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 from azc.check.causality import require_causal
 from azc.check.choose import choose_attention, choose_model
 from azc.check.models import MAX_HEADS, MAX_LENGTH, MAX_WIDTH
-from azc.check.program import ModelSpec, Program
+from azc.check.program import AttentionSpec, ModelSpec, Program
 from azc.check.resolve import check_file, check_source
 from azc.compare.models import ModelDiff, compare_models
 from azc.compare.summary import ModelSummary, summarise
 from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest, whole
 from azc.ir.build import build_graph
+from azc.ir.graph import Graph
 from azc.ir.run import Interpreter
+from azc.passes.dropout import Dropout
 from azc.passes.pipeline import program_graph
 from azc.resources import home_cache, stdlib_folder
 from azc.source import Source
@@ -50,6 +52,7 @@ __all__ = [
     "interpret_attention",
     "load",
     "loads",
+    "masked_graph",
     "program_graph",
     "resume",
     "summary",
@@ -134,6 +137,22 @@ def compile_attention(
     if causal:
         require_causal(spec)
     return compile_graph(program_graph(spec), heads, head_dim, causal=causal)
+
+
+def masked_graph(spec: AttentionSpec, model: ModelSpec | None = None) -> Graph:
+    """The graph of a program as plain code computes it, with its masks: in a model, or as
+    a function of tensors.
+
+    What a backend would serve is in it like all else; what a decoder computes moment by
+    moment has masks of its own, which are not.
+    """
+    from azc.lower.plan import prepared
+
+    graph = program_graph(spec)
+    if model is None:
+        return prepared(graph, backends=(), cleared=True).graph
+    graph = Dropout(model.attention_dropout).run(graph)
+    return prepared(graph, model.causal, backends=()).graph
 
 
 def interpret_attention(

@@ -70,7 +70,10 @@ def show(
         ),
     ] = None,
     ir: Annotated[
-        bool, typer.Option("--ir", help="Show the graphs of the attention programs.")
+        bool,
+        typer.Option(
+            "--ir", help="Show the graphs of the attention programs, with their masks."
+        ),
     ] = False,
     code: Annotated[
         bool, typer.Option("--code", help="Show the code generated for torch.fx.")
@@ -128,7 +131,7 @@ def _show_model(
     if ir:
         used = [x.mixing for x in model.layers if isinstance(x.mixing, AttentionUse)]
         programs = {use.name: use.program for use in used}
-        extra["ir"] = {n: _ir(n, spec) for n, spec in programs.items()}
+        extra["ir"] = {n: _ir(n, spec, model) for n, spec in programs.items()}
     if code:
         pairs = api.generated_code(program, name)
         extra["code"] = [{"title": title, "text": text} for title, text in pairs]
@@ -138,8 +141,8 @@ def _show_model(
         _print_extra(extra, output)
 
 
-def _ir(name: str, spec: AttentionSpec) -> str:
-    text = format_graph(api.program_graph(spec))
+def _ir(name: str, spec: AttentionSpec, model: ModelSpec | None = None) -> str:
+    text = format_graph(api.masked_graph(spec, model))
     return text.replace(f"graph {spec.name}(", f"graph {name}(", 1)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
-from azc.ops.table import load_ops
+from azc.ops.table import operation
 
 __all__ = ["wide_values"]
 
@@ -24,7 +24,7 @@ def wide_values(graph: Graph) -> frozenset[Node]:
             if size and not _SMALLEST <= size <= _LARGEST:
                 wide.add(node)
             continue
-        precision = load_ops()[node.op].precision
+        precision = operation(node.op).precision
         inherited = any(arg in wide for arg in node.args)
         if precision == "wide" or (precision != "narrow" and inherited):
             wide.add(node)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.contract import Place, State
-from azc.ops.table import load_ops
+from azc.ops.table import operation
 from azc.shapes import N, Shape
 
 __all__ = ["presence"]
@@ -51,7 +51,7 @@ def _forward(
         elif node.op == NUMBER:
             state = State(node.shape, None, frozenset())
         else:
-            absence = load_ops()[node.op].absence
+            absence = operation(node.op).absence
             operands = tuple(states[arg] for arg in node.args)
             state = absence.after(operands, node.shape, node.attrs)
         radius = _narrower(state.radius, seen.get(node))
@@ -71,7 +71,7 @@ def _seen(graph: Graph, states: Mapping[Node, State]) -> Mapping[Node, int | Non
     for node in reversed(graph.nodes):
         if node.op in (INPUT, NUMBER):
             continue
-        local = load_ops()[node.op].absence.local and node.shape == _SCORES
+        local = operation(node.op).absence.local and node.shape == _SCORES
         for arg in node.args:
             if arg.shape != _SCORES:
                 continue

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.axes import Time, TimeFault
-from azc.ops.table import load_ops
+from azc.ops.table import operation
+from azc.shapes import N
 
-__all__ = ["times", "without_causal_meaning"]
+__all__ = ["is_read_by_row", "times", "without_causal_meaning"]
 
 
 def times(graph: Graph) -> Mapping[Node, Time]:
@@ -21,8 +22,13 @@ def times(graph: Graph) -> Mapping[Node, Time]:
             found[node] = Time.CONSTANT
         else:
             operands = [(arg.shape, found[arg]) for arg in node.args]
-            found[node] = load_ops()[node.op].axes.time(operands, node.shape)
+            found[node] = operation(node.op).axes.time(operands, node.shape)
     return found
+
+
+def is_read_by_row(node: Node, place: int) -> bool:
+    """Whether a row of a value takes from the operand in this place no row but its own."""
+    return node.shape.rows is N and operation(node.op).axes.row_wise(place)
 
 
 def without_causal_meaning(graph: Graph) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from azc.ir.graph import INPUT, NUMBER, Graph
 from azc.ops.contract import Sizes
-from azc.ops.table import load_ops
+from azc.ops.table import operation
 
 __all__ = ["graph_flops"]
 
@@ -16,5 +16,5 @@ def graph_flops(graph: Graph, n: int, d: int) -> int:
     for node in graph.nodes:
         if node.op not in (INPUT, NUMBER):
             shapes = tuple(arg.shape for arg in node.args)
-            total += load_ops()[node.op].cost(sizes, shapes, node.attrs).flops
+            total += operation(node.op).cost(sizes, shapes, node.attrs).flops
     return total

@@ -5,17 +5,21 @@
 
 Equal operations on equal arguments are one node. An operation with learned weights is
 the exception: each one written has weights of its own, told apart by `ordinal`.
+
+What is built from a program has operations of the language alone; passes may put in those
+of `azc.ops.core`, and what an operation `omits` of its operands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Any
 
 from azc.diagnostics import InternalError
-from azc.ops.contract import Weight
-from azc.ops.table import load_ops
+from azc.ops.contract import Absent, Weight
+from azc.ops.table import operation
 from azc.shapes import SCALAR, TOKENS, Shape
 
 __all__ = ["INPUT", "NUMBER", "Graph", "GraphBuilder", "Node"]
@@ -28,24 +32,27 @@ NUMBER = "number"
 class Node:
     """One value. Two nodes of one graph are equal when they are the same object.
 
-    `index` is its place in the order of creation: arguments come first.
+    `index` is its place in the order of creation: arguments come first. `omits`: of each
+    argument, what is absent of its rows where the operation has to know; empty where it
+    need not.
     """
 
     index: int
     op: str
     args: tuple[Node, ...] = field(repr=False)  # a graph written as a tree may be huge
-    attrs: Mapping[str, int]
+    attrs: Mapping[str, Any]  # integers, but for core operations
     shape: Shape
     name: str = ""
     number: float = 0.0
     ordinal: int = 0
+    omits: tuple[Absent | None, ...] = ()
 
     @property
     def weights(self) -> tuple[Weight, ...]:
         """The learned weights of the operation."""
         if self.op in (INPUT, NUMBER):
             return ()
-        return load_ops()[self.op].weights(self.attrs)
+        return operation(self.op).weights(self.attrs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,6 +71,24 @@ class Graph:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "nodes", _reachable(self.output))
+
+    def rewritten(
+        self, operation: Callable[[GraphBuilder, Node, list[Node]], Node]
+    ) -> Graph:
+        """A graph with, for each operation, what is made of it and its new arguments."""
+        builder = GraphBuilder()
+        new: dict[Node, Node] = {}
+        for node in self.nodes:
+            if node.op == INPUT:
+                new[node] = builder.input(node.name, node.shape)
+            elif node.op == NUMBER:
+                new[node] = builder.number(node.number)
+            else:
+                new[node] = operation(builder, node, [new[arg] for arg in node.args])
+            if node in self.names:
+                builder.names.setdefault(new[node], self.names[node])
+        names = MappingProxyType(builder.names)
+        return replace(self, output=new[self.output], names=names)
 
     def weight_name(self, node: Node, weight: Weight) -> str:
         """The name of a learned weight, unique in the graph: `conv_0_kernel`."""
@@ -101,9 +126,9 @@ class GraphBuilder:
     def _intern(self, key: tuple[object, ...], node: Node) -> Node:
         return self._nodes.setdefault(key, node)
 
-    def input(self, name: str) -> Node:
-        """The parameter `name`, of type [n, d]."""
-        node = Node(len(self._nodes), INPUT, (), {}, TOKENS, name=name)
+    def input(self, name: str, shape: Shape = TOKENS) -> Node:
+        """What is given under a name: of a program a parameter, [n, d]."""
+        node = Node(len(self._nodes), INPUT, (), {}, shape, name=name)
         return self._intern((INPUT, name), node)
 
     def number(self, value: float) -> Node:
@@ -116,17 +141,22 @@ class GraphBuilder:
         self,
         op: str,
         args: Iterable[Node],
-        attrs: Mapping[str, int] | None = None,
+        attrs: Mapping[str, Any] | None = None,
         ordinal: int | None = None,
+        shape: Shape | None = None,
+        omits: tuple[Absent | None, ...] = (),
     ) -> Node:
-        """An operation; `ordinal` is kept when a pass copies one with weights.
+        """An operation; `ordinal` and `shape` are kept when a pass copies one.
 
         Raises `TypeFault` for operand types that it does not take.
         """
-        spec = load_ops()[op]
+        spec = operation(op)
         args = tuple(args)
         attrs = dict(attrs or {})
-        shape = spec.result(tuple(arg.shape for arg in args))
+        if shape is None:
+            shape = spec.result(tuple(arg.shape for arg in args))
+        if not any(omits):
+            omits = ()
         learned = bool(spec.weights(attrs))
         if not learned:
             ordinal = 0
@@ -135,7 +165,7 @@ class GraphBuilder:
         if learned:
             assert ordinal is not None
             self._learned[op] = max(self._learned.get(op, 0), ordinal + 1)
-        key = (op, args, tuple(sorted(attrs.items())), ordinal)
+        key = (op, args, tuple(sorted(attrs.items())), ordinal, omits)
         node = Node(
             len(self._nodes),
             op,
@@ -143,8 +173,20 @@ class GraphBuilder:
             MappingProxyType(attrs),
             shape,
             ordinal=ordinal or 0,
+            omits=omits,
         )
         return self._intern(key, node)
+
+    def copied(
+        self,
+        node: Node,
+        args: Iterable[Node],
+        shape: Shape | None = None,
+        omits: tuple[Absent | None, ...] = (),
+    ) -> Node:
+        """An operation as another one, of other arguments, with the same weights."""
+        shape = shape or node.shape
+        return self.apply(node.op, args, node.attrs, node.ordinal, shape, omits)
 
     def finish(self, name: str, inputs: tuple[str, ...], output: Node) -> Graph:
         """The graph that ends in `output`."""

@@ -12,7 +12,7 @@ from typing import Any
 from azc.diagnostics import UsageError, whole
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.contract import Frame, Value
-from azc.ops.table import load_ops
+from azc.ops.table import operation
 from azc.shapes import N
 
 __all__ = ["Interpreter", "NarrowInterpreter"]
@@ -70,7 +70,7 @@ class Interpreter:
                     value = Value(data, np.ones((1, 1), bool))
                 else:
                     frame = Frame(np, so_far, d, head, heads, own[node], self.causal)
-                    reference = load_ops()[node.op].reference
+                    reference = operation(node.op).reference
                     value = reference(frame, *args, **node.attrs)
                 if node in rows:
                     value = _with_row(np, rows[node], value)

@@ -6,18 +6,25 @@ graph softplus_key(q, k) {
   %2 = window %1 {radius = 16} : [n, n]
   %3 = conv %0 {kernel = 3} #0 : [n, d]
   %4 = number 0.5 : [1, 1]
+  %5 = fill %2 {-inf: band 16, cols} : [n, n]
+  %6 = mean %2 omits (band 16, cols) : [n, 1]
   return %1
 }
+
+The last two are what passes put in: a mask, and what a mean leaves out.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any, get_args
 
 from azc.diagnostics import InternalError
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder, Node
-from azc.ops.contract import TypeFault
-from azc.ops.table import load_ops
+from azc.ops.contract import Absent, Fill, Place, TypeFault
+from azc.ops.core import FILL
+from azc.ops.table import operation
 
 __all__ = ["format_graph", "parse_graph"]
 
@@ -38,8 +45,16 @@ def _body(node: Node, number: dict[Node, int]) -> str:
         return f"input {node.name}"
     if node.op == NUMBER:
         return f"number {node.number!r}"
-    words = [node.op, *(f"%{number[arg]}" for arg in node.args)]
-    if node.attrs:
+    words = [node.op]
+    for i, arg in enumerate(node.args):
+        words.append(f"%{number[arg]}")
+        absent = node.omits[i] if node.omits else None
+        if absent is not None:
+            words.append(f"omits ({_places(absent)})")
+    if node.op == FILL:
+        fill = node.attrs["fill"]
+        words.append(f"{{{fill.value:g}: {_places(fill)}}}")
+    elif node.attrs:
         pairs = ", ".join(f"{k} = {v}" for k, v in sorted(node.attrs.items()))
         words.append(f"{{{pairs}}}")
     if node.weights:
@@ -47,9 +62,19 @@ def _body(node: Node, number: dict[Node, int]) -> str:
     return " ".join(words)
 
 
+def _places(where: Fill | Absent) -> str:
+    """`band 16, cols`."""
+    return ", ".join(
+        f"band {where.radius}" if place == "band" else place
+        for place in sorted(where.places)
+    )
+
+
 _HEAD = re.compile(r"graph (\w+)\(([\w, ]*)\) \{")
+_ARG = re.compile(r"%(\d+)(?: omits \(([^)]+)\))?")
 _LINE = re.compile(
-    r"%(?P<to>\d+) = (?P<op>\w+)(?P<args>(?: %\d+)*)(?: (?P<leaf>[^{#:% ]+))?"
+    r"%(?P<to>\d+) = (?P<op>\w+)(?P<args>(?: %\d+(?: omits \([^)]+\))?)*)"
+    r"(?: (?P<leaf>[^{#:% ]+))?"
     r"(?: \{(?P<attrs>[^}]*)\})?(?: #(?P<ordinal>\d+))? : (?P<shape>\[\w, \w\])"
 )
 
@@ -97,18 +122,37 @@ def _node(
     if op == NUMBER:
         return builder.number(float(leaf or ""))
     try:
-        args = [nodes[word.removeprefix("%")] for word in match["args"].split()]
-        spec = load_ops()[op]
+        found = _ARG.findall(match["args"])
+        args = [nodes[number] for number, _ in found]
+        spec = operation(op)
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is not there") from error
-    pairs = [pair.split(" = ") for pair in (match["attrs"] or "").split(", ") if pair]
-    attrs = {name: int(value) for name, value in pairs}
-    if set(attrs) != {attribute.name for attribute in spec.attrs}:
-        raise ValueError(f"not the attributes of {op}: {match['attrs']}")
+    omits = tuple(Absent(*_where(places)) if places else None for _, places in found)
+    attrs = _attrs(op, match["attrs"] or "", spec.samples[0].attrs)
     if len(args) != len(spec.operands) or leaf:
         raise ValueError(f"not the operands of {op}: {match[0]}")
     ordinal = int(match["ordinal"]) if match["ordinal"] else None
     try:
-        return builder.apply(op, args, attrs, ordinal)
+        return builder.apply(op, args, attrs, ordinal, omits=omits)
     except TypeFault as error:
         raise ValueError(error.message) from error
+
+
+def _attrs(op: str, text: str, like: Mapping[str, Any]) -> dict[str, Any]:
+    if op == FILL:
+        value, _, places = text.partition(": ")
+        return {"fill": Fill(float(value), *_where(places))}
+    pairs = dict(pair.split(" = ") for pair in text.split(", ") if pair)
+    if set(pairs) != set(like):
+        raise ValueError(f"not the attributes of {op}: {text}")
+    return {name: type(like[name])(value) for name, value in pairs.items()}
+
+
+def _where(text: str) -> tuple[frozenset[Place], int | None]:
+    """The places, and the radius of the band, that `_places` wrote."""
+    words = dict(part.partition(" ")[::2] for part in text.split(", "))
+    known: dict[str, Place] = {place: place for place in get_args(Place)}
+    if not set(words) <= set(known):
+        raise ValueError(f"no such places: {text}")
+    radius = int(words["band"]) if "band" in words else None
+    return frozenset(known[word] for word in words), radius

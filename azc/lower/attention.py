@@ -10,8 +10,6 @@ import torch
 from torch import fx, nn
 
 from azc.facts.precision import wide_values
-from azc.facts.presence import presence
-from azc.facts.time import times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
@@ -19,18 +17,14 @@ from azc.lower.dot_product import DotProduct, ScaledDotProduct
 from azc.lower.masks import real_tokens
 from azc.lower.moments import write_region
 from azc.lower.operation import lower_number, lower_operation
-from azc.lower.plan import BACKENDS, Backend, plan
+from azc.lower.plan import BACKENDS, Backend, prepared
 from azc.lower.runtime import order_of, positions_of
-from azc.lower.schedule import Region, is_read_by_row
+from azc.lower.schedule import Region
 from azc.ops.axes import Time
-from azc.ops.contract import Operand, Place, Weight
-from azc.ops.table import load_ops
-from azc.shapes import N, Shape
+from azc.ops.contract import Operand, Weight
+from azc.ops.core import FILL, SO_FAR
 
 __all__ = ["OperationWeight", "compile_graph", "lower_graph"]
-
-_ROWS: frozenset[Place] = frozenset(("rows",))
-_SCORES = Shape(N, N)
 
 
 class OperationWeight(nn.Module):
@@ -83,34 +77,33 @@ class _Writer:
         weight: Callable[[str], fx.Node],
         cache: fx.Node | None,
     ) -> None:
-        self.graph, self.builder = graph, builder
+        self.builder = builder
         self.inputs, self.weight = inputs, weight
         self.cache = cache
         # What stands in padding may be anything, also in the gradient: cleared at once.
-        self.cleared: frozenset[Place] = (
-            frozenset() if builder.padding.finite else _ROWS
-        )
-        self.time = times(graph) if builder.causal else {}
-        self.plan = plan(graph, self.time, builder.backends)
-        self.states = presence(graph, self.cleared, builder.causal, self.plan.unknown)
-        self.wide = wide_values(graph)
+        self.clears = not builder.padding.finite
+        self.prepared = prepared(graph, builder.causal, builder.backends, self.clears)
+        self.wide = wide_values(self.prepared.graph)
         self.done: dict[Node, Operand] = {}
 
     def write(self) -> fx.Node:
-        for step in self.plan.steps:
+        for step in self.prepared.plan.steps:
             if isinstance(step, Region):
                 self.region(step)
             elif isinstance(step, DotProduct):
                 self.keep(step.output, self.dot_product(step))
             else:
                 self.keep(step, self.value(step))
-        result = self.done[self.graph.output]
+        result = self.done[self.prepared.graph.output]
         narrow = self.builder.narrow(result.node) if result.wide else result.node
         return self.builder.clear(narrow)
 
     def keep(self, node: Node, made: fx.Node) -> None:
-        self.done[node] = Operand(made, self.states[node], node in self.wide)
-        name = self.graph.names.get(node)
+        whole = node.op == SO_FAR
+        if node.op == FILL:
+            whole = self.done[node.args[0]].whole
+        self.done[node] = Operand(made, node.shape, node in self.wide, whole)
+        name = self.prepared.graph.names.get(node)
         if name == "self":  # modules are called on it
             return
         if name and isinstance(made, fx.Node) and made.op != "placeholder":
@@ -121,38 +114,17 @@ class _Writer:
         builder = self.builder
         if node.op == INPUT:
             made = self.inputs[node.name]
-            return builder.clear(made) if self.cleared else made
+            return builder.clear(made) if self.clears else made
         if node.op == NUMBER:
             return lower_number(node.number, node in self.wide, builder)
-        op = load_ops()[node.op]
         builder.weight_of = lambda name: self.weight(f"{node.op}_{node.ordinal}_{name}")
-        builder.attends = node.shape == _SCORES
-        operands = [self.operand(node, place) for place in range(len(node.args))]
-        made = lower_operation(builder, op, operands, node.attrs, self.states[node])
+        made = lower_operation(builder, node, [self.done[arg] for arg in node.args])
         if builder.causal and node.op == "conv":
             made = builder.newest(made)
         return made
 
-    def operand(self, node: Node, place: int) -> Operand:
-        """An operand of a value; of all tokens so far where the value needs them."""
-        arg = node.args[place]
-        found = self.done[arg]
-        if (
-            not self.builder.causal
-            or node.shape.rows is not N
-            or node.op == "transpose"
-        ):
-            return found
-        if self.time[arg] is Time.MIRROR:
-            return self.all_so_far(found, -1)
-        if self.time[arg] is Time.STREAM and not is_read_by_row(node, place):
-            return self.all_so_far(found, -2)
-        return found
-
     def all_so_far(self, operand: Operand, axis: int) -> Operand:
-        square = operand.shape == _SCORES
-        node = self.builder.extend(operand.node, axis, square)
-        return replace(operand, node=node, whole=True)
+        return replace(operand, node=self.builder.so_far(operand, axis), whole=True)
 
     def dot_product(self, step: DotProduct) -> fx.Node:
         """A value by `scaled_dot_product_attention`, [B, H, M, c]."""
@@ -167,9 +139,7 @@ class _Writer:
             if turned:
                 made = builder.method("transpose", made, -1, -2)
             given.append(made)
-        module = ScaledDotProduct(
-            step, builder.causal, padding.inhabited, builder.dropout_rate
-        )
+        module = ScaledDotProduct(step, builder.causal, padding.inhabited)
         places = (
             padding.real,
             padding.row_real,
@@ -183,11 +153,12 @@ class _Writer:
     def region(self, region: Region) -> None:
         """Values moment by moment."""
         builder, places = self.builder, self.builder.padding
-        module, taken = write_region(region, self.time, self.states, self.wide, builder)
+        time, states = self.prepared.time, self.prepared.states
+        module, taken = write_region(region, time, states, self.wide, builder)
         given: list[fx.Node | None] = []
         for node, reading in taken:
             operand = self.done[node]
-            turned = self.time[node] is Time.MIRROR
+            turned = time[node] is Time.MIRROR
             if reading == "whole":
                 axis = -1 if turned else -2
                 given.append(self.all_so_far(operand, axis).node)

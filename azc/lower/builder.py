@@ -15,7 +15,7 @@ from torch import fx, nn
 
 from azc.diagnostics import InternalError
 from azc.ops.contract import Fill, Operand, Place
-from azc.shapes import N
+from azc.shapes import N, Shape
 
 if TYPE_CHECKING:
     from azc.lower.plan import Backend
@@ -29,6 +29,7 @@ __all__ = [
     "fresh_name",
 ]
 
+_SCORES = Shape(N, N)
 Dimension = int | fx.Node
 Arguments = tuple[fx.Node | int | None, ...]
 AddModule = Callable[[nn.Module, Arguments], fx.Node]
@@ -103,12 +104,11 @@ class FxBuilder:
     """Writes nodes into an fx graph; what is asked for twice is computed once.
 
     `sample` is a node [B, H, N, d] that sizes are read off where they are not given.
-    `weight_of` gives the node of the current operation's weight by its name, `attends`
-    says whether its value is [n, n]. `extend` makes of an operand's node, whose rows or
-    columns (the axis −2 or −1) are the tokens that a model is called with, one of all
-    tokens so far; it is told whether the columns of rows are tokens too. `module` adds
-    a module, and a call of it. `dropout` is the rate of attention dropout, `backends`
-    what may serve a part of a program.
+    `weight_of` gives the node of the current operation's weight by its name. `extend`
+    makes of an operand's node, whose rows or columns (the axis −2 or −1) are the tokens
+    that a model is called with, one of all tokens so far; it is told whether the columns
+    of rows are tokens too. `module` adds a module, and a call of it. `backends`: what may
+    serve a part of a program.
     """
 
     def __init__(
@@ -118,7 +118,6 @@ class FxBuilder:
         sample: fx.Node,
         heads: int | None = None,
         width: int | None = None,
-        dropout: float = 0.0,
         causal: bool = False,
         module: AddModule | None = None,
         extend: Extend = _as_it_is,
@@ -129,12 +128,10 @@ class FxBuilder:
         self.sample = sample
         self._heads = heads
         self._width = width
-        self.dropout_rate = dropout
         self.module: AddModule = _no_module if module is None else module
         self.backends = backends
         self.causal = causal
         self.extend = extend
-        self.attends = False
         self.weight_of: Callable[[str], fx.Node] = _no_weight
         self._made: dict[Hashable, fx.Node] = {}
 
@@ -159,11 +156,9 @@ class FxBuilder:
         """The current operation's weight."""
         return self.weight_of(name)
 
-    def dropout(self, node: fx.Node) -> fx.Node:
-        """Attention dropout, where there is one."""
-        if self.dropout_rate == 0.0 or not self.attends:
-            return node
-        return self.module(nn.Dropout(self.dropout_rate), (node,))
+    def dropout(self, node: fx.Node, rate: float) -> fx.Node:
+        """Dropout, in training."""
+        return self.module(nn.Dropout(rate), (node,))
 
     def _size(self, dim: int) -> fx.Node:
         return self.method("size", self.sample, dim)
@@ -293,27 +288,25 @@ class FxBuilder:
         return node
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
-        """The operand's node with the number asked for in its absent entries."""
-        places = fill.places
-        if fill.value == 0.0:
-            known = operand.state.zero
-            # Of a wider band less is known.
-            same = fill.radius == operand.state.radius
-            places -= known if same else known - {"band"}
-        node: fx.Node = operand.node
-        if places:
-            # A softmax or a maximum over nothing would not be finite.
-            spare = fill.value == -math.inf
-            gone = self._gone(operand, places, fill.radius, spare)
-            node = self.call("azc.lower.masks.filled", node, gone, fill.value)
+        """The operand's node with a number in its absent entries."""
+        # A softmax or a maximum over nothing would not be finite.
+        spare = fill.value == -math.inf
+        gone = self._gone(operand, fill.places, fill.radius, spare)
+        node: fx.Node = self.call(
+            "azc.lower.masks.filled", operand.node, gone, fill.value
+        )
         return node
 
     def gone(self, operand: Operand) -> fx.Node | None:
-        """Which entries of a row are absent; None where none can be."""
-        places = operand.state.places - {"rows"}
-        if not places:
+        """What the operation omits of a row; None where nothing can be absent."""
+        absent = operand.omits
+        if absent is None:
             return None
-        return self._gone(operand, places, operand.state.radius)
+        return self._gone(operand, absent.places, absent.radius)
+
+    def so_far(self, operand: Operand, axis: int) -> fx.Node:
+        """The operand's node with all tokens so far along an axis."""
+        return self.extend(operand.node, axis, operand.shape == _SCORES)
 
 
 def fresh_name(parent: nn.Module, module: nn.Module) -> str:

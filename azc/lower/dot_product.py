@@ -2,8 +2,9 @@
 softmax of one product of queries and keys, in front of values.
 
 Between the product and the softmax there may be factors, `alibi` and `window`; whatever
-makes queries, keys and values is computed before. No n × n tensor is kept where the
-function has a kernel without one.
+makes queries, keys and values is computed before. Its masks are no operations of the
+graph: the function is given one, made as it runs, or makes its own. No n × n tensor is
+kept where the function has a kernel without one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from azc.ir.graph import NUMBER, Graph, Node
 from azc.lower.masks import gone
 from azc.lower.runtime import alibi_slopes, recent
 from azc.ops.contract import Place
+from azc.ops.core import DROPOUT
 from azc.shapes import N, Shape
 
 __all__ = ["DotProduct", "ScaledDotProduct", "dot_products", "may_stand_between"]
@@ -47,7 +49,7 @@ class Factor:
 class DotProduct:
     """softmax(factor · query @ keyᵀ − biases, of a window) @ value, all of them values of
     a graph. `turned`: the key is [f, n]. `biases`: the factors of ALiBi's distances.
-    `inside`: the values that need not be computed.
+    `dropout`: its rate. `inside`: the values that need not be computed.
     """
 
     output: Node
@@ -58,6 +60,7 @@ class DotProduct:
     factor: Factor
     radius: int | None = None
     biases: tuple[Factor, ...] = ()
+    dropout: float = 0.0
     inside: frozenset[Node] = field(default_factory=frozenset, repr=False)
 
 
@@ -86,9 +89,14 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
     if output.op != "matmul":
         return None
     weights, value = output.args
+    inside: set[Node] = set()
+    rate = 0.0
+    if weights.op == DROPOUT and uses[weights] == 1:
+        inside.add(weights)
+        rate, weights = weights.attrs["rate"], weights.args[0]
     if weights.op != "softmax" or weights.shape != _SCORES or value.shape.cols is N:
         return None
-    inside = {weights}
+    inside.add(weights)
     factor, radius = Factor(), None
     biases: list[Factor] = []
     scores = weights.args[0]
@@ -124,7 +132,7 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
         key, turned = key.args[0], False
     return DotProduct(
         output, query, key, turned, value, factor, radius, tuple(biases),
-        frozenset(inside),
+        rate, frozenset(inside),
     )  # fmt: skip
 
 
@@ -158,15 +166,13 @@ class ScaledDotProduct(nn.Module):
     in padding.
     """
 
-    def __init__(
-        self, spec: DotProduct, causal: bool, inhabited: bool, dropout: float
-    ) -> None:
+    def __init__(self, spec: DotProduct, causal: bool, inhabited: bool) -> None:
         super().__init__()
         self.factor, self.biases = spec.factor, spec.biases
         self.radius = spec.radius
         self.causal = causal
         self.inhabited = inhabited
-        self.dropout = dropout
+        self.dropout = spec.dropout
         places: list[Place] = ["cols"]
         places += ["band"] if spec.radius is not None else []
         places += ["future"] if causal else []

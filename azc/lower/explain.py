@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from azc.check.causality import causal_faults
 from azc.check.program import AttentionSpec
-from azc.facts.time import times
+from azc.facts.time import is_read_by_row, times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.dot_product import DotProduct, may_stand_between
 from azc.lower.plan import plan
-from azc.lower.schedule import Region, is_read_by_row, running
+from azc.lower.schedule import Region, running
 from azc.ops.axes import Time
 from azc.passes.pipeline import program_graph
 from azc.shapes import D, N, Shape

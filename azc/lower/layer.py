@@ -18,6 +18,7 @@ from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.plan import BACKENDS, Backend
 from azc.lower.runtime import extended, memory_of, newest, pack, recent, unpack
+from azc.passes.dropout import Dropout
 from azc.passes.pipeline import program_graph
 
 __all__ = ["Encoder", "Layer", "compile_encoder", "compile_layer"]
@@ -156,12 +157,12 @@ class _LayerWriter:
             sample,
             heads,
             width,
-            model.attention_dropout,
             model.causal,
             self.inner,
             self.extend,
             self.backends,
         )
+        program = Dropout(model.attention_dropout).run(program)
         mixed = lower_graph(program, builder, inputs, nodes.__getitem__, self.memory)
         joined = self.graph.call_method("transpose", (mixed, 1, 2))
         joined = self.graph.call_method("flatten", (joined, -2))

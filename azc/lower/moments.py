@@ -5,6 +5,10 @@ A region's body is a graph over tensors with an axis of moments, [B, H, T, r, c]
 moment t the row of a stream is a matrix of one row, and of what came before the tokens
 after t are absent. It runs for a few moments at a time, so that memory stays linear in
 the number of tokens; states, a sum say, are carried on.
+
+Masks are put in as a body is written, by the rule of the pass that puts them in elsewhere:
+the row of a stream is a value of another type than the stream, and at every moment other
+tokens are absent.
 """
 
 from __future__ import annotations
@@ -19,15 +23,17 @@ import torch
 from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from azc.ir.graph import NUMBER, Node
+from azc.facts.time import is_read_by_row
+from azc.ir.graph import NUMBER, GraphBuilder, Node
 from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import taken
-from azc.lower.schedule import Region, Running, is_read_by_row, running
+from azc.lower.schedule import Region, Running, running
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, State
-from azc.ops.table import load_ops
+from azc.ops.table import operation
+from azc.passes.masks import masked
 from azc.shapes import ONE, N, Shape
 
 __all__ = ["Moments", "Reading", "write_region"]
@@ -307,7 +313,6 @@ class _MomentBuilder(FxBuilder):
             sample,
             like._heads,
             like._width,
-            like.dropout_rate,
             causal=True,
             module=adds_to(root, graph),
         )
@@ -408,7 +413,11 @@ class _Writer:
             for i, node in enumerate(self.running)
         }
         self.carry: dict[Node, fx.Node] = {}
-        self.done: dict[Node, Operand] = {}
+        # Values at a moment, as a graph of their own.
+        self.body = GraphBuilder()
+        self.states_at: dict[Node, State] = {}
+        self.lowered: dict[Node, Operand] = {}
+        self.done: dict[Node, Node] = {}  # by the value of the program
         self.taken: dict[tuple[Node, Reading], fx.Node] = {}
 
     def _read_alone(self) -> frozenset[Node]:
@@ -444,7 +453,7 @@ class _Writer:
                 self.done[node] = self.value(node)
         b = self.builder
         outputs = [
-            b.method("squeeze", self.done[node].node, -2)
+            b.method("squeeze", self.lowered[self.done[node]].node, -2)
             for node in self.region.outputs
         ]
         carries = [self.carry[node] for node in self.running]
@@ -463,30 +472,46 @@ class _Writer:
     def reading(self, node: Node, place: int) -> Reading:
         return "rows" if is_read_by_row(node, place) else "whole"
 
-    def value(self, node: Node) -> Operand:
-        """A value at every moment, [B, H, T, r, c]."""
+    def value(self, node: Node) -> Node:
+        """A value at every moment, [B, H, T, r, c]: its node in the body."""
         b = self.builder
         if node.op == NUMBER:
             made = lower_number(node.number, node in self.wide, b, dims=5)
-            return Operand(
-                made, State(node.shape, None, frozenset()), node in self.wide
-            )
+            return self.given(node, Operand(made, node.shape, node in self.wide))
+        if node in self.running:
+            return self.given(node, self.state_so_far(node, self.running[node]))
+        if len(node.args) > 1 and node.args[1] in self.unmade:
+            return self.given(node, self.product_with_sum(node))
         shape = node.shape
         if shape.rows is N:
             shape = Shape(ONE, shape.cols)
-        if node in self.running:
-            return self.state_so_far(node, self.running[node])
-        if len(node.args) > 1 and node.args[1] in self.unmade:
-            return self.product_with_sum(node)
-        operands = [self.operand(node, i) for i in range(len(node.args))]
-        op = load_ops()[node.op]
-        known = tuple(operand.state for operand in operands)
-        after = op.absence.after(known, shape, node.attrs)
-        b.attends = node.shape == Shape(N, N)
-        made = lower_operation(b, op, operands, node.attrs, after)
-        return Operand(made, after, node in self.wide)
+        args = [self.operand(node, i) for i in range(len(node.args))]
+        known = tuple(self.states_at[arg] for arg in args)
+        after = operation(node.op).absence.after(known, shape, node.attrs)
+        value = masked(self.body, node, args, known, after)
+        for each in (*value.args, value):
+            if each not in self.lowered:  # a mask, or the value
+                operands = [self.lowered[arg] for arg in each.args]
+                wide = node in self.wide if each is value else operands[0].wide
+                written = lower_operation(b, each, operands)
+                self.lowered[each] = Operand(written, each.shape, wide)
+        self.states_at[value] = after
+        return value
 
-    def operand(self, node: Node, place: int) -> Operand:
+    def given(
+        self,
+        node: Node,
+        operand: Operand,
+        state: State | None = None,
+        reading: Reading | None = None,
+    ) -> Node:
+        """What the body takes as it is; `state`: what is known, if anything."""
+        made = self.body.input(f"{node.index} {reading}", operand.shape)
+        self.lowered[made] = operand
+        self.states_at[made] = state or State(operand.shape, None, frozenset())
+        return made
+
+    def operand(self, node: Node, place: int) -> Node:
         """An operand of a value, as it is at every moment."""
         arg = node.args[place]
         if arg in self.done:
@@ -503,7 +528,8 @@ class _Writer:
         else:
             made = self.builder.method("unsqueeze", taken, 2)
             state = replace(state, zero=frozenset())
-        return Operand(made, state, arg in self.wide)
+        operand = Operand(made, state.shape, arg in self.wide)
+        return self.given(arg, operand, state, reading)
 
     def sum_at_the_end(self, node: Node) -> fx.Node:
         """What a sum of products has come to after the last moment."""
@@ -515,7 +541,7 @@ class _Writer:
     def product_with_sum(self, node: Node) -> Operand:
         """A row times a sum of products over the tokens so far."""
         b, places = self.builder, self.builder.places
-        query, state = self.operand(node, 0), node.args[1]
+        query, state = self.lowered[self.operand(node, 0)], node.args[1]
         rows = [
             b.narrow(self.taken[arg, "rows"]) if arg in self.wide
             else self.taken[arg, "rows"]
@@ -530,8 +556,7 @@ class _Writer:
             places.leading,
             self.carried[state],
         )
-        after = State(Shape(ONE, node.shape.cols), None, frozenset())
-        return Operand(made, after, node in self.wide)
+        return Operand(made, Shape(ONE, node.shape.cols), node in self.wide)
 
     def state_so_far(self, node: Node, known: Running) -> Operand:
         """A state of the tokens so far, and what is carried on of it."""
@@ -561,4 +586,4 @@ class _Writer:
             made = b.call("torch.div", made, count)
         if node not in self.wide:
             made = b.narrow(made)
-        return Operand(made, State(node.shape, None, frozenset()), node in self.wide)
+        return Operand(made, node.shape, node in self.wide)

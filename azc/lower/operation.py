@@ -1,40 +1,41 @@
-"""One operation to fx: its operands filled, in the type that it computes in."""
+"""One operation to fx, in the type that it computes in."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import fx
 
+from azc.ir.graph import Node
 from azc.lower.builder import FxBuilder
-from azc.ops.contract import Attrs, Op, Operand, State
+from azc.ops.contract import Operand
+from azc.ops.table import operation
 
 __all__ = ["lower_number", "lower_operation"]
 
 
 def lower_operation(
-    builder: FxBuilder,
-    op: Op,
-    operands: Sequence[Operand],
-    attrs: Attrs,
-    result: State,
+    builder: FxBuilder, node: Node, operands: Sequence[Operand]
 ) -> fx.Node:
-    """Writes one operation: its operands filled where entries are absent, in the type
-    that it computes in, and the result's node.
+    """Writes an operation of a graph in the type that it computes in; the result's node.
+
+    Masks are operations like any other: here none is put in.
     """
-    states = tuple(operand.state for operand in operands)
+    op = operation(node.op)
+    omits = node.omits or (None,) * len(operands)
     taken = []
-    for operand, fill in zip(operands, op.absence.fill(states, result), strict=True):
-        node = operand.node if fill is None else builder.fill(operand, fill)
+    for operand, absent in zip(operands, omits, strict=True):
+        made = operand.node
         if op.precision == "narrow" and operand.wide:
-            node = builder.narrow(node)
+            made = builder.narrow(made)
         elif op.precision in ("wide", "inside") and not operand.wide:
-            node = builder.wide(node)
-        taken.append(Operand(node, operand.state, operand.wide, operand.whole))
-    made: fx.Node = op.lower(builder, *taken, attrs=attrs)
+            made = builder.wide(made)
+        taken.append(replace(operand, node=made, omits=absent))
+    result: fx.Node = op.lower(builder, *taken, attrs=node.attrs)
     if op.precision == "inside" and not any(operand.wide for operand in operands):
-        made = builder.narrow(made)
-    return made
+        result = builder.narrow(result)
+    return result
 
 
 def lower_number(

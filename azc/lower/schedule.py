@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from azc.facts.time import is_read_by_row
 from azc.ir.graph import Graph, Node
 from azc.ops.axes import Time
-from azc.ops.table import load_ops
 from azc.shapes import ONE, N, Shape
 
-__all__ = ["Region", "Running", "is_read_by_row", "running", "schedule"]
+__all__ = ["Region", "Running", "running", "schedule"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,6 @@ class Region:
 
     nodes: tuple[Node, ...]
     outputs: tuple[Node, ...]
-
-
-def is_read_by_row(node: Node, place: int) -> bool:
-    """Whether a row of a value takes from the operand in this place no row but its own."""
-    return node.shape.rows is N and load_ops()[node.op].axes.row_wise(place)
 
 
 @dataclass(frozen=True)

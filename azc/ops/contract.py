@@ -5,8 +5,9 @@ reference semantics gets NumPy handed in, the lowering names torch's functions.
 
 Absence. A value's entry can be absent: a padding token, or outside a `window`. Each
 operation says what is known of its result's absent entries (`Absence.after`), and what
-it needs to stand in its operands' entries before it runs (`Absence.fill`). The compiler
-puts the masks in from that, and leaves out those that change nothing.
+it needs to stand in its operands' entries before it runs (`Absence.fill`). A pass
+(`azc.passes.masks`) puts the masks in from that, as operations of the graph
+(`azc.ops.core`), and leaves out those that change nothing.
 
 An absent entry holds a finite number, and nothing more is known of it unless it is 0.
 So an operation whose value or slope could be infinite there has its operands filled
@@ -28,6 +29,7 @@ from azc.shapes import N, Shape
 
 __all__ = [
     "Absence",
+    "Absent",
     "Attribute",
     "Attrs",
     "Builder",
@@ -180,17 +182,28 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Absent:
+    """Where entries of a value are absent; `radius` is that of the band."""
+
+    places: frozenset[Place]
+    radius: int | None
+
+
+@dataclass(frozen=True)
 class Absence:
     """How an operation treats absent entries.
 
-    `after`: from the operands' states (before the fill), the result's type and the
+    `after`: from the operands' states, the result's type and the
     attributes, the state of the result. `fill`: from the operands' states and the
-    result's, what each operand is filled with, None where anything may stand. `local`:
+    result's, what each operand is filled with, None where anything may stand. `omits`:
+    from the operands' states, what is absent of each one's rows where the operation has to
+    know (a mean divides by the entries that are there); else None. `local`:
     an entry of the result depends on no entry of an [n, n] operand but the one at its
     own place (or, of a transpose, at the mirrored place).
     """
 
     fill: Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
+    omits: Callable[[tuple[State, ...]], tuple[Absent | None, ...]]
     after: Callable[[tuple[State, ...], Shape, Attrs], State]
     local: bool
 
@@ -201,22 +214,18 @@ class Absence:
 @dataclass(frozen=True)
 class Operand:
     """An operand on its way to torch: the fx node (tensor [B, H, r, c], absent entries
-    already filled as the operation asked) and the state it had before the fill.
+    filled as the operation asked) and its symbolic type.
 
     `wide`: it is in float32 where the program's inputs are in a narrower type.
     `whole`: its rows are all tokens so far, where a model is called with the next ones
-    alone.
+    alone. `omits`: what is absent of its rows, where the operation has to know.
     """
 
     node: Any
-    state: State
+    shape: Shape
     wide: bool
     whole: bool = False
-
-    @property
-    def shape(self) -> Shape:
-        """The symbolic type."""
-        return self.state.shape
+    omits: Absent | None = None
 
 
 class Builder(Protocol):
@@ -249,8 +258,16 @@ class Builder(Protocol):
         """|i − j| for every two tokens, [B or 1, 1, N, N], typed as positions."""
 
     def gone(self, operand: Operand) -> Any | None:
-        """Which entries of a row are absent, bool, broadcasts over [B, H, r, c]; None,
-        now or as the graph runs, where none are.
+        """What the operation omits of a row, bool, broadcasts over [B, H, r, c]; None,
+        now or as the graph runs, where nothing is absent.
+        """
+
+    def fill(self, operand: Operand, fill: Fill) -> Any:
+        """The operand's node with a number in its absent entries."""
+
+    def so_far(self, operand: Operand, axis: int) -> Any:
+        """The operand's node with all tokens so far along an axis, −2 or −1, where a
+        model is called with the next ones alone.
         """
 
     def packed(self, node: Any, before: int = 0) -> Any:
@@ -265,8 +282,8 @@ class Builder(Protocol):
     def causal(self) -> bool:
         """Whether a token sees no later one."""
 
-    def dropout(self, node: Any) -> Any:
-        """Attention dropout, where the model has it and the value at hand is [n, n]."""
+    def dropout(self, node: Any, rate: float) -> Any:
+        """Dropout, in training."""
 
 
 # Cost
@@ -296,7 +313,7 @@ class Sample:
     """Operand types and attributes that the operation takes."""
 
     shapes: tuple[Shape, ...]
-    attrs: Attrs
+    attrs: Mapping[str, Any]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from azc.ops.contract import (
+    Absent,
     Attrs,
     Fill,
     Frame,
@@ -30,6 +31,8 @@ __all__ = [
     "keep",
     "meet",
     "no_weights",
+    "omit_in_row",
+    "omit_nothing",
     "one_column",
     "per_entry",
     "per_operand_entry",
@@ -176,6 +179,20 @@ def expressed(state: State, result: State) -> frozenset[Place]:
 def fill_nothing(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
     """Anything may stand in absent entries."""
     return (None,) * len(states)
+
+
+def omit_nothing(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
+    """The operation need not know what is absent."""
+    return (None,) * len(states)
+
+
+def omit_in_row(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
+    """The operation has to know what is absent of a row."""
+    found = []
+    for state in states:
+        places = state.places - {"rows"}
+        found.append(Absent(places, state.radius) if places else None)
+    return tuple(found)
 
 
 def fill_result(value: float) -> Fills:

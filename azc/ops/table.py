@@ -7,27 +7,39 @@ from functools import cache
 from types import MappingProxyType
 
 from azc.diagnostics import InternalError
+from azc.ops import core
 from azc.ops.contract import Op
 from azc.ops.defs import binary, elementwise, places, products, rows
 from azc.shapes import ALL_SHAPES, Shape
 
-__all__ = ["load_ops", "signatures"]
+__all__ = ["load_ops", "operation", "signatures"]
 
 _MODULES = (elementwise, rows, binary, products, places)
+_CORE = {op.name: op for op in core.OPS}
 
 
 @cache
 def load_ops() -> Mapping[str, Op]:
-    """Every operation by name. Raises `InternalError` where one breaks the contract."""
+    """Every operation of the language by name. Raises `InternalError` where one breaks
+    the contract.
+    """
     found: dict[str, Op] = {}
     for module in _MODULES:
         for op in module.OPS:
-            if op.name in found:
+            if op.name in found or op.name in _CORE:
                 raise InternalError(f"two operations are called {op.name}")
             if not op.samples:
                 raise InternalError(f"the operation {op.name} has no samples")
             found[op.name] = op
     return MappingProxyType(found)
+
+
+def operation(name: str) -> Op:
+    """The operation of a value in a graph: one of the language, or the compiler's own.
+
+    Raises `KeyError` for any other name.
+    """
+    return _CORE.get(name) or load_ops()[name]
 
 
 @cache

@@ -104,7 +104,8 @@ def graph_function(graph: Graph, causal: bool = False) -> Function:
 def _reach(node: Node, causal: bool) -> int:
     """How many tokens away a window or a convolution sees."""
     taps = node.attrs.get("kernel", 1) - 1
-    return node.attrs.get("radius", taps if causal else taps // 2)
+    radius: int = node.attrs.get("radius", taps if causal else taps // 2)
+    return radius
 
 
 def _reaches(graph: Graph, causal: bool) -> list[int]:

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from azc.lower.builder import FxBuilder, Padding
+from azc.ir.graph import INPUT, Graph, GraphBuilder
+from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.operation import lower_operation
 from azc.lower.runtime import order_of, positions_of
-from azc.ops.contract import Frame, Op, Operand, Place, Sample, State, Value
+from azc.ops import core
+from azc.ops.contract import Fill, Frame, Op, Operand, Place, Sample, State, Value
 from azc.ops.table import load_ops
+from azc.passes.masks import Masks
 from azc.shapes import D, N, Shape
 
 WIDTH, HEADS = 4, 2
@@ -33,12 +36,14 @@ ANYWHERE = torch.tensor(
 PACKED = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).bool()
 
 CASES = [(op, sample) for op in load_ops().values() for sample in op.samples]
+CORE_CASES = [(op, sample) for op in core.OPS for sample in op.samples]
 
 
 def case_id(case: tuple[Op, Sample]) -> str:
     op, sample = case
     shapes = "".join(str(shape).replace(", ", "") for shape in sample.shapes)
-    attrs = "".join(f"-{name}{value}" for name, value in sample.attrs.items())
+    given = {k: x.value if isinstance(x, Fill) else x for k, x in sample.attrs.items()}
+    attrs = "".join(f"-{name}{value}" for name, value in given.items())
     return f"{op.name}{shapes}{attrs}"
 
 
@@ -134,18 +139,37 @@ def lower(
     positions = graph.call_function(positions_of, (real, real))
     order = graph.call_function(order_of, (real, positions))
     padding = Padding(real, positions, order, inhabited=packed, finite=True)
-    builder = FxBuilder(graph, padding, like, *sizes)
-    operands = [
-        Operand(graph.placeholder(f"x{i}"), state, wide=False)
-        for i, state in enumerate(known)
-    ]
+    root = nn.Module()
+    builder = FxBuilder(graph, padding, like, *sizes, module=adds_to(root, graph))
+    made = Lowered(op, sample, known, fx.GraphModule(root, fx.Graph()))
+    program = masked_program(made)
+    done = {
+        node: Operand(graph.placeholder(node.name), node.shape, wide=False)
+        for node in program.nodes
+        if node.op == INPUT
+    }
     specs = op.weights(sample.attrs)
     weights = {spec.name: graph.placeholder(spec.name) for spec in specs}
     builder.weight_of = weights.__getitem__
-    made = Lowered(op, sample, known, fx.GraphModule(nn.Module(), fx.Graph()))
-    graph.output(lower_operation(builder, op, operands, sample.attrs, made.after))
-    made.module = fx.GraphModule(nn.Module(), graph)
+    for node in program.nodes:
+        if node.op != INPUT:
+            written = lower_operation(builder, node, [done[arg] for arg in node.args])
+            done[node] = Operand(written, node.shape, wide=False)
+    graph.output(done[program.output].node)
+    made.module = fx.GraphModule(root, graph)
     return made
+
+
+def masked_program(made: Lowered) -> Graph:
+    """The operation alone, with the masks that the compiler puts in."""
+    build = GraphBuilder()
+    operands = [
+        build.input(f"x{i}", state.shape) for i, state in enumerate(made.states)
+    ]
+    result = build.apply(made.op.name, operands, made.sample.attrs)
+    bare = Graph(made.op.name, tuple(x.name for x in operands), result, {})
+    facts = {**dict(zip(operands, made.states, strict=True)), result: made.after}
+    return Masks(facts, {}, [result]).run(bare)
 
 
 def reference(

@@ -16,7 +16,17 @@ from azc.ir.run import Interpreter
 from azc.ir.text import format_graph, parse_graph
 from azc.lower.attention import compile_graph
 from azc.ops.axes import TimeFault
-from azc.ops.contract import Frame, Op, Sample, Sizes, State, TypeFault, Value, Weight
+from azc.ops.contract import (
+    Fill,
+    Frame,
+    Op,
+    Sample,
+    Sizes,
+    State,
+    TypeFault,
+    Value,
+    Weight,
+)
 from azc.ops.table import load_ops, signatures
 from azc.shapes import ALL_SHAPES, N
 from azc.source import Source
@@ -26,6 +36,7 @@ from azc.syntax.format import format_expr, format_text
 from tests.ops.lowered import (
     ANYWHERE,
     CASES,
+    CORE_CASES,
     HEADS,
     PACKED,
     WIDTH,
@@ -85,6 +96,18 @@ def test_absence(op: Op, sample: Sample) -> None:
         if op.absence.local and len(op.operands) == 2:
             # What is present is so small that one over its square is out of range.
             _gradients_are_those_alone(made, real, some, 1e-170)
+
+
+@pytest.mark.parametrize(("op", "sample"), CORE_CASES, ids=map(case_id, CORE_CASES))
+def test_core_operations_are_their_operand(op: Op, sample: Sample) -> None:
+    for known, packed, real in variants(sample):
+        made = lower(op, sample, known, packed)
+        made.module.eval()
+        assert made.after.zero <= made.after.places
+        _is_the_reference(made, real)
+        if sample.attrs.get("fill", Fill(0.0, frozenset(), None)).value == 0.0:
+            _zero_is_zero(made, real)
+            _absent_is_finite(made, real)
 
 
 def _is_the_reference(made: Lowered, real: torch.Tensor) -> None:

@@ -26,6 +26,7 @@ from azc.ops.rules import (
     keep,
     meet,
     no_weights,
+    omit_nothing,
     per_entry,
 )
 from azc.shapes import ALL_SHAPES, D, N, Shape
@@ -89,9 +90,9 @@ def _fill_quotient(states: tuple[State, ...], result: State) -> tuple[Fill | Non
     )
 
 
-_ANY = Absence(fill=fill_nothing, after=keep, local=True)
-_PRODUCT = Absence(fill=_fill_factors, after=cleared, local=True)
-_QUOTIENT = Absence(fill=_fill_quotient, after=dirty, local=True)
+_ANY = Absence(fill=fill_nothing, omits=omit_nothing, after=keep, local=True)
+_PRODUCT = Absence(fill=_fill_factors, omits=omit_nothing, after=cleared, local=True)
+_QUOTIENT = Absence(fill=_fill_quotient, omits=omit_nothing, after=dirty, local=True)
 
 OPS = (
     _binary("add", "x + y", "torch.add", lambda np, x, y: x + y, _ANY),

@@ -17,6 +17,7 @@ from azc.ops.rules import (
     fill_result,
     keep,
     no_weights,
+    omit_nothing,
     per_entry,
     same,
 )
@@ -90,7 +91,7 @@ def _unary(
         lower=lower,
         precision=precision,
         flops=per_entry(flops),
-        absence=Absence(fill=fill, after=after, local=True),
+        absence=Absence(fill=fill, omits=omit_nothing, after=after, local=True),
         samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
         errors=(),
     )

@@ -27,6 +27,7 @@ from azc.ops.rules import (
     fill_result,
     keep,
     no_weights,
+    omit_nothing,
     per_entry,
 )
 from azc.shapes import TOKENS, D, N, Shape
@@ -110,7 +111,7 @@ ROPE = Op(
     lower=_rope_lower,
     precision="same",
     flops=per_entry(3),
-    absence=Absence(fill=fill_nothing, after=keep, local=True),
+    absence=Absence(fill=fill_nothing, omits=omit_nothing, after=keep, local=True),
     samples=(Sample((TOKENS,), {}),),
     errors=(
         ErrorSample((_SCORES,), "takes [n, d]"),
@@ -157,7 +158,7 @@ ALIBI = Op(
     lower=_alibi_lower,
     precision="same",
     flops=per_entry(2),
-    absence=Absence(fill=fill_nothing, after=dirty, local=True),
+    absence=Absence(fill=fill_nothing, omits=omit_nothing, after=dirty, local=True),
     samples=(Sample((_SCORES,), {}),),
     errors=(ErrorSample((TOKENS,), "takes [n, n]"),),
 )
@@ -202,7 +203,9 @@ WINDOW = Op(
     lower=_window_lower,
     precision="same",
     flops=per_entry(0),
-    absence=Absence(fill=fill_nothing, after=_after_window, local=True),
+    absence=Absence(
+        fill=fill_nothing, omits=omit_nothing, after=_after_window, local=True
+    ),
     samples=(
         Sample((_SCORES,), {"radius": 0}),
         Sample((_SCORES,), {"radius": 2}),
@@ -287,7 +290,9 @@ CONV = Op(
     lower=_conv_lower,
     precision="narrow",
     flops=_conv_flops,
-    absence=Absence(fill=fill_result(0.0), after=dirty, local=False),
+    absence=Absence(
+        fill=fill_result(0.0), omits=omit_nothing, after=dirty, local=False
+    ),
     samples=(
         Sample((TOKENS,), {"kernel": 1}),
         Sample((TOKENS,), {"kernel": 3}),

@@ -7,6 +7,7 @@ from typing import Any
 from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
+    Absent,
     Attrs,
     Builder,
     ErrorSample,
@@ -27,6 +28,8 @@ from azc.ops.rules import (
     fill_nothing,
     keep,
     no_weights,
+    omit_in_row,
+    omit_nothing,
     per_entry,
     row_reduce,
     same,
@@ -68,7 +71,9 @@ TRANSPOSE = Op(
     lower=_transpose_lower,
     precision="same",
     flops=lambda sizes, shapes, result, attrs: 0,
-    absence=Absence(fill=fill_nothing, after=_after_transpose, local=True),
+    absence=Absence(
+        fill=fill_nothing, omits=omit_nothing, after=_after_transpose, local=True
+    ),
     samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
     errors=(),
 )
@@ -99,7 +104,7 @@ SCALE = Op(
     lower=_scale_lower,
     precision="same",
     flops=per_entry(1),
-    absence=Absence(fill=fill_nothing, after=keep, local=True),
+    absence=Absence(fill=fill_nothing, omits=omit_nothing, after=keep, local=True),
     samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
     errors=(),
 )
@@ -159,7 +164,9 @@ MATMUL = Op(
     lower=_matmul_lower,
     precision="narrow",
     flops=_product_flops,
-    absence=Absence(fill=_fill_product, after=row_reduce, local=False),
+    absence=Absence(
+        fill=_fill_product, omits=omit_nothing, after=row_reduce, local=False
+    ),
     samples=tuple(
         Sample((Shape(a, b), Shape(b, c)), {}) for a in Dim for b in Dim for c in Dim
     ),
@@ -201,24 +208,23 @@ def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
     return Value(data, frame.np.ones(data.shape, bool))
 
 
-def _unlike(b: Builder, x: Operand, y: Operand) -> tuple[Any | None, Any | None]:
+def _omit_unlike(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
     """Which features are absent of rows that lack unlike ones: because of a window, or
     of the future. What all lack is 0 in both.
     """
-    uneven = {"band", "future"}
-    if not (x.state.places | y.state.places) & uneven:
+    x, y = states
+    if not (x.places | y.places) & {"band", "future"}:
         return None, None
-    return b.gone(x), b.gone(y)
+    return omit_in_row(states)
 
 
 def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    gone = _unlike(b, x, y)
+    gone = b.gone(x), b.gone(y)
     return b.call("azc.lower.rows.cosines", x.node, y.node, *gone, COSINE_EPS)
 
 
 def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
-    gone = _unlike(b, x, y)
-    return b.call("azc.lower.rows.distances", x.node, y.node, *gone)
+    return b.call("azc.lower.rows.distances", x.node, y.node, b.gone(x), b.gone(y))
 
 
 def _pair_op(
@@ -244,7 +250,9 @@ def _pair_op(
         flops=lambda sizes, shapes, result, attrs: (
             _product_flops(sizes, shapes, result, attrs) * 3 // 2
         ),
-        absence=Absence(fill=fill_in_row(0.0), after=row_reduce, local=False),
+        absence=Absence(
+            fill=fill_in_row(0.0), omits=_omit_unlike, after=row_reduce, local=False
+        ),
         samples=tuple(
             Sample((Shape(a, f), Shape(b, f)), {})
             for a in Dim

@@ -8,6 +8,7 @@ from typing import Any
 from azc.ops.axes import axes
 from azc.ops.contract import (
     Absence,
+    Absent,
     Attrs,
     Builder,
     Frame,
@@ -21,6 +22,8 @@ from azc.ops.contract import (
 from azc.ops.rules import (
     fill_in_row,
     no_weights,
+    omit_in_row,
+    omit_nothing,
     one_column,
     per_operand_entry,
     row_reduce,
@@ -106,7 +109,7 @@ def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
 
 
 def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    return b.dropout(b.call("azc.lower.rows.softmax", x.node))
+    return b.call("azc.lower.rows.softmax", x.node)
 
 
 def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
@@ -136,6 +139,7 @@ def _row_op(
     after: Callable[[tuple[State, ...], Shape, Attrs], State],
     precision: Precision,
     source: str,
+    omits: Callable[[tuple[State, ...]], tuple[Absent | None, ...]] = omit_nothing,
 ) -> Op:
     return Op(
         name=name,
@@ -150,7 +154,7 @@ def _row_op(
         lower=lower,
         precision=precision,
         flops=per_operand_entry(flops),
-        absence=Absence(fill=fill_in_row(fill), after=after, local=False),
+        absence=Absence(fill=fill_in_row(fill), omits=omits, after=after, local=False),
         samples=tuple(Sample((shape,), {}) for shape in ALL_SHAPES),
         errors=(),
     )
@@ -191,6 +195,7 @@ OPS = (
         rows_only,
         "inside",
         "Ba et al. 2016; torch.nn.functional.layer_norm over the last axis",
+        omit_in_row,
     ),
     _row_op(
         "rms_norm",
@@ -202,6 +207,7 @@ OPS = (
         rows_only,
         "inside",
         "Zhang and Sennrich 2019; torch.nn.functional.rms_norm over the last axis",
+        omit_in_row,
     ),
     _row_op(
         "sum",
@@ -224,6 +230,7 @@ OPS = (
         row_reduce,
         "inside",
         "torch.mean(x, -1, keepdim=True)",
+        omit_in_row,
     ),
     _row_op(
         "amax",
