@@ -25,12 +25,14 @@ __all__ = [
     "DiagnosticError",
     "Fix",
     "InternalError",
+    "Note",
     "RunError",
     "UsageError",
     "listed",
     "nearby",
     "nearest",
     "out_of_memory",
+    "positions",
     "render",
     "whole",
 ]
@@ -50,6 +52,24 @@ class Fix:
         """The whole text of the source with the mend made."""
         old = self.span.source.text
         return old[: self.span.start] + self.text + old[self.span.end :]
+
+
+@dataclass(frozen=True)
+class Note:
+    """A second place in a text, and what there is to see there."""
+
+    message: str
+    span: Span
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "message", _cut(self.message))
+
+    def as_json(self) -> dict[str, object]:
+        """A JSON object: message, file and positions."""
+        return {"message": self.message, **positions(self.span)}
+
+    def __str__(self) -> str:
+        return "\n".join([f"note: {visible(self.message)}", *_placed(self.span)])
 
 
 @dataclass(frozen=True)
@@ -80,7 +100,7 @@ class Diagnostic:
         """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
-            place = {"file": self.span.source.name, **_positions(self.span)}
+            place = positions(self.span)
         fix = self.fix
         return {
             "code": self.code,
@@ -97,6 +117,11 @@ def _cut(sentence: str) -> str:
     if len(sentence) <= _MAX_SENTENCE:
         return sentence
     return f"{sentence[: _MAX_SENTENCE - 80]}…{sentence[-79:]}"
+
+
+def positions(span: Span) -> dict[str, object]:
+    """Where a span is, for JSON: its file, and the positions of its ends."""
+    return {"file": span.source.name, **_positions(span)}
 
 
 def _positions(span: Span) -> dict[str, int]:
@@ -257,6 +282,12 @@ def _snippet(span: Span) -> list[str]:
     ]
 
 
+def _placed(span: Span) -> list[str]:
+    gutter = " " * len(str(span.line))
+    name = visible(span.source.name)
+    return [f"{gutter}--> {name}:{span.line}:{span.column}", *_snippet(span)]
+
+
 def render(diagnostics: Sequence[Diagnostic]) -> str:
     """Diagnostics as plain text, with the source line of each underlined; nothing in it
     can steer a terminal.
@@ -267,11 +298,8 @@ def render(diagnostics: Sequence[Diagnostic]) -> str:
         lines = [f"{diagnostic.severity}[{diagnostic.code}]: {message}"]
         gutter = ""
         if diagnostic.span is not None:
-            span = diagnostic.span
-            gutter = " " * len(str(span.line))
-            name = visible(span.source.name)
-            lines.append(f"{gutter}--> {name}:{span.line}:{span.column}")
-            lines.extend(_snippet(span))
+            gutter = " " * len(str(diagnostic.span.line))
+            lines.extend(_placed(diagnostic.span))
         if diagnostic.help is not None:
             lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
         blocks.append("\n".join(lines))

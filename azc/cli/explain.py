@@ -1,8 +1,10 @@
 """`azc explain`: how programs are computed, and what a decoder keeps of a token.
 
 JSON: `attentions`, each with name; encoder and decoder (null where the program has no
-causal meaning), both with backends, memory and in_the_way; reason; cache: bytes_a_token
-and bytes_of_states of one layer in float32, for the `hidden` and `heads` asked for.
+causal meaning), both with backends, memory, in_the_way, and at: the file and positions of
+what stands in the way, or null; reason, and refusal as `azc check` has it; cache:
+bytes_a_token and bytes_of_states of one layer in float32, for the `hidden` and `heads`
+asked for.
 
 Codes: U012 a number is not whole, or out of its range; U102 a file has nothing of the kind
 that is wanted.
@@ -19,7 +21,7 @@ from azc.check.models import MAX_HEADS, MAX_WIDTH
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import out
-from azc.diagnostics import UsageError
+from azc.diagnostics import Note, UsageError, positions, render
 
 if TYPE_CHECKING:
     from azc.lower.explain import Explanation, Form
@@ -87,6 +89,22 @@ def explain(
     console.print(
         f"What a decoder keeps is of one layer in float32, {hidden} wide, {heads} heads."
     )
+    if len(found) == 1:
+        for text in places(*found.values()):
+            output.line()
+            output.line(text)
+
+
+def places(told: Explanation) -> list[str]:
+    """What stands in the way of better, and what has no causal meaning, in the text."""
+    found = {}
+    for form in (told.encoder, told.decoder):
+        if form is not None and form.why is not None and form.place is not None:
+            message = f"n × n numbers are kept: {form.why}"
+            found[message] = str(Note(message, form.place))
+    if told.refusal is not None:
+        found[told.refusal.message] = render([told.refusal])
+    return list(found.values())
 
 
 def memory(form: Form) -> str:
@@ -124,6 +142,7 @@ def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, An
             "backends": list(each.backends),
             "memory": memory(each),
             "in_the_way": each.why,
+            "at": None if each.place is None else positions(each.place),
         }
 
     cache = None
@@ -137,6 +156,7 @@ def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, An
         "name": name,
         "encoder": form(told.encoder),
         "decoder": form(told.decoder),
-        "reason": told.reason,
+        "reason": told.refusal and told.refusal.message,
+        "refusal": told.refusal and told.refusal.as_json(),
         "cache": cache,
     }

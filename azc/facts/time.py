@@ -13,7 +13,9 @@ __all__ = ["is_read_by_row", "times", "without_causal_meaning"]
 
 
 def times(graph: Graph) -> Mapping[Node, Time]:
-    """The time of every value. Raises `TimeFault` for a program without causal meaning."""
+    """The time of every value. Raises `TimeFault` for a program without causal meaning,
+    which says at which operation.
+    """
     found: dict[Node, Time] = {}
     for node in graph.nodes:
         if node.op == INPUT:
@@ -22,7 +24,11 @@ def times(graph: Graph) -> Mapping[Node, Time]:
             found[node] = Time.CONSTANT
         else:
             operands = [(arg.shape, found[arg]) for arg in node.args]
-            found[node] = operation(node.op).axes.time(operands, node.shape)
+            try:
+                found[node] = operation(node.op).axes.time(operands, node.shape)
+            except TimeFault:
+                message = f"`{node.op}` of {node.args[0].shape} has no causal meaning"
+                raise TimeFault(message, node.span) from None
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from azc.check.program import AttentionSpec, live_statements
 from azc.diagnostics import InternalError
 from azc.ir.graph import Graph, GraphBuilder, Node
+from azc.source import Span
 from azc.syntax import ast
 
 __all__ = ["build_graph"]
@@ -13,9 +14,11 @@ __all__ = ["build_graph"]
 def build_graph(program: AttentionSpec) -> Graph:
     """The graph of a program; what its result does not depend on is left out."""
     builder = GraphBuilder()
-    scope = {name: builder.input(name) for name in program.params}
-    for name, node in scope.items():
-        builder.names[node] = name
+    scope: dict[str, Node] = {}
+    for param in program.node.params:
+        builder.span = _place(param)
+        scope[param.name] = node = builder.input(param.name)
+        builder.names[node] = param.name
     for statement in reversed(list(live_statements(program.body))):
         node = _expr(statement.value, scope, builder)
         if isinstance(statement, ast.Return):
@@ -27,6 +30,7 @@ def build_graph(program: AttentionSpec) -> Graph:
 
 def _expr(expr: ast.Expr, scope: dict[str, Node], builder: GraphBuilder) -> Node:
     def visit(part: ast.Expr, args: list[Node]) -> Node:
+        builder.span = _place(part)
         if isinstance(part, ast.Name):
             return scope[part.id]
         if isinstance(part, ast.Number):
@@ -39,3 +43,7 @@ def _expr(expr: ast.Expr, scope: dict[str, Node], builder: GraphBuilder) -> Node
         return builder.apply(part.op, args, attrs)
 
     return ast.fold(expr, visit)
+
+
+def _place(part: ast.Node) -> Span | None:
+    return None if part.span is ast.NO_SPAN else part.span

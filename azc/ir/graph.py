@@ -21,6 +21,7 @@ from azc.diagnostics import InternalError
 from azc.ops.contract import Absent, Weight
 from azc.ops.table import operation
 from azc.shapes import SCALAR, TOKENS, Shape
+from azc.source import Span
 
 __all__ = ["INPUT", "NUMBER", "Graph", "GraphBuilder", "Node"]
 
@@ -34,7 +35,8 @@ class Node:
 
     `index` is its place in the order of creation: arguments come first. `omits`: of each
     argument, what is absent of its rows where the operation has to know; empty where it
-    need not.
+    need not. `span`: the expression that it was made of first, None where no text has it;
+    of what a pass puts in, that of the operation it is put in for.
     """
 
     index: int
@@ -46,6 +48,7 @@ class Node:
     number: float = 0.0
     ordinal: int = 0
     omits: tuple[Absent | None, ...] = ()
+    span: Span | None = field(default=None, repr=False)
 
     @property
     def weights(self) -> tuple[Weight, ...]:
@@ -79,6 +82,7 @@ class Graph:
         builder = GraphBuilder()
         new: dict[Node, Node] = {}
         for node in self.nodes:
+            builder.span = node.span
             if node.op == INPUT:
                 new[node] = builder.input(node.name, node.shape)
             elif node.op == NUMBER:
@@ -116,25 +120,28 @@ def _reachable(output: Node) -> tuple[Node, ...]:
 
 
 class GraphBuilder:
-    """Makes nodes, each once."""
+    """Makes nodes, each once. `span`: the expression that they are made of."""
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
         self._learned: dict[str, int] = {}
         self.names: dict[Node, str] = {}
+        self.span: Span | None = None
 
     def _intern(self, key: tuple[object, ...], node: Node) -> Node:
         return self._nodes.setdefault(key, node)
 
     def input(self, name: str, shape: Shape = TOKENS) -> Node:
         """What is given under a name: of a program a parameter, [n, d]."""
-        node = Node(len(self._nodes), INPUT, (), {}, shape, name=name)
+        node = Node(len(self._nodes), INPUT, (), {}, shape, name=name, span=self.span)
         return self._intern((INPUT, name), node)
 
     def number(self, value: float) -> Node:
         """A constant of type [1, 1]."""
         value = float(value)
-        node = Node(len(self._nodes), NUMBER, (), {}, SCALAR, number=value)
+        node = Node(
+            len(self._nodes), NUMBER, (), {}, SCALAR, number=value, span=self.span
+        )
         return self._intern((NUMBER, value), node)
 
     def apply(
@@ -174,6 +181,7 @@ class GraphBuilder:
             shape,
             ordinal=ordinal or 0,
             omits=omits,
+            span=self.span,
         )
         return self._intern(key, node)
 

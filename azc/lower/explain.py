@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from azc.check.causality import causal_faults
 from azc.check.program import AttentionSpec
+from azc.diagnostics import Diagnostic
 from azc.facts.time import is_read_by_row, times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.dot_product import DotProduct, may_stand_between
@@ -15,6 +16,7 @@ from azc.lower.schedule import Region, running
 from azc.ops.axes import Time
 from azc.passes.pipeline import program_graph
 from azc.shapes import D, N, Shape
+from azc.source import Span
 
 __all__ = ["Explanation", "Form", "explain"]
 
@@ -26,19 +28,21 @@ CARRIED, MOMENTS = "states carried on", "token by token, exact and slow"
 @dataclass(frozen=True)
 class Form:
     """How a program is computed: `backends` in words, in order; `squared`: whether
-    tensors of n × n numbers are made, and `why`: what stands in the way of better.
+    tensors of n × n numbers are made, and `why`: what stands in the way of better, and
+    where it is written, if that is one place.
     """
 
     backends: tuple[str, ...]
     squared: bool
     why: str | None = None
+    place: Span | None = None
 
 
 @dataclass(frozen=True)
 class Explanation:
     """A program in encoders and in decoders.
 
-    `decoder` is None where the program has no causal meaning, for the `reason`.
+    `decoder` is None where the program has no causal meaning, for the `refusal`.
     `kept`: numbers that a decoder keeps for each token and head, as multiples of the
     head width and a rest, (d, 1); `states`: those that it keeps at all, (d², d, 1);
     `grows`: whether it keeps a row of all scores for each token as well.
@@ -47,7 +51,7 @@ class Explanation:
     name: str
     encoder: Form
     decoder: Form | None
-    reason: str | None
+    refusal: Diagnostic | None
     kept: tuple[int, int]
     states: tuple[int, int, int]
     grows: bool
@@ -70,8 +74,9 @@ def explain(spec: AttentionSpec) -> Explanation:
     encoder = _form(graph, {})
     faults = causal_faults(spec)
     if faults:
-        reason = faults[0].message
-        return Explanation(spec.name, encoder, None, reason, (0, 0), (0, 0, 0), False)
+        return Explanation(
+            spec.name, encoder, None, faults[0], (0, 0), (0, 0, 0), False
+        )
     time = times(graph)
     kept, states = _kept(graph, time)
     wide = {x for x in kept if D in (x.shape.rows, x.shape.cols)}
@@ -80,7 +85,7 @@ def explain(spec: AttentionSpec) -> Explanation:
         name=spec.name,
         encoder=encoder,
         decoder=_form(graph, time),
-        reason=None,
+        refusal=None,
         kept=(len(wide), len(kept - wide - squares)),
         states=_sizes(states),
         grows=bool(squares),
@@ -110,10 +115,11 @@ def _form(graph: Graph, time: Mapping[Node, Time]) -> Form:
         elif step.op not in (INPUT, NUMBER):
             squared |= step.shape == _SCORES
             backends.setdefault(PLAIN)
-    return Form(tuple(backends), squared, _in_the_way(graph) if squared else None)
+    why, place = _in_the_way(graph) if squared else (None, None)
+    return Form(tuple(backends), squared, why, place)
 
 
-def _in_the_way(graph: Graph) -> str | None:
+def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
     """Why scores are kept: what is between a product and its softmax, or lacks."""
     served = plan(graph, {})
     inside = {
@@ -126,13 +132,15 @@ def _in_the_way(graph: Graph) -> str | None:
         if node in inside or node.shape != _SCORES or may_stand_between(node):
             continue
         if node.op == "softmax":
-            return "its softmax is read by more than a product with values"
+            message = "its softmax is read by more than a product with values"
+            return message, node.span
         if node.op == "matmul" and _SCORES not in [arg.shape for arg in node.args]:
             continue  # the product itself
-        return f"`{node.op}` on scores"
+        return f"`{node.op}` on scores", node.span
     if inside:
-        return "a mask of n × n, for what is near"
-    return "no softmax of one product"
+        near = (node.span for node in graph.nodes if node.op in ("window", "alibi"))
+        return "a mask of n × n, for what is near", next(near)
+    return "no softmax of one product", None
 
 
 def _kept(

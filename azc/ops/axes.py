@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from azc.shapes import N, Shape
+from azc.source import Span
 
 __all__ = ["Axes", "Time", "TimeFault", "axes"]
 
@@ -44,7 +45,13 @@ class Time(Enum):
 
 
 class TimeFault(Exception):
-    """Operands of which an operation has no result in a causal model."""
+    """Operands of which an operation has no result in a causal model; `span`: where that
+    is known, its text.
+    """
+
+    def __init__(self, message: str = "", span: Span | None = None) -> None:
+        super().__init__(message if span is None else f"{span}: {message}")
+        self.span = span
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 from azc.check.params import attention_weights
 from azc.diagnostics import UsageError
+from azc.facts.time import times
 from azc.ir.build import build_graph
 from azc.ir.graph import INPUT, NUMBER, Graph, GraphBuilder
 from azc.ir.run import Interpreter
 from azc.ir.text import format_graph, parse_graph
-from azc.passes.pipeline import optimise
+from azc.lower.plan import prepared
+from azc.ops.axes import TimeFault
+from azc.passes.pipeline import optimise, program_graph
 from azc.passes.simplify import Simplify
 from tests.golden_files import compare, golden_inputs
 from tests.programs import attention, programs, spec_of
@@ -180,6 +183,54 @@ def test_a_graph_of_many_doublings_is_small() -> None:
 def test_names_are_the_authors() -> None:
     graph = graph_of("s = q @ k.T\nt = s\np = softmax(t)\nreturn p @ v")
     assert sorted(graph.names.values()) == ["k", "p", "q", "s", "v"]
+
+
+# Spans
+
+
+def test_values_know_their_text() -> None:
+    text = (
+        "attention a(q, k, v) {\n  s = q @ k.T\n  return softmax(s) @ v + 0.5 * q\n}\n"
+    )
+    graph = prepared(program_graph(spec_of(text)), backends=()).graph
+    found = {(x.op, x.span.line, x.span.text) for x in graph.nodes if x.span}
+    assert found == {
+        ("input", 1, "q"),
+        ("input", 1, "k"),
+        ("input", 1, "v"),
+        ("transpose", 2, "k.T"),
+        ("matmul", 2, "q @ k.T"),
+        ("fill", 3, "softmax(s)"),
+        ("softmax", 3, "softmax(s)"),
+        ("fill", 3, "softmax(s) @ v"),
+        ("matmul", 3, "softmax(s) @ v"),
+        ("number", 3, "0.5"),
+        ("fill", 3, "0.5 * q"),
+        ("mul", 3, "0.5 * q"),
+        ("add", 3, "softmax(s) @ v + 0.5 * q"),
+    }
+
+
+def test_of_equal_values_the_first_is_told() -> None:
+    graph = graph_of("a = tanh(q)\nb = tanh(q)\nreturn b * v + a")
+    (tanh,) = (node for node in graph.nodes if node.op == "tanh")
+    assert tanh.span is not None
+    assert tanh.span.line == 2
+
+
+def test_what_no_text_has_has_no_place() -> None:
+    graph = parse_graph(TEXT)
+    assert {node.span for node in graph.nodes} == {None}
+
+
+def test_a_fault_deep_in_a_graph_has_its_place() -> None:
+    graph = program_graph(attention("s = q @ k.T\nreturn s.T @ v"))
+    with pytest.raises(
+        TimeFault, match=r"^test.azg:3:8: `transpose` of \[n, n\]"
+    ) as it:
+        times(graph)
+    assert it.value.span is not None
+    assert it.value.span.text == "s.T"
 
 
 # Passes

@@ -95,8 +95,8 @@ def test_forms() -> None:
     assert "softmax" in form("differential").encoder.why
     none = explain(spec_of("attention a(q, v) {\n return (q @ v.T).T @ v\n}\n"))
     assert none.decoder is None
-    assert none.reason is not None
-    assert "no causal meaning" in none.reason
+    assert none.refusal is not None
+    assert "no causal meaning" in none.refusal.message
 
 
 def test_the_table_of_the_documents() -> None:
