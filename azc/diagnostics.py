@@ -79,7 +79,8 @@ class Diagnostic:
     `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
     4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
     `fix` is the mend that `help` offers, where that is sure: with it made, the
-    diagnostic is gone and nothing else is wrong in its place.
+    diagnostic is gone and nothing else is wrong in its place. `notes` are other lines
+    that it is about: where a name was bound first, say.
     """
 
     code: str
@@ -88,15 +89,18 @@ class Diagnostic:
     help: str | None = None
     severity: Severity = "error"
     fix: Fix | None = None
+    notes: tuple[Note, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("message", "help"):
             text = getattr(self, name)
             object.__setattr__(self, name, text and _cut(text))
+        if self.notes:
+            object.__setattr__(self, "notes", _elsewhere(self.notes, self.span))
 
     def as_json(self) -> dict[str, object]:
         """A JSON object: code, severity, message, help, file, line, column, end positions,
-        and fix: the text to put from one position to another, or null.
+        fix: the text to put from one position to another, or null, and notes.
         """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
@@ -109,7 +113,20 @@ class Diagnostic:
             "help": self.help,
             **place,
             "fix": fix and {"text": fix.text, **_positions(fix.span)},
+            "notes": [note.as_json() for note in self.notes],
         }
+
+
+def _elsewhere(notes: Iterable[Note], place: Span | None) -> tuple[Note, ...]:
+    """The notes that show a line which is not shown yet."""
+    shown = set() if place is None else {(place.source.name, place.line)}
+    found = []
+    for note in notes:
+        line = note.span.source.name, note.span.line
+        if line not in shown and note.span.source.text:
+            shown.add(line)
+            found.append(note)
+    return tuple(found)
 
 
 def _cut(sentence: str) -> str:
@@ -289,8 +306,8 @@ def _placed(span: Span) -> list[str]:
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
-    """Diagnostics as plain text, with the source line of each underlined; nothing in it
-    can steer a terminal.
+    """Diagnostics as plain text, with the source line of each underlined, and those of its
+    notes; nothing in it can steer a terminal.
     """
     blocks = []
     for diagnostic in diagnostics:
@@ -302,5 +319,6 @@ def render(diagnostics: Sequence[Diagnostic]) -> str:
             lines.extend(_placed(diagnostic.span))
         if diagnostic.help is not None:
             lines.append(f"{gutter} = help: {visible(diagnostic.help)}")
+        lines.extend(str(note) for note in diagnostic.notes)
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)

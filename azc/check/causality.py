@@ -7,10 +7,10 @@ arrives. One thing has no such meaning: the transpose of what later tokens still
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from azc.check.program import AttentionSpec, live_statements
-from azc.diagnostics import Diagnostic, DiagnosticError
+from azc.diagnostics import Diagnostic, DiagnosticError, Note
 from azc.ops.axes import Time, TimeFault, axes
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, N, Shape
@@ -23,19 +23,36 @@ __all__ = ["causal_faults", "require_causal"]
 CODE = "AZG310"
 _SHORT = 60  # characters of an expression that a sentence still quotes
 _DEEP = 5  # names that are followed for a rewrite
+_SCORES = Shape(N, N)
 _SAME = axes("a b -> a b")
 _BOTH = axes("a b, a b -> a b")
 _PAIRS = axes("a f, b f -> a b")
 
-Timed = tuple[Shape, Time]
+
+@dataclass(frozen=True)
+class _Timed:
+    """The type of a value, its time, and of what later tokens change the expression that
+    this begins with.
+    """
+
+    shape: Shape
+    time: Time
+    origin: ast.Expr | None = None
+
+    @property
+    def changes(self) -> str | None:
+        """How later tokens change it."""
+        if self.shape == _SCORES:
+            return "has a column for each token, later ones too"
+        return "is over all tokens so far" if self.time is Time.SNAPSHOT else None
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """An operation without causal meaning, and the type of what it is given."""
+    """An operation without causal meaning, and what it is given."""
 
     part: ast.Apply
-    shape: Shape
+    operand: _Timed
 
 
 def causal_faults(spec: AttentionSpec, place: Span | None = None) -> list[Diagnostic]:
@@ -51,19 +68,23 @@ def causal_faults(spec: AttentionSpec, place: Span | None = None) -> list[Diagno
 def _told(
     spec: AttentionSpec, refusal: _Refusal, place: Span | None, count: int
 ) -> Diagnostic:
-    part, shape = refusal.part, refusal.shape
+    part, shape = refusal.part, refusal.operand.shape
     if shape.rows is N:
         reason = "the column of a token grows with every token that comes after it"
     else:
         reason = "all its columns change with every token"
     message = f"`{_shortened(part)}`, the transpose of {shape}, has no causal meaning"
     message += f": {reason}"
+    notes = []
     if place is not None:
-        line = part.span.line
-        message = f"{spec.name} ({part.span.source.name}:{line}): {message}"
-    return Diagnostic(
-        CODE, message, place or part.span, _help(spec, part, shape, count)
-    )
+        message = f"{spec.name}: {message}"
+        notes.append(Note(f"`{_shortened(part)}` is here", part.span))
+    origin = refusal.operand.origin
+    if origin is not None:
+        told = f"`{_shortened(origin)}` {refusal.operand.changes}"
+        notes.append(Note(told, origin.span))
+    help_ = _help(spec, part, shape, count)
+    return Diagnostic(CODE, message, place or part.span, help_, notes=tuple(notes))
 
 
 def require_causal(spec: AttentionSpec) -> None:
@@ -80,20 +101,25 @@ def _live(body: tuple[ast.Statement, ...]) -> list[ast.Statement]:
 def _refusals(params: tuple[str, ...], body: list[ast.Statement]) -> list[_Refusal]:
     """What has no causal meaning, in order; what is made of it is taken to have one."""
     found: list[_Refusal] = []
-    scope: dict[str, Timed] = dict.fromkeys(params, (TOKENS, Time.STREAM))
+    scope = dict.fromkeys(params, _Timed(TOKENS, Time.STREAM))
 
-    def visit(part: ast.Expr, operands: list[Timed]) -> Timed:
+    def visit(part: ast.Expr, operands: list[_Timed]) -> _Timed:
         if isinstance(part, ast.Name):
             return scope[part.id]
         if isinstance(part, ast.Number):
-            return SCALAR, Time.CONSTANT
+            return _Timed(SCALAR, Time.CONSTANT)
         op = load_ops()[part.op]
-        shape = op.result(tuple(shape for shape, _ in operands))
+        shape = op.result(tuple(each.shape for each in operands))
         try:
-            return shape, op.axes.time(operands, shape)
+            time = op.axes.time([(each.shape, each.time) for each in operands], shape)
         except TimeFault:
-            found.append(_Refusal(part, operands[0][0]))
-            return shape, Time.STREAM
+            found.append(_Refusal(part, operands[0]))
+            time = Time.STREAM
+        made = _Timed(shape, time)
+        if made.changes is None:
+            return made
+        before = (x.origin for x in operands if x.changes == made.changes)
+        return replace(made, origin=next(before, part))
 
     for statement in body:
         made = ast.fold(statement.value, visit)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from azc.diagnostics import Diagnostic, Fix, nearby
+from azc.diagnostics import Diagnostic, Fix, Note, nearby
 from azc.source import Span
 from azc.syntax import ast
 
@@ -78,9 +78,10 @@ class Findings:
         span: Span | None,
         help: str | None = None,
         offers: Offers | None = None,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         """Adds an error; of what is offered the first that mends it becomes the help."""
-        self.add(Diagnostic(code, message, span, help), offers)
+        self.add(Diagnostic(code, message, span, help, notes=notes), offers)
 
     def warn(
         self, code: str, message: str, span: Span | None, help: str | None = None
@@ -98,13 +99,15 @@ class Findings:
         where: str = "",
         help: str | None = None,
         offers: Offers | None = None,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         """Adds an error for a name that is none of `known`; by default these are told."""
         if help is None and not self.full:
             names = list(islice(known, 51))
             help = f"known: {', '.join(names)}" if 0 < len(names) <= 50 else None
         place = f" {where}" if where else ""
-        self.error(code, f"unknown {what} `{name}`{place}", span, help, offers)
+        message = f"unknown {what} `{name}`{place}"
+        self.error(code, message, span, help, offers, notes)
 
     def settle(
         self,

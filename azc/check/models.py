@@ -29,7 +29,7 @@ from azc.check.values import (
 )
 from azc.check.words import LAYERS, RENAMED
 from azc.check.words import SETTINGS as SETTING_WORDS
-from azc.diagnostics import Diagnostic, Fix, nearby
+from azc.diagnostics import Diagnostic, Fix, Note, nearby
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
@@ -176,7 +176,7 @@ def _check(
 def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
     """Every setting, by default or as given."""
     values: dict[str, Any] = {name: default for name, (_, default) in SETTINGS.items()}
-    given: set[str] = set()
+    given: dict[str, Span] = {}
     for setting in node.settings:
         if setting.name not in SETTINGS:
             findings.unknown(
@@ -191,9 +191,10 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
             continue
         if setting.name in given:
             message = f"`{setting.name}` is set twice"
-            findings.error("AZG302", message, setting.span)
+            notes = (Note("it is set first here", given[setting.name]),)
+            findings.error("AZG302", message, setting.span, notes=notes)
             continue
-        given.add(setting.name)
+        given[setting.name] = setting.span
         kind, default = SETTINGS[setting.name]
         value = read_value(setting.name, kind, setting.value, findings, "AZG303", node)
         values[setting.name] = default if value is None else value
@@ -240,7 +241,9 @@ def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> Non
     """What settings must fulfil together."""
     blocks = [item for item in node.items if isinstance(item, ast.Layers)]
     for extra in blocks[1:]:
-        findings.error("AZG302", "a model can have only one `layers` block", extra.span)
+        message = "a model can have only one `layers` block"
+        notes = (Note("the first is here", blocks[0].span),)
+        findings.error("AZG302", message, extra.span, notes=notes)
 
 
 def _divisor(hidden: int, wanted: int) -> int:
@@ -302,7 +305,9 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
                 slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])
         elif arg.name in values:
             message = f"`{arg.name}` is given twice"
-            findings.error("AZG308", message, arg.span)
+            first = next(each for each in node.args if each.name == arg.name)
+            notes = (Note("it is given first here", first.span),)
+            findings.error("AZG308", message, arg.span, notes=notes)
         else:
             kind = known[arg.name]
             values[arg.name] = read_value(

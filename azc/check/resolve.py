@@ -17,9 +17,9 @@ from azc.check.models import check_model
 from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
 from azc.check.spaces import MAX_SPACES, check_space
 from azc.check.types import check_attention
-from azc.diagnostics import Diagnostic, DiagnosticError, Fix, listed, nearest
+from azc.diagnostics import Diagnostic, DiagnosticError, Fix, Note, listed, nearest
 from azc.resources import stdlib_folder
-from azc.source import Source
+from azc.source import Source, Span
 from azc.syntax import ast
 from azc.syntax.parse import (
     MAX_IMPORTED,
@@ -51,6 +51,7 @@ class _Unit:
     findings: Findings
     names: dict[str, Declared] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
+    places: dict[str, Span] = field(default_factory=dict)  # where a name comes from
     declared: set[str] = field(default_factory=set)
     lost: frozenset[str] = frozenset()  # what it may declare where it can't be read
     broken: bool = False  # it could not be read at all
@@ -217,12 +218,21 @@ def _declare(
         return False
     if node.name in unit.names:
         message = f"`{node.name}` is already declared or imported"
-        unit.findings.error("AZG121", message, node.name_span)
+        notes = _first(node.name, unit)
+        unit.findings.error("AZG121", message, node.name_span, notes=notes)
         return False
+    unit.places[node.name] = node.name_span
     unit.names[node.name] = None
     unit.kinds[node.name] = kind
     unit.declared.add(node.name)
     return True
+
+
+def _first(name: str, unit: _Unit) -> tuple[Note, ...]:
+    """Where a name comes from that a file has already."""
+    place = unit.places.get(name)
+    how = "declared" if name in unit.declared else "imported"
+    return () if place is None else (Note(f"`{name}` is {how} here", place),)
 
 
 # Imports
@@ -261,8 +271,10 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
         if local in unit.names:
             message = f"`{local}` is already declared or imported"
             mend = f"`{imported.name} as …` gives it another name"
-            unit.findings.error("AZG121", message, imported.span, mend)
+            notes = _first(local, unit)
+            unit.findings.error("AZG121", message, imported.span, mend, notes=notes)
             continue
+        unit.places[local] = imported.span
         if other is None or imported.name in other.lost - other.declared:
             # Told already; whatever it is, uses of it are not errors of their own.
             unit.names[local] = None

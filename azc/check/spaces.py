@@ -28,7 +28,7 @@ from azc.check.rewrite import pattern_help
 from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
 from azc.check.words import ENTRIES, OPERATIONS, RENAMED
-from azc.diagnostics import Diagnostic, Fix, listed
+from azc.diagnostics import Diagnostic, Fix, Note, listed
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
@@ -146,7 +146,8 @@ class _Reader:
                 )
             elif setting.name in found:
                 message = f"`{setting.name}` is set twice"
-                self.findings.error("AZG402", message, setting.span)
+                notes = (Note("it is set first here", found[setting.name].span),)
+                self.findings.error("AZG402", message, setting.span, notes=notes)
             else:
                 found[setting.name] = setting
         return found
@@ -172,6 +173,7 @@ class _Reader:
 
     def blocks(self) -> dict[str, dict[str, ast.Setting]]:
         found: dict[str, dict[str, ast.Setting]] = {}
+        first: dict[str, Span] = {}
         for block in self.node.blocks:
             if block.name not in _BLOCKS:
                 self.findings.unknown(
@@ -184,8 +186,10 @@ class _Reader:
                 )
             elif block.name in found:
                 message = f"duplicate block `{block.name}`"
-                self.findings.error("AZG402", message, block.span)
+                notes = (Note("the first is here", first[block.name]),)
+                self.findings.error("AZG402", message, block.span, notes=notes)
             else:
+                first[block.name] = block.span
                 known = _BLOCKS[block.name]
                 found[block.name] = self.unique(block.items, known, block.name)
         return found

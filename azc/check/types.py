@@ -11,7 +11,7 @@ from azc.check.mend import Scene, mends
 from azc.check.program import AttentionSpec, live_statements
 from azc.check.rewrite import axis_help, calls, counted, over_axis, pattern_help
 from azc.check.words import NAMES, OPERATIONS
-from azc.diagnostics import Fix, nearby
+from azc.diagnostics import Fix, Note, nearby
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape
@@ -93,6 +93,7 @@ class _Checker:
         self.findings = findings
         self.programs = programs
         self.types: dict[str, Shape | None] = {}
+        self.places: dict[str, Span] = {}  # where a name is bound first
         self.told: list[ast.Expr] = []  # the expressions with errors of their own
         self.place = 0  # of the statement at hand
 
@@ -105,12 +106,14 @@ class _Checker:
         for param in node.params:
             if param.name in self.types:
                 message = f"duplicate parameter `{param.name}`"
-                self.findings.error("AZG102", message, param.span)
+                notes = self.first(param.name)
+                self.findings.error("AZG102", message, param.span, notes=notes)
             elif param.name in RESERVED:
                 message = f"a parameter can't be called `{param.name}`"
                 help_ = "it would clash in the compiled function"
                 self.findings.error("AZG105", message, param.span, help_)
             self.types[param.name] = TOKENS
+            self.places.setdefault(param.name, param.span)
 
     def body(self) -> tuple[tuple[str, Shape], ...]:
         node = self.node
@@ -130,8 +133,12 @@ class _Checker:
             if statement.name in self.types:
                 message = f"`{statement.name}` is already bound"
                 help_ = "a name can be bound only once; choose another"
-                self.findings.error("AZG102", message, statement.span, help_)
+                notes = self.first(statement.name)
+                self.findings.error(
+                    "AZG102", message, statement.span, help_, notes=notes
+                )
             self.types[statement.name] = shape
+            self.places.setdefault(statement.name, statement.span)
             if shape is not None:
                 bindings.append((statement.name, shape))
         if not returned:
@@ -146,7 +153,26 @@ class _Checker:
         help_ = _RESULT_HELP.get(str(shape))
         message = f"the result has type {shape}; it must be {TOKENS}"
         offers = self.offers(statement.value, _mended)
-        self.findings.error("AZG202", message, statement.value.span, help_, offers)
+        notes = self.bound(statement.value)
+        self.findings.error(
+            "AZG202", message, statement.value.span, help_, offers, notes
+        )
+
+    def first(self, name: str) -> tuple[Note, ...]:
+        """Where a name is bound first."""
+        return (Note(f"`{name}` is bound first here", self.places[name]),)
+
+    def bound(self, *exprs: ast.Expr) -> tuple[Note, ...]:
+        """Where expressions have their types from, where these are made of one name."""
+        found: dict[str, Note] = {}
+        params = {param.name for param in self.node.params}
+        for expr in exprs:
+            while isinstance(expr, ast.Apply) and len(expr.args) == 1:
+                expr = expr.args[0]
+            if isinstance(expr, ast.Name) and expr.id in self.types.keys() - params:
+                message = f"`{expr.id}` is {self.types[expr.id]}"
+                found[expr.id] = Note(message, self.places[expr.id])
+        return tuple(found.values())
 
     # Expressions
 
@@ -176,7 +202,8 @@ class _Checker:
             self.told.append(expr)
             message = f"{op.name}: {fault.message}"
             offers = self.offers(expr, _mended)
-            self.findings.error("AZG201", message, expr.span, fault.help, offers)
+            notes = self.bound(*expr.args)
+            self.findings.error("AZG201", message, expr.span, fault.help, offers, notes)
             return None
         return shape if attrs_fine else None
 
@@ -194,12 +221,12 @@ class _Checker:
             self.findings.error("AZG101", f"unknown name `{name}`", expr.span)
             return
         later = [s for s in self.node.body[self.place :] if isinstance(s, ast.Bind)]
-        bound = next((s.span.line for s in later if s.name == name), None)
+        bound = next((s.span for s in later if s.name == name), None)
+        notes: tuple[Note, ...] = ()
         help_: str | None
         if bound is not None:
-            help_ = (
-                f"it is bound in line {bound}; a name must be bound before it is used"
-            )
+            help_ = "a name must be bound before it is used"
+            notes = (Note(f"`{name}` is bound here", bound),)
         elif name in self.programs:
             help_ = f"`{name}` is an attention program: a layer, not an expression"
         elif name in load_ops():
@@ -220,7 +247,14 @@ class _Checker:
 
         offers = self.offers(expr, candidates)
         self.findings.unknown(
-            "AZG101", "name", name, known, expr.span, help=help_, offers=offers
+            "AZG101",
+            "name",
+            name,
+            known,
+            expr.span,
+            help=help_,
+            offers=offers,
+            notes=notes,
         )
 
     def _unknown_operation(self, expr: ast.Apply) -> None:
@@ -286,7 +320,7 @@ class _Checker:
     def _attrs(self, op: Op, expr: ast.Apply) -> bool:
         before = self.findings.count
         known = {attribute.name: attribute for attribute in op.attrs}
-        given: set[str] = set()
+        given: dict[str, Span] = {}
         slips: set[str] = set()
         for attr in expr.attrs:
             if attr.name not in known:
@@ -295,14 +329,15 @@ class _Checker:
                     slips.update(nearby(attr.name, known))
             elif attr.name in given:
                 message = f"`{attr.name}` is given twice"
-                self.findings.error("AZG204", message, attr.span)
+                notes = (Note("it is given first here", given[attr.name]),)
+                self.findings.error("AZG204", message, attr.span, notes=notes)
             else:
                 _check_attribute(known[attr.name], attr, self.findings)
-            given.add(attr.name)
+            given.setdefault(attr.name, attr.span)
         for attribute in op.attrs:
             # One fault is told once: a slip in the name, a value given without it.
             unnamed = len(expr.args) > len(op.operands)
-            if attribute.name not in given | slips and not unnamed:
+            if attribute.name not in given.keys() | slips and not unnamed:
                 message = f"`{op.name}` needs `{attribute.name}`: {attribute.doc}"
                 help_ = f"{op.name}({', '.join(op.operands)}, {attribute.name} = 3)"
                 self.findings.error("AZG205", message, expr.span, help_)

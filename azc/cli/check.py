@@ -145,7 +145,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     for name in names:
         for each in membership(program.models[name], space):
             message = f"`{name}` is not in `{space.name}`: {each.message}"
-            found.append(Diagnostic(each.code, message, each.span, each.help))
+            found.append(replace(each, message=message, fix=None))
         if len(found) >= Findings.LIMIT:
             break
     return found[: Findings.LIMIT]

@@ -161,6 +161,8 @@ def _painted(diagnostic: Diagnostic, colours: bool) -> str:
             lines.append(paint("place", gutter[1]) + paint("error", gutter[2]))
         elif gutter:
             lines.append(paint("place", gutter[1]) + gutter[2])
+        elif line.startswith("note: "):
+            lines.append(paint("help", "note") + paint("bold", line[4:]))
         else:
             lines.append(line.replace(" = help:", " = " + paint("help", "help") + ":"))
     return "\n".join(lines)

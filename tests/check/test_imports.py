@@ -273,3 +273,20 @@ def test_a_program_remembers_its_file(tmp_path: Path) -> None:
     assert isinstance(program, Program)
     assert program.source.name == "shown"
     assert program.path == path.resolve()
+
+
+def test_what_has_no_causal_meaning_elsewhere_is_shown_there(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        main="from .other import turned\n"
+        "model m { causal = true\n layers { turned } }\n",
+        other="attention turned(q, k, v) {\n s = q @ k.T\n return s.T @ v\n}\n",
+    )
+    (told,) = refused(path)
+    assert told.code == "AZG310"
+    assert told.message.startswith("turned: `s.T`, the transpose of [n, n], has no")
+    assert told.span is not None
+    assert (told.span.source.name, told.span.text) == ("main.azg", "turned")
+    places = [(Path(n.span.source.name).name, n.span.line) for n in told.notes]
+    assert places == [("other.azg", 3), ("other.azg", 2)]
+    assert [note.span.text for note in told.notes] == ["s.T", "q @ k.T"]

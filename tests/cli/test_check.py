@@ -112,6 +112,7 @@ def test_json(azc: Azc, good: str, write: Write) -> None:
         "end_line": 2,
         "end_column": 13,
         "fix": None,
+        "notes": [],
     }
 
 
@@ -390,3 +391,31 @@ def test_an_import_of_a_path_too_long(tmp_path: Path, module: str) -> None:
     assert first.span is not None
     assert first.span.line == 1
     assert second.code == "AZG101"
+
+
+def test_notes(azc: Azc, write: Write) -> None:
+    text = "attention a(q, k) {\n    s = q @ k.T\n    return s + q\n}\n"
+    name = write("a.azg", text)
+    found = azc("check", name)
+    assert found.err.endswith(
+        "note: `s` is [n, n]\n"
+        " --> a.azg:2:5\n"
+        "  |\n"
+        "2 |     s = q @ k.T\n"
+        "  |     ^^^^^^^^^^^\n"
+        "\n"
+        "1 error in 1 file\n"
+    )
+    (report,) = azc("check", name, "--json").json["files"]
+    (told,) = report["diagnostics"]
+    place = {"file": "a.azg", "line": 2, "column": 5, "end_line": 2, "end_column": 16}
+    assert told["notes"] == [{"message": "`s` is [n, n]", **place}]
+
+
+def test_a_note_on_the_line_of_the_error_says_nothing_new(
+    azc: Azc, write: Write
+) -> None:
+    name = write("a.azg", "attention a(q, q) { return q }\n")
+    assert "note:" not in azc("check", name).err
+    (report,) = azc("check", name, "--json").json["files"]
+    assert report["diagnostics"][0]["notes"] == []
