@@ -159,7 +159,8 @@ class GraphBuilder:
         """
         spec = operation(op)
         args = tuple(args)
-        attrs = dict(attrs or {})
+        if not isinstance(attrs, MappingProxyType):  # that of another node
+            attrs = MappingProxyType(dict(attrs or {}))
         if shape is None:
             shape = spec.result(tuple(arg.shape for arg in args))
         if not any(omits):
@@ -172,12 +173,13 @@ class GraphBuilder:
         if learned:
             assert ordinal is not None
             self._learned[op] = max(self._learned.get(op, 0), ordinal + 1)
-        key = (op, args, tuple(sorted(attrs.items())), ordinal, omits)
+        pairs = tuple(sorted(attrs.items())) if attrs else ()
+        key = (op, args, pairs, ordinal, omits)
         node = Node(
             len(self._nodes),
             op,
             args,
-            MappingProxyType(attrs),
+            attrs,
             shape,
             ordinal=ordinal or 0,
             omits=omits,

@@ -34,6 +34,7 @@ def load_ops() -> Mapping[str, Op]:
     return MappingProxyType(found)
 
 
+@cache
 def operation(name: str) -> Op:
     """The operation of a value in a graph: one of the language, or the compiler's own.
 
