@@ -3,8 +3,8 @@
 JSON: `attentions`, each with name; encoder and decoder (null where the program has no
 causal meaning), both with backends, memory, in_the_way, and at: the file and positions of
 what stands in the way, or null; reason, and refusal as `azc check` has it; cache:
-bytes_a_token and bytes_of_states of one layer in float32, for the `hidden` and `heads`
-asked for.
+bytes_a_token, and bytes_of_windows and bytes_of_states, which are all however many tokens
+there are, of one layer in float32, for the `hidden` and `heads` asked for.
 
 Codes: U012 a number is not whole, or out of its range; U102 a file has nothing of the kind
 that is wanted.
@@ -127,7 +127,8 @@ def kept(told: Explanation, hidden: int, heads: int) -> tuple[str, str]:
     token = f"{told.bytes_a_token(hidden, heads):,} bytes"
     if told.grows:
         token += " and a row of scores"
-    return token, f"{told.bytes_of_states(hidden, heads):,} bytes"
+    whole = told.bytes_of_windows(hidden, heads) + told.bytes_of_states(hidden, heads)
+    return token, f"{whole:,} bytes"
 
 
 def _row(told: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
@@ -149,6 +150,7 @@ def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, An
     if told.decoder is not None:
         cache = {
             "bytes_a_token": told.bytes_a_token(hidden, heads),
+            "bytes_of_windows": told.bytes_of_windows(hidden, heads),
             "bytes_of_states": told.bytes_of_states(hidden, heads),
             "rows_of_scores": told.grows,
         }

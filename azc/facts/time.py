@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.ops.axes import Time, TimeFault
 from azc.ops.table import operation
 from azc.shapes import N
 
-__all__ = ["is_read_by_row", "times", "without_causal_meaning"]
+__all__ = [
+    "axis_so_far",
+    "is_read_by_row",
+    "reach_of",
+    "times",
+    "without_causal_meaning",
+]
 
 
 def times(graph: Graph) -> Mapping[Node, Time]:
@@ -35,6 +42,33 @@ def times(graph: Graph) -> Mapping[Node, Time]:
 def is_read_by_row(node: Node, place: int) -> bool:
     """Whether a row of a value takes from the operand in this place no row but its own."""
     return node.shape.rows is N and operation(node.op).axes.row_wise(place)
+
+
+def axis_so_far(
+    node: Node, place: int, time: Mapping[Node, Time]
+) -> Literal[-1, -2] | None:
+    """The axis of tokens of an operand in this place of which a value of whole sequences
+    needs earlier ones too; None where each row needs its own alone. `time` is empty for
+    an encoder.
+    """
+    if not time or node.shape.rows is not N or node.op == "transpose":
+        return None
+    arg = node.args[place]
+    if time[arg] is Time.MIRROR:
+        return -1
+    if time[arg] is Time.STREAM and not is_read_by_row(node, place):
+        return -2
+    return None
+
+
+def reach_of(node: Node, columns: int | None) -> int | None:
+    """How many tokens before its own a row of a value of plain code reads, None for all;
+    `columns`: of scores.
+    """
+    if node.op in (INPUT, NUMBER):
+        return columns
+    own = operation(node.op).reach(node.attrs)
+    return columns if own is None else own
 
 
 def without_causal_meaning(graph: Graph) -> bool:

@@ -23,6 +23,7 @@ from azc.lower.schedule import Region
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Weight
 from azc.ops.core import FILL, SO_FAR
+from azc.ops.table import operation
 
 __all__ = ["OperationWeight", "compile_graph", "lower_graph"]
 
@@ -112,6 +113,7 @@ class _Writer:
     def value(self, node: Node) -> fx.Node:
         """A value of whole sequences, [B, H, r, c]."""
         builder = self.builder
+        builder.padding = builder.within(self.prepared.reach(node))
         if node.op == INPUT:
             made = self.inputs[node.name]
             return builder.clear(made) if self.clears else made
@@ -119,22 +121,26 @@ class _Writer:
             return lower_number(node.number, node in self.wide, builder)
         builder.weight_of = lambda name: self.weight(f"{node.op}_{node.ordinal}_{name}")
         made = lower_operation(builder, node, [self.done[arg] for arg in node.args])
-        if builder.causal and node.op == "conv":
+        if builder.causal and operation(node.op).reach(node.attrs) is not None:
             made = builder.newest(made)
         return made
 
-    def all_so_far(self, operand: Operand, axis: int) -> Operand:
-        return replace(operand, node=self.builder.so_far(operand, axis), whole=True)
+    def so_far(self, operand: Operand, axis: int, reach: int | None) -> Operand:
+        """An operand of earlier tokens too, so many of them; None: of all."""
+        node = self.builder.so_far(operand, axis, reach)
+        return replace(operand, node=node, whole=True)
 
     def dot_product(self, step: DotProduct) -> fx.Node:
         """A value by `scaled_dot_product_attention`, [B, H, M, c]."""
-        builder, padding = self.builder, self.builder.padding
+        builder = self.builder
+        padding = builder.within(step.radius)
         given = []
         for node, whole in ((step.query, False), (step.key, True), (step.value, True)):
             operand = self.done[node]
             turned = node is step.key and step.turned
             if builder.causal and whole:
-                operand = self.all_so_far(operand, -1 if turned else -2)
+                axis = -1 if turned else -2
+                operand = self.so_far(operand, axis, step.radius)
             made = builder.narrow(operand.node) if operand.wide else operand.node
             if turned:
                 made = builder.method("transpose", made, -1, -2)
@@ -145,14 +151,14 @@ class _Writer:
             padding.row_real,
             padding.positions,
             padding.row_positions,
-            padding.order,
             builder.width(),
         )
         return builder.module(module, (*given, *places))
 
     def region(self, region: Region) -> None:
         """Values moment by moment."""
-        builder, places = self.builder, self.builder.padding
+        builder = self.builder
+        places = builder.padding = builder.within(None)
         time, states = self.prepared.time, self.prepared.states
         module, taken = write_region(region, time, states, self.wide, builder)
         given: list[fx.Node | None] = []
@@ -161,7 +167,7 @@ class _Writer:
             turned = time[node] is Time.MIRROR
             if reading == "whole":
                 axis = -1 if turned else -2
-                given.append(self.all_so_far(operand, axis).node)
+                given.append(self.so_far(operand, axis, None).node)
             elif turned:
                 given.append(builder.method("transpose", operand.node, -1, -2))
             else:

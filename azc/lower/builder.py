@@ -33,7 +33,7 @@ _SCORES = Shape(N, N)
 Dimension = int | fx.Node
 Arguments = tuple[fx.Node | int | None, ...]
 AddModule = Callable[[nn.Module, Arguments], fx.Node]
-Extend = Callable[[fx.Node, int, bool], fx.Node]
+Extend = Callable[[fx.Node, int, bool, int | None], fx.Node]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ class Padding:
     every position stands, or None as the graph runs: side by side. `inhabited`: every
     sequence has a real token. `finite`: what stands in padding is finite. `rows`:
     nodes of `real` and `positions` for the tokens that a model is called with, where
-    these are the last of N alone.
+    these are the last of N alone. `places`: node, int64 [B or 1, N], where every token
+    stands when neighbours stand side by side, if that is not at its position: of N
+    tokens that are the last of more.
     """
 
     real: fx.Node
@@ -56,6 +58,7 @@ class Padding:
     inhabited: bool
     finite: bool
     rows: tuple[fx.Node, fx.Node] | None = None
+    places: fx.Node | None = None
 
     @property
     def row_real(self) -> fx.Node:
@@ -66,6 +69,9 @@ class Padding:
     def row_positions(self) -> fx.Node:
         """`positions` of the rows of values, int64 [B or 1, M]."""
         return self.positions if self.rows is None else self.rows[1]
+
+
+Within = Callable[[int | None], Padding]
 
 
 @cache
@@ -96,7 +102,7 @@ def _key(value: Any) -> Hashable:
     return (type(value), value)
 
 
-def _as_it_is(node: fx.Node, axis: int, square: bool) -> fx.Node:
+def _as_it_is(node: fx.Node, axis: int, square: bool, reach: int | None) -> fx.Node:
     return node
 
 
@@ -106,9 +112,10 @@ class FxBuilder:
     `sample` is a node [B, H, N, d] that sizes are read off where they are not given.
     `weight_of` gives the node of the current operation's weight by its name. `extend`
     makes of an operand's node, whose rows or columns (the axis −2 or −1) are the tokens
-    that a model is called with, one of all tokens so far; it is told whether the columns
-    of rows are tokens too. `module` adds a module, and a call of it. `backends`: what may
-    serve a part of a program.
+    that a model is called with, one of all tokens so far, or of those within a reach; it
+    is told whether the columns of rows are tokens too. `within` gives what is known of
+    these tokens. `module` adds a module, and a call of it. `backends`: what may serve a
+    part of a program.
     """
 
     def __init__(
@@ -121,6 +128,7 @@ class FxBuilder:
         causal: bool = False,
         module: AddModule | None = None,
         extend: Extend = _as_it_is,
+        within: Within | None = None,
         backends: Sequence[Backend] = (),
     ) -> None:
         self.graph = graph
@@ -132,6 +140,7 @@ class FxBuilder:
         self.backends = backends
         self.causal = causal
         self.extend = extend
+        self.within: Within = within or (lambda reach: padding)
         self.weight_of: Callable[[str], fx.Node] = _no_weight
         self._made: dict[Hashable, fx.Node] = {}
 
@@ -219,20 +228,16 @@ class FxBuilder:
         node: fx.Node = self.call("torch.abs", self.call("torch.sub", column, row))
         return node
 
-    def packed(self, node: fx.Node, before: int = 0) -> fx.Node:
-        """Neighbours side by side; the node is 0 in padding. `before`: how many tokens
-        before its own a row of a causal model needs.
-        """
-        if self.padding.rows is not None:
-            given = self.padding.row_positions, self.padding.order, before
-            node = self.call("azc.lower.runtime.recent", node, *given)
+    def packed(self, node: fx.Node) -> fx.Node:
+        """Neighbours side by side; the node is 0 in padding."""
         made: fx.Node = self.call("azc.lower.runtime.pack", node, self.padding.order)
         return made
 
     def unpacked(self, node: fx.Node) -> fx.Node:
         """Undoes `packed`."""
-        places = self.padding.positions, self.padding.order
-        made: fx.Node = self.call("azc.lower.runtime.unpack", node, *places)
+        padding = self.padding
+        given = padding.places or padding.positions, padding.order
+        made: fx.Node = self.call("azc.lower.runtime.unpack", node, *given)
         return made
 
     def newest(self, node: fx.Node) -> fx.Node:
@@ -304,9 +309,9 @@ class FxBuilder:
             return None
         return self._gone(operand, absent.places, absent.radius)
 
-    def so_far(self, operand: Operand, axis: int) -> fx.Node:
-        """The operand's node with all tokens so far along an axis."""
-        return self.extend(operand.node, axis, operand.shape == _SCORES)
+    def so_far(self, operand: Operand, axis: int, reach: int | None) -> fx.Node:
+        """The operand's node with the tokens so far along an axis, all or within reach."""
+        return self.extend(operand.node, axis, operand.shape == _SCORES, reach)
 
 
 def fresh_name(parent: nn.Module, module: nn.Module) -> str:

@@ -19,7 +19,7 @@ from torch import nn
 
 from azc.ir.graph import NUMBER, Graph, Node
 from azc.lower.masks import gone
-from azc.lower.runtime import alibi_slopes, recent
+from azc.lower.runtime import alibi_slopes
 from azc.ops.contract import Place
 from azc.ops.core import DROPOUT
 from azc.shapes import N, Shape
@@ -157,13 +157,12 @@ def _number_beside(node: Node) -> float | None:
 
 class ScaledDotProduct(nn.Module):
     """A dot product as a module: `forward(query, key, value, real, row_real, positions,
-    row_positions, order, width)`.
+    row_positions, width)`.
 
     `query`: [B, H, M, f]; `key`: [B, H, N, f]; `value`: [B, H, N, c]. `real`: bool
     [B, N], None where all tokens are; positions: int64 [B or 1, N]; those of rows are
-    of the last M tokens. `order`: where the token of every position stands, None where
-    neighbours stand side by side. `width`: that of a head. Gives [B, H, M, c]; anything finite
-    in padding.
+    of the last M tokens. `width`: that of a head. Gives [B, H, M, c]; anything finite in
+    padding.
     """
 
     def __init__(self, spec: DotProduct, causal: bool, inhabited: bool) -> None:
@@ -187,25 +186,21 @@ class ScaledDotProduct(nn.Module):
         row_real: torch.Tensor | None,
         positions: torch.Tensor,
         row_positions: torch.Tensor,
-        order: torch.Tensor | None,
         width: int,
     ) -> torch.Tensor:
         """The sums of the values, weighted."""
         # A plain bool also where lengths are symbols.
         square = True if query.shape[-2] == key.shape[-2] else False  # noqa: SIM210
-        plain = real is None and not self.biases and self.radius is None
-        causal = self.causal and square and plain
         newest = self.causal and not square and query.shape[-2] == 1
-        if self.causal and not square and self.radius is not None:
-            rows = row_positions
-            key = recent(key, rows, order, self.radius)
-            value = recent(value, rows, order, self.radius)
-            start = positions.shape[1] - key.shape[-2]
-            positions = positions[:, start:]
-            real = None if real is None else real[:, start:]
+        # What is kept of earlier tokens is in the window of the next one.
+        near = self.radius is None or (newest and key.shape[-2] <= self.radius + 1)
+        plain = real is None and not self.biases and near
+        causal = self.causal and square and plain
         mask: torch.Tensor | None = None
         if not causal and not (newest and plain):  # the newest token sees all
-            mask = self.mask(query, real, row_real, positions, row_positions, width)
+            places = tuple(p for p in self.places if p != "band" or not near)
+            where = (real, row_real, positions, row_positions)
+            mask = self.mask(query, *where, places, width)
         return F.scaled_dot_product_attention(
             query,
             key,
@@ -223,6 +218,7 @@ class ScaledDotProduct(nn.Module):
         row_real: torch.Tensor | None,
         positions: torch.Tensor,
         row_positions: torch.Tensor,
+        places: tuple[Place, ...],
         width: int,
     ) -> torch.Tensor | None:
         """True where a token is seen, or what is added to scores; None for nothing."""
@@ -231,7 +227,7 @@ class ScaledDotProduct(nn.Module):
             real,
             row_positions,
             positions,
-            self.places,
+            places,
             self.radius,
             spare=True,
             inhabited=self.inhabited,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from azc.check.causality import causal_faults
 from azc.check.program import AttentionSpec
 from azc.diagnostics import Diagnostic
-from azc.facts.time import is_read_by_row, times
+from azc.facts.time import axis_so_far, is_read_by_row, reach_of, times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.dot_product import DotProduct, may_stand_between
-from azc.lower.plan import plan
+from azc.lower.plan import plan, prepared
 from azc.lower.schedule import Region, running
 from azc.ops.axes import Time
 from azc.passes.pipeline import program_graph
@@ -44,7 +44,8 @@ class Explanation:
 
     `decoder` is None where the program has no causal meaning, for the `refusal`.
     `kept`: numbers that a decoder keeps for each token and head, as multiples of the
-    head width and a rest, (d, 1); `states`: those that it keeps at all, (d², d, 1);
+    head width and a rest, (d, 1); `windows`: those of the tokens that a window or a
+    convolution reaches, (d, 1) in all; `states`: those of what is carried on, (d², d, 1);
     `grows`: whether it keeps a row of all scores for each token as well.
     """
 
@@ -53,12 +54,20 @@ class Explanation:
     decoder: Form | None
     refusal: Diagnostic | None
     kept: tuple[int, int]
+    windows: tuple[int, int]
     states: tuple[int, int, int]
     grows: bool
 
     def bytes_a_token(self, hidden: int, heads: int, size: int = 4) -> int:
         """What a layer keeps for each token, in bytes."""
         wide, narrow = self.kept
+        return (wide * hidden + narrow * heads) * size
+
+    def bytes_of_windows(self, hidden: int, heads: int, size: int = 4) -> int:
+        """What a layer keeps at most of the tokens that windows and convolutions reach,
+        in bytes.
+        """
+        wide, narrow = self.windows
         return (wide * hidden + narrow * heads) * size
 
     def bytes_of_states(self, hidden: int, heads: int, size: int = 4) -> int:
@@ -74,22 +83,30 @@ def explain(spec: AttentionSpec) -> Explanation:
     encoder = _form(graph, {})
     faults = causal_faults(spec)
     if faults:
-        return Explanation(
-            spec.name, encoder, None, faults[0], (0, 0), (0, 0, 0), False
-        )
+        nothing = (0, 0), (0, 0), (0, 0, 0)
+        return Explanation(spec.name, encoder, None, faults[0], *nothing, False)
     time = times(graph)
     kept, states = _kept(graph, time)
-    wide = {x for x in kept if D in (x.shape.rows, x.shape.cols)}
-    squares = {x for x in kept if x.shape == _SCORES}
+    whole = [node for node, reach in kept if reach is None]
+    windows = [(node, reach) for node, reach in kept if reach is not None]
     return Explanation(
         name=spec.name,
         encoder=encoder,
         decoder=_form(graph, time),
         refusal=None,
-        kept=(len(wide), len(kept - wide - squares)),
+        kept=_numbers((node, 1) for node in whole if node.shape != _SCORES),
+        windows=_numbers(windows),
         states=_sizes(states),
-        grows=bool(squares),
+        grows=any(node.shape == _SCORES for node in whole),
     )
+
+
+def _numbers(streams: Iterable[tuple[Node, int]]) -> tuple[int, int]:
+    """What so many tokens have of each stream: multiples of the head width, and a rest."""
+    found = {True: 0, False: 0}
+    for node, tokens in streams:
+        found[D in (node.shape.rows, node.shape.cols)] += tokens
+    return found[True], found[False]
 
 
 def _sizes(shapes: Iterable[Shape]) -> tuple[int, int, int]:
@@ -105,12 +122,7 @@ def _form(graph: Graph, time: Mapping[Node, Time]) -> Form:
             backends[SDPA] = None
             squared |= bool(step.biases) or step.radius is not None
         elif isinstance(step, Region):
-            whole = any(
-                _is_kept(node, place, arg, time, momentary=True)
-                for node in step.nodes
-                if node.op != "transpose" and not running(node, time)
-                for place, arg in enumerate(node.args)
-            )
+            whole = any(_taken_whole(node, time) for node in step.nodes)
             backends[MOMENTS if whole else CARRIED] = None
         elif step.op not in (INPUT, NUMBER):
             squared |= step.shape == _SCORES
@@ -145,32 +157,36 @@ def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
 
 def _kept(
     graph: Graph, time: Mapping[Node, Time]
-) -> tuple[frozenset[Node], tuple[Shape, ...]]:
-    """The streams that later tokens read, and the shapes of what is carried on."""
-    kept: set[Node] = set()
+) -> tuple[frozenset[tuple[Node, int | None]], tuple[Shape, ...]]:
+    """The streams that later tokens read, each with how far back, and the shapes of what
+    is carried on.
+    """
+    kept: set[tuple[Node, int | None]] = set()
     states: list[Shape] = []
+    columns = prepared(graph, causal=True).columns
     for step in plan(graph, time).steps:
         if isinstance(step, DotProduct):
-            kept |= {step.key, step.value}
-            continue
-        nodes = step.nodes if isinstance(step, Region) else (step,)
-        for node in nodes:
-            if node.op in (INPUT, NUMBER, "transpose"):
-                continue
-            carried = running(node, time) if isinstance(step, Region) else None
-            if carried is not None:
-                states += carried.shapes
-                continue
-            for place, arg in enumerate(node.args):
-                if _is_kept(node, place, arg, time, isinstance(step, Region)):
-                    kept.add(arg)
+            kept |= {(step.key, step.radius), (step.value, step.radius)}
+        elif isinstance(step, Region):
+            for node in step.nodes:
+                carried = running(node, time)
+                states += () if carried is None else carried.shapes
+                kept |= {(arg, None) for arg in _taken_whole(node, time)}
+        else:
+            reach = reach_of(step, columns)
+            for place, arg in enumerate(step.args):
+                if axis_so_far(step, place, time) is not None:
+                    kept.add((arg, reach))
     return frozenset(kept), tuple(states)
 
 
-def _is_kept(
-    node: Node, place: int, arg: Node, time: Mapping[Node, Time], momentary: bool
-) -> bool:
-    later = momentary or node.shape.rows is N  # a row of it reads earlier tokens
-    if time[arg] is Time.STREAM:
-        return later and not is_read_by_row(node, place)
-    return later and time[arg] is Time.MIRROR
+def _taken_whole(node: Node, time: Mapping[Node, Time]) -> list[Node]:
+    """The operands of a value of a region that it needs of all tokens so far."""
+    if node.op in (NUMBER, "transpose") or running(node, time) is not None:
+        return []
+    return [
+        arg
+        for place, arg in enumerate(node.args)
+        if time[arg] is Time.MIRROR
+        or (time[arg] is Time.STREAM and not is_read_by_row(node, place))
+    ]

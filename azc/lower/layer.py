@@ -17,7 +17,7 @@ from azc.lower.compiled import CompiledModule, again, finished
 from azc.lower.masks import filled, token_padding
 from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
 from azc.lower.plan import BACKENDS, Backend
-from azc.lower.runtime import extended, memory_of, newest, pack, recent, unpack
+from azc.lower.runtime import extended, memory_of, newest, pack, unpack, within
 from azc.passes.dropout import Dropout
 from azc.passes.pipeline import program_graph
 
@@ -66,7 +66,9 @@ class _LayerWriter:
         )
         self.memory: fx.Node | None = None
         self.row_mask, self.row_positions = self.mask, self.positions
-        self.remembered: dict[tuple[fx.Node, int], fx.Node] = {}
+        self.remembered: dict[tuple[fx.Node, int, int | None], fx.Node] = {}
+        self.spans: dict[int, fx.Node] = {}
+        self.paddings: dict[int | None, Padding] = {}
         self.gone: dict[fx.Node, fx.Node] = {}
         if model.causal:
             self.memory = self.graph.placeholder("memory", default_value=None)
@@ -75,13 +77,42 @@ class _LayerWriter:
                 for node in (self.mask, self.positions)
             )
 
-    def extend(self, node: fx.Node, axis: int, square: bool = False) -> fx.Node:
-        """What a causal layer remembers of a value, and its own."""
-        if (node, axis) not in self.remembered:
-            given = (node, self.memory, f"{len(self.remembered)}", axis, square)
-            made = self.graph.call_function(extended, given)
-            self.remembered[node, axis] = made
-        return self.remembered[node, axis]
+    def extend(
+        self, node: fx.Node, axis: int, square: bool, reach: int | None
+    ) -> fx.Node:
+        """What a causal layer remembers of a value, so far back, and its own."""
+        key = (node, axis, reach)
+        if key not in self.remembered:
+            span = None if reach is None else self.span(reach)
+            name = f"{len(self.remembered)}"
+            given = (node, self.memory, name, axis, square, reach, span)
+            self.remembered[key] = self.graph.call_function(extended, given)
+        return self.remembered[key]
+
+    def span(self, reach: int) -> fx.Node:
+        """Where the tokens stand that are so far back, and the layer's own."""
+        if reach not in self.spans:
+            where = (self.mask, self.positions, self.order, self.row_positions)
+            given = (self.memory, reach, *where)
+            self.spans[reach] = self.graph.call_function(within, given)
+        return self.spans[reach]
+
+    def within(self, reach: int | None) -> Padding:
+        """What is known of the padding of these tokens; None: of all tokens."""
+        if reach not in self.paddings:
+            self.paddings[reach] = self._padding(reach)
+        return self.paddings[reach]
+
+    def _padding(self, reach: int | None) -> Padding:
+        rows = (self.row_mask, self.row_positions) if self.model.causal else None
+        if reach is None or rows is None:
+            return Padding(self.mask, self.positions, self.order, True, True, rows)
+        real, positions, places, order = (
+            self.graph.call_function(getattr, (self.span(reach), name))
+            for name in ("real", "positions", "places", "order")
+        )
+        # Without a reach nothing is kept: a sequence may have padding alone.
+        return Padding(real, positions, order, reach > 0, True, rows, places)
 
     def module(
         self, name: str, make: Callable[[], nn.Module], *args: fx.Node | int | None
@@ -147,19 +178,17 @@ class _LayerWriter:
             )
             for name, weight in program.weights
         }
-        places = (self.mask, self.positions, self.order)
-        rows = (self.row_mask, self.row_positions) if model.causal else None
-        padding = Padding(*places, inhabited=True, finite=True, rows=rows)
         sample = next(iter(inputs.values()))
         builder = FxBuilder(
             self.graph,
-            padding,
+            self.within(None),
             sample,
             heads,
             width,
             model.causal,
             self.inner,
             self.extend,
+            self.within,
             self.backends,
         )
         program = Dropout(model.attention_dropout).run(program)
@@ -175,12 +204,11 @@ class _LayerWriter:
         gate = self.graph.call_function(F.glu, (wide, -1))
         # What is remembered is cleared now: of a sequence that was padding alone so far
         # nothing was.
-        so_far = self.extend(gate, 1) if causal else gate
-        clear = self.clear(so_far, self.mask)
-        if causal:
-            given = (clear, self.row_positions, self.order, use.kernel - 1)
-            clear = self.graph.call_function(recent, given)
-        packed = self.graph.call_function(pack, (clear, self.order))
+        reach = use.kernel - 1 if causal else None
+        so_far = self.extend(gate, 1, False, reach) if causal else gate
+        padding = self.within(reach)
+        clear = self.clear(so_far, padding.real)
+        packed = self.graph.call_function(pack, (clear, padding.order))
         make: Callable[[], nn.Module]
         if use.kind == "light":
             make = partial(LightConv, heads, use.kernel, causal)
@@ -190,7 +218,8 @@ class _LayerWriter:
         else:
             make = partial(DepthwiseConv, hidden, use.kernel, causal)
         mixed = self.module("conv.mix", make, packed)
-        mixed = self.graph.call_function(unpack, (mixed, self.positions, self.order))
+        given = (mixed, padding.places or padding.positions, padding.order)
+        mixed = self.graph.call_function(unpack, given)
         if causal:
             mixed = self.graph.call_function(newest, (mixed, self.hidden))
         # As attention is, so that padding is the same with an order and without.

@@ -17,16 +17,19 @@ from functools import cached_property
 from typing import Literal
 
 from azc.facts.presence import presence
-from azc.facts.time import times
+from azc.facts.time import is_read_by_row, reach_of, times
 from azc.ir.graph import Graph, Node
 from azc.lower.dot_product import DotProduct, dot_products
 from azc.lower.schedule import Region, schedule
 from azc.ops.axes import Time
 from azc.ops.contract import Place, State
+from azc.ops.core import FILL, SO_FAR
 from azc.passes.masks import Masks
+from azc.shapes import N, Shape
 
 __all__ = ["BACKENDS", "Backend", "Plan", "Prepared", "Step", "plan", "prepared"]
 
+_SCORES = Shape(N, N)
 _ROWS: frozenset[Place] = frozenset(("rows",))
 Backend = Literal["sdpa"]
 BACKENDS: tuple[Backend, ...] = ("sdpa",)
@@ -61,17 +64,27 @@ class Prepared:
     """A program that is ready to be lowered: with its masks, its facts and its plan.
 
     `cleared`: what stands in the padding of its inputs is set to 0 before anything else.
+    `columns`: how far back the scores of plain code have them, None: to the first token.
     """
 
     graph: Graph
     time: Mapping[Node, Time]
     plan: Plan
     cleared: bool
+    columns: int | None
 
     @cached_property
     def states(self) -> Mapping[Node, State]:
         """What is known of the absent entries of every value."""
         return _states(self.graph, self.time, self.plan, self.cleared)
+
+    def reach(self, node: Node) -> int | None:
+        """How far back the tokens are that a value of plain code has or reads; None: all."""
+        source = node.args[0] if node.op == FILL else node
+        if source.op == SO_FAR:
+            reach: int | None = source.attrs["reach"]
+            return reach
+        return reach_of(node, self.columns)
 
 
 def prepared(
@@ -87,9 +100,10 @@ def prepared(
     time = times(graph) if causal else {}
     bare = plan(graph, time, backends)
     states = _states(graph, time, bare, cleared)
-    graph = Masks(states, time, bare.plain).run(graph)
+    columns = reach_of_columns(bare, states) if causal else None
+    graph = Masks(states, time, bare.plain, columns).run(graph)
     time = times(graph) if causal else {}
-    return Prepared(graph, time, plan(graph, time, backends), cleared)
+    return Prepared(graph, time, plan(graph, time, backends), cleared, columns)
 
 
 def _states(
@@ -97,6 +111,32 @@ def _states(
 ) -> Mapping[Node, State]:
     inputs: frozenset[Place] = _ROWS if cleared else frozenset()
     return presence(graph, inputs, bool(time), plan.unknown)
+
+
+def reach_of_columns(plan: Plan, states: Mapping[Node, State]) -> int | None:
+    """How many tokens before that of its row the scores of plain code need a column for;
+    None for all.
+    """
+    radii: list[int] = []
+    for step in plan.steps:
+        if isinstance(step, DotProduct):
+            continue
+        if isinstance(step, Region):
+            # A region has columns for all tokens.
+            given = (arg for node in step.nodes for arg in node.args)
+            if _SCORES in [each.shape for each in (*given, *step.outputs)]:
+                return None
+            continue
+        for place, arg in enumerate(step.args):
+            # Earlier rows have other columns.
+            if arg.shape == _SCORES and not is_read_by_row(step, place):
+                return None
+        if step.shape == _SCORES:
+            radius = states[step].radius
+            if radius is None:
+                return None
+            radii.append(radius)
+    return max(radii, default=None)
 
 
 def plan(

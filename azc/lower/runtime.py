@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
-from azc.lower.masks import holds
+from azc.lower.masks import holds, known_real
 
 __all__ = [
+    "Span",
     "alibi_slopes",
     "extended",
     "memory_of",
@@ -16,9 +17,10 @@ __all__ = [
     "order_of",
     "pack",
     "positions_of",
-    "recent",
+    "span_of",
     "taken",
     "unpack",
+    "within",
 ]
 
 
@@ -44,6 +46,11 @@ def order_of(real: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor
         return None
     if real.device.type == "cpu" and not holds(real, _has_holes):
         return None
+    return _places_by(positions)
+
+
+def _places_by(positions: torch.Tensor) -> torch.Tensor:
+    """Where the token of every position stands, int64 [B, N]."""
     places = torch.arange(positions.shape[1], device=positions.device)
     # Without a sort: those that keep the order of equals can't be exported to ONNX.
     return torch.zeros_like(positions).scatter(
@@ -59,16 +66,100 @@ def newest(x: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
     return x if start == 0 else x[:, start:]
 
 
-def recent(
-    x: torch.Tensor, rows: torch.Tensor, order: torch.Tensor | None, before: int
-) -> torch.Tensor:
-    """Of N tokens, [B, N, C] or [B, H, N, C], the last M and so many before them, where
-    neighbours are known to stand side by side; else all. `rows` is [B or 1, M].
+class Span(NamedTuple):
+    """Of N tokens those that the next ones can read, L of them: the last real ones of
+    each sequence that were kept, side by side, and then all that came since.
+
+    `real`: bool [B, L], None where all are; `positions`: int64 [B or 1, L], the index of
+    each among all real tokens; `places`: among these alone; `order`: int64 [B, L], where
+    the token of every place stands, None where neighbours stand side by side. What is
+    kept of these for later tokens: all, or the last `kept` real ones, which stand at
+    `at` [B, kept], or None, at the end.
     """
-    count = rows.shape[1]
-    if order is not None or x.shape[-2] == count:
-        return x
-    return x[..., max(0, x.shape[-2] - count - before) :, :]
+
+    real: torch.Tensor | None
+    positions: torch.Tensor
+    places: torch.Tensor
+    order: torch.Tensor | None
+    kept: int | None = None
+    at: torch.Tensor | None = None
+
+    def last(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        """What is kept of a value of these tokens, which are along an axis."""
+        if self.kept is None:
+            return x
+        if self.at is None:
+            # And not the memory of what it is a part of.
+            return x.narrow(axis, x.shape[axis] - self.kept, self.kept).clone()
+        if axis == -1:
+            return taken(x.transpose(-1, -2), self.at).transpose(-1, -2)
+        return taken(x, self.at)
+
+
+def span_of(
+    real: torch.Tensor | None,
+    positions: torch.Tensor,
+    order: torch.Tensor | None,
+    base: int,
+    reach: int,
+    drops: bool,
+) -> Span:
+    """Of N tokens, of which all are told that `Padding` has, those that can be read where
+    the last `reach` of the first `base` are kept; of base 0 all are. `drops`: what is out
+    of reach is not kept.
+    """
+    kept = reach if drops and positions.shape[1] > reach else None
+    places = positions
+    if base and real is None:
+        places = positions = positions[:, base - reach :]
+    elif base:
+        assert real is not None
+        before = real[:, :base].sum(-1, keepdim=True)
+        slots = before - reach + torch.arange(reach, device=real.device)
+        positions = torch.cat((slots, positions[:, base:]), 1)
+        real = known_real(torch.cat((slots >= 0, real[:, base:]), 1))
+        places = positions_of(real, positions[:, :, None])
+        order = order_of(real, places)
+    at = None if kept is None else _last_real(real, places, kept)
+    return Span(real, positions, places, order, kept, at)
+
+
+def _last_real(
+    real: torch.Tensor | None, places: torch.Tensor, count: int
+) -> torch.Tensor | None:
+    """Where the last real tokens of each sequence stand, int64 [B, count]; anywhere those
+    that there are not. None: at the end, without padding, and on the CPU where it is on
+    the left alone.
+    """
+    if real is None:
+        return None
+    if real.device.type == "cpu" and holds(real, _only_at_the_left, unread=False):
+        return None
+    first = real.sum(-1, keepdim=True) - count
+    wanted = first + torch.arange(count, device=real.device)
+    return _places_by(places).gather(1, wanted.clamp(min=0))
+
+
+def within(
+    memory: Any,
+    reach: int,
+    real: torch.Tensor | None,
+    positions: torch.Tensor,
+    order: torch.Tensor | None,
+    rows: torch.Tensor,
+) -> Span:
+    """Of N tokens, of which all are told that `Padding` has, those that the last M can
+    read that reach so far back; `rows` is [B or 1, M].
+    """
+    if memory is None:
+        return Span(real, positions, positions, order)
+    past = positions.shape[1] - rows.shape[1]
+    base = memory.base(past, reach)
+    return span_of(real, positions, order, base, reach, not memory.record_past)
+
+
+def _only_at_the_left(real: torch.Tensor) -> torch.Tensor:
+    return (real[:, 1:] | ~real[:, :-1]).all()
 
 
 def memory_of(cache: Any, layer: int) -> Any:
@@ -77,15 +168,21 @@ def memory_of(cache: Any, layer: int) -> Any:
 
 
 def extended(
-    x: torch.Tensor, memory: Any, key: str, axis: int, square: bool
+    x: torch.Tensor,
+    memory: Any,
+    key: str,
+    axis: int,
+    square: bool,
+    reach: int | None,
+    span: Span | None,
 ) -> torch.Tensor:
     """A value of the tokens that a model is called with, and before it, along an axis,
     that of earlier tokens, which are remembered under a name. `square`: the value has
-    a column for every token so far.
+    a column for every token so far. `span`: those within a reach, where there is one.
     """
     if memory is None:
         return x
-    found: torch.Tensor = memory.extend(key, x, axis, square)
+    found: torch.Tensor = memory.extend(key, x, axis, square, reach, span)
     return found
 
 

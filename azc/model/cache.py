@@ -10,27 +10,37 @@ import torch
 import torch.nn.functional as F
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from azc.lower.runtime import Span, positions_of, span_of
+
 __all__ = ["AzcCache", "LayerMemory"]
 
-_NOT_TAKEN = "tokens can't be taken out of a state that is made of all so far"
+_OF_ALL = "tokens can't be taken out of a state that is made of all so far"
+_LEFT_BEHIND = (
+    "tokens can't be taken back where a window or a convolution has left others behind:"
+    " call activate_past_recording of the cache before the model sees them"
+)
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class _Stream:
-    """What is kept of a stream; `axis` is that of the tokens, `square`: so are columns."""
+    """What is kept of a stream; `axis` is that of the tokens, `square`: so are columns.
+    `reach`: how many tokens later ones read of it, None for all.
+    """
 
     data: torch.Tensor
     axis: int
     square: bool
+    reach: int | None
 
 
 class LayerMemory(CacheLayerMixin):
     """Of one layer: the streams that later tokens read, and states that are carried on.
 
-    A program decides which there are: keys and values of an attention, a state of
-    constant size of a linear one, nothing of a layer that mixes nothing.
+    A program decides which there are: keys and values of an attention, the last of them
+    of one in a window, a state of constant size of a linear one, nothing of a layer that
+    mixes nothing.
     """
 
     is_compileable = False
@@ -43,28 +53,42 @@ class LayerMemory(CacheLayerMixin):
         self.tokens = 0
         # Which tokens are real, bool [B, N], those at hand too; None for all.
         self.real: torch.Tensor | None = None
-
-    @property
-    def is_croppable(self) -> bool:  # type: ignore[override]
-        """Whether tokens can be taken back: not out of a sum."""
-        return not self.states
+        # Whether tokens are to be taken back, and how many at the end are all there.
+        self.record_past = False
+        self.recorded = 0
 
     # What layers call
 
     def extend(
-        self, key: str, x: torch.Tensor, axis: int, square: bool
+        self,
+        key: str,
+        x: torch.Tensor,
+        axis: int,
+        square: bool,
+        reach: int | None,
+        span: Span | None,
     ) -> torch.Tensor:
         """Earlier tokens' part of a stream and then that of x, along an axis; kept.
 
         `square`: x has a column for every token so far. Earlier rows get more of them.
+        `span`: of which tokens it then is, and what is kept of it, where it is read so
+        far back alone as `reach` says.
         """
         if key in self.streams:
             past = self.streams[key].data
             if square:
                 past = F.pad(past, (0, x.shape[-1] - past.shape[-1]))
             x = torch.cat((past, x), axis)
-        self.streams[key] = _Stream(x, axis, square)
+        kept = x if span is None else span.last(x, axis)
+        self.streams[key] = _Stream(kept, axis, square, reach)
         return x
+
+    def base(self, past: int, reach: int) -> int:
+        """After so many tokens: of how many the last `reach` alone are kept of what is
+        read so far back; 0 where all are.
+        """
+        before = past - self.recorded
+        return before if before > reach else 0
 
     def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
         """So many states as they were left; None before the first token."""
@@ -79,9 +103,14 @@ class LayerMemory(CacheLayerMixin):
             states = tuple(torch.where(begun, x, 0.0) for x in states)
         self.states[key] = states
 
+    def advance(self, tokens: int) -> None:
+        """Counts tokens that were seen."""
+        self.tokens += tokens
+        self.recorded = self.recorded + tokens if self.record_past else 0
+
     @property
     def bytes(self) -> int:
-        """The memory that is taken."""
+        """The memory that is taken, but for which tokens are real."""
         tensors = [stream.data for stream in self.streams.values()]
         tensors += [x for states in self.states.values() for x in states]
         return sum(x.numel() * x.element_size() for x in tensors)
@@ -106,7 +135,7 @@ class LayerMemory(CacheLayerMixin):
         )
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The length of a mask, and where it begins."""
+        """The length of a mask, and where it begins: masks are of all tokens."""
         return self.tokens + query_length, 0
 
     def get_seq_length(self) -> int:
@@ -120,7 +149,7 @@ class LayerMemory(CacheLayerMixin):
     def reset(self) -> None:
         """Forgets everything."""
         self.streams, self.states, self.tokens = {}, {}, 0
-        self.real = None
+        self.real, self.recorded = None, 0
 
     def _change(self, change: Change) -> None:
         self.streams = {
@@ -146,30 +175,75 @@ class LayerMemory(CacheLayerMixin):
         """To the memory of the host."""
         self._change(lambda x: x.to("cpu", non_blocking=True))
 
-    def crop(self, tokens_to_remove: int) -> None:
-        """Takes back the last tokens, −k for k of them.
+    # Tokens that are taken back
 
-        Raises ValueError where a sum is kept, and for a positive number.
+    @property
+    def is_croppable(self) -> bool:  # type: ignore[override]
+        """Whether tokens that come next can be taken back: not out of a sum, and not
+        where others are left behind for them.
+        """
+        return not self.states and (self.record_past or self._oldest(self.tokens) == 0)
+
+    def activate_past_recording(self) -> None:
+        """Keeps all of the tokens that come, until `crop` says which stay."""
+        self.record_past = True
+
+    def _oldest(self, tokens: int) -> int:
+        """To how few of so many tokens one can go back."""
+        streams = self.streams.values()
+        reaches = [each.reach for each in streams if each.reach is not None]
+        return max((self.base(tokens, reach) for reach in reaches), default=0)
+
+    def uncroppable(self, tokens_to_remove: int) -> str | None:
+        """Why the last tokens, −k for k of them, can't be taken back; None if they can.
+        Raises ValueError for a positive number.
         """
         if tokens_to_remove > 0:
             raise ValueError(
                 f"crop takes back the last k tokens by −k; got {tokens_to_remove}"
             )
         if tokens_to_remove == 0 or self.tokens == 0:
-            return
-        if not self.is_croppable:
-            raise ValueError(_NOT_TAKEN)
+            return None
+        if self.states:
+            return _OF_ALL
+        behind = self.tokens + tokens_to_remove < self._oldest(self.tokens)
+        return _LEFT_BEHIND if behind else None
+
+    def crop(self, tokens_to_remove: int) -> None:
+        """Takes back the last tokens, −k for k of them; what is then out of reach of
+        those that come is left behind.
+
+        Raises ValueError where a sum is kept, where tokens were left behind before, and
+        for a positive number.
+        """
+        reason = self.uncroppable(tokens_to_remove)
+        if reason is not None:
+            raise ValueError(reason)
         kept = self.tokens + tokens_to_remove
         if kept <= 0:
             self.reset()
             return
-        self.tokens = kept
+        before = self.tokens
         self.real = None if self.real is None else self.real[:, :kept]
         for key, stream in self.streams.items():
-            data = stream.data.narrow(stream.axis, 0, kept)
+            length = stream.data.shape[stream.axis] + tokens_to_remove
+            data = stream.data.narrow(stream.axis, 0, length)
             if stream.square:
                 data = data[..., :kept]
+            if stream.reach is not None:
+                span = self._span(before, kept, stream.reach)
+                data = span.last(data, stream.axis)
             self.streams[key] = replace(stream, data=data)
+        self.tokens, self.recorded = kept, 0
+
+    def _span(self, before: int, tokens: int, reach: int) -> Span:
+        """The first tokens of those that a stream has which is read so far back."""
+        if self.real is None:
+            positions = torch.arange(tokens)[None]
+        else:
+            positions = positions_of(self.real, self.real)
+        base = self.base(before, reach)
+        return span_of(self.real, positions, None, base, reach, drops=True)
 
 
 class AzcCache(Cache):
@@ -197,10 +271,13 @@ class AzcCache(Cache):
     def crop(self, tokens_to_remove: int) -> None:
         """Takes back the last tokens, −k for k of them, of all layers or none.
 
-        Raises ValueError where a sum is kept, and for a positive number.
+        Raises ValueError where a sum is kept, where a window or a convolution has left
+        tokens behind, and for a positive number.
         """
-        if tokens_to_remove < 0 and not self.is_croppable:
-            raise ValueError(_NOT_TAKEN)
+        for layer in self.memories:
+            reason = layer.uncroppable(tokens_to_remove)
+            if reason is not None:
+                raise ValueError(reason)
         super().crop(tokens_to_remove)
 
     @property
@@ -219,9 +296,9 @@ class AzcCache(Cache):
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""
         for layer in self.memories:
-            layer.tokens += tokens
+            layer.advance(tokens)
 
     @property
     def bytes(self) -> int:
-        """The memory that is taken."""
+        """The memory that is taken, but for which tokens are real."""
         return sum(layer.bytes for layer in self.memories)

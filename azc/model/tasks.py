@@ -199,7 +199,10 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
             )
         if generation_config.use_cache is not False:
             layers = self.config.num_hidden_layers
-            model_kwargs["past_key_values"] = AzcCache(layers)
+            cache = AzcCache(layers)
+            if generation_config.is_assistant:  # what it guesses is taken back
+                cache.activate_past_recording()
+            model_kwargs["past_key_values"] = cache
 
     @can_return_tuple
     def forward(

@@ -265,14 +265,14 @@ class Builder(Protocol):
     def fill(self, operand: Operand, fill: Fill) -> Any:
         """The operand's node with a number in its absent entries."""
 
-    def so_far(self, operand: Operand, axis: int) -> Any:
-        """The operand's node with all tokens so far along an axis, −2 or −1, where a
-        model is called with the next ones alone.
+    def so_far(self, operand: Operand, axis: int, reach: int | None) -> Any:
+        """The operand's node with the tokens so far along an axis, −2 or −1, all (None) or
+        so many before its own, where a model is called with the next ones alone.
         """
 
-    def packed(self, node: Any, before: int = 0) -> Any:
-        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by side.
-        `before`: how many tokens before its own a row of a causal model needs.
+    def packed(self, node: Any) -> Any:
+        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by
+        side.
         """
 
     def unpacked(self, node: Any) -> Any:
@@ -332,6 +332,8 @@ class Op:
     in the operands' type; "wide" in float32, where the result stays (it may be out of
     the narrow type's range); "inside" in float32, and back in the operands' type;
     "narrow" in the type of the inputs. `axes`: which axes of the operands the result has.
+    `reach`: in a causal model, how many tokens before its own a row of the result takes
+    of an operand that it does not read row by row; None for all.
     """
 
     name: str
@@ -340,6 +342,7 @@ class Op:
     operands: tuple[str, ...]
     attrs: tuple[Attribute, ...]
     axes: Axes
+    reach: Callable[[Attrs], int | None]
     typing: Callable[..., Shape]
     weights: Callable[[Attrs], tuple[Weight, ...]]
     reference: Callable[..., Value]

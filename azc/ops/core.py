@@ -26,6 +26,7 @@ from azc.ops.contract import (
     Value,
 )
 from azc.ops.rules import (
+    all_before,
     fill_nothing,
     keep,
     no_weights,
@@ -50,7 +51,7 @@ def _fill_lower(b: Builder, x: Operand, attrs: Given) -> Any:
 
 
 def _so_far_lower(b: Builder, x: Operand, attrs: Given) -> Any:
-    return b.so_far(x, attrs["axis"])
+    return b.so_far(x, attrs["axis"], attrs["reach"])
 
 
 def _dropout_lower(b: Builder, x: Operand, attrs: Given) -> Any:
@@ -79,6 +80,7 @@ def _core(
         operands=("x",),
         attrs=(),
         axes=axes("a b -> a b"),
+        reach=all_before,
         typing=same,
         weights=no_weights,
         reference=_operand,
@@ -111,10 +113,12 @@ OPS = (
     ),
     _core(
         SO_FAR,
-        "the operand with all tokens so far along an axis",
+        "the operand with the tokens so far along an axis, all or so many",
         _so_far_lower,
         keep,
-        tuple(Sample((x,), {"axis": -2}) for x in ALL_SHAPES if x.rows is N),
+        tuple(
+            Sample((x,), {"axis": -2, "reach": None}) for x in ALL_SHAPES if x.rows is N
+        ),
     ),
     _core(
         DROPOUT,

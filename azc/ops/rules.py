@@ -21,6 +21,7 @@ from azc.shapes import ONE, N, Shape
 
 __all__ = [
     "Fills",
+    "all_before",
     "cleared",
     "dirty",
     "each",
@@ -47,6 +48,14 @@ Fills = Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
 def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
     """The operation has nothing to learn."""
     return ()
+
+
+# Time
+
+
+def all_before(attrs: Attrs) -> int | None:
+    """A row takes of every token so far."""
+    return None
 
 
 # Types

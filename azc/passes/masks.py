@@ -12,13 +12,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from azc.facts.time import is_read_by_row
+from azc.facts.time import axis_so_far, reach_of
 from azc.ir.graph import Graph, GraphBuilder, Node
 from azc.ops.axes import Time
 from azc.ops.contract import Fill, State
 from azc.ops.core import FILL, SO_FAR
 from azc.ops.table import operation
-from azc.shapes import N
 
 __all__ = ["Masks", "masked"]
 
@@ -31,12 +30,14 @@ class Masks:
     model; empty in an encoder. `plain`: values of whole sequences that plain code
     computes. The others have masks of their own: a product that
     `scaled_dot_product_attention` serves is given one, and what is computed moment by
-    moment has others at every moment.
+    moment has others at every moment. `columns`: how far back scores have them, None:
+    to the first token.
     """
 
     states: Mapping[Node, State]
     time: Mapping[Node, Time]
     plain: Collection[Node]
+    columns: int | None = None
 
     def run(self, graph: Graph) -> Graph:
         """The same program with its masks."""
@@ -50,15 +51,12 @@ class Masks:
         return masked(builder, node, args, states, self.states[node])
 
     def _whole(self, node: Node, place: int, arg: Node, builder: GraphBuilder) -> Node:
-        """An operand, of all tokens so far where a row of the value needs them."""
-        if not self.time or node.shape.rows is not N or node.op == "transpose":
+        """An operand, of the tokens so far where a row of the value needs them."""
+        axis = axis_so_far(node, place, self.time)
+        if axis is None:
             return arg
-        time = self.time[node.args[place]]
-        if time is Time.MIRROR:
-            return builder.apply(SO_FAR, [arg], {"axis": -1})
-        if time is Time.STREAM and not is_read_by_row(node, place):
-            return builder.apply(SO_FAR, [arg], {"axis": -2})
-        return arg
+        reach = reach_of(node, self.columns)
+        return builder.apply(SO_FAR, [arg], {"axis": axis, "reach": reach})
 
 
 def masked(

@@ -41,42 +41,71 @@ OTHERS = {
     "weighted": "return q @ (softmax(k.T) @ v) + q * sum(softmax(k.T) * v.T).T",
     "maxima": "return q * amax(k.T).T",
     "snapshots": "return q * mean(softmax(k.T) * v.T).T",
+    "taps": "return conv(q, kernel = 5) * conv(conv(k, kernel = 1), kernel = 3) + v",
+    "near": "return softmax(window(q @ k.T, radius = 3)) @ conv(v, kernel = 5)",
+    "bands": "s = window(cosine(q, k), radius = 3) + sum(k).T\n"
+    " return softmax(window(s, radius = 2)) @ v + relu(s) @ k",
+    "near and far": "return relu(window(q @ k.T, radius = 2)) @ v + relu(q @ v.T) @ k",
+    "near, far elsewhere": "return relu(window(q @ k.T, radius = 2)) @ v"
+    " + softmax(q @ v.T) @ conv(v, kernel = 3)",
+    "squares of bands": "a = relu(window(q @ k.T, radius = 2))\n return a @ a @ v",
+    "bands and states": "a = relu(window(q @ k.T, radius = 2))\n"
+    " return a @ v + q @ (k.T @ v) + mean(a * sum(sum(k.T).T)) * v",
 }
 SPECS = {
     **azc.load("std.attention").attentions,
     **{
-        name: spec_of(f"attention {name}(q, k, v) {{\n {body}\n}}\n")
+        name: spec_of(f"attention program(q, k, v) {{\n {body}\n}}\n")
         for name, body in OTHERS.items()
     },
 }
 
 
-def kept_after(spec: AttentionSpec, tokens: int) -> int:
-    """The bytes that a decoder's layer has kept after so many tokens, one by one."""
+def kept_after(spec: AttentionSpec, tokens: int) -> list[int]:
+    """The bytes that a decoder's layer has kept after each of so many tokens."""
     model = azc.loads(MODEL).models["m"]
     layer = replace(model.layers[0], mixing=AttentionUse(spec.name, spec))
     module = compile_layer(model, layer).eval()
-    memory = LayerMemory()
+    memory, found = LayerMemory(), []
     for n in range(1, tokens + 1):
         hidden = torch.randn(1, 1, HIDDEN)
         places = positions_of(None, torch.empty(1, n, HIDDEN))
         with torch.no_grad():
             module(hidden, None, places, None, memory)
-    return memory.bytes
+        found.append(memory.bytes)
+    return found
 
 
 @pytest.mark.parametrize("name", SPECS)
 def test_what_a_decoder_keeps(name: str) -> None:
     told = explain(SPECS[name])
-    three, four, five = (kept_after(SPECS[name], n) for n in (3, 4, 5))
+    count = 20
+    *_, before, last, now = kept_after(SPECS[name], count)
     token = told.bytes_a_token(HIDDEN, HEADS)
     if told.grows:
         # n × n numbers of each head more.
-        assert five - 2 * four + three == 2 * 4 * HEADS
-        token += 9 * 4 * HEADS
-    assert five - four == token
+        assert now - 2 * last + before == 2 * 4 * HEADS
+        token += (2 * count - 1) * 4 * HEADS
+    assert now - last == token
     if not told.grows:
-        assert five == 5 * token + told.bytes_of_states(HIDDEN, HEADS)
+        whole = told.bytes_of_windows(HIDDEN, HEADS) + told.bytes_of_states(
+            HIDDEN, HEADS
+        )
+        assert now == count * token + whole
+
+
+def test_what_is_read_a_little_back_is_kept_so_far() -> None:
+    def told(name: str) -> tuple[tuple[int, int], tuple[int, int]]:
+        found = explain(SPECS[name])
+        return found.kept, found.windows
+
+    assert told("local_attention") == ((0, 0), (2 * 16, 0))
+    assert told("taps") == ((0, 0), (4 + 0 + 2, 0))
+    assert told("near") == ((0, 0), (3 + 3 + 4, 0))
+    assert told("bands") == ((0, 0), (3 + 3, 3))
+    assert told("near and far") == ((4, 0), (0, 0))
+    assert told("near, far elsewhere") == ((2, 0), (2 + 2, 0))
+    assert explain(SPECS["squares of bands"]).grows
 
 
 def test_forms() -> None:

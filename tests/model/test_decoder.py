@@ -87,9 +87,35 @@ def distance(found: Tensor, wanted: Tensor) -> float:
     return gap / scale if np.isfinite(gap) and scale else float("inf") * (gap > 0)
 
 
+# Programs that look a little back alone.
+NEAR = """
+attention near_{n}(q, k, v) {{
+    return softmax(window(scale(q @ k.T), radius = {r})) @ v
+}}
+attention biased_{n}(q, k, v) {{
+    return softmax(alibi(window(q @ k.T, radius = {r}))) @ conv(v, kernel = {k})
+}}
+attention bands_{n}(q, k, v) {{
+    s = window(cosine(q, k), radius = {r}) + sum(k).T
+    return softmax(window(s, radius = 2)) @ v + relu(alibi(s)) @ rope(q)
+}}
+attention means_{n}(q, k, v) {{
+    s = window(rope(q) @ rope(k).T, radius = {r})
+    return mean(s) * conv(v, kernel = {k}) + amax(s) * conv(conv(k, kernel = {k}), kernel = 3)
+}}
+"""
+NEARBY = "".join(NEAR.format(n=n, r=n, k=2 * n + 1) for n in range(4))
+
+
 def mixings(draw: st.DrawFn) -> str:
-    """A layer: the random program mostly, a convolution of each kind."""
-    if draw(st.integers(0, 3)):
+    """A layer: the random program mostly, one that looks a little back, a convolution of
+    each kind.
+    """
+    how = draw(st.sampled_from(["program", "near", "near", "conv"]))
+    if how == "near":
+        name = draw(st.sampled_from(["near", "biased", "bands", "means"]))
+        return f"{name}_{draw(st.integers(0, 3))}"
+    if how == "program":
         return "program"
     kind = draw(st.sampled_from(["light", "dynamic", "depthwise"]))
     return f"conv(kernel = {draw(st.sampled_from([1, 3, 5, 9]))}, kind = {kind})"
@@ -98,7 +124,7 @@ def mixings(draw: st.DrawFn) -> str:
 @st.composite
 def decoders(draw: st.DrawFn) -> tuple[str, Any]:
     """A decoder of one or two layers, with random weights."""
-    program = draw(programs(causal=True))
+    program = draw(programs(causal=True)) + NEARBY
     layers = ["program", *(mixings(draw) for _ in range(draw(st.integers(0, 1))))]
     heads = draw(st.sampled_from([1, 2]))
     text = text_of(
@@ -118,6 +144,8 @@ def decoders(draw: st.DrawFn) -> tuple[str, Any]:
         for parameter in model.parameters():
             shape = parameter.shape
             parameter.copy_(0.7 * torch.randn(shape, generator=random))
+    if draw(st.booleans()):
+        model.set_attn_implementation("eager")
     return text, model
 
 
@@ -252,6 +280,14 @@ def test_a_sequence_gives_what_it_gives_alone() -> None:
 
 # A cache that is changed
 
+CHANGES = ["reorder", "repeat", "select", "crop", "record", "reset"]
+
+
+def splits_of(number: int, tokens: int) -> list[int]:
+    """Lengths of pieces that a number tells."""
+    first = 1 + number % tokens
+    return [first] + [1] * (tokens - first)
+
 
 def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
     """Beams: sequences of a cache in another order, repeated, chosen, forgotten, and
@@ -262,7 +298,7 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
     def changes(draw: st.DrawFn) -> tuple[Case, int, str, list[int]]:
         case = draw(cases().filter(lambda case: case.ids.shape[1] > 1))
         batch, tokens = case.ids.shape
-        kind = draw(st.sampled_from(["reorder", "repeat", "select", "crop", "reset"]))
+        kind = draw(st.sampled_from(CHANGES))
         index = draw(st.lists(st.integers(0, batch - 1), min_size=batch, max_size=4))
         return case, draw(st.integers(1, tokens - 1)), kind, index
 
@@ -281,11 +317,21 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
             case "select":
                 rows = torch.tensor(index)
                 cache.batch_select_indices(rows)
+            case "record" if cut > 1 and not case.model.model.sums:
+                start = 1 + case.number % (cut - 1)
+                _, cache = in_pieces(case, [start])
+                cache.activate_past_recording()
+                in_pieces(case, splits_of(case.number, cut - start), cache)
+                gone = case.number % (cut - start + 1)
+                cache.crop(-gone)
+                first = cut - gone
             case "crop" if cache.is_croppable:
                 gone = 1 + case.number % cut
                 cache.crop(-gone)
                 first = cut - gone
-            case "crop":
+            case "record" if cut == 1:
+                cache.activate_past_recording()
+            case "crop" | "record":
                 with pytest.raises(ValueError, match="can't be taken"):
                     cache.crop(-1)
             case _:
@@ -307,7 +353,7 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
         count[kind] += 1
 
     count = counted(changes(), check)
-    assert all(count[kind] for kind in ("reorder", "repeat", "select", "crop", "reset"))
+    assert all(count[kind] for kind in CHANGES)
 
 
 # Packing

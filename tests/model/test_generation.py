@@ -32,12 +32,18 @@ attention fading(q, k, v) {
     means = softmax(q) @ (softmax(k.T) @ v)
     return means + q * sum(softmax(k.T) * v.T).T + amax(v.T).T
 }
+attention bands(q, k, v) {
+    s = window(q @ conv(k, kernel = 3).T, radius = 3) + sum(k).T
+    return softmax(s) @ v + relu(window(s, radius = 1)) @ v
+}
 """
-# What is kept: keys and values; rows of convolutions; the columns of a snapshot; sums.
+# What is kept: keys and values; rows of convolutions; the columns of a snapshot; sums;
+# the last of all of them alone.
 LAYERS = {
     "attention": "sdpa; conv(kernel = 3); turned",
     "snapshot": "linear; primer; conv(kernel = 5, kind = dynamic)",
     "sums": "sums; conv(kernel = 3, kind = depthwise); fading; windowed",
+    "near": "windowed; conv(kernel = 5); bands; conv(kernel = 3, kind = dynamic)",
 }
 Tensor = torch.Tensor
 
@@ -152,6 +158,103 @@ def test_assisted_generation(model: Any, small: Any) -> None:
 def test_an_assistant_that_sums(small: Any) -> None:
     with pytest.raises(ValueError, match="a state that is made of all so far"):
         generate(small, IDS[:1], None, assistant_model=decoder("sums"))
+
+
+# What a window and a convolution leave behind
+
+
+def memory_taken(cache: Any) -> int:
+    """The bytes that the tensors of a cache hold on to."""
+    held = {}
+    for memory in cache.memories:
+        tensors = [stream.data for stream in memory.streams.values()]
+        for each in (*tensors, *(x for xs in memory.states.values() for x in xs)):
+            held[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes()
+    return sum(held.values())
+
+
+BOUNDED = {
+    "conv(kernel = 9); conv(kernel = 3, kind = dynamic)": 8 + 2,
+    "windowed; local": (2 + 16) * 2,
+    "conv(kernel = 65); local; bands; taps; sums": 64 + 16 * 2 + (2 + 3 + 3) + 4,
+}  # tokens that are kept of features 16 wide
+
+
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+@pytest.mark.parametrize("padded", ["no", "left", "right", "holes"])
+@pytest.mark.parametrize("layers", BOUNDED)
+def test_memory_is_the_same_however_much_came_before(
+    layers: str, padded: str, implementation: str
+) -> None:
+    attentions = (
+        "from std.attention import local_attention as local\n"
+        "attention taps(v) {\n    return conv(v, kernel = 5)\n}\n"
+    )
+    more = {"positions": "none", "attentions": attentions + ATTENTIONS + SUMS}
+    model = build(layers, task="causal-lm", causal=True, **more).eval()
+    model.set_attn_implementation(implementation)
+    ids = torch.arange(1, 1 + 512).expand(2, 512) % 50
+    mask = torch.ones_like(ids)
+    if padded != "no":
+        here = {"left": slice(0, 9), "right": slice(448, 512), "holes": slice(40, 50)}
+        mask[0, here[padded]] = 0
+    found = {}
+    with torch.no_grad():
+        cache = None
+        # A prompt, steps, and a long piece.
+        for start, stop in ((0, 74), *((n, n + 1) for n in range(74, 84)), (84, 512)):
+            given = {"attention_mask": mask[:, :stop], "past_key_values": cache}
+            cache = model(ids[:, start:stop], **given, use_cache=True).past_key_values
+            found[stop] = cache.bytes
+            assert memory_taken(cache) == cache.bytes
+    assert len(set(found.values())) == 1, found
+    told = 2 * 16 * 4 * BOUNDED[layers]
+    if "bands" in layers:
+        told += 2 * 2 * 4 * 3  # the sums of keys
+    if "sums" in layers:
+        told += 2 * 2 * 4 * (8 * 8 + 8)  # and of products, and a mean
+    assert found[512] == told
+
+
+def test_assisted_generation_keeps_no_more_in_the_end() -> None:
+    model = decoder(LAYERS["near"])
+    ids = IDS[:1].repeat(1, 2)
+    kept = {}
+    for lookup in (None, 3):
+        found = generate(
+            model,
+            ids,
+            None,
+            prompt_lookup_num_tokens=lookup,
+            max_new_tokens=20,
+            return_dict_in_generate=True,
+        )
+        kept[lookup] = found.past_key_values.bytes, found.sequences.tolist()
+    assert kept[None] == kept[3]
+
+
+def test_what_was_left_behind_is_not_taken_back() -> None:
+    model = decoder(LAYERS["near"])
+    cache = cache_of(model, IDS[:, :2])
+    cache.crop(-1)  # nothing was
+    assert cache.is_croppable
+    cache = cache_of(model)
+    before = cache.bytes
+    assert not cache.is_croppable
+    with pytest.raises(ValueError, match="left others behind: call activate_past_rec"):
+        cache.crop(-1)
+    cache.activate_past_recording()
+    assert cache.is_croppable
+    with torch.no_grad():
+        model(IDS[:, :3], past_key_values=cache)
+        assert cache.bytes > before
+        with pytest.raises(ValueError, match="left others behind"):
+            cache.crop(-4)
+        cache.crop(-2)
+        assert (cache.get_seq_length(), cache.bytes) == (7, before)
+        found = model(IDS[:, 1:4], past_key_values=cache).logits
+        wanted = model(torch.cat((IDS, IDS[:, :4]), 1)).logits[:, -3:]
+    close(found, wanted)
 
 
 @pytest.mark.parametrize("padded", [False, True])

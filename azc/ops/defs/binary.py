@@ -18,6 +18,7 @@ from azc.ops.contract import (
     State,
 )
 from azc.ops.rules import (
+    all_before,
     cleared,
     dirty,
     each,
@@ -55,6 +56,7 @@ def _binary(
         operands=("x", "y"),
         attrs=(),
         axes=axes("a b, a b -> a b"),
+        reach=all_before,
         typing=meet,
         weights=no_weights,
         reference=each(function),

@@ -10,6 +10,7 @@ from azc.ops.axes import axes
 from azc.ops.contract import Absence, Attrs, Builder, Op, Operand, Precision, Sample
 from azc.ops.rules import (
     Fills,
+    all_before,
     cleared,
     dirty,
     each,
@@ -85,6 +86,7 @@ def _unary(
         operands=("x",),
         attrs=(),
         axes=axes("a b -> a b"),
+        reach=all_before,
         typing=same,
         weights=no_weights,
         reference=each(function),

@@ -22,6 +22,7 @@ from azc.ops.contract import (
     Weight,
 )
 from azc.ops.rules import (
+    all_before,
     dirty,
     fill_nothing,
     fill_result,
@@ -105,6 +106,7 @@ ROPE = Op(
     operands=("x",),
     attrs=(),
     axes=axes("a f -> a b"),
+    reach=all_before,
     typing=_tokens_only,
     weights=no_weights,
     reference=_rope_reference,
@@ -152,6 +154,7 @@ ALIBI = Op(
     operands=("s",),
     attrs=(),
     axes=axes("a b -> a b"),
+    reach=all_before,
     typing=_scores_only,
     weights=no_weights,
     reference=_alibi_reference,
@@ -197,6 +200,7 @@ WINDOW = Op(
         ),
     ),
     axes=axes("a b -> a b"),
+    reach=all_before,
     typing=_scores_only,
     weights=no_weights,
     reference=_window_reference,
@@ -254,7 +258,7 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     weight = b.method("to", b.weight("kernel"), x.node)
     weight = b.method("expand", weight, heads, width, kernel)
     weight = b.method("reshape", weight, channels, 1, kernel)
-    packed = b.packed(x.node, kernel - 1)
+    packed = b.packed(x.node)
     rows = b.method("transpose", packed, -1, -2)  # [B, H, d, N]
     rows = b.method("flatten", rows, 1, 2)
     # Padded beforehand a causal one: `conv1d` itself pads both sides alike.
@@ -266,6 +270,10 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
     )
     mixed = b.method("unflatten", mixed, 1, (heads, width))
     return b.unpacked(b.method("transpose", mixed, -1, -2))
+
+
+def _conv_reach(attrs: Attrs) -> int:
+    return attrs["kernel"] - 1
 
 
 def _conv_flops(
@@ -284,6 +292,7 @@ CONV = Op(
         Attribute("kernel", "tokens it spans", minimum=1, maximum=MAX_KERNEL, odd=True),
     ),
     axes=axes("f b -> a b"),
+    reach=_conv_reach,
     typing=_tokens_only,
     weights=_conv_weights,
     reference=_conv_reference,

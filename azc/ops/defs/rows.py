@@ -20,6 +20,7 @@ from azc.ops.contract import (
     Value,
 )
 from azc.ops.rules import (
+    all_before,
     fill_in_row,
     no_weights,
     omit_in_row,
@@ -148,6 +149,7 @@ def _row_op(
         operands=("x",),
         attrs=(),
         axes=axes("a f -> a 1" if after is row_reduce else "a f -> a b"),
+        reach=all_before,
         typing=one_column if after is row_reduce else same,
         weights=no_weights,
         reference=reference,
