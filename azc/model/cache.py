@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch.utils import _pytree as pytree
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from azc.lower.runtime import Span, positions_of, span_of
@@ -255,7 +257,7 @@ class AzcCache(Cache):
 
     def __init__(self, layers: int) -> None:
         self.memories = [LayerMemory() for _ in range(layers)]
-        self.model: object = None
+        self.model: tuple[str, str] | None = None
         super().__init__(layers=list(self.memories))
 
     @property
@@ -263,9 +265,9 @@ class AzcCache(Cache):
         """How many sequences there are; None where nothing is kept."""
         for layer in self.memories:
             for stream in layer.streams.values():
-                return int(stream.data.shape[0])
+                return stream.data.shape[0]
             for states in layer.states.values():
-                return int(states[0].shape[0])
+                return states[0].shape[0]
         return None
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -285,7 +287,7 @@ class AzcCache(Cache):
         """Which tokens are real, bool [B, N]; None for all."""
         return self.memories[0].real
 
-    def begin(self, model: object, real: torch.Tensor | None) -> None:
+    def begin(self, model: tuple[str, str], real: torch.Tensor | None) -> None:
         """Before a model sees tokens: which are real, with those before, bool [B, N];
         None for all. `model` tells models apart.
         """
@@ -302,3 +304,72 @@ class AzcCache(Cache):
     def bytes(self) -> int:
         """The memory that is taken, but for which tokens are real."""
         return sum(layer.bytes for layer in self.memories)
+
+
+# As `torch.export` and others take a cache apart and put it together: tensors, the first of
+# which tells the tokens that were seen, and what they are.
+
+
+def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
+    real = cache.real
+    if real is None:
+        device = next((x.device for x in _tensors(cache)), None)
+        shape = (cache.sequences or 1, cache.get_seq_length())
+        real = torch.ones(shape, dtype=torch.bool, device=device)
+    layers = [
+        {
+            "streams": [
+                [key, each.axis, each.square, each.reach]
+                for key, each in memory.streams.items()
+            ],
+            "states": [[key, len(each)] for key, each in memory.states.items()],
+            "record_past": memory.record_past,
+            "recorded": memory.recorded,
+        }
+        for memory in cache.memories
+    ]
+    model = None if cache.model is None else list(cache.model)
+    return [real, *_tensors(cache)], [model, layers]
+
+
+def _tensors(cache: AzcCache) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    for memory in cache.memories:
+        found += [stream.data for stream in memory.streams.values()]
+        found += [x for states in memory.states.values() for x in states]
+    return found
+
+
+def _unflatten(tensors: Iterable[torch.Tensor], context: list[Any]) -> AzcCache:
+    model, layers = context
+    real, *rest = tensors
+    left = iter(rest)
+    cache = AzcCache(len(layers))
+    cache.model = None if model is None else tuple(model)
+    for memory, told in zip(cache.memories, layers, strict=True):
+        for key, *what in told["streams"]:
+            memory.streams[key] = _Stream(next(left), *what)
+        for key, count in told["states"]:
+            memory.states[key] = tuple(islice(left, count))
+        memory.record_past, memory.recorded = told["record_past"], told["recorded"]
+        memory.tokens = real.shape[1]
+        memory.real = real if rest else None
+    return cache
+
+
+def _flatten_with_keys(
+    cache: AzcCache,
+) -> tuple[list[tuple[pytree.KeyEntry, torch.Tensor]], list[Any]]:
+    tensors, context = _flatten(cache)
+    return [(pytree.SequenceKey(i), x) for i, x in enumerate(tensors)], context
+
+
+pytree.register_pytree_node(
+    AzcCache,
+    _flatten,
+    _unflatten,
+    serialized_type_name=f"{AzcCache.__module__}.{AzcCache.__name__}",
+    flatten_with_keys_fn=_flatten_with_keys,
+)
+# What an exported program was made with is saved beside it.
+torch.serialization.add_safe_globals([AzcCache, LayerMemory, _Stream])

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -122,3 +123,21 @@ def test_links_between_documents_lead_somewhere(page: Path) -> None:
                 re.sub(r"[^\w -]", "", t.lower()).replace(" ", "-") for t in titles
             }
             assert anchor in anchors, target
+
+
+def test_a_step_is_exported_as_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "decoders.md").read_text(encoding="utf-8")
+    found = {match[1].strip(): match[2] for match in FENCE.finditer(page)}
+    small = found["azg"].replace("50257", "1000").replace("repeat 3", "repeat 1")
+    (tmp_path / "small.azg").write_text(small, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(found["python"], names)
+    torch, model = names["torch"], names["model"]
+    with torch.no_grad():
+        given = [names["inputs"](torch.arange(40).view(2, 20)) for _ in range(2)]
+        wanted, output = model(**given[0]), names["step"](**given[1])
+        torch.testing.assert_close(output.logits, wanted.logits, rtol=1e-4, atol=1e-5)
+        assert output.past_key_values.get_seq_length() == 20

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils import _pytree as pytree
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import (
     AutoModelForCausalLM,
@@ -391,6 +392,80 @@ def test_torch_compile_and_export(model: Any) -> None:
 
         for one, two in zip(steps(compiled), steps(model), strict=True):
             close(one[:, -1], two[:, -1])
+
+
+@pytest.mark.parametrize(
+    ("layers", "padded"),
+    [("attention", True), ("near", True), ("near", False), ("sums", False)],
+)
+def test_an_exported_step(layers: str, padded: bool, tmp_path: Path) -> None:
+    model = decoder(LAYERS[layers])
+
+    def given(batch: int, tokens: int) -> dict[str, Any]:
+        """A step after so many tokens."""
+        random = torch.Generator().manual_seed(tokens)
+        ids = torch.randint(1, 50, (batch, tokens + 1), generator=random)
+        mask = torch.ones_like(ids)
+        mask[0, :2] = 0
+        found = {"input_ids": ids[:, -1:], "use_cache": True}
+        before = {"attention_mask": mask[:, :-1]} if padded else {}
+        found |= {"attention_mask": mask} if padded else {}
+        cache = model(ids[:, :-1], use_cache=True, **before).past_key_values
+        return {**found, "past_key_values": cache}
+
+    with torch.no_grad():
+        sizes = torch.export.AdditionalInputs()
+        first = given(2, 9)
+        sizes.add((), first)
+        sizes.add((), given(3, 14))
+        made = torch.export.export(model, (), first, dynamic_shapes=sizes)
+        torch.export.save(made, tmp_path / "step.pt2")
+        step = torch.export.load(tmp_path / "step.pt2").module()
+        for batch, tokens in ((2, 9), (1, 20), (4, 33)):
+            one, two = given(batch, tokens), given(batch, tokens)
+            for _ in range(3):
+                wanted, found = model(**one), step(**two)  # type: ignore[operator]
+                close(found.logits, wanted.logits)
+                for each, output in ((one, wanted), (two, found)):
+                    cache = each["past_key_values"] = output.past_key_values
+                    each["input_ids"] = wanted.logits[:, -1:].argmax(-1)
+                    if padded:
+                        more = torch.ones_like(each["input_ids"])
+                        each["attention_mask"] = torch.cat(
+                            (each["attention_mask"], more), 1
+                        )
+                assert cache.get_seq_length() == one["past_key_values"].get_seq_length()
+                assert cache.bytes == one["past_key_values"].bytes
+            # And the model goes on with what the program gave.
+            close(model(**two).logits, model(**one).logits)
+
+
+def test_a_cache_taken_apart_is_the_same(model: Any) -> None:
+    for mask in (None, LEFT):
+        cache = cache_of(model, mask=mask)
+        cache.activate_past_recording()
+        cache = model(
+            NEXT,
+            attention_mask=None if mask is None else torch.cat((mask, mask[:, -1:]), 1),
+            past_key_values=cache,
+        ).past_key_values
+        tensors, kind = pytree.tree_flatten(cache)
+        kind = pytree.treespec_loads(pytree.treespec_dumps(kind))
+        again = pytree.tree_unflatten(tensors, kind)
+        assert (again.bytes, again.get_seq_length()) == (cache.bytes, 7)
+        assert again.is_croppable == cache.is_croppable
+        for each in (cache, again):
+            if cache.is_croppable:
+                each.crop(-1)
+            each.reorder_cache(torch.tensor([2, 0]))
+        assert pytree.tree_structure(again) == pytree.tree_structure(cache)
+        for one, two in zip(
+            pytree.tree_leaves(again), pytree.tree_leaves(cache), strict=True
+        ):
+            assert torch.equal(one, two)
+        if mask is not None:
+            with pytest.raises(ValueError, match="attention_mask must be given"):
+                model(NEXT[:2], past_key_values=again)
 
 
 def close(found: Tensor, wanted: Tensor) -> None:
