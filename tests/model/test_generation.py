@@ -232,6 +232,7 @@ def test_assisted_generation_keeps_no_more_in_the_end() -> None:
         )
         kept[lookup] = found.past_key_values.bytes, found.sequences.tolist()
     assert kept[None] == kept[3]
+    assert kept[3][0] == cache_of(model, IDS[:1]).bytes
 
 
 def test_what_was_left_behind_is_not_taken_back() -> None:
