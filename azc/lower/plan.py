@@ -82,7 +82,7 @@ class Prepared:
         """How far back the tokens are that a value of plain code has or reads; None: all."""
         source = node.args[0] if node.op == FILL else node
         if source.op == SO_FAR:
-            reach: int | None = source.attrs["reach"]
+            reach: int | None = source.attrs.get("reach")
             return reach
         return reach_of(node, self.columns)
 

@@ -1,7 +1,8 @@
 """Core operations: the compiler's own, which passes put in; no words of the language.
 
     fill x         a number in some of the absent entries of x: a mask
-    so_far x       in a decoder, x with the tokens before those that it is called with
+    so_far x       in a decoder, x with the tokens before those that it is called with,
+                   as far back as is read (`reach`; without it, all)
     dropout x      dropout, in training
 
 None of them changes what a program means: the reference of each is its operand. (A fill
@@ -51,7 +52,7 @@ def _fill_lower(b: Builder, x: Operand, attrs: Given) -> Any:
 
 
 def _so_far_lower(b: Builder, x: Operand, attrs: Given) -> Any:
-    return b.so_far(x, attrs["axis"], attrs["reach"])
+    return b.so_far(x, attrs["axis"], attrs.get("reach"))
 
 
 def _dropout_lower(b: Builder, x: Operand, attrs: Given) -> Any:
@@ -116,9 +117,7 @@ OPS = (
         "the operand with the tokens so far along an axis, all or so many",
         _so_far_lower,
         keep,
-        tuple(
-            Sample((x,), {"axis": -2, "reach": None}) for x in ALL_SHAPES if x.rows is N
-        ),
+        tuple(Sample((x,), {"axis": -2}) for x in ALL_SHAPES if x.rows is N),
     ),
     _core(
         DROPOUT,

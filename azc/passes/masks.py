@@ -55,8 +55,11 @@ class Masks:
         axis = axis_so_far(node, place, self.time)
         if axis is None:
             return arg
+        attrs: dict[str, int] = {"axis": axis}
         reach = reach_of(node, self.columns)
-        return builder.apply(SO_FAR, [arg], {"axis": axis, "reach": reach})
+        if reach is not None:
+            attrs["reach"] = reach
+        return builder.apply(SO_FAR, [arg], attrs)
 
 
 def masked(
