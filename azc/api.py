@@ -34,6 +34,7 @@ from azc.syntax.format import format_text
 if TYPE_CHECKING:
     from torch import fx
 
+    from azc.lower.explain import CacheSize
     from azc.model.modeling import AzcPreTrainedModel
     from azc.model.tasks import Task
     from azc.search.events import Event
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ProgramLike",
+    "cache_size",
     "compile",
     "compile_attention",
     "cost_tokens",
@@ -217,6 +219,15 @@ def generated_code(
         plural = "s" if len(numbers) > 1 else ""
         found[f"layer{plural} {', '.join(map(str, numbers))}"] = code
     return [(title, code.strip() + "\n") for title, code in found.items()]
+
+
+def cache_size(model: ModelSpec) -> CacheSize | None:
+    """What the cache of a decoder takes in float32; None for an encoder."""
+    if not model.causal:
+        return None
+    from azc.lower.explain import cache_size as size_of
+
+    return size_of(model)
 
 
 def cost_tokens(tokens: int | None, *models: ModelSpec) -> int:

@@ -17,6 +17,7 @@ import typer
 from azc import api
 from azc.check.choose import choose_model
 from azc.check.models import MAX_WIDTH
+from azc.cli import caches
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import out
@@ -109,8 +110,17 @@ def compile(
     owned = partial(owned_files, shown=folder) if force else None
     write_folder(folder, partial(_save, compiled), owned)
     parameters = compiled.num_parameters()
-    output.result(folder=str(folder), model=name, task=task, parameters=parameters)
+    size = api.cache_size(program.models[name])
+    output.result(
+        folder=str(folder),
+        model=name,
+        task=task,
+        parameters=parameters,
+        cache=caches.as_json(size),
+    )
     output.line(f"{folder}: {name} for {task}, {parameters:,} parameters")
+    if size is not None:
+        output.line(caches.words(size))
 
 
 def _may_write(folder: Path, force: bool) -> None:

@@ -2,8 +2,9 @@
 
 JSON, of one model: `model` with its settings; `tokens`; `parameters` (total,
 embeddings, pooler, and masked_lm_head or, of a causal one, lm_head); `flops_per_token`;
-`layers`, each with index, mixing, expression (lines; null for a convolution), heads,
-ffn, activation, parameters, flops_per_token. Of one attention program: `attention` with
+`cache` (bytes_a_token, bytes_in_all, rows_of_scores; null of an encoder); `layers`,
+each with index, mixing, expression (lines; null for a convolution), heads, ffn,
+activation, parameters, flops_per_token. Of one attention program: `attention` with
 name, params, expression, operations. Of a file: `models` and `attentions`, a few fields
 of each. In any case `ir` (by program) and `code` (title and text) as asked for.
 
@@ -28,6 +29,7 @@ from azc.check.program import (
     Program,
 )
 from azc.check.types import count_operations
+from azc.cli import caches
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import Output, count, fields, out
@@ -135,9 +137,13 @@ def _show_model(
     if code:
         pairs = api.generated_code(program, name)
         extra["code"] = [{"title": title, "text": text} for title, text in pairs]
-    output.result(**_model_json(name, summary), **extra)
+    size = api.cache_size(model)
+    cache = caches.as_json(size)
+    output.result(**_model_json(name, summary), cache=cache, **extra)
     if not output.as_json:
         print_model(name, summary, output.console())
+        if size is not None:
+            output.console().print(caches.words(size))
         _print_extra(extra, output)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from azc.check.causality import causal_faults
-from azc.check.program import AttentionSpec
+from azc.check.program import AttentionSpec, ConvUse, ModelSpec
 from azc.diagnostics import Diagnostic
 from azc.facts.time import axis_so_far, is_read_by_row, reach_of, times
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
@@ -18,7 +18,7 @@ from azc.passes.pipeline import program_graph
 from azc.shapes import D, N, Shape
 from azc.source import Span
 
-__all__ = ["Explanation", "Form", "explain"]
+__all__ = ["CacheSize", "Explanation", "Form", "cache_size", "explain"]
 
 _SCORES = Shape(N, N)
 SDPA, PLAIN = "scaled_dot_product_attention", "plain code"
@@ -75,6 +75,37 @@ class Explanation:
         square, wide, narrow = self.states
         width = hidden // heads
         return heads * (square * width * width + wide * width + narrow) * size
+
+
+@dataclass(frozen=True)
+class CacheSize:
+    """Bytes that a decoder keeps of one sequence: so many for `each_token`, and so many
+    `in_all` of states and of what windows and convolutions reach, once that is full.
+    `grows`: it keeps a row of all scores for each token as well.
+    """
+
+    each_token: int
+    in_all: int
+    grows: bool
+
+
+def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
+    """What all layers of a decoder keep, in numbers of `size` bytes."""
+    told: dict[int, Explanation] = {}
+    token = whole = 0
+    grows = False
+    for layer in model.layers:
+        use = layer.mixing
+        if isinstance(use, ConvUse):
+            whole += (use.kernel - 1) * model.hidden * size
+            continue
+        if id(use.program) not in told:
+            told[id(use.program)] = explain(use.program)
+        found, sizes = told[id(use.program)], (model.hidden, layer.heads, size)
+        token += found.bytes_a_token(*sizes)
+        whole += found.bytes_of_windows(*sizes) + found.bytes_of_states(*sizes)
+        grows |= found.grows
+    return CacheSize(token, whole, grows)
 
 
 def explain(spec: AttentionSpec) -> Explanation:

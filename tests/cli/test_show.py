@@ -196,3 +196,40 @@ def test_a_decoder(azc: Azc, write: Write) -> None:
     assert own == model.num_parameters()
     words = f"As a causal language model, without the pooler: {own:,} parameters."
     assert words in azc("show", file).out
+
+
+def test_a_decoder_says_what_its_cache_takes(azc: Azc, write: Write) -> None:
+    text = GOOD.replace("vocab = 50", "vocab = 50\n    causal = true")
+    assert "causal" in text
+    file = write("decoder.azg", text)
+    found = azc("show", file)
+    model = package.load(file).models["small"]
+    size = package.api.cache_size(model)
+    assert size is not None
+    told = f"{size.each_token:,} bytes for each token of a sequence"
+    assert f"Its cache takes {told}" in found.out
+    cache = azc("show", file, "--json").json["cache"]
+    assert cache["bytes_a_token"] == size.each_token
+    assert cache["bytes_in_all"] == size.in_all == 2 * 8 * 4  # the convolution's
+    made = azc("compile", file, "-o", "made")
+    assert (made.code, told in made.out) == (0, True)
+    assert azc("show", "std.models:bert_tiny", "--json").json["cache"] is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "told"),
+    [
+        (
+            "conv(kernel = 3)",
+            "Its cache takes 64 bytes however long it is, in float32.",
+        ),
+        ("conv(kernel = 1)", "It keeps nothing of earlier tokens."),
+    ],
+)
+def test_caches_that_do_not_grow(
+    azc: Azc, write: Write, layers: str, told: str
+) -> None:
+    settings = "causal = true\n hidden = 8\n heads = 2\n"
+    text = f"model m {{\n {settings} layers {{\n {layers}\n }}\n}}\n"
+    found = azc("show", write("m.azg", text))
+    assert (found.code, found.out.splitlines()[-1]) == (0, told)

@@ -12,7 +12,7 @@ import torch
 import azc
 from azc.check.program import AttentionSpec, AttentionUse
 from azc.cli.explain import kept, words
-from azc.lower.explain import CARRIED, MOMENTS, SDPA, explain
+from azc.lower.explain import CARRIED, MOMENTS, SDPA, cache_size, explain
 from azc.lower.layer import compile_layer
 from azc.lower.runtime import positions_of
 from azc.model.cache import LayerMemory
@@ -92,6 +92,45 @@ def test_what_a_decoder_keeps(name: str) -> None:
             HIDDEN, HEADS
         )
         assert now == count * token + whole
+
+
+MIXED = f"""
+from std.attention import linear_attention, local_attention, rope_attention
+
+model mixed {{
+    vocab = 50
+    hidden = {HIDDEN}
+    heads = {HEADS}
+    ffn = 16
+    positions = none
+    token_types = 0
+    causal = true
+
+    layers {{
+        conv(kernel = 3)
+        rope_attention(heads = 2)
+        conv(kernel = 5, kind = dynamic)
+        linear_attention
+        local_attention(heads = 8)
+        conv(kernel = 1, kind = depthwise)
+        rope_attention
+    }}
+}}
+"""
+
+
+def test_what_a_whole_decoder_keeps() -> None:
+    program = azc.loads(MIXED)
+    size = cache_size(program.models["mixed"])
+    model = azc.compile(program, "mixed").eval()
+    found = []
+    for count in (40, 50):  # local attention reaches 16 tokens
+        with torch.no_grad():
+            told = model(torch.randint(50, (1, count)), use_cache=True)
+        found.append(told.past_key_values.bytes)
+    assert found == [count * size.each_token + size.in_all for count in (40, 50)]
+    assert size.each_token == 2 * 2 * HIDDEN * 4
+    assert not size.grows
 
 
 def test_what_is_read_a_little_back_is_kept_so_far() -> None:

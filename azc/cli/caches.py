@@ -1,0 +1,34 @@
+"""What the cache of a decoder takes, as text and as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from azc.lower.explain import CacheSize
+
+__all__ = ["as_json", "words"]
+
+
+def words(size: CacheSize) -> str:
+    """A sentence."""
+    rows = " and a row of all scores" if size.grows else ""
+    parts = []
+    if size.each_token or rows:
+        parts.append(f"{size.each_token:,} bytes{rows} for each token of a sequence")
+    if size.in_all:
+        parts.append(f"{size.in_all:,} bytes however long it is")
+    if not parts:
+        return "It keeps nothing of earlier tokens."
+    return f"Its cache takes {', and '.join(parts)}, in float32."
+
+
+def as_json(size: CacheSize | None) -> dict[str, Any] | None:
+    """The value of `cache`; None for an encoder."""
+    if size is None:
+        return None
+    return {
+        "bytes_a_token": size.each_token,
+        "bytes_in_all": size.in_all,
+        "rows_of_scores": size.grows,
+    }
