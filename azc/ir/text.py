@@ -128,7 +128,7 @@ def _node(
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is not there") from error
     omits = tuple(Absent(*_where(places)) if places else None for _, places in found)
-    attrs = _attrs(op, match["attrs"] or "", spec.samples[0].attrs)
+    attrs = _attrs(op, match["attrs"] or "", [each.attrs for each in spec.samples])
     if len(args) != len(spec.operands) or leaf:
         raise ValueError(f"not the operands of {op}: {match[0]}")
     ordinal = int(match["ordinal"]) if match["ordinal"] else None
@@ -138,12 +138,14 @@ def _node(
         raise ValueError(error.message) from error
 
 
-def _attrs(op: str, text: str, like: Mapping[str, Any]) -> dict[str, Any]:
+def _attrs(op: str, text: str, samples: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """Attributes, typed as those of the sample that has the same ones."""
     if op == FILL:
         value, _, places = text.partition(": ")
         return {"fill": Fill(float(value), *_where(places))}
     pairs = dict(pair.split(" = ") for pair in text.split(", ") if pair)
-    if set(pairs) != set(like):
+    like = next((each for each in samples if set(each) == set(pairs)), None)
+    if like is None:
         raise ValueError(f"not the attributes of {op}: {text}")
     return {name: type(like[name])(value) for name, value in pairs.items()}
 

@@ -117,7 +117,12 @@ OPS = (
         "the operand with the tokens so far along an axis, all or so many",
         _so_far_lower,
         keep,
-        tuple(Sample((x,), {"axis": -2}) for x in ALL_SHAPES if x.rows is N),
+        tuple(
+            Sample((x,), {"axis": -2, **reach})
+            for x in ALL_SHAPES
+            if x.rows is N
+            for reach in ({}, {"reach": 2})
+        ),
     ),
     _core(
         DROPOUT,
