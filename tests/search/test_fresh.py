@@ -130,19 +130,6 @@ def test_contenders_and_samples_are_chosen_by_as_many(several: RunView) -> None:
     assert several.winner == min(mine, key=mine.__getitem__)
 
 
-def test_means_too_come_to_the_same_however_often_a_run_is_killed(
-    several: RunView, home: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    with pytest.raises(Killed):
-        run_here(several.options, run, home / "cache", on_event=cut_at(5))
-    for moment in (3, 9):
-        with pytest.raises(Killed):
-            resume(run, cache=home / "cache", on_event=cut_at(moment))
-    resume(run, cache=home / "cache")
-    assert result(run) == result(several.folder)
-
-
 def test_shared_weights_are_scored_once() -> None:
     from azc.diagnostics import UsageError
 
@@ -150,17 +137,19 @@ def test_shared_weights_are_scored_once() -> None:
         tiny("none", score_seeds=2)
 
 
+@pytest.mark.parametrize("name", ["whole", "several"])
 def test_it_comes_to_the_same_however_often_it_is_killed(
-    whole: RunView, home: Path, fresh: EvolveOptions, tmp_path: Path
+    name: str, home: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
+    unbroken: RunView = request.getfixturevalue(name)
     run = tmp_path / "run"
     with pytest.raises(Killed):
-        run_here(fresh, run, home / "cache", on_event=cut_at(3))
+        run_here(unbroken.options, run, home / "cache", on_event=cut_at(3))
     for moment in (2, 5, 11, 3):
         with pytest.raises(Killed):
             resume(run, cache=home / "cache", on_event=cut_at(moment))
     resume(run, cache=home / "cache")
-    assert result(run) == result(whole.folder)
+    assert result(run) == result(unbroken.folder)
 
 
 def test_other_weights_are_refused() -> None:
