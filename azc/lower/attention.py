@@ -13,12 +13,13 @@ from azc.facts.precision import wide_values
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
-from azc.lower.dot_product import DotProduct, ScaledDotProduct
+from azc.lower.dot_product import DotProduct
 from azc.lower.masks import real_tokens
 from azc.lower.moments import write_region
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.plan import BACKENDS, Backend, prepared
 from azc.lower.runtime import order_of, positions_of
+from azc.lower.scaled import ScaledDotProduct
 from azc.lower.schedule import Region
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Weight

@@ -84,7 +84,8 @@ def test_every_rewrite_of_random_programs() -> None:
             count["offered"] += 1
 
     check()
-    assert count["refused"] > 10
+    # One is given, few are drawn: of what, depends on what else was imported.
+    assert count["refused"] > 1
     assert count["causal"] > 100
     assert count["offered"] > 0  # few are drawn; the goldens have one of each kind
 

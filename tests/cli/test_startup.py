@@ -42,6 +42,8 @@ def imported(cwd: Path, args: list[str], code: int = 0) -> set[str]:
         ["check", "-v", "good.azg", "--space", "near_small"],
         ["fmt", "--check", "good.azg"],
         ["show", "good.azg", "--ir"],
+        ["show", "std.models:gpt2"],
+        ["explain", "std.attention:linear_attention"],
         ["diff", "good.azg", "std.models:bert_tiny"],
         ["evolve", "--help"],
         ["report", "--help"],
