@@ -127,8 +127,7 @@ def kept(told: Explanation, hidden: int, heads: int) -> tuple[str, str]:
     token = f"{told.bytes_a_token(hidden, heads):,} bytes"
     if told.grows:
         token += " and a row of scores"
-    whole = told.bytes_of_windows(hidden, heads) + told.bytes_of_states(hidden, heads)
-    return token, f"{whole:,} bytes"
+    return token, f"{told.bytes_in_all(hidden, heads):,} bytes"
 
 
 def _row(told: Explanation, hidden: int, heads: int) -> tuple[str, ...]:

@@ -76,6 +76,11 @@ class Explanation:
         width = hidden // heads
         return heads * (square * width * width + wide * width + narrow) * size
 
+    def bytes_in_all(self, hidden: int, heads: int, size: int = 4) -> int:
+        """What a layer keeps beside each token's, in bytes."""
+        sizes = (hidden, heads, size)
+        return self.bytes_of_windows(*sizes) + self.bytes_of_states(*sizes)
+
 
 @dataclass(frozen=True)
 class CacheSize:
@@ -103,7 +108,7 @@ def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
             told[id(use.program)] = explain(use.program)
         found, sizes = told[id(use.program)], (model.hidden, layer.heads, size)
         token += found.bytes_a_token(*sizes)
-        whole += found.bytes_of_windows(*sizes) + found.bytes_of_states(*sizes)
+        whole += found.bytes_in_all(*sizes)
         grows |= found.grows
     return CacheSize(token, whole, grows)
 
