@@ -17,7 +17,7 @@ import random
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from math import comb
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,11 +117,20 @@ class Space:
         return self.entries[rng.choice(np.flatnonzero(apart == apart.min()).tolist())]
 
     def mutate(
-        self, parent: Entry, rng: random.Random, draw: Callable[..., str]
+        self,
+        parent: Entry,
+        rng: random.Random,
+        draw: Callable[..., str],
+        kinds: Priorities | None = None,
     ) -> Mutation:
-        """One field has another value, which is drawn."""
+        """One field has another value, which is drawn, as the field is where `kinds` of
+        them have priorities.
+        """
         told = dict(parent.fields)
-        name = rng.choice(list(told))
+        if kinds is None:
+            name = rng.choice(list(told))
+        else:
+            (name,) = rng.choices(list(told), kinds.weights(list(map(choice, told))))
         kind = choice(name)
         others = [f"{kind} {x}" for x in CHOICES[kind] if x != told[name]]
         told[name] = choice(draw(others, rng))
@@ -132,7 +141,7 @@ class Space:
                     f"{i} {p}": rng.choice(CHOICES[p]) for i in (2, 3) for p in PARTS
                 }
         found = self.nearest(told, parent, rng)
-        return Mutation(genome=found, description=name, kinds=())  # type: ignore[arg-type]
+        return Mutation(genome=found, description=name, kinds=(kind,))  # type: ignore[arg-type]
 
 
 def evenly(options: Sequence[str], rng: random.Random) -> str:
@@ -151,7 +160,7 @@ class TableOpNas(OpNas):
         self.table = space
 
     def _mutate(self, genome: Any, rng: random.Random) -> Mutation:
-        return self.table.mutate(genome, rng, self.priorities.draw)
+        return self.table.mutate(genome, rng, self.priorities.draw, self.kinds)
 
 
 def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
@@ -161,7 +170,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
     def mutate(genome: Any, rng: random.Random) -> Mutation:
         return space.mutate(genome, rng, evenly)
 
-    def op_nas(start: Any) -> Strategy:
+    def op_nas(start: Any, learn_kinds: bool = False) -> Strategy:
         return TableOpNas(
             start,
             space,
@@ -170,6 +179,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
             temperature=options.temperature,
             rates=Rates(options.inter_rate, options.intra_rate),
             mutations=options.mutations or 1,
+            learn_kinds=learn_kinds,
         )
 
     def regularized(start: Any) -> Strategy:
@@ -184,6 +194,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
 
     return {
         "op-nas": op_nas,
+        "op-nas --learn-kinds": partial(op_nas, learn_kinds=True),
         "regularized": regularized,
         "local": lambda start: LocalSearch(start, mutate),
         "random": lambda start: RandomSearch(

@@ -247,6 +247,14 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = 4,
+    learn_kinds: Annotated[
+        bool,
+        typer.Option(
+            "--learn-kinds",
+            help="op-nas draws kinds of mutation by what they have brought, too.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = False,
     population: Annotated[
         int,
         typer.Option(
@@ -459,6 +467,7 @@ def evolve(
         alpha=alpha,
         temperature=temperature,
         patience=patience,
+        learn_kinds=learn_kinds,
         population=population,
         tournament=tournament,
         weights=weights,

@@ -89,9 +89,10 @@ class EvolveOptions:
     regularized and local begin with what a person would try first, beside the start. A
     child is 1 to `mutations` mutations from its parent, each number as likely (None: as
     the strategy has it). `alpha` and `temperature` are of op-nas's priorities; after
-    `patience` rounds with nothing better it begins anew from the start (0: never);
-    `population` and `tournament` of regularized; `inter_rate` and `intra_rate` are how
-    often a mutation has each kind. `weights` are "shared": `warm_up` steps train the
+    `patience` rounds with nothing better it begins anew from the start (0: never); with
+    `learn_kinds` kinds of mutation have priorities too. `population` and `tournament`
+    are of regularized; `inter_rate` and `intra_rate` are how often a mutation is of
+    layers and of a program. `weights` are "shared": `warm_up` steps train the
     supernet first; or "fresh": each candidate begins anew, from the same seed, and has
     the same score whenever it is scored. `steps` train a candidate before it is scored
     on `blocks` validation blocks (None: all); with `schedule_steps` they are the first
@@ -127,6 +128,7 @@ class EvolveOptions:
     alpha: float = 0.5
     temperature: float = 1.0
     patience: int = 4
+    learn_kinds: bool = False
     by_hand: bool = True
     mutations: int | None = None
     population: int = 24

@@ -144,7 +144,7 @@ class Variation:
                 continue
             key = made.genome.key
             if key not in seen:
-                return Child(made.genome, (number,), made.description)
+                return Child(made.genome, (number,), made.description, made.kinds)
             if step >= _TRIES and key in known:
                 number, genome = known[key], made.genome
         return None

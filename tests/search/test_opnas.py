@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import random
+from statistics import fmean
 from typing import Any
 
 import pytest
 
-from azc.search.mutate import Rates
-from azc.search.strategies.base import Child
+from azc.search.genome import space_features
+from azc.search.mutate import Rates, mutate
+from azc.search.objectives import LOSS
+from azc.search.priorities import Priorities
+from azc.search.strategies.base import Child, Scored
 from azc.search.strategies.opnas import OpNas
 from tests.runs import PROGRAM
 from tests.search.rounds import Rounds, again, children, space_of
@@ -126,6 +131,51 @@ def test_the_temperature_is_of_the_priorities() -> None:
         assert math.log(colder[0] / colder[1]) == pytest.approx(
             4 * math.log(ratio[0] / ratio[1])
         )
+
+
+def test_kinds_of_mutation_follow_what_they_bring() -> None:
+    """Those that made the better children are drawn more often, the others less."""
+    _, before = op_nas()
+    learned, rounds = op_nas(learn_kinds=True)
+    good = "replace"
+
+    def share(kinds: Priorities | None) -> float:
+        start, space = space_of(PROGRAM)
+        alike = Priorities.start(space_features(space), alpha=0.0)
+        rng = random.Random(9)
+        made = [mutate(start, space, rng, alike, kinds=kinds) for _ in range(150)]
+        return fmean(good in each.kinds for each in made if each)
+
+    # Where nothing was told yet, each is as likely as ever: the same children.
+    asked, others = (each.ask(30, seed=1)[0] for each in (rounds, before))
+    assert [child.genome.key for child in children(asked)] == [
+        child.genome.key for child in children(others)
+    ]
+    for seed in range(2, 6):
+        asked, members = rounds.ask(20, seed=seed)
+        scores: dict[int, float | None] = {
+            number: 1.0 if isinstance(one, Child) and good in one.kinds else 2.0
+            for one, number in zip(asked, members, strict=True)
+        }
+        rounds.tell(scores)
+    assert learned.kinds is not None
+    assert learned.kinds.table()[0].feature == good
+    assert share(learned.kinds) > 1.3 * share(None)
+
+
+def test_kinds_are_kept_while_children_are_scored() -> None:
+    """A search that goes on from what was kept in the middle of a round learns as much."""
+    one, rounds = op_nas(learn_kinds=True)
+    other, _ = op_nas(learn_kinds=True)
+    _, members = rounds.ask(6)
+    other.restore(json.loads(json.dumps(one.state())), rounds.genomes.__getitem__)
+    scores = {number: float(number) for number in members}
+    rounds.tell(dict(scores))
+    other.tell([Scored(n, rounds.genomes[n], {LOSS: scores[n]}) for n in members])
+    assert one.kinds is not None
+    assert one.kinds == other.kinds
+    assert one.state() == other.state()
+    assert sum(one.kinds.seen.values()) >= len(members) - 1
 
 
 def test_children_of_several_steps() -> None:

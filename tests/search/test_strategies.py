@@ -157,6 +157,7 @@ def test_it_comes_to_the_same_however_often_it_is_killed(
         evaluations=evaluations,
         strategy=name,
         by_hand=evaluations > 1,
+        learn_kinds=evaluations > 1,
         population=4,
         tournament=2,
         final_seeds=(),

@@ -20,11 +20,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Context:
-    """The space, the priorities, and the only source of chance."""
+    """The space, the priorities of what is put in, those of kinds of mutation where a
+    search has some, and the only source of chance.
+    """
 
     space: SpaceSpec
     rng: random.Random
     priorities: Priorities
+    kinds: Priorities | None = None
 
     @cached_property
     def ops(self) -> frozenset[str]:
@@ -60,8 +63,14 @@ class Context:
         self.rng.shuffle(found)
         return found
 
-    def ordered(self, weights: Mapping[_T, float]) -> list[_T]:
-        """The options in random order, a heavy one more likely to come first."""
+    def ordered(self, weights: Mapping[str, float]) -> list[str]:
+        """The kinds of mutation in random order, a heavy one more likely to come first,
+        and one of a high priority.
+        """
+        if self.kinds is not None:
+            shares = self.kinds.weights(list(weights))
+            pairs = zip(weights.items(), shares, strict=True)
+            weights = {kind: weight * share for (kind, weight), share in pairs}
         keys = {each: self.rng.random() ** (1 / w) for each, w in weights.items()}
         return sorted(keys, key=keys.__getitem__, reverse=True)
 

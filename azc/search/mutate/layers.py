@@ -232,7 +232,7 @@ def _argument(scene: _Scene) -> Step | None:
                 new = _set(layer.node, name, written)
                 words = f"layer {place + 1}: {name} {old} becomes "
                 words += format_expr(_value(value))
-                return scene.put(f"layer {name}", place, (new,), words)
+                return scene.put("argument", place, (new,), words)
     return None
 
 

@@ -49,12 +49,14 @@ def mutate(
     rng: random.Random,
     priorities: Priorities,
     rates: Rates = Rates(),
+    kinds: Priorities | None = None,
 ) -> Mutation | None:
     """A child of `parent` that lies in the space and is another function, or None if
-    none was found in a few tries.
+    none was found in a few tries. `kinds`: the priorities of kinds of mutation; without,
+    each is as likely as it always is.
     """
     parent = alone(parent)
-    context = Context(space, rng, priorities)
+    context = Context(space, rng, priorities, kinds)
     start = Draft(parent.program.file, parent.model)
     for _ in range(_TRIES):
         inter, intra = context.chance(rates.inter), context.chance(rates.intra)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from azc.check.program import SpaceSpec
@@ -38,12 +38,14 @@ class Child:
     """A new program, the candidates it came from, and how, in one line.
 
     `parents`: any number of them, the one whose text it goes on with first; none for a
-    program that came from nowhere, such as one that a person wrote.
+    program that came from nowhere, such as one that a person wrote. `kinds`: those of
+    its mutations, where a strategy asks what came of them.
     """
 
     genome: Genome
     parents: tuple[int, ...]
     description: str
+    kinds: tuple[str, ...] = field(default=(), repr=False)
 
 
 class Strategy(Protocol):

@@ -29,6 +29,10 @@ from azc.search.strategies.base import Child, Scored
 
 __all__ = ["OpNas", "op_nas"]
 
+# Of the priorities of kinds of mutation: there are few, and soon each was often tried.
+# With these op-nas did best in a table of trained models (docs/benchmarks.md).
+KIND_ALPHA, KIND_TEMPERATURE = 0.1, 0.1
+
 
 class OpNas:
     """The best of a round are the parents of the next and are scored again in it.
@@ -40,6 +44,10 @@ class OpNas:
     Where `patience` rounds had no child better than the parents, the climb begins anew
     from mutants of the start, up to `DEEP` mutations away; the best of all climbs is
     scored again in every round, and has no children. With 0 it never does.
+
+    With `learn_kinds` a kind of mutation (another width of a convolution, an operation
+    put in) is drawn by a priority of its own, which is worked out as that of an
+    operation: from the ranks of the children that it made.
     """
 
     def __init__(
@@ -53,6 +61,7 @@ class OpNas:
         mutations: int = 1,
         temperature: float = 1.0,
         patience: int = 0,
+        learn_kinds: bool = False,
         first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
         self.first = first
@@ -66,16 +75,24 @@ class OpNas:
         self.patience = patience
         self.idle = 0
         self.priorities = Priorities.start(space_features(space), alpha, temperature)
+        # Of kinds of mutation, and those of the children that are being scored.
+        self.kinds = (
+            Priorities.start((), KIND_ALPHA, KIND_TEMPERATURE) if learn_kinds else None
+        )
+        self.born: dict[str, list[str]] = {}
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes the parents from a round, and what its programs say of operations."""
         if found := best(round, len(round)):
             self._climb(found)
         # Higher is better there, and a NaN has failed.
-        self.priorities = self.priorities.tell(
-            (s.genome.features, math.nan if s.score is None else -s.score)
-            for s in round
-        )
+        scores = [math.nan if s.score is None else -s.score for s in round]
+        features = [s.genome.features for s in round]
+        self.priorities = self.priorities.tell(zip(features, scores, strict=True))
+        if self.kinds is not None:
+            made = [frozenset(self.born.get(s.genome.key, ())) for s in round]
+            self.kinds = self.kinds.tell(zip(made, scores, strict=True))
+            self.born = {}
 
     def _climb(self, found: Population) -> None:
         """Parents from what was scored in a round, or none, to begin anew."""
@@ -104,19 +121,25 @@ class OpNas:
             rng,
             known_with(known, children),
         )
+        if self.kinds is not None:
+            self.born |= {child.genome.key: list(child.kinds) for child in children}
         begun = self.priorities.candidates > 0
         return answer(again, children, wanted, begun)
 
     def _mutate(self, genome: Genome, rng: random.Random) -> Mutation | None:
-        return mutate(genome, self.space, rng, self.priorities, self.rates)
+        return mutate(genome, self.space, rng, self.priorities, self.rates, self.kinds)
 
     def state(self) -> object:
         """The parents' numbers, that of the best, and the priorities."""
+        learned: dict[str, object] = {}
+        if self.kinds is not None:
+            learned = {"kinds": self.kinds.as_json(), "born": self.born}
         return {
             "parents": [parent.candidate for parent in self.parents],
             "best": [member.candidate for member in self.best],
             "idle": self.idle,
             "priorities": self.priorities.as_json(),
+            **learned,
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
@@ -128,6 +151,9 @@ class OpNas:
             for name in ("parents", "best")
         )
         self.idle = known.get("idle", 0)  # a run from before there was one
+        if self.kinds is not None:
+            self.kinds = Priorities.from_json(known["kinds"])
+            self.born = dict(known["born"])
 
     def display(self) -> dict[str, str]:
         """The probability of every feature where all may be drawn, the highest first."""
@@ -147,5 +173,6 @@ def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
         mutations=options.mutations or 1,
         temperature=options.temperature,
         patience=options.patience,
+        learn_kinds=options.learn_kinds,
         first=typed_by_hand(start, space, options),
     )
