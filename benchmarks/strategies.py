@@ -162,6 +162,9 @@ class TableOpNas(OpNas):
     def _mutate(self, genome: Any, rng: random.Random) -> Mutation:
         return self.table.mutate(genome, rng, self.priorities.draw, self.kinds)
 
+    def _wander(self, genome: Any, rng: random.Random) -> Mutation:
+        return self.table.mutate(genome, rng, self.priorities.draw)
+
 
 def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
     """The strategies of azc with the options of a run, but for mutations in the table."""

@@ -100,10 +100,13 @@ def evenly(space: SpaceSpec, options: EvolveOptions) -> Mutate:
 
 @dataclass(frozen=True)
 class Variation:
-    """Children that are 1 to `most` mutations away, each depth as likely."""
+    """Children that are 1 to `most` mutations away, each depth as likely. Where all
+    around seems to be known, steps of `wander` (None: of `mutate`) lead away from it.
+    """
 
     mutate: Mutate
     most: int = 1
+    wander: Mutate | None = None
 
     def children(
         self,
@@ -139,7 +142,10 @@ class Variation:
         """
         number, genome = parent.candidate, parent.genome
         for step in range(_TRIES + _WALK):
-            made = self._walk(genome, depth if step < _TRIES else 1, rng)
+            if step < _TRIES:
+                made = self._walk(genome, depth, rng)
+            else:
+                made = (self.wander or self.mutate)(genome, rng)
             if made is None:
                 continue
             key = made.genome.key

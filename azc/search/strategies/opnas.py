@@ -113,7 +113,8 @@ class OpNas:
         again = room((*self.best, *self.parents), count)
         wanted = count - len(again)
         parents = self.parents or (self.start,)
-        variation = Variation(self._mutate, self.mutations if self.parents else DEEP)
+        most = self.mutations if self.parents else DEEP
+        variation = Variation(self._mutate, most, self._wander)
         children = untried(self.first(), wanted, known)
         children += variation.children(
             wanted - len(children),
@@ -128,6 +129,10 @@ class OpNas:
 
     def _mutate(self, genome: Genome, rng: random.Random) -> Mutation | None:
         return mutate(genome, self.space, rng, self.priorities, self.rates, self.kinds)
+
+    def _wander(self, genome: Genome, rng: random.Random) -> Mutation | None:
+        # What a kind that has done well can make may all be known.
+        return mutate(genome, self.space, rng, self.priorities, self.rates)
 
     def state(self) -> object:
         """The parents' numbers, that of the best, and the priorities."""
