@@ -13,7 +13,6 @@ tokens are absent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +28,7 @@ from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.runtime import taken
+from azc.lower.scans import index_of_rows, moments_of
 from azc.lower.schedule import Region, Running, running
 from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, State
@@ -88,7 +88,7 @@ class Moments(nn.Module):
         real = real | ~real.any(-1, keepdim=True)
         at, leading = moments_of(real, count)
         row_real = real[:, tokens - count :]
-        index = _index_of_rows(at - (tokens - count))
+        index = index_of_rows(at - (tokens - count))
         rows = [
             x if kind == "whole" or index is None else taken(x, index)
             for x, kind in zip(operands, self.readings, strict=True)
@@ -128,160 +128,6 @@ class Moments(nn.Module):
             return min(count, ROWS)
         entries = max(tokens if "whole" in self.readings else 1, width) * width
         return max(1, min(count, self.most or count, ENTRIES // (rows * entries)))
-
-
-def moments_of(real: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the last M tokens of each sequence: the token that each is computed as, [B, M],
-    and whether no real token is before it or is it, bool [B, M].
-
-    Padding is computed as the real token before it is, or as the first one: so nothing
-    is a sum of no tokens, and what is finite at real tokens, and has a finite gradient
-    there, is so in padding.
-    """
-    tokens = real.shape[1]
-    every = torch.arange(tokens, device=real.device)
-    last = torch.where(real, every, -1).cummax(-1).values[:, tokens - count :]
-    # Without a real token among the last ones there is nothing that must be finite.
-    first = real.to(torch.int8).argmax(-1, keepdim=True).clamp(min=tokens - count)
-    leading = last < 0
-    return torch.where(leading, first, last), leading
-
-
-def _index_of_rows(index: torch.Tensor) -> torch.Tensor | None:
-    """The rows [B, M] that moments are computed with; None where each has its own. An
-    index below 0 is of a token that is not at hand: padding is then computed as itself.
-    """
-    own = torch.arange(index.shape[1], device=index.device)
-    if torch.compiler.is_compiling() or bool((index != own).any()):
-        return torch.where(index < 0, own, index)
-    return None
-
-
-def running_sum(
-    terms: torch.Tensor,
-    row_real: torch.Tensor,
-    leading: torch.Tensor,
-    carried: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of terms [B, H, T, r, c] over the real tokens so far, and the last of it."""
-    real = row_real[:, None, :, None, None]
-    total = torch.where(real, terms, 0.0).cumsum(2)
-    if carried is not None:
-        total = total + carried
-    first = leading[:, None, :, None, None]
-    last = total[:, :, -1:].clone()  # and not what it is a part of
-    return torch.where(first, terms, total), last
-
-
-def read_sum(
-    query: torch.Tensor,
-    left: torch.Tensor,
-    right: torch.Tensor,
-    row_real: torch.Tensor,
-    leading: torch.Tensor,
-    carried: torch.Tensor | None,
-) -> torch.Tensor:
-    """query @ Σ leftᵀ right over the real tokens so far, [B, H, T, 1, c], without the sums
-    themselves (the chunks of Hua et al. 2022 and Yang et al. 2024).
-
-    `query`: [B, H, T, 1, f]; `left`: [B, H, T, f]; `right`: [B, H, T, c].
-    """
-    rows = query.squeeze(-2)
-    scores = rows @ left.transpose(-1, -2)
-    index = torch.arange(scores.shape[-1], device=scores.device)
-    seen = (index <= index[:, None]) & row_real[:, None, :]
-    own = (index == index[:, None]) & leading[:, None, :]
-    found = torch.where((seen | own)[:, None], scores, 0.0) @ right
-    if carried is not None:
-        found = found + rows @ carried.squeeze(2).to(rows.dtype)
-    return found.unsqueeze(-2)
-
-
-def last_sum(
-    left: torch.Tensor,
-    right: torch.Tensor,
-    row_real: torch.Tensor,
-    carried: torch.Tensor | None,
-) -> torch.Tensor:
-    """Σ leftᵀ right over the real tokens so far, the last moment's, [B, H, 1, f, c]."""
-    wide = torch.promote_types(left.dtype, torch.float32)
-    left = torch.where(row_real[:, None, :, None], left, 0.0).to(wide)
-    total = (left.transpose(-1, -2) @ right.to(wide)).unsqueeze(2)
-    return total if carried is None else total + carried
-
-
-def running_max(
-    rows: torch.Tensor,
-    row_real: torch.Tensor,
-    leading: torch.Tensor,
-    carried: torch.Tensor | None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maximum of rows [B, H, T, f] over the real tokens so far, [B, H, T, f, 1], and
-    what is carried on, [B, H, 1, f, 2]: the last of it, and whether there is any.
-    """
-    real = row_real[:, None, :, None]
-    top = torch.where(real, rows, -math.inf).cummax(2).values
-    if carried is not None:
-        before, begun = carried.unbind(-1)
-        top = torch.maximum(top, torch.where(begun > 0, before, -math.inf))
-    found = torch.where(leading[:, None, :, None], rows, top).unsqueeze(-1)
-    last = top[:, :, -1:]
-    begun = last > -math.inf
-    return found, torch.stack((torch.where(begun, last, 0.0), begun.to(last)), -1)
-
-
-def running_softmax(
-    rows: torch.Tensor,
-    values: torch.Tensor,
-    row_real: torch.Tensor,
-    leading: torch.Tensor,
-    carried: torch.Tensor | None,
-    outer: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The mean of values over the real tokens so far, weighted by a softmax of rows
-    [B, H, T, f] over these tokens, and what is carried on.
-
-    `values`: [B, H, T, c], which each of the f weights goes with (`outer`), for a mean
-    [B, H, T, f, c]; or [B, H, T, f], for one of [B, H, T, f, 1]. Carried are the sum of
-    weighted values, that of the weights and their greatest exponent so far, by which both
-    are scaled (Milakov and Gimelshein 2018): [B, H, 1, f, c or 1, and 2].
-    """
-    real = row_real[:, None, :, None]
-    rows = torch.where(real, rows, -math.inf)
-    own = values.unsqueeze(-2) if outer else values.unsqueeze(-1)
-    values = torch.where(real, values, 0.0)
-    # The scale has no part in the result, so that it needs no gradient.
-    top = rows.detach().cummax(2).values
-    if carried is not None:
-        sums, weight, before = carried.split((carried.shape[-1] - 2, 1, 1), -1)
-        before = torch.where(weight > 0, before, -math.inf).detach().squeeze(-1)
-        top = torch.maximum(top, before)
-    scale = torch.where(top > -math.inf, top, 0.0)
-    # The weight of token j at moment t, [B, H, T, f, T].
-    index = torch.arange(rows.shape[2], device=rows.device)
-    seen = (index <= index[:, None])[:, None]
-    exponents = rows.transpose(-1, -2).unsqueeze(2) - scale.unsqueeze(-1)
-    weights = torch.where(seen, exponents, -math.inf).exp()
-    if outer:
-        total = weights @ values.unsqueeze(2)
-    else:
-        total = (weights * values.transpose(-1, -2).unsqueeze(2)).sum(-1, keepdim=True)
-    count = weights.sum(-1, keepdim=True)
-    if carried is not None:
-        faded = (before - scale).exp().unsqueeze(-1)
-        total, count = total + faded * sums, count + faded * weight
-    first = leading[:, None, :, None, None]
-    found = torch.where(first, own, total / torch.where(first, 1.0, count))
-    parts = (total, count, scale.unsqueeze(-1))
-    return found, torch.cat([part[:, :, -1:] for part in parts], -1)
-
-
-def running_count(
-    real: torch.Tensor, at: torch.Tensor, like: torch.Tensor
-) -> torch.Tensor:
-    """How many tokens are real up to each moment, [B, 1, T, 1, 1]."""
-    seen = real.cumsum(-1).gather(1, at.expand(real.shape[0], -1))
-    return seen[:, None, :, None, None].to(like)
 
 
 @dataclass(frozen=True)
@@ -331,45 +177,9 @@ class _MomentBuilder(FxBuilder):
         where = (self.places.real, self.places.positions, self.places.at)
         by_row = operand.shape.rows is not N
         node: fx.Node = self.call(
-            "azc.lower.moments.gone_at", *where, tuple(sorted(places)), radius, by_row
+            "azc.lower.scans.gone_at", *where, tuple(sorted(places)), radius, by_row
         )
         return node
-
-
-def gone_at(
-    real: torch.Tensor,
-    positions: torch.Tensor,
-    at: torch.Tensor,
-    places: tuple[Place, ...],
-    radius: int | None,
-    by_row: bool,
-) -> torch.Tensor:
-    """Where entries of a value are absent at moments, bool [B, 1, T or 1, N or 1, N or 1].
-
-    `by_row`: the value is a row at each moment, or has rows of no tokens; else it has a
-    row for every token.
-    """
-    tokens = real.shape[1]
-    every = torch.arange(tokens, device=real.device)
-    unseen = ~real[:, None, :] | (every > at[:, :, None])  # [B, T, N]
-    found = torch.zeros((), dtype=torch.bool, device=real.device)
-    if "rows" in places:
-        found = found | unseen[:, None, :, :, None]
-    if "cols" in places:
-        found = found | unseen[:, None, :, None, :]
-    if "band" in places:
-        assert radius is not None
-        mine = positions
-        if by_row:
-            mine = positions.expand(at.shape[0], -1).gather(
-                1, at.expand(real.shape[0], -1)
-            )
-        apart = (mine[:, :, None] - positions[:, None, :]).abs() > radius
-        apart = apart[:, None, :, None, :] if by_row else apart[:, None, None]
-        found = found | apart
-    if "future" in places:
-        found = found | (every > every[:, None])
-    return found
 
 
 def write_region(
@@ -535,7 +345,7 @@ class _Writer:
         """What a sum of products has come to after the last moment."""
         rows = [self.taken[term, "rows"] for term in self.running[node].terms]
         given = (*rows, self.builder.places.row_real, self.carried[node])
-        made: fx.Node = self.builder.call("azc.lower.moments.last_sum", *given)
+        made: fx.Node = self.builder.call("azc.lower.scans.last_sum", *given)
         return made
 
     def product_with_sum(self, node: Node) -> Operand:
@@ -549,7 +359,7 @@ class _Writer:
         ]  # fmt: skip
         row = b.narrow(query.node) if query.wide else query.node
         made = b.call(
-            "azc.lower.moments.read_sum",
+            "azc.lower.scans.read_sum",
             row,
             *rows,
             places.row_real,
@@ -569,19 +379,19 @@ class _Writer:
         where = (places.row_real, places.leading, self.carried[node])
         if known.kind in _WEIGHTED:
             outer = known.kind == "softmax"
-            both = b.call("azc.lower.moments.running_softmax", *rows, *where, outer)
+            both = b.call("azc.lower.scans.running_softmax", *rows, *where, outer)
         elif known.kind == "max":
-            both = b.call("azc.lower.moments.running_max", *rows, *where)
+            both = b.call("azc.lower.scans.running_max", *rows, *where)
         else:
             terms = b.method("unsqueeze", rows[0], -1)
             if len(rows) > 1:
                 terms = b.call("torch.mul", terms, b.method("unsqueeze", rows[1], -2))
-            both = b.call("azc.lower.moments.running_sum", terms, *where)
+            both = b.call("azc.lower.scans.running_sum", terms, *where)
         made = b.call("operator.getitem", both, 0)
         self.carry[node] = b.call("operator.getitem", both, 1)
         if known.kind == "mean":
             count = b.call(
-                "azc.lower.moments.running_count", places.real, places.at, made
+                "azc.lower.scans.running_count", places.real, places.at, made
             )
             made = b.call("torch.div", made, count)
         if node not in self.wide:
