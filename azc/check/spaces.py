@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
 from types import MappingProxyType
@@ -94,7 +94,9 @@ def _check(
             _depth_fault(spec, settings["depth"], findings)
             continue
         message = f"the start `{start.name}` is not in the space: {fault.message}"
-        findings.error("AZG405", message, where, fault.help)
+        assert fault.span is not None
+        notes = (Note("where the start has it", fault.span), *fault.notes)
+        findings.error("AZG405", message, where, fault.help, notes=notes)
     return spec if findings.count == before else None
 
 
@@ -368,9 +370,7 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
     allowed = {name: frozenset(values) for name, values in space.layer.items()}
     inputs = frozenset(space.inputs or ())
     fixed = _fixed(start)
-    told: dict[
-        int, list[tuple[str, str, str | None]]
-    ] = {}  # of each program, looked at once
+    told: dict[int, list[_Fault]] = {}  # of each program, looked at once
     for layer in _distinct(model.layers):
         if findings.full:
             break
@@ -388,8 +388,9 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
             if id(program) not in told:
                 faults = _program_faults(program, inputs, space)
                 told[id(program)] = list(islice(faults, Findings.LIMIT))
-            for code, fault, help_ in told[id(program)]:
-                findings.error(code, f"`{layer.mixing.name}` {fault}", span, help_)
+            for fault in told[id(program)]:
+                message = f"`{layer.mixing.name}` {fault.message}"
+                findings.error(fault.code, message, span, fault.help, notes=fault.notes)
     if not space.kernels and not findings.full:
         _fixed_convs(model, start, findings)
     return findings.found
@@ -490,19 +491,38 @@ def _conv_membership(
         findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)
 
 
+@dataclass(frozen=True)
+class _Fault:
+    """Why a program does not lie in a space, said of it, and where that stands."""
+
+    code: str
+    message: str
+    help: str | None
+    notes: tuple[Note, ...] = ()
+
+
 def _program_faults(
     program: AttentionSpec, inputs: frozenset[str], space: SpaceSpec
-) -> Iterator[tuple[str, str, str | None]]:
-    """Why a program does not lie in a space: a code, what is said of it, and a help."""
-    for param in program.params:
-        if param not in inputs:
-            told = f"takes `{param}`, which is not an input of the space"
-            yield "AZG415", told, f"add `{param}` to `inputs`"
+) -> Iterator[_Fault]:
+    for param in program.node.params:
+        name = param.name
+        if name not in inputs:
+            message = f"takes `{name}`, which is not an input of the space"
+            note = Note(f"`{name}` is taken here", param.span)
+            yield _Fault("AZG415", message, f"add `{name}` to `inputs`", (note,))
     used = program.operations
     for op in sorted(used.keys() - (space.ops or frozenset())):
-        told = f"uses `{op}`, which is not among the space's ops"
-        yield "AZG416", told, f"add `{op}` to `ops`"
+        message = f"uses `{op}`, which is not among the space's ops"
+        note = Note(f"`{op}` is used here", _first_use(op, program))
+        yield _Fault("AZG416", message, f"add `{op}` to `ops`", (note,))
     low, high = space.size
     size = used.total()
     if not low <= size <= high:
-        yield "AZG417", f"has {size} operations; the space allows {low}..{high}", None
+        message = f"has {size} operations; the space allows {low}..{high}"
+        yield _Fault("AZG417", message, None)
+
+
+def _first_use(op: str, program: AttentionSpec) -> Span:
+    """Where a program has an operation that it has."""
+    parts = (part for each in program.body for part in ast.expressions(each.value))
+    return next(x.span for x in parts if isinstance(x, ast.Apply) and x.op == op)
