@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from azc.check.program import AttentionSpec, live_statements
+from azc.check.program import AttentionSpec
 from azc.diagnostics import Diagnostic, DiagnosticError, Note
+from azc.mixing.attention import live_statements
 from azc.ops.axes import Time, TimeFault, axes
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, N, Shape

@@ -30,6 +30,7 @@ from azc.check.values import (
 from azc.check.words import LAYERS, RENAMED
 from azc.check.words import SETTINGS as SETTING_WORDS
 from azc.diagnostics import Diagnostic, Fix, Note, nearby
+from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
@@ -37,7 +38,6 @@ from azc.syntax import ast
 
 __all__ = [
     "ACTIVATIONS",
-    "CONV_KINDS",
     "LAYER_ARGUMENTS",
     "MAX_HEADS",
     "MAX_LAYERS",
@@ -57,7 +57,6 @@ MAX_LENGTH = 100_000_000
 MAX_PARAMETERS = 10**11
 
 ACTIVATIONS = ("gelu", "gelu_tanh", "relu", "relu2", "silu", "geglu", "swiglu")
-CONV_KINDS = ("light", "dynamic", "depthwise")
 
 VOCAB = Whole(1, 100_000_000)
 _FFN = OneOrMore(Whole(1, MAX_WIDTH))
@@ -89,7 +88,7 @@ LAYER_ARGUMENTS: Mapping[str, Kind] = {
 }
 _CONV_ARGUMENTS: Mapping[str, Kind] = {
     "kernel": OddWhole(1, MAX_KERNEL),
-    "kind": Choice(CONV_KINDS),
+    "kind": Choice(tuple(CONV_KINDS)),
     **LAYER_ARGUMENTS,
 }
 
@@ -325,7 +324,7 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         return None
     mixing: AttentionUse | ConvUse
     if conv:
-        mixing = ConvUse(values["kernel"], values.get("kind") or "light")
+        mixing = ConvUse(values["kernel"], values.get("kind") or DEFAULT_KIND)
     else:
         program = scope.attentions[node.name]
         if program is None:

@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from math import prod
 
-from azc.check.program import (
-    AttentionSpec,
-    ConvUse,
-    LayerSpec,
-    ModelSpec,
-    live_statements,
-)
-from azc.ops.contract import Weight
-from azc.ops.table import load_ops
-from azc.syntax import ast
+from azc.check.program import LayerSpec, ModelSpec
+from azc.mixing.contract import Mixing
 
 __all__ = [
-    "attention_weights",
     "gated",
     "head_parameters",
     "layer_parameters",
@@ -32,22 +22,6 @@ def gated(activation: str) -> bool:
     return activation in ("geglu", "swiglu")
 
 
-def attention_weights(spec: AttentionSpec) -> list[Weight]:
-    """The learned weights of the operations that the result depends on."""
-    ops = load_ops()
-    found: list[Weight] = []
-    for statement in live_statements(spec.body):
-        for expr in ast.expressions(statement.value):
-            if isinstance(expr, ast.Apply):
-                attrs = {
-                    attr.name: int(attr.value.value)
-                    for attr in expr.attrs
-                    if isinstance(attr.value, ast.Number)
-                }
-                found.extend(ops[expr.op].weights(attrs))
-    return found
-
-
 def _linear(model: ModelSpec, inner: int, outer: int) -> int:
     return inner * outer + (outer if model.bias else 0)
 
@@ -58,26 +32,9 @@ def _norm(model: ModelSpec) -> int:
 
 
 def _mixing(model: ModelSpec, layer: LayerSpec) -> int:
-    hidden = model.hidden
-    if isinstance(layer.mixing, ConvUse):
-        kernel = layer.mixing.kernel
-        learned = {
-            "light": layer.heads * kernel,
-            "dynamic": _linear(model, hidden, layer.heads * kernel),
-            "depthwise": hidden * kernel,
-        }[layer.mixing.kind]
-        return (
-            _linear(model, hidden, 2 * hidden)
-            + learned
-            + _linear(model, hidden, hidden)
-        )
-    program = layer.mixing.program
-    own = sum(
-        prod(weight.shape(layer.heads, hidden // layer.heads))
-        for weight in attention_weights(program)
-    )
-    projections = (len(program.params) + 1) * _linear(model, hidden, hidden)
-    return projections + own
+    mixing: Mixing = layer.mixing
+    linears = sum(_linear(model, *sizes) for sizes in mixing.linears(model.hidden))
+    return linears + mixing.own_parameters(model.sizes(layer))
 
 
 def layer_parameters(model: ModelSpec, layer: LayerSpec) -> int:

@@ -3,74 +3,33 @@
 Program         = attentions, models and spaces by name, with warnings
 AttentionSpec   = a program whose every value has a type
 ModelSpec       = settings with all defaults filled in, layers with repeats expanded
-LayerSpec       = AttentionUse | ConvUse, with heads, ffn and activation
+LayerSpec       = AttentionUse | ConvUse (`azc.mixing`), with heads, ffn and activation
 SpaceSpec       = what may vary
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
 
 from azc.diagnostics import Diagnostic
-from azc.shapes import Shape
+from azc.mixing.attention import AttentionSpec, AttentionUse
+from azc.mixing.contract import LayerSizes
+from azc.mixing.convolution import ConvUse
 from azc.source import Source
 from azc.syntax import ast
 
 __all__ = [
     "AttentionSpec",
     "AttentionUse",
-    "ConvKind",
     "ConvUse",
     "LayerSpec",
     "ModelSpec",
     "Program",
     "SpaceSpec",
-    "live_statements",
 ]
-
-ConvKind = Literal["light", "dynamic", "depthwise"]
-
-
-@dataclass(frozen=True)
-class AttentionSpec:
-    """A well-typed attention program; under another name it is the same.
-
-    `bindings`: the type of every bound name, in order. The result is `[n, d]`.
-    """
-
-    name: str = field(compare=False)
-    params: tuple[str, ...]
-    node: ast.Attention = field(compare=False, repr=False)
-    body: tuple[ast.Statement, ...] = field(repr=False)
-    bindings: tuple[tuple[str, Shape], ...] = ()
-
-    @cached_property
-    def operations(self) -> Counter[str]:
-        """How often each operation is written in it."""
-        parts = (part for each in self.body for part in ast.expressions(each.value))
-        return Counter(part.op for part in parts if isinstance(part, ast.Apply))
-
-
-@dataclass(frozen=True)
-class AttentionUse:
-    """Token mixing by an attention program; `name` is what the model calls it."""
-
-    name: str
-    program: AttentionSpec
-
-
-@dataclass(frozen=True)
-class ConvUse:
-    """Token mixing by a convolution layer of odd width `kernel`."""
-
-    kernel: int
-    kind: ConvKind
 
 
 @dataclass(frozen=True)
@@ -117,6 +76,10 @@ class ModelSpec:
     layers: tuple[LayerSpec, ...]
     node: ast.Model = field(compare=False, repr=False)
 
+    def sizes(self, layer: LayerSpec) -> LayerSizes:
+        """What one of its layers has of it."""
+        return LayerSizes(self.hidden, layer.heads, self.bias, self.causal)
+
 
 @dataclass(frozen=True)
 class SpaceSpec:
@@ -137,7 +100,7 @@ class SpaceSpec:
     ops: frozenset[str] | None
     size: tuple[int, int]
     kernels: tuple[int, ...]
-    kinds: tuple[ConvKind, ...]
+    kinds: tuple[str, ...]
     layer: Mapping[str, tuple[int | str | tuple[int, ...], ...]]
     node: ast.Space = field(compare=False, repr=False)
     draws: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
@@ -158,15 +121,3 @@ class Program:
     spaces: Mapping[str, SpaceSpec]
     declared: frozenset[str]
     warnings: tuple[Diagnostic, ...]
-
-
-def live_statements(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
-    """The statements that the result depends on, last first."""
-    needed: set[str] = set()
-    for statement in reversed(body):
-        if isinstance(statement, ast.Bind) and statement.name not in needed:
-            continue
-        yield statement
-        for expr in ast.expressions(statement.value):
-            if isinstance(expr, ast.Name):
-                needed.add(expr.id)

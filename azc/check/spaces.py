@@ -11,7 +11,6 @@ from typing import Any
 
 from azc.check.collect import Findings, Offer, Offers, renames
 from azc.check.models import (
-    CONV_KINDS,
     LAYER_ARGUMENTS,
     MAX_LAYERS,
     SETTINGS,
@@ -29,6 +28,7 @@ from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
 from azc.check.words import ENTRIES, OPERATIONS, RENAMED
 from azc.diagnostics import Diagnostic, Fix, Note, listed
+from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
 from azc.source import Span
@@ -309,7 +309,7 @@ class _Reader:
 
     def conv(
         self, block: dict[str, ast.Setting] | None
-    ) -> tuple[tuple[int, ...], tuple[Any, ...]]:
+    ) -> tuple[tuple[int, ...], tuple[str, ...]]:
         if block is None:
             return (), ()
         if "kernel" not in block:
@@ -323,9 +323,9 @@ class _Reader:
             self.value("kernel", odd, item) for item in self.items(block["kernel"])
         ]
         kernels = tuple(sorted({kernel for kernel in found if kernel is not None}))
-        kinds: tuple[Any, ...] = ("light",)
+        kinds: tuple[str, ...] = (DEFAULT_KIND,)
         if "kind" in block:
-            choice = Choice(CONV_KINDS)
+            choice = Choice(tuple(CONV_KINDS))
             read = [
                 self.value("kind", choice, item) for item in self.items(block["kind"])
             ]

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from azc.check.collect import Findings, Offer, Offers
 from azc.check.mend import Scene, mends
-from azc.check.program import AttentionSpec, live_statements
+from azc.check.program import AttentionSpec
 from azc.check.rewrite import axis_help, calls, counted, over_axis, pattern_help
 from azc.check.words import NAMES, OPERATIONS
 from azc.diagnostics import Fix, Note, nearby
+from azc.mixing.attention import live_statements
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape

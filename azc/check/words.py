@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from azc.mixing.convolution import CONV_KINDS
+
 __all__ = [
     "CALLS",
     "ENTRIES",
@@ -136,6 +138,8 @@ _MASKS = (
     "padding is masked by azc itself; `window(s, radius = 16)` limits what a token sees"
 )
 _HEADS = "heads are split and joined by the layer: a program says what one head does"
+*_FIRST, _LAST = CONV_KINDS
+_KINDS = f"{', '.join(_FIRST)} and {_LAST}"
 _PROJECTIONS = "every parameter is a learned projection of its own: (q, k, v, gate)"
 
 # Operations that are not there: what is.
@@ -280,8 +284,7 @@ LAYERS: Mapping[str, str] = _each(
         "dropout layer_norm rms_norm norm residual": "norms, residuals and dropout are"
         " settings of the model",
         "conv1d conv2d convolution lightconv light_conv dynamic_conv depthwise_conv"
-        " cnn": "a convolution is `conv(kernel = 9)`, of the kinds light, dynamic and"
-        " depthwise",
+        " cnn": f"a convolution is `conv(kernel = 9)`, of the kinds {_KINDS}",
         "lstm gru rnn mamba ssm moe": "a layer is an attention program or `conv`",
     }
 )

@@ -10,7 +10,7 @@ from typing import Any
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.cli.output import Output, count
-from azc.compare.summary import mixing_text, summarise
+from azc.compare.summary import summarise
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
 from azc.search.objectives import LOSS, OBJECTIVES
@@ -37,7 +37,7 @@ def _layers(spec: ModelSpec) -> str:
     """The token mixing of every layer, runs of one kind counted."""
     runs: list[list[Any]] = []
     for layer in spec.layers:
-        text = mixing_text(layer).replace("conv(kernel = ", "conv(")
+        text = layer.mixing.text.replace("conv(kernel = ", "conv(")
         if runs and runs[-1][0] == text:
             runs[-1][1] += 1
         else:

@@ -16,13 +16,11 @@ def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
     """
     hidden, mixing = model.hidden, layer.mixing
     if isinstance(mixing, AttentionUse):
-        projections = 2 * n * hidden * hidden * (len(mixing.program.params) + 1)
         graph = program_graph(mixing.program)
-        total = projections + layer.heads * graph_flops(graph, n, hidden // layer.heads)
+        total = layer.heads * graph_flops(graph, n, hidden // layer.heads)
     else:
-        total = 2 * n * hidden * (3 * hidden + mixing.kernel) + 4 * n * hidden
-        if mixing.kind == "dynamic":
-            total += 2 * n * hidden * layer.heads * mixing.kernel
+        total = mixing.flops(model.sizes(layer), n)
+    total += sum(2 * n * inner * outer for inner, outer in mixing.linears(hidden))
     matrices = 3 if gated(layer.activation) else 2
     return total + sum(2 * n * hidden * width * matrices for width in layer.ffn)
 

@@ -15,7 +15,7 @@ from azc.check.program import (
     ModelSpec,
 )
 from azc.compare.match import Interner, ProgramDiff, match_graphs, operations
-from azc.compare.summary import ModelSummary, mixing_text, summarise
+from azc.compare.summary import ModelSummary, summarise
 from azc.ir.graph import Graph
 from azc.passes.pipeline import program_graph
 
@@ -222,7 +222,7 @@ class _Layers:
         """What else changed, but what only follows a setting of the model."""
         found = []
         if type(old.mixing) is not type(new.mixing):
-            found.append(Change("mixing", mixing_text(old), mixing_text(new)))
+            found.append(Change("mixing", old.mixing.text, new.mixing.text))
         if isinstance(old.mixing, ConvUse) and isinstance(new.mixing, ConvUse):
             for name in ("kernel", "kind"):
                 before, after = getattr(old.mixing, name), getattr(new.mixing, name)

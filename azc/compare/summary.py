@@ -12,7 +12,6 @@ from azc.check.params import (
 )
 from azc.check.program import (
     AttentionUse,
-    ConvUse,
     LayerSpec,
     ModelSpec,
 )
@@ -20,7 +19,7 @@ from azc.compare.cost import layer_flops
 from azc.compare.expression import Expression, express
 from azc.passes.pipeline import program_graph
 
-__all__ = ["LayerSummary", "ModelSummary", "mixing_text", "summarise"]
+__all__ = ["LayerSummary", "ModelSummary", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +52,6 @@ class ModelSummary:
     flops: float
 
 
-def mixing_text(layer: LayerSpec) -> str:
-    """The token mixing of a layer as a model says it: `sdpa`, `conv(kernel = 9)`."""
-    mixing = layer.mixing
-    if isinstance(mixing, AttentionUse):
-        return mixing.name
-    kind = "" if mixing.kind == "light" else f", kind = {mixing.kind}"
-    return f"conv(kernel = {mixing.kernel}{kind})"
-
-
 def summarise(model: ModelSpec, tokens: int) -> ModelSummary:
     """The layers of a model and their costs, as they are compiled."""
     done: dict[int, LayerSummary] = {}
@@ -86,11 +76,11 @@ def summarise(model: ModelSpec, tokens: int) -> ModelSummary:
 
 def _layer(model: ModelSpec, layer: LayerSpec, tokens: int) -> LayerSummary:
     expression = None
-    if not isinstance(layer.mixing, ConvUse):
+    if isinstance(layer.mixing, AttentionUse):
         expression = express(program_graph(layer.mixing.program))
     return LayerSummary(
         layer=layer,
-        mixing=mixing_text(layer),
+        mixing=layer.mixing.text,
         expression=expression,
         parameters=layer_parameters(model, layer),
         flops=layer_flops(model, layer, tokens) / tokens,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from azc.check.program import AttentionSpec, live_statements
+from azc.check.program import AttentionSpec
 from azc.diagnostics import InternalError
 from azc.ir.graph import Graph, GraphBuilder, Node
+from azc.mixing.attention import live_statements
 from azc.source import Span
 from azc.syntax import ast
 

@@ -15,6 +15,7 @@ from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.compiled import CompiledModule, finished
 from azc.lower.dot_product import DotProduct
 from azc.lower.masks import real_tokens
+from azc.lower.modules import OwnStart
 from azc.lower.moments import write_region
 from azc.lower.operation import lower_number, lower_operation
 from azc.lower.plan import BACKENDS, Backend, prepared
@@ -29,7 +30,7 @@ from azc.ops.table import operation
 __all__ = ["OperationWeight", "compile_graph", "lower_graph"]
 
 
-class OperationWeight(nn.Module):
+class OperationWeight(OwnStart):
     """One learned weight of an operation; calling it gives the tensor."""
 
     def __init__(

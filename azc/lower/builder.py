@@ -75,7 +75,8 @@ Within = Callable[[int | None], Padding]
 
 
 @cache
-def _function(target: str) -> Callable[..., Any]:
+def named(target: str) -> Callable[..., Any]:
+    """A function or a class by its dotted name."""
     if target == "getattr":
         return getattr
     module, _, name = target.rpartition(".")
@@ -146,7 +147,7 @@ class FxBuilder:
 
     def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
         """A call of a function by dotted name; Python numbers are folded at once."""
-        function = _function(target)
+        function = named(target)
         if target.startswith(("operator.", "azc.")) and not _has_node(args):
             return function(*args, **kwargs)
         key = (target, _key(args), _key(kwargs))

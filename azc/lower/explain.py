@@ -102,7 +102,7 @@ def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
     for layer in model.layers:
         use = layer.mixing
         if isinstance(use, ConvUse):
-            whole += (use.kernel - 1) * model.hidden * size
+            whole += use.reach * model.hidden * size
             continue
         if id(use.program) not in told:
             told[id(use.program)] = explain(use.program)

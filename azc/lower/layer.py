@@ -12,10 +12,10 @@ from torch import fx, nn
 from azc.check.params import gated
 from azc.check.program import AttentionUse, ConvUse, LayerSpec, ModelSpec
 from azc.lower.attention import OperationWeight, lower_graph
-from azc.lower.builder import Arguments, FxBuilder, Padding, fresh_name
+from azc.lower.builder import Arguments, FxBuilder, Padding, fresh_name, named
 from azc.lower.compiled import CompiledModule, again, finished
 from azc.lower.masks import filled, token_padding
-from azc.lower.modules import DepthwiseConv, DynamicConv, LightConv, activation, norm
+from azc.lower.modules import activation, norm
 from azc.lower.plan import BACKENDS, Backend
 from azc.lower.runtime import extended, memory_of, newest, pack, unpack, within
 from azc.passes.dropout import Dropout
@@ -199,24 +199,18 @@ class _LayerWriter:
 
     def conv(self, use: ConvUse, x: fx.Node) -> fx.Node:
         """Linear, gated linear unit, convolution over the tokens, linear."""
-        hidden, heads, causal = self.model.hidden, self.layer.heads, self.model.causal
+        hidden, causal = self.model.hidden, self.model.causal
         wide = self.linear("conv.input", hidden, 2 * hidden, x)
         gate = self.graph.call_function(F.glu, (wide, -1))
         # What is remembered is cleared now: of a sequence that was padding alone so far
         # nothing was.
-        reach = use.kernel - 1 if causal else None
+        reach = use.reach if causal else None
         so_far = self.extend(gate, 1, False, reach) if causal else gate
         padding = self.within(reach)
         clear = self.clear(so_far, padding.real)
         packed = self.graph.call_function(pack, (clear, padding.order))
-        make: Callable[[], nn.Module]
-        if use.kind == "light":
-            make = partial(LightConv, heads, use.kernel, causal)
-        elif use.kind == "dynamic":
-            bias = self.model.bias
-            make = partial(DynamicConv, hidden, heads, use.kernel, bias, causal)
-        else:
-            make = partial(DepthwiseConv, hidden, use.kernel, causal)
+        sizes = self.model.sizes(self.layer)
+        make = partial(named(use.row.module), sizes, use.kernel)
         mixed = self.module("conv.mix", make, packed)
         given = (mixed, padding.places or padding.positions, padding.order)
         mixed = self.graph.call_function(unpack, given)

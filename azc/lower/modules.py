@@ -8,10 +8,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from azc.mixing.contract import LayerSizes
+
 __all__ = [
     "DepthwiseConv",
     "DynamicConv",
     "LightConv",
+    "OwnStart",
     "ReLU2",
     "activation",
     "norm",
@@ -43,15 +46,23 @@ def _joined(x: torch.Tensor) -> torch.Tensor:
     return x.transpose(1, 2).flatten(-2)
 
 
-class LightConv(nn.Module):
+class OwnStart(nn.Module):
+    """A module with parameters of its own that says what training starts from."""
+
+    def reset_parameters(self) -> None:
+        """Puts that in."""
+        raise NotImplementedError
+
+
+class LightConv(OwnStart):
     """Lightweight convolution over the tokens (Wu et al. 2019, equation 6): one kernel
     a head, softmax-normalised over its width.
     """
 
-    def __init__(self, heads: int, kernel: int, causal: bool = False) -> None:
+    def __init__(self, sizes: LayerSizes, kernel: int) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
-        self.kernel = nn.Parameter(torch.empty(heads, kernel))
+        self.heads, self.causal = sizes.heads, sizes.causal
+        self.kernel = nn.Parameter(torch.empty(sizes.heads, kernel))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -90,13 +101,11 @@ class DynamicConv(nn.Module):
     predicts its kernel, softmax-normalised, one a head.
     """
 
-    def __init__(
-        self, hidden: int, heads: int, kernel: int, bias: bool, causal: bool = False
-    ) -> None:
+    def __init__(self, sizes: LayerSizes, kernel: int) -> None:
         super().__init__()
-        self.heads, self.causal = heads, causal
+        self.heads, self.causal = sizes.heads, sizes.causal
         self.width = kernel
-        self.predict = nn.Linear(hidden, heads * kernel, bias=bias)
+        self.predict = nn.Linear(sizes.hidden, sizes.heads * kernel, bias=sizes.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, C] to [B, N, C]; padding holds 0."""
@@ -106,13 +115,13 @@ class DynamicConv(nn.Module):
         return _joined(_band(weight, tokens, self.causal) @ _split(x, self.heads))
 
 
-class DepthwiseConv(nn.Module):
+class DepthwiseConv(OwnStart):
     """Depthwise convolution over the tokens: a kernel for every feature."""
 
-    def __init__(self, hidden: int, kernel: int, causal: bool = False) -> None:
+    def __init__(self, sizes: LayerSizes, kernel: int) -> None:
         super().__init__()
-        self.causal = causal
-        self.kernel = nn.Parameter(torch.empty(hidden, kernel))
+        self.causal = sizes.causal
+        self.kernel = nn.Parameter(torch.empty(sizes.hidden, kernel))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -14,9 +14,8 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import can_return_tuple
 
-from azc.lower.attention import OperationWeight
 from azc.lower.layer import compile_encoder
-from azc.lower.modules import DepthwiseConv, LightConv, norm
+from azc.lower.modules import OwnStart, norm
 from azc.lower.moments import Moments
 from azc.lower.plan import Backend
 from azc.model.cache import AzcCache
@@ -75,7 +74,7 @@ class AzcPreTrainedModel(PreTrainedModel):
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, (OperationWeight, LightConv, DepthwiseConv)):
+        if isinstance(module, OwnStart):
             module.reset_parameters()
 
 

@@ -19,18 +19,18 @@ from azc.check.program import (
     ModelSpec,
     Program,
     SpaceSpec,
-    live_statements,
 )
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
+from azc.mixing.convolution import conv_feature
 from azc.passes.pipeline import program_graph
 from azc.search.functional import program_function
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.format import format_file
 
-__all__ = ["COMMUTATIVE", "Genome", "conv_feature", "program_key", "space_features"]
+__all__ = ["COMMUTATIVE", "Genome", "program_key", "space_features"]
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
 _ORDERS = 120  # orders of parameters tried for the one that a key is made of
@@ -113,20 +113,7 @@ class Genome:
         """What priorities are kept for: the operations of its attention programs, and
         "conv K" for every width of its convolution layers.
         """
-        found: set[str] = set()
-        for mixing in dict.fromkeys(layer.mixing for layer in self.spec.layers):
-            if isinstance(mixing, AttentionUse):
-                for statement in live_statements(mixing.program.body):
-                    exprs = ast.expressions(statement.value)
-                    found.update(e.op for e in exprs if isinstance(e, ast.Apply))
-            else:
-                found.add(conv_feature(mixing.kernel))
-        return frozenset(found)
-
-
-def conv_feature(kernel: int) -> str:
-    """What a width of convolution layers is called among the features."""
-    return f"conv {kernel}"
+        return frozenset().union(*(each.mixing.features for each in self.spec.layers))
 
 
 def space_features(space: SpaceSpec) -> tuple[str, ...]:
@@ -151,13 +138,11 @@ def _model_key(model: ModelSpec, key: Callable[[AttentionSpec], str]) -> str:
 
 def _layer_key(layer: LayerSpec, key: Callable[[AttentionSpec], str]) -> str:
     mixing = layer.mixing
-    heads = layer.heads
     if isinstance(mixing, AttentionUse):
         what = key(mixing.program)
     else:
         what = f"conv {mixing.kernel} {mixing.kind}"
-        if mixing.kind == "depthwise":  # a kernel a feature: heads have no part in it
-            heads = 0
+    heads = layer.heads if mixing.headed else 0
     return f"{what} {heads} {layer.ffn} {layer.activation}"
 
 

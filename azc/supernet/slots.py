@@ -57,21 +57,26 @@ def _slot(
     name: str, parameter: nn.Parameter, owner: nn.Module, spec: ModelSpec
 ) -> Slot:
     shape = tuple(parameter.shape)
-    taps: Cut = "last" if spec.causal else "centre"
     if isinstance(owner, OperationWeight):
-        cuts = tuple(taps if cut == "taps" else cut for cut in owner.spec.cut)
-        return Slot(name, shape, cuts)
+        return Slot(name, shape, _cuts(owner.spec.cut, spec))
     match = _LAYER.fullmatch(name)
     if match and match["rest"].startswith("conv.mix."):
         layer = spec.layers[int(match["index"])]
         assert isinstance(layer.mixing, ConvUse)
-        kind, kernel = layer.mixing.kind, layer.mixing.kernel
+        row, kernel = layer.mixing.row, layer.mixing.kernel
         leaf = match["rest"].removeprefix("conv.mix.")
-        key = f"{match['layer']}conv.{kind}.{leaf}"
-        if kind == "dynamic":
-            split = (layer.heads, kernel, *shape[1:])
-            cut: tuple[Cut, ...] = ("first", taps, "first")
-            return Slot(key, split, cut[: len(split)])
-        return Slot(key, shape, ("first", taps))
+        learned = {each.name: each for each in row.learned(spec.sizes(layer), kernel)}
+        return Slot(
+            f"{match['layer']}conv.{row.name}.{leaf}",
+            learned[leaf].shape,
+            _cuts(learned[leaf].cut, spec),
+        )
     first: Cut = "first"
     return Slot(name, shape, (first,) * len(shape))
+
+
+def _cuts(
+    cut: tuple[Literal["first", "taps"], ...], spec: ModelSpec
+) -> tuple[Cut, ...]:
+    taps: Cut = "last" if spec.causal else "centre"
+    return tuple(taps if each == "taps" else each for each in cut)

@@ -13,6 +13,7 @@ import pytest
 from azc.check.models import SETTINGS
 from azc.check.resolve import check_source
 from azc.diagnostics import DiagnosticError, render
+from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.table import load_ops
 from azc.source import Source
 from azc.syntax.format import format_text
@@ -72,6 +73,16 @@ def test_every_setting_is_in_the_reference() -> None:
     for name, (_, default) in SETTINGS.items():
         shown = str(default).lower() if isinstance(default, bool) else str(default)
         assert told[name] == ("4 · hidden" if default is None else shown)
+
+
+def test_every_kind_of_convolution_is_in_the_reference() -> None:
+    rows = []
+    for kind in CONV_KINDS.values():
+        name = f"`{kind.name}`" + (" (the default)" * (kind.name == DEFAULT_KIND))
+        heads = "matter" if kind.headed else "mean nothing"
+        rows.append(f"| {name} | {kind.doc} | {heads} | {kind.source} |")
+    head = "| kind | kernels | heads | source |\n|---|---|---|---|\n"
+    assert head + "\n".join(rows) + "\n\n" in LANGUAGE
 
 
 def test_every_diagnostic_is_in_the_reference() -> None:

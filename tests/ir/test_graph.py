@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from azc.check.params import attention_weights
 from azc.diagnostics import UsageError
 from azc.facts.time import times
 from azc.ir.build import build_graph
@@ -168,7 +167,7 @@ def test_a_graph_is_what_the_program_needs(text: str) -> None:
         if not node.weights
     }
     assert len(keys) == sum(not node.weights for node in graph.nodes)
-    learned = [weight.axes for weight in attention_weights(spec)]
+    learned = [weight.axes for weight in spec.weights]
     assert sorted(map(str, learned)) == sorted(str(w.axes) for _, w in graph.weights)
 
 

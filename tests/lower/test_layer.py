@@ -122,36 +122,6 @@ def test_attention_layers(kind: str, residual: str) -> None:
         same_at_real_tokens(found, x)
 
 
-@pytest.mark.parametrize("kind", ["light", "dynamic", "depthwise"])
-@pytest.mark.parametrize("kernel", [1, 3, 9])
-def test_convolution_layers(kind: str, kernel: int) -> None:
-    layer, weights = made(f"conv(kernel = {kernel}, kind = {kind})")
-    x = tokens()
-    both = linear(x, weights, "conv.input")
-    gated = both[..., :HIDDEN] * torch.sigmoid(both[..., HIDDEN:])
-    gated = gated.masked_fill(~MASK[:, :, None], 0.0)
-    mixed = torch.zeros_like(gated)
-    half = kernel // 2
-    for i in range(N):
-        for j in range(max(0, i - half), min(N, i + half + 1)):
-            tap = j - i + half
-            if kind == "depthwise":
-                weight = weights["conv.mix.kernel"][:, tap]
-            elif kind == "light":
-                weight = weights["conv.mix.kernel"].softmax(-1)[:, tap]
-                weight = weight.repeat_interleave(HIDDEN // 2)
-            else:
-                weight = linear(gated[:, i], weights, "conv.mix.predict")
-                weight = weight.view(B, 2, kernel).softmax(-1)[..., tap]
-                weight = weight.repeat_interleave(HIDDEN // 2, -1)
-            mixed[:, i] += weight * gated[:, j]
-    x = normed(x + linear(mixed, weights, "conv.output"), weights, "norm", "layer_norm")
-    wanted = normed(
-        x + feed_forward(x, weights, 0, "gelu"), weights, "ffn.0.norm", "layer_norm"
-    )
-    same_at_real_tokens(layer(tokens(), *places(MASK)), wanted)
-
-
 def test_an_encoder_is_its_layers() -> None:
     _, spec = check("sdpa; conv(kernel = 3); primer(heads = 4)")
     encoder = compile_encoder(spec).eval()

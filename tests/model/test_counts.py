@@ -15,10 +15,11 @@ from transformers import (
     BertModel,
 )
 
-from azc.check.models import ACTIVATIONS, CONV_KINDS
+from azc.check.models import ACTIVATIONS
 from azc.check.params import head_parameters, layer_parameters, model_parameters
 from azc.check.resolve import check_source
 from azc.lower.layer import compile_layer
+from azc.mixing.convolution import CONV_KINDS
 from azc.model.tasks import build_model
 from azc.source import Source
 from tests.model.models import build, check, masks, places, shake

@@ -26,6 +26,7 @@ from azc.check.program import AttentionUse
 from azc.check.resolve import check_source
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
+from azc.mixing.convolution import CONV_KINDS
 from azc.model.config import spec_of
 from azc.model.tasks import build_model
 from azc.source import Source
@@ -117,7 +118,7 @@ def mixings(draw: st.DrawFn) -> str:
         return f"{name}_{draw(st.integers(0, 3))}"
     if how == "program":
         return "program"
-    kind = draw(st.sampled_from(["light", "dynamic", "depthwise"]))
+    kind = draw(st.sampled_from(list(CONV_KINDS)))
     return f"conv(kernel = {draw(st.sampled_from([1, 3, 5, 9]))}, kind = {kind})"
 
 

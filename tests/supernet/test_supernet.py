@@ -69,24 +69,6 @@ def test_what_was_taken_is_given_back_bit_for_bit(layers: str) -> None:
     assert torch.equal(logits(other), logits(model))
 
 
-@pytest.mark.parametrize("kind", ["light", "depthwise", "dynamic"])
-def test_a_narrow_kernel_is_the_centre_of_the_widest(kind: str) -> None:
-    wide, wide_spec = build(f"conv(kernel = 9, kind = {kind})", seed=1)
-    narrow, narrow_spec = build(f"conv(kernel = 5, kind = {kind})", seed=2)
-    supernet = Supernet()
-    supernet.take(wide, wide_spec)
-    supernet.give(narrow, narrow_spec)
-    layer_wide = wide.model.encoder.get_submodule("layers.0")
-    layer_narrow = narrow.model.encoder.get_submodule("layers.0")
-    if kind == "dynamic":
-        a = layer_wide.conv.mix.predict.weight.view(2, 9, 16)[:, 2:7]
-        b = layer_narrow.conv.mix.predict.weight.view(2, 5, 16)
-    else:
-        a = layer_wide.conv.mix.kernel[:, 2:7]
-        b = layer_narrow.conv.mix.kernel
-    assert torch.equal(a, b)
-
-
 def test_a_narrow_feed_forward_network_is_the_start_of_the_widest() -> None:
     wide, wide_spec = build("sdpa(ffn = 48)", seed=1)
     narrow, narrow_spec = build("sdpa(ffn = 8)", seed=2)

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from azc.check.program import SpaceSpec
-from azc.search.genome import conv_feature
+from azc.mixing.convolution import conv_feature
 from azc.search.mutate.draft import Draft
 from azc.search.priorities import Priorities
 

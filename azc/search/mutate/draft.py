@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
+from azc.mixing.convolution import DEFAULT_KIND
 from azc.syntax import ast
 
 __all__ = ["CONV", "Change", "Draft", "bare", "conv_layer", "own_comments"]
@@ -114,9 +115,9 @@ class Draft:
 
 
 def conv_layer(kernel: int, kind: str, args: tuple[ast.Attr, ...] = ()) -> ast.Layer:
-    """A convolution layer as it is written: `light` is not, it is the default."""
+    """A convolution layer as it is written: the default kind is not."""
     own = [ast.Attr("kernel", ast.Number(str(kernel)))]
-    if kind != "light":
+    if kind != DEFAULT_KIND:
         own.append(ast.Attr("kind", ast.Name(kind)))
     return ast.Layer(CONV, (*own, *args))
 

@@ -13,7 +13,8 @@ from azc.check.program import (
     LayerSpec,
     ModelSpec,
 )
-from azc.search.genome import Genome, conv_feature, program_key
+from azc.mixing.convolution import DEFAULT_KIND, conv_feature
+from azc.search.genome import Genome, program_key
 from azc.search.mutate.context import Context, Step
 from azc.search.mutate.draft import Draft, bare, conv_layer, own_comments
 from azc.syntax import ast
@@ -213,7 +214,7 @@ def _conv_kind(scene: _Scene) -> Step | None:
         if not others:
             return None
         new = scene.context.pick(others)
-        layer = _set(old.node, "kind", None if new == "light" else new)
+        layer = _set(old.node, "kind", None if new == DEFAULT_KIND else new)
         words = f"layer {place + 1}: kind {kind} becomes {new}"
         return scene.put("conv kind", place, (layer,), words)
     return None

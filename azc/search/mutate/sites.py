@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from azc.check.program import live_statements
+from azc.mixing.attention import live_statements
 from azc.ops.table import load_ops
 from azc.shapes import SCALAR, TOKENS, Shape
 from azc.syntax import ast

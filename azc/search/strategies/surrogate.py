@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from azc.check.program import AttentionUse, SpaceSpec, live_statements
+from azc.check.program import AttentionUse, SpaceSpec
 from azc.search.genome import Genome
 from azc.search.options import EvolveOptions
 from azc.search.population import (
@@ -24,7 +24,6 @@ from azc.search.population import (
 )
 from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
-from azc.syntax import ast
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,10 +48,7 @@ def program_features(genome: Genome) -> dict[str, float]:
         mixing = layer.mixing
         if isinstance(mixing, AttentionUse):
             what = "attention"
-            for statement in live_statements(mixing.program.body):
-                for expr in ast.expressions(statement.value):
-                    if isinstance(expr, ast.Apply):
-                        found[expr.op] += 1
+            found.update(mixing.program.live_operations)
         else:
             what = f"{mixing.kind} conv {mixing.kernel}"
         found[what] += 1

@@ -1,0 +1,181 @@
+"""Token mixing by a convolution layer, and the kinds that there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from types import MappingProxyType
+from typing import Any
+
+from azc.mixing.contract import ConvKind, LayerSizes, Learned
+
+__all__ = ["CONV_KINDS", "DEFAULT_KIND", "ConvUse", "conv_feature"]
+
+
+@dataclass(frozen=True)
+class ConvUse:
+    """Token mixing by a convolution layer of odd width `kernel`."""
+
+    kernel: int
+    kind: str
+
+    @property
+    def row(self) -> ConvKind:
+        """What is true of its kind."""
+        return CONV_KINDS[self.kind]
+
+    @property
+    def reach(self) -> int:
+        """How many tokens before its own one reads in a causal model."""
+        return self.kernel - 1
+
+    @property
+    def text(self) -> str:
+        """As a model has it."""
+        kind = "" if self.kind == DEFAULT_KIND else f", kind = {self.kind}"
+        return f"conv(kernel = {self.kernel}{kind})"
+
+    @property
+    def features(self) -> frozenset[str]:
+        """Its width, whatever its kind."""
+        return frozenset({conv_feature(self.kernel)})
+
+    @property
+    def headed(self) -> bool:
+        """Whether the number of heads means anything."""
+        return self.row.headed
+
+    def linears(self, hidden: int) -> tuple[tuple[int, int], ...]:
+        """One to the values and their gates, one of the result."""
+        return (hidden, 2 * hidden), (hidden, hidden)
+
+    def own_parameters(self, sizes: LayerSizes) -> int:
+        """Those of its kind."""
+        return sum(prod(each.shape) for each in self.row.learned(sizes, self.kernel))
+
+    def flops(self, sizes: LayerSizes, n: int) -> int:
+        """Floating point operations of the gates and the convolution on n tokens."""
+        return 4 * n * sizes.hidden + self.row.flops(sizes, self.kernel, n)
+
+
+def conv_feature(kernel: int) -> str:
+    """What a width of convolution layers is called among the features."""
+    return f"conv {kernel}"
+
+
+# What the kinds have in common
+
+
+def _convolved(np: Any, sizes: LayerSizes, taps: Any, x: Any) -> Any:
+    """x [n, C] convolved with kernels [n or 1, C, K] (Wu et al. 2019, section 2): centred,
+    or of each token and those before it.
+    """
+    n, kernel = len(x), taps.shape[-1]
+    before = kernel - 1 if sizes.causal else kernel // 2
+    rows = np.pad(x, ((before, kernel - 1 - before), (0, 0)))
+    return sum(rows[i : i + n] * taps[..., i] for i in range(kernel))
+
+
+def _of_heads(np: Any, sizes: LayerSizes, logits: Any) -> Any:
+    """Kernels [..., C, K] from those of heads [..., H, K] before their softmax."""
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    kernels = powers / powers.sum(-1, keepdims=True)
+    return kernels.repeat(sizes.hidden // sizes.heads, -2)
+
+
+def _one_pass(sizes: LayerSizes, kernel: int, n: int) -> int:
+    return 2 * n * sizes.hidden * kernel
+
+
+# light
+
+
+def _light_learned(sizes: LayerSizes, kernel: int) -> tuple[Learned, ...]:
+    return (Learned("kernel", (sizes.heads, kernel), ("first", "taps")),)
+
+
+def _light_reference(
+    np: Any, sizes: LayerSizes, kernel: int, weights: Mapping[str, Any], x: Any
+) -> Any:
+    taps = _of_heads(np, sizes, weights["kernel"])
+    return _convolved(np, sizes, taps[None], x)
+
+
+LIGHT = ConvKind(
+    name="light",
+    doc="one a head, learned, softmax over its width",
+    source="Wu et al. 2019, equation 6",
+    headed=True,
+    learned=_light_learned,
+    flops=_one_pass,
+    reference=_light_reference,
+    module="azc.lower.modules.LightConv",
+)
+
+
+# dynamic
+
+
+def _dynamic_learned(sizes: LayerSizes, kernel: int) -> tuple[Learned, ...]:
+    heads, hidden = sizes.heads, sizes.hidden
+    weight = Learned(
+        "predict.weight", (heads, kernel, hidden), ("first", "taps", "first")
+    )
+    bias = Learned("predict.bias", (heads, kernel), ("first", "taps"))
+    return (weight, bias) if sizes.bias else (weight,)
+
+
+def _dynamic_flops(sizes: LayerSizes, kernel: int, n: int) -> int:
+    return _one_pass(sizes, kernel, n) + 2 * n * sizes.hidden * sizes.heads * kernel
+
+
+def _dynamic_reference(
+    np: Any, sizes: LayerSizes, kernel: int, weights: Mapping[str, Any], x: Any
+) -> Any:
+    logits = np.einsum("hkc,nc->nhk", weights["predict.weight"], x)
+    logits = logits + weights.get("predict.bias", 0.0)
+    return _convolved(np, sizes, _of_heads(np, sizes, logits), x)
+
+
+DYNAMIC = ConvKind(
+    name="dynamic",
+    doc="one a head for every token, predicted from it, softmax over its width",
+    source="Wu et al. 2019, equation 7",
+    headed=True,
+    learned=_dynamic_learned,
+    flops=_dynamic_flops,
+    reference=_dynamic_reference,
+    module="azc.lower.modules.DynamicConv",
+)
+
+
+# depthwise
+
+
+def _depthwise_learned(sizes: LayerSizes, kernel: int) -> tuple[Learned, ...]:
+    return (Learned("kernel", (sizes.hidden, kernel), ("first", "taps")),)
+
+
+def _depthwise_reference(
+    np: Any, sizes: LayerSizes, kernel: int, weights: Mapping[str, Any], x: Any
+) -> Any:
+    return _convolved(np, sizes, weights["kernel"][None], x)
+
+
+DEPTHWISE = ConvKind(
+    name="depthwise",
+    doc="one a feature, learned, as it is",
+    source="Wu et al. 2019, section 2",
+    headed=False,
+    learned=_depthwise_learned,
+    flops=_one_pass,
+    reference=_depthwise_reference,
+    module="azc.lower.modules.DepthwiseConv",
+)
+
+# In the order in which messages have them.
+CONV_KINDS: Mapping[str, ConvKind] = MappingProxyType(
+    {kind.name: kind for kind in (LIGHT, DYNAMIC, DEPTHWISE)}
+)
+DEFAULT_KIND = LIGHT.name  # where none is said
