@@ -253,9 +253,15 @@ def test_every_parameter_learns(kind: ConvKind) -> None:
 
 # Shared weights
 
+LEARNED = [
+    kind
+    for kind in CONV_KINDS.values()
+    if kind.learned(LayerSizes(HIDDEN, 2, True, False), 3)
+]
+
 
 @both_times
-@every_kind
+@pytest.mark.parametrize("kind", LEARNED, ids=lambda kind: kind.name)
 def test_what_is_given_is_cut_from_the_widest(kind: ConvKind, causal: bool) -> None:
     """The widest does what the narrow one does, which was given its taps, once its other
     taps are such that they do nothing.

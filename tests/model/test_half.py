@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import azc
+from azc.mixing.convolution import CONV_KINDS
 from tests.model.models import build, masks
 
 PROGRAMS = sorted(azc.load("std.attention").attentions)
-MIXERS = [*PROGRAMS, *(f"conv(kernel = 3, kind = {k})" for k in ("light", "dynamic"))]
+MIXERS = [*PROGRAMS, *(f"conv(kernel = 3, kind = {kind})" for kind in CONV_KINDS)]
 DTYPES = [torch.float16, torch.bfloat16]
 TOKENS = 40
 
