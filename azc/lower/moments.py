@@ -127,7 +127,7 @@ class Moments(nn.Module):
         if self.most == ROWS:
             return min(count, ROWS)
         entries = max(tokens if "whole" in self.readings else 1, width) * width
-        return max(1, min(count, self.most or count, ENTRIES // (rows * entries)))
+        return max(1, min(count, self.most or count, ENTRIES // max(1, rows * entries)))
 
 
 @dataclass(frozen=True)

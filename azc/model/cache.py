@@ -58,6 +58,8 @@ class LayerMemory(CacheLayerMixin):
         # Whether tokens are to be taken back, and how many at the end are all there.
         self.record_past = False
         self.recorded = 0
+        # Where it was before `offload`.
+        self.home: torch.device | None = None
 
     # What layers call
 
@@ -113,9 +115,12 @@ class LayerMemory(CacheLayerMixin):
     @property
     def bytes(self) -> int:
         """The memory that is taken, but for which tokens are real."""
-        tensors = [stream.data for stream in self.streams.values()]
-        tensors += [x for states in self.states.values() for x in states]
-        return sum(x.numel() * x.element_size() for x in tensors)
+        return sum(x.numel() * x.element_size() for x in self.tensors())
+
+    def tensors(self) -> list[torch.Tensor]:
+        """All that is kept, but for which tokens are real."""
+        found = [stream.data for stream in self.streams.values()]
+        return found + [x for states in self.states.values() for x in states]
 
     # What transformers calls
 
@@ -151,7 +156,7 @@ class LayerMemory(CacheLayerMixin):
     def reset(self) -> None:
         """Forgets everything."""
         self.streams, self.states, self.tokens = {}, {}, 0
-        self.real, self.recorded = None, 0
+        self.real, self.recorded, self.home = None, 0, None
 
     def _change(self, change: Change) -> None:
         self.streams = {
@@ -175,7 +180,15 @@ class LayerMemory(CacheLayerMixin):
 
     def offload(self) -> None:
         """To the memory of the host."""
+        if self.home is None:
+            self.home = next((x.device for x in self.tensors()), None)
         self._change(lambda x: x.to("cpu", non_blocking=True))
+
+    def prefetch(self) -> None:
+        """Back to where it was before it went to the memory of the host."""
+        home, self.home = self.home, None
+        if home is not None:
+            self._change(lambda x: x.to(home, non_blocking=True))
 
     # Tokens that are taken back
 
@@ -184,7 +197,12 @@ class LayerMemory(CacheLayerMixin):
         """Whether tokens that come next can be taken back: not out of a sum, and not
         where others are left behind for them.
         """
-        return not self.states and (self.record_past or self._oldest(self.tokens) == 0)
+        return self.is_whole or (self.record_past and not self.states)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is kept is each token's own, of all of them."""
+        return not self.states and self._oldest(self.tokens) == 0
 
     def activate_past_recording(self) -> None:
         """Keeps all of the tokens that come, until `crop` says which stay."""
@@ -208,7 +226,8 @@ class LayerMemory(CacheLayerMixin):
             return None
         if self.states:
             return _OF_ALL
-        behind = self.tokens + tokens_to_remove < self._oldest(self.tokens)
+        kept = max(0, self.tokens + tokens_to_remove)
+        behind = kept < self._oldest(self.tokens)
         return _LEFT_BEHIND if behind else None
 
     def crop(self, tokens_to_remove: int) -> None:
@@ -287,6 +306,18 @@ class AzcCache(Cache):
         """Which tokens are real, bool [B, N]; None for all."""
         return self.memories[0].real
 
+    @property
+    def is_initialized(self) -> bool:
+        """Whether tokens were seen."""
+        return self.get_seq_length() > 0
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether what is kept is each token's own, of all of them: not a sum, and none
+        left behind.
+        """
+        return all(memory.is_whole for memory in self.memories)
+
     def begin(self, model: tuple[str, str], real: torch.Tensor | None) -> None:
         """Before a model sees tokens: which are real, with those before, bool [B, N];
         None for all. `model` tells models apart.
@@ -333,11 +364,7 @@ def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
 
 
 def _tensors(cache: AzcCache) -> list[torch.Tensor]:
-    found: list[torch.Tensor] = []
-    for memory in cache.memories:
-        found += [stream.data for stream in memory.streams.values()]
-        found += [x for states in memory.states.values() for x in states]
-    return found
+    return [x for memory in cache.memories for x in memory.tensors()]
 
 
 def _unflatten(tensors: Iterable[torch.Tensor], context: list[Any]) -> AzcCache:

@@ -95,7 +95,8 @@ def check_decoding(
         if not isinstance(cache, AzcCache):
             kind = type(cache).__name__
             raise ValueError(
-                f"past_key_values is an AzcCache, which an azc model gives; got {kind}"
+                "past_key_values is an AzcCache, which an azc model gives (an empty one:"
+                f" azc.model.AzcCache({layers})); got {kind}"
             )
         if len(cache.layers) != layers:
             raise ValueError(
@@ -112,6 +113,9 @@ def check_decoding(
         if fault is not None:
             after = f", of which {past} were seen before" if past else ""
             raise ValueError(f"{fault[0]} ({fault[1]}{after})")
+    if past and attention_mask is not None:
+        assert isinstance(cache, AzcCache)
+        _check_past(cache, attention_mask[:, :past].bool())
     for name, ids in (("position_ids", position_ids), ("document_ids", document_ids)):
         if ids is None:
             continue
@@ -128,6 +132,25 @@ def check_decoding(
             raise ValueError(
                 "attention_mask must be given: past_key_values has tokens that are padding"
             )
+
+
+def _check_past(cache: AzcCache, real: torch.Tensor) -> None:
+    """Raises ValueError for a mask [B, past] that says otherwise of tokens than it did
+    when they were seen, where what is kept is of those that were real. Told on the CPU
+    alone.
+    """
+    if real.device.type != "cpu":
+        return
+    same = real if cache.real is None else real == cache.real
+    if not holds(same, torch.all) and not cache.is_whole:
+        row, token = (~same).nonzero()[0].tolist()
+        now, before = "real", "padding"
+        if not real[row, token]:
+            now, before = before, now
+        raise ValueError(
+            f"attention_mask has token {token} of sequence {row} as {now}; it was {before}"
+            " when past_key_values was made, which has sums of tokens or the last of them"
+        )
 
 
 def check_length(tokens: int, max_length: int | None) -> None:

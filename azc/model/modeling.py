@@ -192,7 +192,7 @@ class AzcModel(AzcPreTrainedModel):
             check_positions(position_ids, attention_mask, past)
             if cache is None and self._remembers(use_cache):
                 cache = AzcCache(self.config.num_hidden_layers)
-        twice = self.training and any(
+        twice = (self.training and torch.is_grad_enabled()) and any(
             layer.gradient_checkpointing for layer in self.encoder.layers
         )
         if cache is not None and twice:
@@ -219,7 +219,7 @@ class AzcModel(AzcPreTrainedModel):
         return BaseModelOutputWithPoolingAndCrossAttentions(
             last_hidden_state=states[-1],
             pooler_output=pooled,
-            past_key_values=cache,
+            past_key_values=None if use_cache is False else cache,
             hidden_states=states if output_hidden_states else None,
         )
 

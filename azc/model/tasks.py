@@ -1,4 +1,4 @@
-"""What compiled models are trained for: heads, losses, generation.
+"""What compiled models are trained for: heads, losses.
 
 Codes: U011 there is no such task for a compiled model; U029 a task is not for a model of
 this kind.
@@ -17,8 +17,6 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoModelForSequenceClassification,
-    GenerationConfig,
-    GenerationMixin,
 )
 from transformers.modeling_outputs import (
     CausalLMOutputWithPast,
@@ -34,7 +32,8 @@ from azc.lower.modules import norm
 from azc.lower.runtime import newest
 from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig, spec_of
-from azc.model.inputs import check_classes, check_prompts, check_token_labels
+from azc.model.generation import AzcGenerationMixin
+from azc.model.inputs import check_classes, check_token_labels
 from azc.model.modeling import AzcModel, AzcPreTrainedModel
 from azc.model.packing import documents_of, next_labels
 
@@ -138,7 +137,7 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         )
 
 
-class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
+class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
     """A compiled decoder with an output matrix: the next token's logits, and
     `generate`. Raises ValueError for a model that is not causal.
     """
@@ -172,37 +171,6 @@ class AzcForCausalLM(AzcPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
         """Replaces the output matrix."""
         self.lm_head = new_embeddings
-
-    def _prepare_cache_for_generation(  # type: ignore[override]
-        self,
-        generation_config: GenerationConfig,
-        model_kwargs: dict[str, Any],
-        *args: Any,
-        **kwargs: Any,
-    ) -> None:
-        """Makes the cache of a generation, where none was given and one is wanted.
-
-        Raises ValueError for a cache of another kind, and for a prompt that ends in
-        padding: what follows it would follow padding.
-        """
-        check_prompts(model_kwargs.get("attention_mask"))
-        if model_kwargs.get("past_key_values") is not None:
-            super()._prepare_cache_for_generation(  # type: ignore[misc]
-                generation_config, model_kwargs, *args, **kwargs
-            )
-            return
-        wanted = generation_config.cache_implementation
-        if wanted not in (None, "dynamic"):
-            raise ValueError(
-                f"cache_implementation = {wanted!r} can't be served: a program says"
-                " itself what is kept"
-            )
-        if generation_config.use_cache is not False:
-            layers = self.config.num_hidden_layers
-            cache = AzcCache(layers)
-            if generation_config.is_assistant:  # what it guesses is taken back
-                cache.activate_past_recording()
-            model_kwargs["past_key_values"] = cache
 
     @can_return_tuple
     def forward(

@@ -1,0 +1,131 @@
+"""`generate` of a decoder: what it has to be told of one, and what it refuses."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import torch
+from transformers import GenerationConfig, GenerationMixin
+
+from azc.model.cache import AzcCache
+from azc.model.inputs import check_prompts
+
+__all__ = ["AzcGenerationMixin"]
+
+
+class AzcGenerationMixin(GenerationMixin):
+    """Text from a decoder of which a program says what is kept from token to token."""
+
+    config: Any
+
+    def prepare_inputs_for_generation(
+        self,
+        input_ids: torch.Tensor,
+        *args: Any,
+        inputs_embeds: torch.Tensor | None = None,
+        tokenizer: Any = None,
+        assistant_tokenizer: Any = None,
+        **kwargs: Any,
+    ) -> dict[str, Any]:
+        """What the model is called with; tokenizers are for what goes on around it."""
+        given: Any = (input_ids, *args)
+        return super().prepare_inputs_for_generation(  # type: ignore[misc,no-any-return]
+            *given, inputs_embeds=inputs_embeds, **kwargs
+        )
+
+    def _prepare_model_inputs(
+        self,
+        inputs: torch.Tensor | None,
+        bos_token_id: torch.Tensor | None,
+        model_kwargs: dict[str, Any],
+    ) -> tuple[torch.Tensor, str | None, dict[str, Any]]:
+        """The prompts, and what they are called. Raises ValueError where there is none,
+        and for one of no tokens.
+        """
+        found: tuple[torch.Tensor, str | None, dict[str, Any]]
+        found = super()._prepare_model_inputs(  # type: ignore[misc]
+            inputs, bos_token_id, model_kwargs
+        )
+        shape = list(found[0].shape)
+        if 0 in shape[:2]:
+            raise ValueError(
+                f"a batch has 1 prompt or more, and a prompt 1 token or more; {found[1]}"
+                f" is {shape}"
+            )
+        return found
+
+    def _prepare_cache_for_generation(  # type: ignore[override]
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        *args: Any,
+        **kwargs: Any,
+    ) -> None:
+        """Makes the cache of a generation, where none was given and one is wanted.
+
+        Raises ValueError for a cache of another kind, for one of no fewer tokens than
+        the prompt, for a prompt that ends in padding (what follows it would follow
+        padding), and for what a decoder does not serve.
+        """
+        check_prompts(model_kwargs.get("attention_mask"))
+        _refuse_unserved(generation_config, model_kwargs)
+        cache = model_kwargs.get("past_key_values")
+        if cache is not None:
+            super()._prepare_cache_for_generation(  # type: ignore[misc]
+                generation_config, model_kwargs, *args, **kwargs
+            )
+            _check_cache(cache, generation_config, model_kwargs)
+            return
+        if generation_config.use_cache is not False:
+            made = AzcCache(self.config.num_hidden_layers)
+            if generation_config.is_assistant:  # what it guesses is taken back
+                made.activate_past_recording()  # type: ignore[no-untyped-call]
+            model_kwargs["past_key_values"] = made
+
+    def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Raises ValueError: there are no pages of keys and values."""
+        raise ValueError(
+            "continuous batching (generate_batch, cache_implementation = 'paged') can't be"
+            " served: a program says itself what is kept"
+        )
+
+
+def _refuse_unserved(
+    generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+) -> None:
+    """Raises ValueError for options of `generate` that no decoder of azc serves."""
+    wanted = generation_config.cache_implementation
+    if wanted not in (None, "dynamic"):
+        raise ValueError(
+            f"cache_implementation = {wanted!r} can't be served: a program says"
+            " itself what is kept"
+        )
+    if generation_config.assistant_early_exit is not None:
+        raise ValueError(
+            "assistant_early_exit can't be served: the layers of a program run together"
+        )
+    embeds = model_kwargs.get("inputs_embeds")
+    if generation_config.prefill_chunk_size is not None and embeds is not None:
+        raise ValueError(
+            "prefill_chunk_size can't be given for inputs_embeds, which are taken in one"
+            " piece"
+        )
+
+
+def _check_cache(
+    cache: object, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+) -> None:
+    """Raises ValueError for a cache that a generation can't go on with."""
+    if generation_config.use_cache is False:
+        raise ValueError("past_key_values can't be given where use_cache is false")
+    mask = model_kwargs.get("attention_mask")
+    # Where all tokens are real, `generate` keeps the length of the mask alone.
+    tokens = getattr(generation_config, "_mask_length", 0)
+    if mask is not None:
+        tokens = mask.shape[1]
+    past = cache.get_seq_length() if isinstance(cache, AzcCache) else 0
+    if past >= tokens > 0:
+        raise ValueError(
+            f"past_key_values has {past} tokens, and the prompt {tokens}: a prompt is of all"
+            " tokens, new ones too, or of the new ones where attention_mask is of all"
+        )
