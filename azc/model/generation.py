@@ -6,9 +6,10 @@ from typing import Any, NoReturn
 
 import torch
 from transformers import GenerationConfig, GenerationMixin
+from transformers.generation.configuration_utils import GenerationMode
 
 from azc.model.cache import AzcCache
-from azc.model.inputs import check_prompts
+from azc.model.inputs import check_inputs, check_prompts
 
 __all__ = ["AzcGenerationMixin"]
 
@@ -40,17 +41,19 @@ class AzcGenerationMixin(GenerationMixin):
         model_kwargs: dict[str, Any],
     ) -> tuple[torch.Tensor, str | None, dict[str, Any]]:
         """The prompts, and what they are called. Raises ValueError where there is none,
-        and for one of no tokens.
+        and for what is none.
         """
         found: tuple[torch.Tensor, str | None, dict[str, Any]]
         found = super()._prepare_model_inputs(  # type: ignore[misc]
             inputs, bos_token_id, model_kwargs
         )
-        shape = list(found[0].shape)
-        if 0 in shape[:2]:
+        prompts, name, _ = found
+        ids, embeds = (prompts, None) if name == "input_ids" else (None, prompts)
+        hidden = self.config.hidden_size
+        check_inputs(ids, embeds, None, None, hidden=hidden, vocab=None, token_types=0)
+        if prompts.shape[0] == 0:
             raise ValueError(
-                f"a batch has 1 prompt or more, and a prompt 1 token or more; {found[1]}"
-                f" is {shape}"
+                f"a batch has 1 prompt or more; {name} is {list(prompts.shape)}"
             )
         return found
 
@@ -58,6 +61,7 @@ class AzcGenerationMixin(GenerationMixin):
         self,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
+        generation_mode: GenerationMode,
         *args: Any,
         **kwargs: Any,
     ) -> None:
@@ -72,9 +76,9 @@ class AzcGenerationMixin(GenerationMixin):
         cache = model_kwargs.get("past_key_values")
         if cache is not None:
             super()._prepare_cache_for_generation(  # type: ignore[misc]
-                generation_config, model_kwargs, *args, **kwargs
+                generation_config, model_kwargs, generation_mode, *args, **kwargs
             )
-            _check_cache(cache, generation_config, model_kwargs)
+            _check_cache(cache, generation_config, model_kwargs, generation_mode)
             return
         if generation_config.use_cache is not False:
             made = AzcCache(self.config.num_hidden_layers)
@@ -113,7 +117,10 @@ def _refuse_unserved(
 
 
 def _check_cache(
-    cache: object, generation_config: GenerationConfig, model_kwargs: dict[str, Any]
+    cache: object,
+    generation_config: GenerationConfig,
+    model_kwargs: dict[str, Any],
+    generation_mode: GenerationMode,
 ) -> None:
     """Raises ValueError for a cache that a generation can't go on with."""
     if generation_config.use_cache is False:
@@ -124,6 +131,10 @@ def _check_cache(
     if mask is not None:
         tokens = mask.shape[1]
     past = cache.get_seq_length() if isinstance(cache, AzcCache) else 0
+    if past and generation_mode == GenerationMode.ASSISTED_GENERATION:
+        raise ValueError(
+            f"past_key_values has {past} tokens: assisted generation begins with none"
+        )
     if past >= tokens > 0:
         raise ValueError(
             f"past_key_values has {past} tokens, and the prompt {tokens}: a prompt is of all"

@@ -201,9 +201,11 @@ def check_positions(
 
 
 def check_prompts(attention_mask: torch.Tensor | None) -> None:
-    """Raises ValueError for prompts that end in padding."""
-    if attention_mask is None or attention_mask.dim() != 2:
+    """Raises ValueError for prompts that end in padding, and a mask that is not [B, N]."""
+    if attention_mask is None:
         return
+    if attention_mask.dim() != 2:
+        raise ValueError(f"attention_mask is [B, N]; got {list(attention_mask.shape)}")
     if not holds(attention_mask, lambda mask: (mask[:, -1] != 0).all()):
         raise ValueError(
             "a prompt ends in padding, and what follows would follow padding: prompts"
@@ -254,14 +256,16 @@ def check_inputs(
     as under `torch.compile`.
     """
     if input_ids is not None and inputs_embeds is None:
-        name, given, wanted = "input_ids", input_ids, "[B, N]"
-        right = given.dim() == 2
+        name, given, wanted, last = "input_ids", input_ids, "[B, N]", []
     elif inputs_embeds is not None and input_ids is None:
-        name, given, wanted = "inputs_embeds", inputs_embeds, f"[B, N, {hidden}]"
-        right = given.dim() == 3 and given.shape[2] == hidden
+        name, given, last = "inputs_embeds", inputs_embeds, [hidden]
+        wanted = f"[B, N, {hidden}]"
     else:
         raise ValueError("give either input_ids or inputs_embeds")
-    if not right:
+    if not isinstance(given, torch.Tensor):
+        kind = type(given).__name__
+        raise ValueError(f"{name} is a tensor {wanted}; got a {kind}")
+    if given.dim() != 2 + len(last) or list(given.shape[2:]) != last:
         raise ValueError(f"{name} is {wanted}; got {list(given.shape)}")
     batch, tokens = given.shape[:2]
     if tokens == 0:

@@ -457,8 +457,19 @@ def test_options_that_are_refused_in_a_sentence(option: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"input_ids": IDS[:, :0]}, r"a prompt 1 token or more; input_ids is \[3, 0\]"),
-        ({"input_ids": IDS[:0]}, r"has 1 prompt or more, .* input_ids is \[0, 6\]"),
+        (
+            {"input_ids": IDS[:, :0]},
+            r"a sequence has 1 token or more; input_ids is \[3, 0\]",
+        ),
+        ({"input_ids": IDS[0]}, r"input_ids is \[B, N\]; got \[6\]"),
+        ({"input_ids": [[3, 4]]}, r"input_ids is a tensor \[B, N\]; got a list"),
+        ({"input_ids": "abc"}, r"input_ids is a tensor \[B, N\]; got a str"),
+        ({"inputs_embeds": IDS}, r"inputs_embeds is \[B, N, 16\]; got \[3, 6\]"),
+        ({"input_ids": IDS, "mask": LEFT[0]}, r"attention_mask is \[B, N\]; got \[6\]"),
+        (
+            {"input_ids": IDS[:0]},
+            r"a batch has 1 prompt or more; input_ids is \[0, 6\]",
+        ),
         (
             {"inputs_embeds": torch.zeros(2, 4, 16), "prefill_chunk_size": 2},
             "prefill_chunk_size can't be given for inputs_embeds",
@@ -467,7 +478,7 @@ def test_options_that_are_refused_in_a_sentence(option: str) -> None:
 )
 def test_prompts_that_there_are_not(given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        generate(decoder("sdpa"), None, None, **given)
+        generate(decoder("sdpa"), None, **{"mask": None, **given})
 
 
 def test_caches_that_a_prompt_does_not_go_on_from(model: Any) -> None:
@@ -477,6 +488,15 @@ def test_caches_that_a_prompt_does_not_go_on_from(model: Any) -> None:
     ids = IDS.repeat(1, 2)
     with pytest.raises(ValueError, match="can't be given where use_cache is false"):
         generate(model, ids, None, past_key_values=cache_of(model), use_cache=False)
+    if not model.model.sums:
+        with pytest.raises(ValueError, match="assisted generation begins with none"):
+            generate(
+                model,
+                ids[:1],
+                None,
+                past_key_values=cache_of(model, IDS[:1]),
+                prompt_lookup_num_tokens=3,
+            )
     with pytest.raises(ValueError, match="has 3 sequences; got 6 more"):
         generate(model, ids, None, past_key_values=cache_of(model), num_beams=2)
     with pytest.raises(ValueError, match="continuous batching"):
