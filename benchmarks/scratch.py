@@ -1,6 +1,6 @@
 """What evolution finds: attention from scratch, and one layer that recalls.
 
-    python -m benchmarks scratch --runs DIR [--seeds 5] [--evaluations 150]
+    python -m benchmarks scratch --runs DIR [--seeds 5] [--local-seeds 5] [--evaluations 150]
         [--both-seeds 3] [--both-evaluations 150]
         [--text-seeds 2] [--text-evaluations 150]
         [--above-seeds 1] [--layer-seeds 3] [--layer-evaluations 120] [--publish]
@@ -380,9 +380,16 @@ def _counts(
             for other in typed
         }
         told = ", ".join(f"as {other} on {n}" for other, n in counts.items())
+        told += f" of {len(mine)} seeds"
+        if margin == MARGIN:
+            below = [[x < SOLVED for x in row[name]["losses"]] for row in mine]
+            told += (
+                f" (solved from every seed of the winner's training on"
+                f" {sum(map(all, below))}, from one at least on {sum(map(any, below))})"
+            )
         trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
         lines.append(
-            f"- `{name}`: as good {told} of {len(mine)} seeds, with"
+            f"- `{name}`: as good {told}, with"
             f" {mine[0][name]['evaluations']} evaluations, in which {trained} candidates"
             " were trained on average."
         )
@@ -461,6 +468,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--local-seeds", type=int, help="of local search, as many as --seeds by default"
+    )
     parser.add_argument("--evaluations", type=int, default=150)
     parser.add_argument("--both-seeds", type=int, default=3)
     parser.add_argument("--both-evaluations", type=int, default=150)
@@ -496,7 +506,11 @@ def study(options: argparse.Namespace) -> dict[str, Any]:
     alone = words(options.layer_evaluations)
     return {
         "scratch": from_scratch(
-            fits, "scratch", options.seeds, words(options.evaluations)
+            fits,
+            "scratch",
+            options.seeds,
+            words(options.evaluations),
+            options.local_seeds,
         ),
         "both": from_scratch(
             fits, "both", options.both_seeds, words(options.both_evaluations)
@@ -549,13 +563,21 @@ def chosen(fits: Fits, view: RunView, found: Sequence[Mapping[str, Any]]) -> str
 
 
 def from_scratch(
-    fits: Fits, space: str, seeds: int, words: Sequence[str]
+    fits: Fits,
+    space: str,
+    seeds: int,
+    words: Sequence[str],
+    local_seeds: int | None = None,
 ) -> list[dict[str, Any]]:
-    """What each strategy came to in a space on each seed, beside what is typed."""
+    """What each strategy came to in a space on each seed, beside what is typed; local
+    search on the first `local_seeds` alone.
+    """
     rows: list[dict[str, Any]] = []
     for seed in range(seeds):
         row: dict[str, Any] = {"seed": seed}
         for name in STRATEGIES:
+            if name == "local" and local_seeds is not None and seed >= local_seeds:
+                continue
             view = searched(fits.file.parent, f"{space}-{name}", seed, words)
             row[name] = figures(view)
         for name, layers in TYPED[space].items():

@@ -22,6 +22,7 @@ def test_a_study_is_gone_on_with(
     options = argparse.Namespace(
         runs=tmp_path,
         seeds=1,
+        local_seeds=None,
         evaluations=5,
         both_seeds=0,
         both_evaluations=5,
