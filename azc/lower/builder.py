@@ -31,6 +31,7 @@ __all__ = [
 
 _SCORES = Shape(N, N)
 Dimension = int | fx.Node
+Number = float | fx.Node
 Arguments = tuple[fx.Node | int | None, ...]
 AddModule = Callable[[nn.Module, Arguments], fx.Node]
 Extend = Callable[[fx.Node, int, bool, int | None], fx.Node]
@@ -146,14 +147,23 @@ class FxBuilder:
         self._made: dict[Hashable, fx.Node] = {}
 
     def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
-        """A call of a function by dotted name; Python numbers are folded at once."""
+        """A call of a function by dotted name; one of azc is made at once where nothing
+        is told as the graph runs.
+        """
         function = named(target)
-        if target.startswith(("operator.", "azc.")) and not _has_node(args):
+        if target.startswith("azc.") and not _has_node(args):
             return function(*args, **kwargs)
         key = (target, _key(args), _key(kwargs))
         if key not in self._made:
             self._made[key] = self.graph.call_function(function, args, kwargs)
         return self._made[key]
+
+    def number(self, operator: str, *args: Number) -> Number:
+        """A call of a function for numbers, made at once where all are known."""
+        target = f"operator.{operator}"
+        found: Number
+        found = self.call(target, *args) if _has_node(args) else named(target)(*args)
+        return found
 
     def method(self, name: str, *args: Any, **kwargs: Any) -> fx.Node:
         """A call of a method of the first argument."""
@@ -246,7 +256,7 @@ class FxBuilder:
         if self.padding.rows is None:
             return node
         count = self.method("size", self.padding.row_positions, 1)
-        start = self.call("operator.neg", count)
+        start = self.number("neg", count)
         whole = slice(None)
         key = (whole, whole, slice(start, None))
         made: fx.Node = self.call("operator.getitem", node, key)

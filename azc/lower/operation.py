@@ -9,7 +9,7 @@ from torch import fx
 
 from azc.ir.graph import Node
 from azc.lower.builder import FxBuilder
-from azc.ops.contract import Operand
+from azc.ops.contract import Builder, Operand
 from azc.ops.table import operation
 
 __all__ = ["lower_number", "lower_operation"]
@@ -32,7 +32,8 @@ def lower_operation(
         elif op.precision in ("wide", "inside") and not operand.wide:
             made = builder.wide(made)
         taken.append(replace(operand, node=made, omits=absent))
-    result: fx.Node = op.lower(builder, *taken, attrs=node.attrs)
+    asked: Builder = builder
+    result = op.lower(asked, *taken, attrs=node.attrs)
     if op.precision == "inside" and not any(operand.wide for operand in operands):
         result = builder.narrow(result)
     return result

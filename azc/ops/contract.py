@@ -20,12 +20,24 @@ computed in float32 here too (`Op.precision`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from azc.ops.axes import Axes
 from azc.shapes import N, Shape
+
+if TYPE_CHECKING:
+    import torch
+    from torch.fx import Node as FxNode
+
+    Argument = (
+        FxNode | torch.dtype | str | float | slice | EllipsisType | None
+        | Sequence["Argument"]
+    )  # fmt: skip
+else:
+    FxNode = Any
 
 __all__ = [
     "Absence",
@@ -37,6 +49,8 @@ __all__ = [
     "ErrorSample",
     "Fill",
     "Frame",
+    "FxNode",
+    "Number",
     "Op",
     "Operand",
     "Place",
@@ -52,6 +66,7 @@ __all__ = [
 Attrs = Mapping[str, int]
 Place = Literal["rows", "cols", "band", "future"]
 Precision = Literal["same", "wide", "inside", "narrow"]
+Number = int | float | FxNode  # known, or as the graph runs
 
 
 class TypeFault(Exception):
@@ -221,7 +236,7 @@ class Operand:
     alone. `omits`: what is absent of its rows, where the operation has to know.
     """
 
-    node: Any
+    node: FxNode
     shape: Shape
     wide: bool
     whole: bool = False
@@ -229,60 +244,65 @@ class Operand:
 
 
 class Builder(Protocol):
-    """What a lowering may ask for. Nodes are `torch.fx.Node`s."""
+    """What a lowering may ask for."""
 
-    def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
-        """A call of a function by its dotted name; folded when all is known."""
+    def call(self, target: str, *args: Argument, **kwargs: Argument) -> FxNode:
+        """A call of a function by its dotted name."""
 
-    def method(self, name: str, *args: Any, **kwargs: Any) -> Any:
+    def number(self, operator: str, *args: Number) -> Number:
+        """A call of a function of the module `operator` for numbers; one itself where
+        all of them are known.
+        """
+
+    def method(self, name: str, *args: Argument, **kwargs: Argument) -> FxNode:
         """A call of a method of the first argument."""
 
-    def weight(self, name: str) -> Any:
+    def weight(self, name: str) -> FxNode:
         """The operation's own weight [H or 1, d or 1, …] by name."""
 
-    def heads(self) -> Any:
-        """The number of heads: an int if it is known, or a node."""
+    def heads(self) -> int | FxNode:
+        """The number of heads, an int if it is known."""
 
-    def width(self) -> Any:
-        """The width d of one head: an int if it is known, or a node."""
+    def width(self) -> int | FxNode:
+        """The width d of one head, an int if it is known."""
 
-    def tokens(self) -> Any:
-        """The length N of the padded sequence, a node."""
+    def tokens(self) -> FxNode:
+        """The length N of the padded sequence."""
 
-    def positions(self, like: Any) -> Any:
+    def positions(self, like: FxNode) -> FxNode:
         """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
         of the inputs but at least float32.
         """
 
-    def distance(self, like: Any) -> Any:
+    def distance(self, like: FxNode) -> FxNode:
         """|i − j| for every two tokens, [B or 1, 1, N, N], typed as positions."""
 
-    def gone(self, operand: Operand) -> Any | None:
+    def gone(self, operand: Operand) -> FxNode | None:
         """What the operation omits of a row, bool, broadcasts over [B, H, r, c]; None,
         now or as the graph runs, where nothing is absent.
         """
 
-    def fill(self, operand: Operand, fill: Fill) -> Any:
+    def fill(self, operand: Operand, fill: Fill) -> FxNode:
         """The operand's node with a number in its absent entries."""
 
-    def so_far(self, operand: Operand, axis: int, reach: int | None) -> Any:
+    def so_far(self, operand: Operand, axis: int, reach: int | None) -> FxNode:
         """The operand's node with the tokens so far along an axis, −2 or −1, all (None) or
         so many before its own, where a model is called with the next ones alone.
         """
 
-    def packed(self, node: Any) -> Any:
+    def packed(self, node: FxNode) -> FxNode:
         """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by
         side.
         """
 
-    def unpacked(self, node: Any) -> Any:
+    def unpacked(self, node: FxNode) -> FxNode:
         """Undoes `packed`."""
 
     @property
     def causal(self) -> bool:
         """Whether a token sees no later one."""
 
-    def dropout(self, node: Any, rate: float) -> Any:
+    def dropout(self, node: FxNode, rate: float) -> FxNode:
         """Dropout, in training."""
 
 
@@ -346,7 +366,7 @@ class Op:
     typing: Callable[..., Shape]
     weights: Callable[[Attrs], tuple[Weight, ...]]
     reference: Callable[..., Value]
-    lower: Callable[..., Any]
+    lower: Callable[..., FxNode]
     precision: Precision
     flops: Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]
     absence: Absence

@@ -20,6 +20,7 @@ from azc.ops.contract import (
     Builder,
     Fill,
     Frame,
+    FxNode,
     Op,
     Operand,
     Sample,
@@ -47,15 +48,15 @@ def _operand(frame: Frame, x: Value, **attrs: Any) -> Value:
     return x
 
 
-def _fill_lower(b: Builder, x: Operand, attrs: Given) -> Any:
+def _fill_lower(b: Builder, x: Operand, attrs: Given) -> FxNode:
     return b.fill(x, attrs["fill"])
 
 
-def _so_far_lower(b: Builder, x: Operand, attrs: Given) -> Any:
+def _so_far_lower(b: Builder, x: Operand, attrs: Given) -> FxNode:
     return b.so_far(x, attrs["axis"], attrs.get("reach"))
 
 
-def _dropout_lower(b: Builder, x: Operand, attrs: Given) -> Any:
+def _dropout_lower(b: Builder, x: Operand, attrs: Given) -> FxNode:
     return b.dropout(x.node, attrs["rate"])
 
 
@@ -70,7 +71,7 @@ def _after_fill(states: tuple[State, ...], result: Shape, attrs: Given) -> State
 def _core(
     name: str,
     doc: str,
-    lower: Callable[..., Any],
+    lower: Callable[..., FxNode],
     after: Callable[[tuple[State, ...], Shape, Given], State],
     samples: tuple[Sample, ...],
 ) -> Op:

@@ -12,6 +12,7 @@ from azc.ops.contract import (
     Builder,
     ErrorSample,
     Fill,
+    FxNode,
     Op,
     Operand,
     Sample,
@@ -46,7 +47,7 @@ def _binary(
     function: Callable[[Any, Any, Any], Any],
     absence: Absence,
 ) -> Op:
-    def lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+    def lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
         return b.call(target, x.node, y.node)
 
     return Op(

@@ -7,7 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from azc.ops.axes import axes
-from azc.ops.contract import Absence, Attrs, Builder, Op, Operand, Precision, Sample
+from azc.ops.contract import (
+    Absence,
+    Attrs,
+    Builder,
+    FxNode,
+    Op,
+    Operand,
+    Precision,
+    Sample,
+)
 from azc.ops.rules import (
     Fills,
     all_before,
@@ -76,7 +85,7 @@ def _unary(
     if at_zero == "zero":
         after = cleared if steep else keep
 
-    def lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+    def lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
         return b.call(target, x.node)
 
     return Op(

@@ -12,6 +12,8 @@ from azc.ops.contract import (
     Builder,
     ErrorSample,
     Frame,
+    FxNode,
+    Number,
     Op,
     Operand,
     Sample,
@@ -72,17 +74,19 @@ def _rope_reference(frame: Frame, x: Value) -> Value:
     return Value(data, x.present)
 
 
-def _part(b: Builder, node: Any, start: Any, stop: Any) -> Any:
+def _part(
+    b: Builder, node: FxNode, start: Number | None, stop: Number | None
+) -> FxNode:
     return b.call("operator.getitem", node, (Ellipsis, slice(start, stop)))
 
 
-def _rope_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    half = b.call("operator.floordiv", b.width(), 2)
-    even = b.call("operator.mul", half, 2)
+def _rope_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
+    half = b.number("floordiv", b.width(), 2)
+    even = b.number("mul", half, 2)
     positions = b.positions(x.node)
     index = b.call("torch.arange", half, device=b.call("getattr", x.node, "device"))
     index = b.method("to", index, positions)
-    exponent = b.call("torch.div", index, b.call("operator.neg", half))
+    exponent = b.call("torch.div", index, b.number("neg", half))
     rate = b.call("torch.pow", ROPE_BASE, exponent)
     angle = b.call("torch.mul", positions, rate)
     cos = b.method("to", b.call("torch.cos", angle), x.node)
@@ -139,7 +143,7 @@ def _alibi_reference(frame: Frame, x: Value) -> Value:
     return Value(x.data - slope * _distance(frame), x.present)
 
 
-def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     distance = b.distance(x.node)
     slope = b.call("azc.lower.runtime.alibi_slopes", b.heads(), distance)
     bias = b.method("to", b.call("torch.mul", slope, distance), x.node)
@@ -174,7 +178,7 @@ def _window_reference(frame: Frame, x: Value, radius: int) -> Value:
     return Value(x.data, x.present & (_distance(frame) <= radius))
 
 
-def _window_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _window_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return x.node  # nothing to compute: only what counts as present changes
 
 
@@ -251,10 +255,10 @@ def _conv_reference(frame: Frame, x: Value, kernel: int) -> Value:
     return Value(data, x.present)
 
 
-def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     kernel = attrs["kernel"]
     heads, width = b.heads(), b.width()
-    channels = b.call("operator.mul", heads, width)
+    channels = b.number("mul", heads, width)
     weight = b.method("to", b.weight("kernel"), x.node)
     weight = b.method("expand", weight, heads, width, kernel)
     weight = b.method("reshape", weight, channels, 1, kernel)

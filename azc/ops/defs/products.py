@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from azc.ops.axes import axes
@@ -13,6 +14,7 @@ from azc.ops.contract import (
     ErrorSample,
     Fill,
     Frame,
+    FxNode,
     Op,
     Operand,
     Place,
@@ -49,7 +51,7 @@ def _transpose_reference(frame: Frame, x: Value) -> Value:
     return Value(x.data.T, x.present.T)
 
 
-def _transpose_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _transpose_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.method("transpose", x.node, -1, -2)
 
 
@@ -88,8 +90,8 @@ def _scale_reference(frame: Frame, x: Value) -> Value:
     return Value(x.data / frame.np.sqrt(float(frame.d)), x.present)
 
 
-def _scale_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
-    factor = b.call("operator.pow", b.width(), -0.5)
+def _scale_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
+    factor = b.number("pow", b.width(), -0.5)
     return b.call("torch.mul", x.node, factor)
 
 
@@ -133,7 +135,7 @@ def _matmul_reference(frame: Frame, a: Value, b: Value) -> Value:
     return Value(data, frame.np.ones(data.shape, bool))
 
 
-def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
     return b.call("torch.matmul", x.node, y.node)
 
 
@@ -222,12 +224,12 @@ def _omit_unlike(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
     return omit_in_row(states)
 
 
-def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+def _cosine_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
     gone = b.gone(x), b.gone(y)
     return b.call("azc.lower.rows.cosines", x.node, y.node, *gone, COSINE_EPS)
 
 
-def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> Any:
+def _euclidean_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.distances", x.node, y.node, b.gone(x), b.gone(y))
 
 
@@ -236,7 +238,7 @@ def _pair_op(
     doc: str,
     source: str,
     reference: Any,
-    lower: Any,
+    lower: Callable[..., FxNode],
     precision: Precision,
 ) -> Op:
     return Op(

@@ -12,6 +12,7 @@ from azc.ops.contract import (
     Attrs,
     Builder,
     Frame,
+    FxNode,
     Op,
     Operand,
     Precision,
@@ -97,31 +98,31 @@ def _rms_norm_reference(frame: Frame, x: Value) -> Value:
     return Value(x.data / _root(frame, x, RMS_NORM_EPS), x.present)
 
 
-def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _sum_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("torch.sum", x.node, -1, keepdim=True)
 
 
-def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _mean_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.mean", x.node, b.gone(x))
 
 
-def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _amax_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("torch.amax", x.node, -1, keepdim=True)
 
 
-def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _softmax_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.softmax", x.node)
 
 
-def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _normalize_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.normalize", x.node, NORMALIZE_EPS)
 
 
-def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _layer_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.layer_norm", x.node, b.gone(x), LAYER_NORM_EPS)
 
 
-def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> Any:
+def _rms_norm_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     return b.call("azc.lower.rows.rms_norm", x.node, b.gone(x), RMS_NORM_EPS)
 
 
@@ -134,7 +135,7 @@ def _row_op(
     name: str,
     doc: str,
     reference: Callable[..., Value],
-    lower: Callable[..., Any],
+    lower: Callable[..., FxNode],
     flops: int,
     fill: float,
     after: Callable[[tuple[State, ...], Shape, Attrs], State],
