@@ -505,6 +505,7 @@ def main() -> int:
     parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--mask-rate", type=float, default=0.4)
     parser.add_argument("--causal", action="store_true", help="decoders, next tokens")
+    parser.add_argument("--called", help="what is studied, where it is on another text")
     parser.add_argument("--policies", type=_policy, nargs="*", default=[])
     parser.add_argument("--cache", type=Path, default=Path(".cache"))
     parser.add_argument(
@@ -545,7 +546,7 @@ def main() -> int:
                 for steps in lengths:
                     for name in study.programs:
                         alone(study, name, steps, seed)
-    models = "decoders" if options.causal else "encoders"
+    models = options.called or ("decoders" if options.causal else "encoders")
     found = {models: tables(study)}
     print(written(found))
     if options.publish:
