@@ -9,6 +9,7 @@ from collections import Counter
 import pytest
 
 from azc.check.flatten import self_contained
+from azc.check.models import LAYER_ARGUMENTS
 from azc.check.program import ConvUse
 from azc.check.resolve import check_source
 from azc.check.spaces import membership
@@ -101,8 +102,10 @@ def test_convolutions_stay_where_the_space_says_nothing_of_them() -> None:
 
 
 def test_every_kind_occurs() -> None:
-    found = {kind for _, made in walk("commented") for kind in made.kinds}
-    assert found == {
+    walked = [made for _, made in walk("commented")]
+    for name in LAYER_ARGUMENTS:
+        assert any(f": {name} " in made.description for made in walked)
+    assert {kind for made in walked for kind in made.kinds} == {
         "attention to conv",
         "conv to attention",
         "conv kernel",

@@ -143,5 +143,5 @@ def test_a_change_of_a_layer_is_a_change_of_one_line() -> None:
         if made.kinds == ("attention to conv",):  # its program goes too
             diff = [line for line in diff if "# once" in line]
         assert [line[0] for line in diff] == ["-", "+"]
-    wanted = {"attention to conv", "conv to attention", "conv kernel", "layer heads"}
+    wanted = {"attention to conv", "conv to attention", "conv kernel", "argument"}
     assert kinds == wanted
