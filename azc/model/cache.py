@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch.utils import _pytree as pytree
 from transformers.cache_utils import Cache, CacheLayerMixin
 
+from azc.lower.masks import holds
 from azc.lower.runtime import Span, positions_of, span_of
 
 __all__ = ["AzcCache", "LayerMemory"]
@@ -55,6 +56,8 @@ class LayerMemory(CacheLayerMixin):
         self.tokens = 0
         # Which tokens are real, bool [B, N], those at hand too; None for all.
         self.real: torch.Tensor | None = None
+        # Of which sequences a token was real by now, bool [B]; None for all.
+        self.begun: torch.Tensor | None = None
         # Whether tokens are to be taken back, and how many at the end are all there.
         self.record_past = False
         self.recorded = 0
@@ -78,12 +81,21 @@ class LayerMemory(CacheLayerMixin):
         `span`: of which tokens it then is, and what is kept of it, where it is read so
         far back alone as `reach` says.
         """
+        own, parts = x, []
         if key in self.streams:
             past = self.streams[key].data
             if square:
                 past = F.pad(past, (0, x.shape[-1] - past.shape[-1]))
-            x = torch.cat((past, x), axis)
-        kept = x if span is None else span.last(x, axis)
+            parts = [past]
+            x = torch.cat((past, own), axis)
+        kept = x
+        if self.begun is not None:
+            # A sequence that is padding alone is computed as if it were not. Later on
+            # these tokens are padding, of which it may be known that it holds 0.
+            begun = self.begun.view(-1, *(1,) * (own.dim() - 1))
+            kept = torch.cat((*parts, torch.where(begun, own, 0.0)), axis)
+        if span is not None:
+            kept = span.last(kept, axis)
         self.streams[key] = _Stream(kept, axis, square, reach)
         return x
 
@@ -102,8 +114,8 @@ class LayerMemory(CacheLayerMixin):
         """Keeps states; of a sequence that is padding alone so far they are 0."""
         if not states:
             return
-        if self.real is not None:
-            begun = self.real.any(-1)[:, None, None, None, None]
+        if self.begun is not None:
+            begun = self.begun[:, None, None, None, None]
             states = tuple(torch.where(begun, x, 0.0) for x in states)
         self.states[key] = states
 
@@ -156,7 +168,7 @@ class LayerMemory(CacheLayerMixin):
     def reset(self) -> None:
         """Forgets everything."""
         self.streams, self.states, self.tokens = {}, {}, 0
-        self.real, self.recorded, self.home = None, 0, None
+        self.real, self.begun, self.recorded, self.home = None, None, 0, None
 
     def _change(self, change: Change) -> None:
         self.streams = {
@@ -323,8 +335,11 @@ class AzcCache(Cache):
         None for all. `model` tells models apart.
         """
         self.model = model
+        begun = None if real is None else real.any(-1)
+        if begun is not None and holds(begun, torch.all, unread=False):
+            begun = None
         for layer in self.memories:
-            layer.real = real
+            layer.real, layer.begun = real, begun
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""

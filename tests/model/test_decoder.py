@@ -30,7 +30,7 @@ from azc.mixing.convolution import CONV_KINDS
 from azc.model.config import spec_of
 from azc.model.tasks import build_model
 from azc.source import Source
-from tests.model.models import SETTINGS, text_of
+from tests.model.models import SETTINGS, build, text_of
 from tests.programs import programs
 
 EXAMPLES = int(os.environ.get("AZC_EXAMPLES", "60"))  # 2,000 take an hour
@@ -263,6 +263,35 @@ def test_pieces_with_a_cache_give_the_full_pass() -> None:
             compare(case, found[b, real], wanted[b, real], again, count)
 
     counted(pieces(), check)
+
+
+# Of values that a mask has made 0 in padding before they are kept.
+CLEARED = {
+    "convolution": "conv(square(sigmoid(k)), kernel = 3)",
+    "scores": "relu(q @ square(sigmoid(k)).T) @ square(sigmoid(v))",
+    "softmax": "softmax(q @ square(sigmoid(k)).T) @ square(sigmoid(v))",
+    "sum": "q @ (square(sigmoid(k)).T @ square(sigmoid(v)))",
+    "snapshot": "q @ (tanh(softmax(k.T)) @ square(sigmoid(v)))",
+}
+
+
+@pytest.mark.parametrize("lengths", [[4, 4], [2, 1, 3, 2], [1] * 8])
+@pytest.mark.parametrize("name", CLEARED)
+def test_padding_that_fills_a_whole_piece(name: str, lengths: list[int]) -> None:
+    attention = f"attention own(q, k, v) {{\n    return {CLEARED[name]}\n}}\n"
+    model: Any = build("own; own", "causal-lm", attentions=attention, causal=True)
+    model = model.double().eval()
+    random = torch.Generator().manual_seed(5)
+    with torch.no_grad():  # a convolution begins as the identity
+        for parameter in model.parameters():
+            parameter.normal_(std=0.5, generator=random)
+    ids = torch.randint(0, VOCAB, (3, 8), generator=random)
+    mask = torch.ones_like(ids)
+    mask[1, :4], mask[2, :6] = 0, 0
+    case = Case("", model, ids, mask, 0)
+    found, _ = in_pieces(case, lengths)
+    wanted = case.full()
+    torch.testing.assert_close(found[mask > 0], wanted[mask > 0], rtol=0.0, atol=1e-9)
 
 
 def test_a_sequence_gives_what_it_gives_alone() -> None:
