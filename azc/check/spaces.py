@@ -524,5 +524,4 @@ def _program_faults(
 
 def _first_use(op: str, program: AttentionSpec) -> Span:
     """Where a program has an operation that it has."""
-    parts = (part for each in program.body for part in ast.expressions(each.value))
-    return next(x.span for x in parts if isinstance(x, ast.Apply) and x.op == op)
+    return next(each.span for each in program.applied if each.op == op)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from math import prod
@@ -30,11 +30,15 @@ class AttentionSpec:
     body: tuple[ast.Statement, ...] = field(repr=False)
     bindings: tuple[tuple[str, Shape], ...] = ()
 
+    @property
+    def applied(self) -> Iterator[ast.Apply]:
+        """Every operation that is written in it."""
+        return _applied(self.body)
+
     @cached_property
     def operations(self) -> Counter[str]:
         """How often each operation is written in it."""
-        parts = (part for each in self.body for part in ast.expressions(each.value))
-        return Counter(part.op for part in parts if isinstance(part, ast.Apply))
+        return Counter(part.op for part in self.applied)
 
     @cached_property
     def live_operations(self) -> Counter[str]:
@@ -101,7 +105,11 @@ def live_statements(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
 
 
 def _live(spec: AttentionSpec) -> Iterator[ast.Apply]:
-    for statement in live_statements(spec.body):
+    return _applied(live_statements(spec.body))
+
+
+def _applied(statements: Iterable[ast.Statement]) -> Iterator[ast.Apply]:
+    for statement in statements:
         for expr in ast.expressions(statement.value):
             if isinstance(expr, ast.Apply):
                 yield expr
