@@ -70,8 +70,8 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
     **{
         f"{space}-{name}": (
             SCRATCH,
-            f"--space {space} --learning-rate 6e-3 --final-steps 300 --round 6"
-            f" --patience 2 --strategy {name}",
+            f"--space {space} --learning-rate 6e-3 --warmup-ratio 0.5 --final-steps 300"
+            f" --round 6 --patience 2 --strategy {name}",
         )
         for space in SPACES
         for name in STRATEGIES
@@ -246,6 +246,7 @@ class Fits:
                     steps=options.final_steps,
                     batch_size=options.batch_size,
                     learning_rate=options.learning_rate,
+                    warmup=options.warmup_ratio,
                     seed=seed,
                 ),
                 options,

@@ -184,6 +184,7 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--batch", str(options.batch_size)),
         *("--length", str(options.length)),
         *("--learning-rate", str(options.learning_rate)),
+        *("--warmup-ratio", str(options.warmup_ratio)),
         *("--final-steps", str(options.final_steps)),
         *("--final-seeds", str(len(options.final_seeds))),
         *("--contenders", str(options.contenders)),

@@ -355,6 +355,15 @@ def evolve(
             rich_help_panel=_PROXY,
         ),
     ] = 4e-3,
+    warmup_ratio: Annotated[
+        float,
+        typer.Option(
+            "--warmup-ratio",
+            metavar="R",
+            help="The share of a schedule in which the learning rate rises from 0.",
+            rich_help_panel=_PROXY,
+        ),
+    ] = 0.1,
     mask_rate: Annotated[
         float,
         typer.Option(
@@ -478,6 +487,7 @@ def evolve(
         batch_size=batch_size,
         length=length,
         learning_rate=learning_rate,
+        warmup_ratio=warmup_ratio,
         mask_rate=mask_rate,
         blocks=blocks,
         final_steps=final_steps,

@@ -72,7 +72,12 @@ _OPTIONAL = {
     "device",
     "memory_limit",
 }
-_MOST = {"alpha": math.inf, "inter_rate": 1.0, "intra_rate": 1.0}
+_MOST = {
+    "alpha": math.inf,
+    "inter_rate": 1.0,
+    "intra_rate": 1.0,
+    "warmup_ratio": 1.0,
+}
 _ABOVE_0 = ("learning_rate", "time_limit", "temperature", "mask_rate", "seconds_alone")
 _SEEDS = 2**32  # NumPy takes no larger ones
 
@@ -92,27 +97,28 @@ class EvolveOptions:
     `patience` rounds with nothing better it begins anew from the start (0: never); with
     `learn_kinds` kinds of mutation have priorities too. `population` and `tournament`
     are of regularized; `inter_rate` and `intra_rate` are how often a mutation is of
-    layers and of a program. `weights` are "shared": `warm_up` steps train the
-    supernet first; or "fresh": each candidate begins anew, from the same seed, and has
-    the same score whenever it is scored. `steps` train a candidate before it is scored
-    on `blocks` validation blocks (None: all); with `schedule_steps` they are the first
-    of a schedule of so many. With fresh weights a score may be the mean of several
-    trainings, from `score_seeds` seeds. The best `contenders` are then trained alone
-    for `final_steps`, from as many seeds: the best one is the winner. It is trained
-    alone again from each of `final_seeds`, beside the start and, with `baselines`,
-    beside the best of random sampling that has trained for as many steps, and what a
-    person would try first; no final seeds, none of all this. `workers` processes score
-    at a time, of this machine or, with the `executor` "ray", of a cluster. A score
-    depends, in its last bits, on how many `threads` it is computed with, and not on how
-    many workers there are. A candidate has `time_limit` seconds to be scored, for each
-    seed, and alone as many times more as it has more steps; it may take `memory_limit`
-    bytes (None: all that there are). Sequences have `length` tokens, batches
-    `batch_size` of them, in which `mask_rate` of the tokens of a text are masked; the
-    masks of the validation and test text are 15 %. `objectives`: what is searched for
-    the least of, see `azc.search.objectives`; a child over one of the `limits`, an
-    objective with a number, is not trained; `seconds_alone`: how long a candidate is
-    trained for its timed loss. `device`: None for the best there is. Raises
-    `UsageError` U020 for values that make no sense.
+    layers and of a program. `weights` are "shared": `warm_up` steps train the supernet
+    first; or "fresh": each candidate begins anew, from the same seed, and has the same
+    score whenever it is scored. `steps` train a candidate before it is scored on
+    `blocks` validation blocks (None: all); with `schedule_steps` they are the first of
+    a schedule of so many. The learning rate rises to `learning_rate` over the
+    `warmup_ratio` of a schedule, and falls to 0 over the rest. With fresh weights a
+    score may be the mean of several trainings, from `score_seeds` seeds. The best
+    `contenders` are then trained alone for `final_steps`, from as many seeds: the best
+    one is the winner. It is trained alone again from each of `final_seeds`, beside the
+    start and, with `baselines`, beside the best of random sampling that has trained for
+    as many steps, and what a person would try first; no final seeds, none of all this.
+    `workers` processes score at a time, of this machine or, with the `executor` "ray",
+    of a cluster. A score depends, in its last bits, on how many `threads` it is
+    computed with, and not on how many workers there are. A candidate has `time_limit`
+    seconds to be scored, for each seed, and alone as many times more as it has more
+    steps; it may take `memory_limit` bytes (None: all that there are). Sequences have
+    `length` tokens, batches `batch_size` of them, in which `mask_rate` of the tokens of
+    a text are masked; the masks of the validation and test text are 15 %. `objectives`:
+    what is searched for the least of, see `azc.search.objectives`; a child over one of
+    the `limits`, an objective with a number, is not trained; `seconds_alone`: how long
+    a candidate is trained for its timed loss. `device`: None for the best there is.
+    Raises `UsageError` U020 for values that make no sense.
     """
 
     data: str = "python"
@@ -143,6 +149,7 @@ class EvolveOptions:
     batch_size: int = 8
     length: int = 64
     learning_rate: float = 4e-3
+    warmup_ratio: float = 0.1
     mask_rate: float = 0.4
     blocks: int | None = None
     contenders: int = 6

@@ -233,6 +233,7 @@ class Scorer:
             steps=job.steps,
             batch_size=options.batch_size,
             learning_rate=options.learning_rate,
+            warmup=options.warmup_ratio,
             seed=seed,
         )
         if job.kind == "path":

@@ -320,6 +320,7 @@ def test_sequences_longer_than_the_model_are_refused(
         {"inter_rate": 1.5},
         {"learning_rate": 0.0},
         {"learning_rate": float("inf")},
+        {"warmup_ratio": 1.1},
         {"length": 7},
         {"blocks": 0},
         {"final_seeds": (1, 1)},

@@ -20,7 +20,13 @@ from tests.runs import Killed, cut_at, result, run_here, tiny
 
 @pytest.fixture(scope="module")
 def fresh(home: Path) -> EvolveOptions:
-    return tiny(home / "corpus.txt", weights="fresh", contenders=3, baselines=True)
+    return tiny(
+        home / "corpus.txt",
+        weights="fresh",
+        warmup_ratio=0.5,
+        contenders=3,
+        baselines=True,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,7 @@ def alone(program: str, seed: int, home: Path, fresh: EvolveOptions) -> float:
         steps=fresh.steps,
         batch_size=fresh.batch_size,
         learning_rate=fresh.learning_rate,
+        warmup=fresh.warmup_ratio,
         seed=seed,
     )
     fit(model, data, how)
