@@ -104,6 +104,9 @@ TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     TEXT: {"conv, sdpa": (_CONV, "sdpa"), "conv, conv": (_CONV, _CONV)},
 }
 BELOW: Mapping[str, tuple[str, ...]] = {"above": (_CONV,), "layer": ()}
+# The library is compared a second time where the learning rate rises for longer, so that
+# more of it learns the task: in this share of the steps.
+RISES: Mapping[str, float] = {"above": 0.5}
 FRESH = (11, 12, 13, 14, 15)  # seeds that no search has had
 FRESH_ROWS = 1000  # and rows
 # Where one seed says little of a program, the best of a search are chosen among by five.
@@ -234,10 +237,9 @@ class Fits:
         return self.done[key]
 
     def as_run(
-        self, program: str, view: RunView, rows: int, seeds: Sequence[int]
+        self, program: str, options: EvolveOptions, rows: int, seeds: Sequence[int]
     ) -> dict[str, list[float]]:
         """A program trained from each seed as a run trains those of its last table."""
-        options = view.options
         found = [
             self.alone(
                 program,
@@ -296,7 +298,11 @@ def as_large(layers: Sequence[str], wanted: int) -> str:
 
 
 def compared(
-    fits: Fits, program: str, view: RunView, below: Sequence[str], names: Sequence[str]
+    fits: Fits,
+    program: str,
+    options: EvolveOptions,
+    below: Sequence[str],
+    names: Sequence[str],
 ) -> dict[str, Any]:
     """A program that was found, and attentions of the standard library above the same."""
     wanted = parameters(program)
@@ -304,7 +310,7 @@ def compared(
     models = {"found": program, **library}
     found = {}
     for name, text in models.items():
-        trained = fits.as_run(text, view, FRESH_ROWS, FRESH)
+        trained = fits.as_run(text, options, FRESH_ROWS, FRESH)
         found[name] = {"parameters": parameters(text), **trained}
         print(f"{name}: {fmean(found[name]['losses']):.3f}", flush=True)
     return found
@@ -333,6 +339,12 @@ def written(found: Mapping[str, Any]) -> str:
             parts.append(_layer_table(found[name]["seeds"]))
             parts.append(f"```azg\n{_attention(found[name]['best'])}\n```")
             parts.append(_library_table(found[name]["library"]))
+            if slower := found[name].get("slower"):
+                parts.append(
+                    f"The same where the learning rate rises in {RISES[name]:.0%} of the"
+                    " steps:".replace("%", " %")
+                )
+                parts.append(_library_table(slower))
     return "\n\n".join(parts) + "\n"
 
 
@@ -539,8 +551,12 @@ def one_program(
     if not found:
         return {}
     best = chosen(fits, view, found)
-    library = compared(fits, best, view, BELOW[search], names)
-    return {"seeds": found, "best": best, "library": library}
+    made = {"seeds": found, "best": best}
+    made["library"] = compared(fits, best, view.options, BELOW[search], names)
+    if search in RISES:
+        slower = replace(view.options, warmup_ratio=RISES[search])
+        made["slower"] = compared(fits, best, slower, BELOW[search], names)
+    return made
 
 
 def top(view: RunView) -> list[str]:
@@ -557,7 +573,7 @@ def chosen(fits: Fits, view: RunView, found: Sequence[Mapping[str, Any]]) -> str
     programs = dict.fromkeys(text for run in found for text in run["top"])
     losses = {}
     for text in programs:
-        trained = fits.as_run(text, view, CHOOSING_ROWS, CHOOSING)
+        trained = fits.as_run(text, view.options, CHOOSING_ROWS, CHOOSING)
         losses[text] = fmean(trained["losses"])
         print(f"{losses[text]:.3f}  {_attention(text)}", flush=True)
     return min(losses, key=losses.__getitem__)
@@ -585,7 +601,7 @@ def from_scratch(
             own = view.options
             example = on_text(fits.file.parent) if space == TEXT else SCRATCH
             program = typed(example, layers)
-            row[name] = fits.as_run(program, view, own.seed, own.final_seeds)
+            row[name] = fits.as_run(program, own, own.seed, own.final_seeds)
         rows.append(row)
     return rows
 

@@ -37,6 +37,10 @@ def test_a_study_is_gone_on_with(
     found = scratch.study(options)
     for name in scratch.LAYERS:
         assert set(found[name]["library"]) == {"found", *options.programs}
+    # Another schedule is another training of the same models.
+    slower = found["above"]["slower"]["found"]
+    assert slower["losses"] != found["above"]["library"]["found"]["losses"]
+    assert slower["parameters"] == found["above"]["library"]["found"]["parameters"]
     for name in (*scratch.STRATEGIES, *scratch.TYPED["scratch"]):
         assert len(found["scratch"][0][name]["losses"]) == 3
     assert len(found["text"][0]["conv, sdpa"]["losses"]) == 3
@@ -44,7 +48,7 @@ def test_a_study_is_gone_on_with(
     assert any(
         line.startswith("- `op-nas`: as good as conv, sdpa on ") for line in lines
     )
-    assert sum(line.startswith("| `gated_attention` | ") for line in lines) == 2
+    assert sum(line.startswith("| `gated_attention` | ") for line in lines) == 3
     fits = (tmp_path / "fits.jsonl").read_bytes()
     options.evaluations = 7
     more = scratch.study(options)
