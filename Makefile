@@ -10,7 +10,7 @@
 
 VENV ?= .venv
 PYTHON ?=
-DEMO_ARGS ?= examples/demo.azg --weights fresh --steps 200 --evaluations 48 --contenders 4 --final-steps 300 --seed 0 --workers 2
+DEMO_ARGS ?= examples/demo.azg --weights fresh --steps 200 --evaluations 39 --contenders 4 --final-steps 300 --seed 0 --workers 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin

@@ -149,7 +149,7 @@ def on_text(folder: Path) -> Path:
 
 def figures(view: RunView) -> dict[str, Any]:
     """What a run came to: the evaluation that solved the task first, and the winner."""
-    scored = [e for e in view.evaluations if e.status != "asked"]
+    scored = [e for e in view.evaluations if e.counts]
     solved = (n for n, e in enumerate(scored, 1) if (e.score or SOLVED) < SOLVED)
     winner, start = (
         next(row for row in view.rows if row.role == role)
@@ -400,12 +400,12 @@ def _counts(
                 f" (solved from every seed of the winner's training on"
                 f" {sum(map(all, below))}, from one at least on {sum(map(any, below))})"
             )
-        trained = shown(fmean(row[name]["trained"] for row in mine), digits=0)
-        lines.append(
-            f"- `{name}`: as good {told}, with"
-            f" {mine[0][name]['evaluations']} evaluations, in which {trained} candidates"
-            " were trained on average."
-        )
+        evaluations = mine[0][name]["evaluations"]
+        told = f"- `{name}`: as good {told}, with {evaluations} evaluations"
+        trained = fmean(row[name]["trained"] for row in mine)
+        if trained < evaluations:  # a run from when what is scored again counted
+            told += f", in which {trained:.0f} candidates were trained on average"
+        lines.append(f"{told}.")
     return lines
 
 

@@ -101,9 +101,9 @@ class Journal(Database):
             self._take(write, number, taken, numbers)
 
     def record(self, evaluation: Evaluation) -> None:
-        """A candidate was scored or has failed; from here on it counts.
+        """A candidate was scored or has failed.
 
-        Raises `RunError` R032 where it was not asked for, or has counted before.
+        Raises `RunError` R032 where it was not asked for, or has a record already.
         """
         if evaluation.status not in ("done", "failed"):
             raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
@@ -115,7 +115,7 @@ class Journal(Database):
                     "R032", f"candidate {evaluation.candidate} was not asked for"
                 )
             if self._spent is not None:
-                self._spent += 1
+                self._spent += evaluation.counts
 
     def close_round(self, number: int, state: object, files: Mapping[str, str]) -> None:
         """A round is over and its weights are in the next snapshot, one of `files`."""
@@ -261,9 +261,10 @@ class Journal(Database):
     # Reading
 
     def spent(self) -> int:
-        """Evaluations that count: done or failed."""
+        """How much of the budget: see `Evaluation.counts`."""
         if self._spent is None:
-            query = "SELECT count(*) FROM evaluation WHERE status != 'asked'"
+            query = "SELECT count(*) FROM evaluation"
+            query += " WHERE status = 'failed' OR seconds IS NOT NULL"
             found = int(self._rows(query)[0][0])
             if not self._keeps:
                 return found

@@ -262,7 +262,7 @@ class Loop:
             if not admission.take(asked):
                 break
         refused = admission.refused
-        if admission.is_used_up:
+        if admission.is_used_up or self._is_known(admission.members):
             self._end(number, refused, taken)
             return False
         state = self.strategy.state()
@@ -271,6 +271,13 @@ class Loop:
         self.folder.write_candidates(self.journal.candidates(number))
         self._skipped(number, refused)
         return True
+
+    def _is_known(self, members: Sequence[int | NewCandidate]) -> bool:
+        """Whether a round would train nothing: such rounds could go on for ever."""
+        again = [member for member in members if isinstance(member, int)]
+        if not self.options.is_fresh or len(again) < len(members):
+            return False
+        return len(self.journal.known(again)) == len(again)
 
     def _skipped(self, number: int, refused: Sequence[Refused]) -> None:
         if refused:
@@ -314,26 +321,25 @@ class Loop:
         candidates = self.journal.candidates(number)
         waiting = self._waiting(number)
         budget, left = self.options.evaluations, self._left()
-        asked = waiting[:left]
-        known = self.journal.known(asked) if self.options.is_fresh else {}
-        if asked:
-            size = len(candidates) - len(waiting[left:])
-            display = self.strategy.display()
-            self.tell(Opened(number, size, budget - left, budget, display))
-        over = self._over(asked)
+        known = self.journal.known(waiting) if self.options.is_fresh else {}
+        new = [candidate for candidate in waiting if candidate not in known]
+        size = len(candidates) - len(new[left:])
+        display = self.strategy.display()
+        self.tell(Opened(number, size, budget - left, budget, display))
+        over = self._over([*known, *new[:left]])
         for candidate, why in over.items():
             self._record(number, candidates[candidate], Outcome(None, why, 0.0))
-        known = {n: scores for n, scores in known.items() if n not in over}
         for candidate, scores in known.items():
-            outcome = Outcome(scores, None, 0.0)  # it would come to the same again
-            self._record(number, candidates[candidate], outcome)
+            if candidate not in over:  # it would come to the same again
+                outcome = Outcome(scores, None, None)
+                self._record(number, candidates[candidate], outcome)
         jobs = [
             replace(
                 self.weights.job(number, candidates[candidate]),
                 stop=self.folder.stop_file(candidate),
             )
-            for candidate in asked
-            if candidate not in known and candidate not in over
+            for candidate in new[:left]
+            if candidate not in over
         ]
         for batch in self.costing.batches(jobs):
             costs: dict[Job, Scores] = {}
@@ -366,6 +372,7 @@ class Loop:
         return [e.candidate for e in evaluations if e.status == "asked"]
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
+        """Writes what came of a candidate, and tells it if that is news."""
         self.journal.record(
             Evaluation(
                 number,
@@ -377,6 +384,8 @@ class Loop:
                 outcome.weights,
             )
         )
+        if outcome.seconds is None:
+            return
         self.tell(
             Scored(
                 round=number,

@@ -86,15 +86,16 @@ _SEEDS = 2**32  # NumPy takes no larger ones
 class EvolveOptions:
     """How to search.
 
-    `evaluations`: the budget; a failed candidate and one scored again count one each.
-    `strategy`: a name of `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for
-    a class in a file. `round_size` candidates are scored from one snapshot of the
-    supernet; the `parents` best give their weights back to it, and are scored again in
-    the next round, where there are no more than a third of it. With `by_hand`, op-nas,
-    regularized and local begin with what a person would try first, beside the start. A
-    child is 1 to `mutations` mutations from its parent, each number as likely (None: as
-    the strategy has it). `alpha` and `temperature` are of op-nas's priorities; after
-    `patience` rounds with nothing better it begins anew from the start (0: never); with
+    `evaluations`: the budget; a failed candidate counts, and so does one that is scored
+    again, unless its score is known. `strategy`: a name of
+    `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a class in a file.
+    `round_size` candidates are scored from one snapshot of the supernet; the `parents`
+    best give their weights back to it, and are scored again in the next round, where
+    there are no more than a third of it. With `by_hand`, op-nas, regularized and local
+    begin with what a person would try first, beside the start. A child is 1 to
+    `mutations` mutations from its parent, each number as likely (None: as the strategy
+    has it). `alpha` and `temperature` are of op-nas's priorities; after `patience`
+    rounds with nothing better it begins anew from the start (0: never); with
     `learn_kinds` kinds of mutation have priorities too. `population` and `tournament`
     are of regularized; `inter_rate` and `intra_rate` are how often a mutation is of
     layers and of a program. `weights` are "shared": `warm_up` steps train the supernet

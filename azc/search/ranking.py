@@ -46,7 +46,7 @@ def last_ranking(
     spent = 0
     for evaluation in evaluations:
         by_round[evaluation.round].append(evaluation)
-        spent += evaluation.status != "asked"
+        spent += evaluation.counts
     closed = [number for number, over in rounds if over]
     under_way = [number for number, over in rounds if not over]
     closed.reverse()

@@ -55,8 +55,9 @@ class Evaluation:
     """One candidate in one round.
 
     `scores`: by objective, see `azc.search.objectives`, comparable within the round
-    alone; None unless `status` is "done". `weights`: the fingerprint of the file with
-    the trained weights.
+    alone; None unless `status` is "done". `seconds`: how long it took; None where the
+    scores were known from before, as they are with fresh weights. `weights`: the
+    fingerprint of the file with the trained weights.
     """
 
     round: int
@@ -71,6 +72,11 @@ class Evaluation:
     def score(self) -> float | None:
         """What a ranking by one number goes by; lower is better."""
         return first_score(self.scores)
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of those that the budget is for."""
+        return self.status == "failed" or self.seconds is not None
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ class Job:
 class Outcome:
     """What came of a job: `scores` by objective, or the reason of a failure.
 
+    `seconds`: how long it took; None where nothing was done, for it was known before.
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
     `right`: the share of right answers by part of the data, where that was looked at.
@@ -108,7 +109,7 @@ class Outcome:
 
     scores: Scores | None
     reason: str | None
-    seconds: float
+    seconds: float | None
     suspect: bool = False
     weights: str | None = None
     right: Mapping[str, float] = field(default_factory=dict)

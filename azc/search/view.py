@@ -136,7 +136,7 @@ class RunView:
     @property
     def spent(self) -> int:
         """Evaluations that count."""
-        return sum(e.status != "asked" for e in self.evaluations)
+        return sum(e.counts for e in self.evaluations)
 
     @property
     def is_over(self) -> bool:

@@ -42,7 +42,7 @@ def test_nothing_is_shared(whole: RunView) -> None:
     assert not list((whole.folder / "supernet").iterdir())
 
 
-def test_what_is_scored_again_is_not_trained_again(whole: RunView) -> None:
+def test_what_is_scored_again_is_not_trained_again_nor_counted(whole: RunView) -> None:
     first: dict[int, float | None] = {}
     again = 0
     for evaluation in whole.evaluations:
@@ -51,11 +51,12 @@ def test_what_is_scored_again_is_not_trained_again(whole: RunView) -> None:
         if evaluation.candidate in first:
             again += 1
             assert evaluation.score == first[evaluation.candidate]
-            assert evaluation.seconds == 0
+            assert evaluation.seconds is None
         else:
             first[evaluation.candidate] = evaluation.score
             assert evaluation.seconds
     assert again
+    assert whole.spent == len(first) == whole.options.evaluations
     # Random sampling trains as many.
     stages = {fit.entrant for fit in whole.fits if fit.split == "validation"}
     sampled = [e for e in whole.entrants.values() if e.name.startswith("random sample")]
@@ -164,3 +165,44 @@ def test_other_weights_are_refused() -> None:
 
     with pytest.raises(UsageError, match="weights"):
         tiny("none", weights="warm")
+
+
+SAME = """
+class Mine:
+    def __init__(self, start, space, options):
+        self.round = 0
+
+    def ask(self, count, rng, known):
+        return [1]
+
+    def tell(self, round):
+        self.round += 1
+
+    def state(self):
+        return self.round
+
+    def restore(self, state, genome):
+        self.round = state
+
+    def display(self):
+        return {}
+"""
+
+
+@pytest.mark.parametrize(("weights", "spent"), [("fresh", 1), ("shared", 4)])
+def test_a_search_that_trains_nothing_more_ends(
+    tmp_path: Path, home: Path, weights: str, spent: int
+) -> None:
+    (tmp_path / "my.py").write_text(SAME, encoding="utf-8")
+    options = tiny(
+        home / "corpus.txt",
+        weights=weights,
+        evaluations=4,
+        final_seeds=(),
+        strategy=f"{tmp_path / 'my.py'}:Mine",
+    )
+    view = run_here(options, tmp_path / "run", home / "cache")
+    assert (view.spent, len(view.evaluations)) == (spent, spent)
+    assert view.is_over
+    ended = "nothing new was found in the space"
+    assert view.ending == (ended if weights == "fresh" else None)

@@ -182,9 +182,8 @@ def test_readers_go_on_while_another_writes(journal: Journal) -> None:
     journal.record(done(1))
     reader = Journal(journal.path, read_only=True)
     with closing(reader), journal._transaction() as write:
-        write.update(
-            "evaluation", {"candidate": 2}, status="done", scores='{"loss": 2}'
-        )
+        values = {"status": "done", "scores": '{"loss": 2}', "seconds": 1.0}
+        write.update("evaluation", {"candidate": 2}, **values)
         assert reader.spent() == 1
         assert journal.spent() == 2
 
