@@ -10,7 +10,6 @@ Codes: R031 a file of a run is not as the run left it.
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -19,18 +18,14 @@ from azc.check.program import SpaceSpec
 from azc.diagnostics import RunError
 from azc.files import write_text
 from azc.search.acts import (
-    BUDGET,
     DRAW,
     LIMIT,
     PROPOSE,
-    STOP,
     Act,
     Limits,
     Taken,
     draws,
-    is_paused,
     limits_after,
-    stopped,
 )
 from azc.search.admission import Admission, proposed
 from azc.search.barred import Barred
@@ -41,7 +36,6 @@ from azc.search.events import (
     Ended,
     Event,
     Opened,
-    Paused,
     Scored,
     Skipped,
 )
@@ -49,6 +43,7 @@ from azc.search.executors.base import Executor
 from azc.search.finals import Finals
 from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
+from azc.search.heeding import Heeding
 from azc.search.journal import Journal
 from azc.search.objectives import Scores, start_over_limit
 from azc.search.options import EvolveOptions, derived
@@ -62,8 +57,6 @@ from azc.search.strategies.base import Scored as Told
 from azc.search.trials import Trials
 
 __all__ = ["Loop"]
-
-_GLANCE = 0.2  # seconds between two looks at a run that is paused
 
 
 @dataclass
@@ -86,7 +79,7 @@ class Loop:
         self.folder.check_programs(candidates)
         self.folder.write_candidates(candidates)
         number, _ = self._place()
-        self._heed(number)
+        self.acts.heed(number)
         taken = [act for act in self.journal.acts() if act.round is not None]
         self._limit(limits_after(taken, self.options.limits))
         self._steer(draws(taken))
@@ -101,14 +94,14 @@ class Loop:
         while not done:
             while self._step():
                 pass
-            waiting = self._waiting_acts()
+            waiting = self.acts.waiting()
             # Whatever has come meanwhile is looked at first.
-            done = self._compare() and self._waiting_acts() <= waiting
+            done = self._compare() and self.acts.waiting() <= waiting
 
     def _step(self) -> bool:
         """One step of the search; whether there may be another one."""
         number, is_open = self._place()
-        self._heed(number)
+        self.acts.heed(number)
         if not is_open:
             return self._left() > 0 and self._open(number)
         if not self._waiting(number):
@@ -189,51 +182,17 @@ class Loop:
 
     # Acts
 
+    @cached_property
+    def acts(self) -> Heeding:
+        """What people and agents do to the run."""
+        return Heeding(self.journal, self.tell, self._spend)
+
+    def _spend(self, evaluations: int) -> None:
+        self.options = replace(self.options, evaluations=evaluations)
+
     def _listen(self) -> bool:
-        """Heeds acts where no round is under way; see `_heed`."""
-        return self._heed(self._place()[0])
-
-    def _heed(self, number: int) -> bool:
-        """Takes up what can't wait for the next round, and waits while the run is to.
-        Whether what is to be trained alone may be another since then.
-        """
-        told = changed = False
-        while True:
-            for act in self.journal.acts(waiting=True):
-                if act.kind not in (PROPOSE, DRAW, LIMIT):
-                    self._do(act, number)
-                    changed = changed or act.kind in (BUDGET, STOP)
-            acts = self.journal.acts()
-            self._stop(number, acts)
-            if not is_paused(acts):
-                return changed
-            if not told:
-                self.tell(Paused())
-            told = True
-            time.sleep(_GLANCE)
-
-    def _waiting_acts(self) -> set[int]:
-        return {act.id for act in self.journal.acts(waiting=True)}
-
-    def _do(self, act: Act, number: int) -> None:
-        reason = None
-        if act.kind == BUDGET:
-            evaluations, spent = act.value["evaluations"], self.journal.spent()
-            if evaluations < spent:
-                reason = f"{spent:,} evaluations were spent by then"
-            else:
-                self.options = replace(self.options, evaluations=evaluations)
-        self.journal.heed(act, number, reason)
-        self.tell(Acted(act.words, reason))
-
-    def _stop(self, number: int, acts: Sequence[Act]) -> None:
-        """What is stopped fails, in the round under way and wherever it is asked for."""
-        out = stopped(acts)
-        for evaluation in self.journal.evaluations(number) if out else ():
-            act = out.get(evaluation.candidate)
-            if act is not None and evaluation.status != "failed":
-                reason = f"stopped by {act.author}"
-                self.journal.fail(number, evaluation.candidate, reason)
+        """Heeds acts where no round is under way; see `Heeding.heed`."""
+        return self.acts.heed(self._place()[0])
 
     # Ask
 
@@ -362,7 +321,7 @@ class Loop:
 
     def _settle(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
         """What came of a job counts, unless the candidate was stopped meanwhile."""
-        self._heed(number)
+        self.acts.heed(number)
         if candidate.id in self._waiting(number):
             self._record(number, candidate, outcome)
 
