@@ -24,7 +24,7 @@ from azc.diagnostics import RunError
 
 __all__ = ["FORMAT", "Database", "Writer"]
 
-FORMAT = 7  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 8  # of a run: raise it when the journal's tables or run.json change
 
 _SCHEMA = """
 CREATE TABLE candidate (

@@ -21,6 +21,7 @@ from azc.search.acts import (
 )
 from azc.search.events import Acted, Event, Paused
 from azc.search.journal import Journal
+from azc.search.records import Evaluation
 
 __all__ = ["Heeding"]
 
@@ -28,17 +29,21 @@ _GLANCE = 0.2  # seconds between two looks at a run that is paused
 
 
 class Heeding:
-    """The acts in a journal, as the loop heeds them; `spend` is given another budget."""
+    """The acts in a journal, as the loop heeds them; `spend` is given another budget.
+    With fresh weights what was scored once is never trained again.
+    """
 
     def __init__(
         self,
         journal: Journal,
         tell: Callable[[Event], None],
         spend: Callable[[int], None],
+        is_fresh: bool,
     ) -> None:
         self.journal = journal
         self.tell = tell
         self.spend = spend
+        self.is_fresh = is_fresh
 
     def heed(self, number: int) -> bool:
         """Takes up what can't wait for the next round, and waits while the run is to.
@@ -81,4 +86,11 @@ class Heeding:
             act = out.get(evaluation.candidate)
             if act is not None and evaluation.status != "failed":
                 reason = f"stopped by {act.author}"
-                self.journal.fail(number, evaluation.candidate, reason)
+                self.journal.fail(evaluation, reason, self._seconds(evaluation))
+
+    def _seconds(self, stopped: Evaluation) -> float | None:
+        """How long it took: none at all where it waited, but for what is known."""
+        if stopped.status != "asked":
+            return stopped.seconds
+        known = self.is_fresh and self.journal.known([stopped.candidate])
+        return None if known else 0.0

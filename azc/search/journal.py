@@ -199,12 +199,12 @@ class Journal(Database):
             values = {"round": number, "candidate": candidate, "reason": each.reason}
             write.update("act", {"id": each.act}, **values)
 
-    def fail(self, number: int, candidate: int, reason: str) -> None:
+    def fail(self, before: Evaluation, reason: str, seconds: float | None) -> None:
         """Whatever a candidate has come to in an open round, it has failed."""
-        at = {"round": number, "candidate": candidate}
+        at = {"round": before.round, "candidate": before.candidate}
         values = {"status": "failed", "reason": reason, "scores": None, "weights": None}
         with self._transaction() as write:
-            write.update("evaluation", at, **values)
+            write.update("evaluation", at, **values, seconds=seconds)
         self._spent = None
 
     def acts(self, *, waiting: bool = False) -> list[Act]:
@@ -264,7 +264,7 @@ class Journal(Database):
         """How much of the budget: see `Evaluation.counts`."""
         if self._spent is None:
             query = "SELECT count(*) FROM evaluation"
-            query += " WHERE status = 'failed' OR seconds IS NOT NULL"
+            query += " WHERE seconds IS NOT NULL"
             found = int(self._rows(query)[0][0])
             if not self._keeps:
                 return found

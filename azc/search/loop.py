@@ -185,7 +185,7 @@ class Loop:
     @cached_property
     def acts(self) -> Heeding:
         """What people and agents do to the run."""
-        return Heeding(self.journal, self.tell, self._spend)
+        return Heeding(self.journal, self.tell, self._spend, self.options.is_fresh)
 
     def _spend(self, evaluations: int) -> None:
         self.options = replace(self.options, evaluations=evaluations)
@@ -287,7 +287,8 @@ class Loop:
         self.tell(Opened(number, size, budget - left, budget, display))
         over = self._over([*known, *new[:left]])
         for candidate, why in over.items():
-            self._record(number, candidates[candidate], Outcome(None, why, 0.0))
+            seconds = None if candidate in known else 0.0
+            self._record(number, candidates[candidate], Outcome(None, why, seconds))
         for candidate, scores in known.items():
             if candidate not in over:  # it would come to the same again
                 outcome = Outcome(scores, None, None)
@@ -343,7 +344,7 @@ class Loop:
                 outcome.weights,
             )
         )
-        if outcome.seconds is None:
+        if outcome.seconds is None and outcome.scores is not None:
             return
         self.tell(
             Scored(
@@ -353,7 +354,7 @@ class Loop:
                 mutation=candidate.mutation,
                 scores=outcome.scores,
                 reason=outcome.reason,
-                seconds=outcome.seconds,
+                seconds=outcome.seconds or 0.0,
                 spent=self.journal.spent(),
                 budget=self.options.evaluations,
             )

@@ -55,9 +55,9 @@ class Evaluation:
     """One candidate in one round.
 
     `scores`: by objective, see `azc.search.objectives`, comparable within the round
-    alone; None unless `status` is "done". `seconds`: how long it took; None where the
-    scores were known from before, as they are with fresh weights. `weights`: the
-    fingerprint of the file with the trained weights.
+    alone; None unless `status` is "done". `seconds`: how long it took; None where there
+    was nothing to train, because the scores were known, as they are with fresh weights.
+    `weights`: the fingerprint of the file with the trained weights.
     """
 
     round: int
@@ -76,7 +76,7 @@ class Evaluation:
     @property
     def counts(self) -> bool:
         """Whether it is one of those that the budget is for."""
-        return self.status == "failed" or self.seconds is not None
+        return self.seconds is not None
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ def test_nothing_beyond_a_limit_is_trained_from_the_next_round_on(
     for each in again:
         assert each.status == "failed"
         assert each.reason == f"it has more than {MOST:,.10g} FLOPs a token"
+        assert each.counts != view.options.is_fresh  # there it would not be trained
     # Nor is it anybody's parent from then on, or trained alone.
     for candidate in view.candidates.values():
         assert candidate.round < 2 or not over & {*candidate.parents}
@@ -108,6 +109,22 @@ def test_a_run_that_is_killed_has_the_same_limits_in_the_same_rounds(
     assert result(run) == result(view.folder)
     assert [a.round for a in read_run(run).acts] == [1]
     assert read_run(run).final_front == view.final_front
+
+
+@pytest.mark.parametrize("more", [1, 2])
+def test_a_known_one_beyond_a_limit_takes_nothing_of_the_budget(
+    go: Go, home: Path, tmp_path: Path, more: int
+) -> None:
+    """Nor is the budget exceeded by it."""
+    budget = 4 + more
+    options = tiny(
+        home / "corpus.txt", evaluations=budget, final_seeds=(), weights="fresh"
+    )
+    view = go(options, on_event=limited(tmp_path / "run"))
+    again = [e for e in view.evaluations if e.round and e.candidate <= 4]
+    assert "failed" in {e.status for e in again}
+    trained = {e.candidate for e in view.evaluations if e.status != "asked"}
+    assert view.spent == len(trained) == budget
 
 
 def test_a_limit_is_lifted(go: Go, home: Path, tmp_path: Path) -> None:
