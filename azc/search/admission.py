@@ -128,7 +128,12 @@ class Admission:
             self.known.setdefault(key, near)
         self.members.append(
             NewCandidate(
-                genome.text, parents, child.description, genome.key, genome.function
+                genome.text,
+                parents,
+                child.description,
+                genome.key,
+                genome.function,
+                kinds=child.kinds,
             )
         )
 

@@ -34,6 +34,7 @@ CREATE TABLE candidate (
     mutation TEXT NOT NULL,
     key TEXT NOT NULL UNIQUE,
     function TEXT NOT NULL,
+    kinds TEXT NOT NULL,
     program TEXT NOT NULL
 ) STRICT;
 CREATE TABLE round (

@@ -35,7 +35,7 @@ __all__ = ["Journal"]
 
 
 _CANDIDATE = (
-    "SELECT program, parents, mutation, key, function, id, round FROM candidate"
+    "SELECT kinds, program, parents, mutation, key, function, id, round FROM candidate"
 )
 
 
@@ -128,7 +128,8 @@ class Journal(Database):
         for parent in new.parents:
             if not self._rows("SELECT id FROM candidate WHERE id = ?", parent):
                 raise ValueError(f"there is no candidate {parent} to be a parent")
-        row = vars(new) | {"parents": _json(new.parents), **values}
+        lists = {"parents": _json(new.parents), "kinds": _json(new.kinds)}
+        row = vars(new) | lists | values
         number = write.insert("candidate", **row)
         if self._keys is not None:
             for key in (new.key, new.function):
@@ -419,8 +420,9 @@ def _json(value: object) -> str | None:
     return None if value is None else json.dumps(value, allow_nan=False)
 
 
-def _candidate(program: str, parents: str, *rest: Any) -> Candidate:
-    return Candidate(program, tuple(json.loads(parents)), *rest)
+def _candidate(kinds: str, program: str, parents: str, *rest: Any) -> Candidate:
+    bore, made = (tuple(json.loads(each)) for each in (parents, kinds))
+    return Candidate(program, bore, *rest, kinds=made)
 
 
 def _evaluation(

@@ -10,7 +10,7 @@ Codes: R031 a file of a run is not as the run left it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -374,16 +374,20 @@ class Loop:
         if first is not None:
             program = candidates[first.candidate].program
             write_text(self.folder.best_file, program)
-        self.strategy.tell(
-            [
-                Told(e.candidate, self._genome(e.candidate), e.scores)
-                for e in evaluations
-            ]
-        )
+        self.strategy.tell([self._told(e, candidates) for e in evaluations])
         self.journal.close_round(number, self.strategy.state(), snapshot)
         self.folder.sweep(number + 1)
         found = (first.candidate, first.scores) if first else (None, None)
         self.tell(Closed(number, *found))
+
+    def _told(
+        self, evaluation: Evaluation, candidates: Mapping[int, Candidate]
+    ) -> Told:
+        candidate = candidates[evaluation.candidate]
+        is_new = candidate.round == evaluation.round
+        genome = Genome.from_text(candidate.program, self.start.model)
+        kinds = candidate.kinds if is_new else ()
+        return Told(candidate.id, genome, evaluation.scores, kinds)
 
     # The end
 

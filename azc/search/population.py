@@ -40,6 +40,7 @@ __all__ = [
 DEEP = 8  # mutations of what is drawn at random around the start, at most
 _TRIES = 12  # mutations of a parent tried for a child that is not known yet
 _WALK = 64  # mutations after that, each of the known program before
+_IN_VAIN = 3  # walks from parents, one after the other, until no more is looked for
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,16 @@ class Variation:
         """
         found: list[Child] = []
         seen = set(known)
+        in_vain = 0
         for place in range(count):
             depth = rng.randint(1, self.most) if self.most > 1 else 1
             child = self._child(parent(place), depth, seen, rng, known)
-            if child is None:
+            if child is not None:
+                found.append(child)
+                seen.add(child.genome.key)
+                in_vain = 0
+            elif (in_vain := in_vain + 1) == _IN_VAIN:
                 break
-            found.append(child)
-            seen.add(child.genome.key)
         return found
 
     def _child(

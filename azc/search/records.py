@@ -27,7 +27,7 @@ class NewCandidate:
 
     `parents`: numbers of candidates, the one whose text it goes on with first; none where
     nobody bore it. `key` is equal for programs that are one in normal form, `function`
-    for those that have the same values.
+    for those that have the same values. `kinds` are those of the mutations.
     """
 
     program: str
@@ -35,6 +35,7 @@ class NewCandidate:
     mutation: str
     key: str
     function: str
+    kinds: tuple[str, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class Rounds:
     def __init__(self, searcher: Strategy, start: Genome) -> None:
         self.searcher = searcher
         self.genomes = {1: start}
+        self.kinds: dict[int, tuple[str, ...]] = {}  # of those new in a round
 
     @property
     def known(self) -> dict[str, int]:
@@ -60,19 +61,24 @@ class Rounds:
         """What is asked for, and its numbers."""
         asked = list(self.searcher.ask(count, random.Random(seed), self.known))
         members = []
+        self.kinds = {}
         for each in asked:
             if isinstance(each, Child):
                 members.append(max(self.genomes) + 1)
                 self.genomes[members[-1]] = each.genome
+                self.kinds[members[-1]] = each.kinds
             else:
                 members.append(each)
         return asked, members
 
     def tell(self, scores: dict[int, float | None]) -> None:
         """Ends the round with these scores."""
-        self.searcher.tell(
-            [Scored(c, self.genomes[c], by_loss(s)) for c, s in scores.items()]
-        )
+        self.searcher.tell([self.scored(c, s) for c, s in scores.items()])
+
+    def scored(self, candidate: int, score: float | None) -> Scored:
+        """What is told of one of them."""
+        kinds = self.kinds.get(candidate, ())
+        return Scored(candidate, self.genomes[candidate], by_loss(score), kinds)
 
 
 def by_loss(score: float | None) -> dict[str, float] | None:

@@ -13,9 +13,8 @@ import pytest
 
 from azc.search.genome import space_features
 from azc.search.mutate import Rates, mutate
-from azc.search.objectives import LOSS
 from azc.search.priorities import Priorities
-from azc.search.strategies.base import Child, Scored
+from azc.search.strategies.base import Child
 from azc.search.strategies.opnas import OpNas
 from tests.runs import PROGRAM
 from tests.search.rounds import Rounds, again, children, space_of
@@ -160,6 +159,12 @@ def test_kinds_of_mutation_follow_what_they_bring() -> None:
         rounds.tell(scores)
     assert learned.kinds is not None
     assert learned.kinds.table()[0].feature == good
+    shown = learned.display()
+    assert {name for name in shown if name.startswith("mutation: ")} == {
+        f"mutation: {kind}" for kind in learned.kinds.seen
+    }
+    best = learned.kinds.table()[0]
+    assert shown[f"mutation: {good}"] == f"{best.mean:.2f} of {best.seen}"
     assert share(learned.kinds) > 1.3 * share(None)
 
 
@@ -171,7 +176,7 @@ def test_kinds_are_kept_while_children_are_scored() -> None:
     other.restore(json.loads(json.dumps(one.state())), rounds.genomes.__getitem__)
     scores = {number: float(number) for number in members}
     rounds.tell(dict(scores))
-    other.tell([Scored(n, rounds.genomes[n], {LOSS: scores[n]}) for n in members])
+    other.tell([rounds.scored(n, scores[n]) for n in members])
     assert one.kinds is not None
     assert one.kinds == other.kinds
     assert one.state() == other.state()

@@ -274,6 +274,10 @@ def test_an_error_in_it_is_told_with_its_line(
          "        return [Child('a', 1, 'b')]",
          "ask of Mine gave Child(genome='a', parents=1, description='b'), it must give a"
          " Genome, a tuple of numbers of candidates and a text to a Child"),
+        ("return layout((self.best,), children) if children else []",
+         "from azc.search.strategies.base import Child\n"
+         "        return [Child(self.best.genome, (1,), 'b', 'conv kind')]",
+         "ask of Mine gave 'conv kind', it must give a tuple of texts to a Child as kinds"),
         ('return {"best": self.best.candidate, "idle": self.idle}', "return {1, 2}",
          "state of Mine gave {1, 2}, it must give a JSON value"),
         ("str(1 + self.idle)", "1 + self.idle",

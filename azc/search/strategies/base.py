@@ -21,11 +21,15 @@ __all__ = ["Child", "MakeStrategy", "Scored", "Strategy"]
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate in a closed round; `scores`, by objective, is None if it failed."""
+    """A candidate in a closed round; `scores`, by objective, is None if it failed.
+
+    `kinds`: those of the mutations that made it, where it is new in the round.
+    """
 
     candidate: int
     genome: Genome
     scores: Scores | None
+    kinds: tuple[str, ...] = ()
 
     @property
     def score(self) -> float | None:
@@ -39,7 +43,7 @@ class Child:
 
     `parents`: any number of them, the one whose text it goes on with first; none for a
     program that came from nowhere, such as one that a person wrote. `kinds`: those of
-    its mutations, where a strategy asks what came of them.
+    its mutations, which come back with its scores.
     """
 
     genome: Genome

@@ -75,11 +75,9 @@ class OpNas:
         self.patience = patience
         self.idle = 0
         self.priorities = Priorities.start(space_features(space), alpha, temperature)
-        # Of kinds of mutation, and those of the children that are being scored.
         self.kinds = (
             Priorities.start((), KIND_ALPHA, KIND_TEMPERATURE) if learn_kinds else None
         )
-        self.born: dict[str, list[str]] = {}
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Takes the parents from a round, and what its programs say of operations."""
@@ -90,9 +88,8 @@ class OpNas:
         features = [s.genome.features for s in round]
         self.priorities = self.priorities.tell(zip(features, scores, strict=True))
         if self.kinds is not None:
-            made = [frozenset(self.born.get(s.genome.key, ())) for s in round]
+            made = [frozenset(s.kinds) for s in round]
             self.kinds = self.kinds.tell(zip(made, scores, strict=True))
-            self.born = {}
 
     def _climb(self, found: Population) -> None:
         """Parents from what was scored in a round, or none, to begin anew."""
@@ -122,8 +119,6 @@ class OpNas:
             rng,
             known_with(known, children),
         )
-        if self.kinds is not None:
-            self.born |= {child.genome.key: list(child.kinds) for child in children}
         begun = self.priorities.candidates > 0
         return answer(again, children, wanted, begun)
 
@@ -136,15 +131,13 @@ class OpNas:
 
     def state(self) -> object:
         """The parents' numbers, that of the best, and the priorities."""
-        learned: dict[str, object] = {}
-        if self.kinds is not None:
-            learned = {"kinds": self.kinds.as_json(), "born": self.born}
+        kinds = {} if self.kinds is None else {"kinds": self.kinds.as_json()}
         return {
             "parents": [parent.candidate for parent in self.parents],
             "best": [member.candidate for member in self.best],
             "idle": self.idle,
             "priorities": self.priorities.as_json(),
-            **learned,
+            **kinds,
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
@@ -158,13 +151,18 @@ class OpNas:
         self.idle = known.get("idle", 0)  # a run from before there was one
         if self.kinds is not None:
             self.kinds = Priorities.from_json(known["kinds"])
-            self.born = dict(known["born"])
 
     def display(self) -> dict[str, str]:
-        """The probability of every feature where all may be drawn, the highest first."""
+        """The probability of every feature where all may be drawn, the highest first;
+        then, of each kind of mutation, the mean rank of its children and how many.
+        """
         features = [row.feature for row in self.priorities.table()]
         chances = zip(features, self.priorities.weights(features), strict=True)
-        return {name: f"{100 * chance:.1f}%" for name, chance in chances}
+        kinds = self.kinds.table() if self.kinds is not None else []
+        return {
+            **{name: f"{100 * chance:.1f}%" for name, chance in chances},
+            **{f"mutation: {k.feature}": f"{k.mean:.2f} of {k.seen}" for k in kinds},
+        }
 
 
 def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:

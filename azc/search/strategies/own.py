@@ -112,6 +112,8 @@ class _Own:
                     "a Genome, a tuple of numbers of candidates and a text to a Child"
                 )
                 self._refuse("ask", each, wanted)
+            if isinstance(each, Child) and not _are_texts(each.kinds):
+                self._refuse("ask", each.kinds, "a tuple of texts to a Child as kinds")
             if not (_is_number(each) or isinstance(each, Child)):
                 self._refuse("ask", each, "numbers of candidates, or a Child each")
         return asked
@@ -160,6 +162,10 @@ def _is_sound(child: Child) -> bool:
     values = (child.genome, child.parents, child.description)
     sound = all(isinstance(v, k) for v, k in zip(values, kinds, strict=True))
     return sound and all(_is_number(parent) for parent in child.parents)
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
 
 
 def _is_number(value: object) -> bool:
