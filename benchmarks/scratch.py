@@ -71,7 +71,7 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
         f"{space}-{name}": (
             SCRATCH,
             f"--space {space} --learning-rate 6e-3 --warmup-ratio 0.5 --final-steps 300"
-            f" --round 6 --patience 2 --strategy {name}",
+            f" --round 6 --strategy {name}",
         )
         for space in SPACES
         for name in STRATEGIES

@@ -173,7 +173,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
     def mutate(genome: Any, rng: random.Random) -> Mutation:
         return space.mutate(genome, rng, evenly)
 
-    def op_nas(start: Any, learn_kinds: bool = False) -> Strategy:
+    def op_nas(start: Any, learn_kinds: bool = options.learn_kinds) -> Strategy:
         return TableOpNas(
             start,
             space,
@@ -182,6 +182,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
             temperature=options.temperature,
             rates=Rates(options.inter_rate, options.intra_rate),
             mutations=options.mutations or 1,
+            patience=options.patience,
             learn_kinds=learn_kinds,
         )
 
@@ -197,7 +198,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
 
     return {
         "op-nas": op_nas,
-        "op-nas --learn-kinds": partial(op_nas, learn_kinds=True),
+        "op-nas --no-learn-kinds": partial(op_nas, learn_kinds=False),
         "regularized": regularized,
         "local": lambda start: LocalSearch(start, mutate),
         "random": lambda start: RandomSearch(
@@ -232,11 +233,13 @@ def search(
             break
         round_: list[Scored] = []
         for each in asked:
+            kinds: tuple[str, ...] = ()
             if isinstance(each, int):
                 candidate = each
             else:
                 candidate = max(members) + 1
                 members[candidate] = each.genome  # type: ignore[assignment]
+                kinds = each.kinds
                 assert each.genome.key not in known
                 known[each.genome.key] = candidate
             entry = members[candidate]
@@ -245,7 +248,8 @@ def search(
             if candidate not in scored:
                 scored.add(candidate)
                 by_new.append(best)
-            round_.append(Scored(candidate, entry, {"loss": -entry.glue}))  # type: ignore[arg-type]
+            scores = {"loss": -entry.glue}
+            round_.append(Scored(candidate, entry, scores, kinds))  # type: ignore[arg-type]
         strategy.tell(round_)
         number += 1
     return by_evaluation, by_new

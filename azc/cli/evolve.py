@@ -246,15 +246,15 @@ def evolve(
             help="Rounds with nothing better, then op-nas begins anew; 0: never.",
             rich_help_panel=_SEARCH,
         ),
-    ] = 4,
+    ] = 8,
     learn_kinds: Annotated[
         bool,
         typer.Option(
-            "--learn-kinds",
+            "--learn-kinds/--no-learn-kinds",
             help="op-nas draws kinds of mutation by what they have brought, too.",
             rich_help_panel=_SEARCH,
         ),
-    ] = False,
+    ] = True,
     population: Annotated[
         int,
         typer.Option(

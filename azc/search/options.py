@@ -32,6 +32,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "mutations": 1,
                 "temperature": 1.0,
                 "patience": 0,
+                "learn_kinds": False,
                 "inter_rate": 1.0,
                 "intra_rate": 1.0,
                 "by_hand": False,
@@ -134,8 +135,8 @@ class EvolveOptions:
     parents: int = 3
     alpha: float = 0.5
     temperature: float = 1.0
-    patience: int = 4
-    learn_kinds: bool = False
+    patience: int = 8
+    learn_kinds: bool = True
     by_hand: bool = True
     mutations: int | None = None
     population: int = 24

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import random
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def test_events_tell_all_of_it(whole: tuple[RunView, list[Event]]) -> None:
     assert [(e.round, e.size, e.spent) for e in opened] == [(0, 4, 0), (1, 4, 4)]
     for event in opened:
         assert len(event.display) > 5
-        shares = [float(text.removesuffix("%")) for text in event.display.values()]
+        shown = event.display.values()
+        shares = [float(text.removesuffix("%")) for text in shown if "%" in text]
         assert sum(shares) == pytest.approx(100, abs=1)
         assert shares == sorted(shares, reverse=True)
     told = [(e.round, e.candidate, e.score) for e in events if isinstance(e, Scored)]
@@ -125,6 +127,19 @@ def test_events_tell_all_of_it(whole: tuple[RunView, list[Event]]) -> None:
         (view.entrants[f.entrant].name, f.seed, f.steps, f.split, f.loss)
         for f in view.fits
     }
+
+
+def test_what_mutations_have_brought_is_told_of_the_new_ones(
+    whole: tuple[RunView, list[Event]],
+) -> None:
+    view, _ = whole
+    born = Counter(kind for c in view.candidates.values() for kind in {*c.kinds})
+    assert sum(born.values()) >= len(view.candidates) - 1  # all but the start
+    scored_again = len(view.evaluations) - len(view.candidates)
+    assert scored_again
+    state: Any = view.states[max(view.states)]
+    kinds = state["kinds"]["features"]
+    assert {kind: seen for kind, (seen, _) in kinds.items()} == born
 
 
 def test_the_same_seed_gives_the_same_run(
