@@ -89,7 +89,7 @@ class Heeding:
                 self.journal.fail(evaluation, reason, self._seconds(evaluation))
 
     def _seconds(self, stopped: Evaluation) -> float | None:
-        """How long it took: none at all where it waited, but for what is known."""
+        """How long it took, 0 where it waited; None where it would not be trained."""
         if stopped.status != "asked":
             return stopped.seconds
         known = self.is_fresh and self.journal.known([stopped.candidate])
