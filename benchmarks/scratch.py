@@ -93,7 +93,8 @@ SEARCHES: Mapping[str, tuple[Path, str]] = {
     ),
     "layer": (
         RECALL,
-        "--space recall --learning-rate 1e-2 --final-steps 150 --mutations 2",
+        "--space recall --learning-rate 1e-2 --final-steps 150 --mutations 2"
+        " --patience 4 --no-learn-kinds",
     ),
 }
 LAYERS = ("above", "layer")  # searches of one attention program
