@@ -264,8 +264,7 @@ class Journal(Database):
     def spent(self) -> int:
         """How much of the budget: see `Evaluation.counts`."""
         if self._spent is None:
-            query = "SELECT count(*) FROM evaluation"
-            query += " WHERE seconds IS NOT NULL"
+            query = "SELECT count(*) FROM evaluation WHERE seconds IS NOT NULL"
             found = int(self._rows(query)[0][0])
             if not self._keeps:
                 return found

@@ -201,9 +201,9 @@ def test_a_run_that_is_continued_is_not_paused(
     assert "azc resume lets the run go on" in words(tmp_path / "run")
 
 
-@pytest.mark.parametrize("weights", ["shared", "fresh"])
+@pytest.mark.parametrize(("weights", "budget"), [("shared", 12), ("fresh", 6)])
 def test_what_is_stopped_has_failed(
-    go: Go, home: Path, tmp_path: Path, weights: str
+    go: Go, home: Path, tmp_path: Path, weights: str, budget: int
 ) -> None:
     desk = Desk(tmp_path / "run", "ana")
     trained: list[int] = []
@@ -217,12 +217,14 @@ def test_what_is_stopped_has_failed(
                 desk.stop(2)  # scored
                 desk.stop(4)  # waits
 
-    options = tiny(home / "corpus.txt", evaluations=6, round_size=4, weights=weights)
+    options = tiny(
+        home / "corpus.txt", round_size=4, evaluations=budget, weights=weights
+    )
     view = go(options, on_event=on_event)
     first = {e.candidate: (e.status, e.reason) for e in view.evaluations if not e.round}
     assert first[2] == first[4] == ("failed", "stopped by ana")
     assert 4 not in trained
-    assert view.spent == 6
+    assert view.spent == budget
     for number in (2, 4):
         assert all(number not in c.parents for c in view.candidates.values())
         assert all(e.round == 0 for e in view.evaluations if e.candidate == number)
