@@ -151,9 +151,8 @@ class Finals:
 
     def _sample_size(self) -> int:
         options = self.options
-        if options.is_fresh:
-            return self.journal.trained()
-        taken = options.warm_up + self.journal.spent() * options.steps
+        warm_up = 0 if options.is_fresh else options.warm_up
+        taken = warm_up + self.journal.spent() * options.steps
         return max(1, taken // self._sampling_steps)
 
     def _few(self, sampled: Sequence[Entrant]) -> list[Entrant]:

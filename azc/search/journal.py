@@ -271,11 +271,6 @@ class Journal(Database):
             self._spent = found
         return self._spent
 
-    def trained(self) -> int:
-        """Candidates that were scored once at least, or failed."""
-        query = "SELECT count(DISTINCT candidate) FROM evaluation"
-        return int(self._rows(f"{query} WHERE status != 'asked'")[0][0])
-
     def budget(self) -> int:
         """Evaluations that the run may spend, as last given; 0 before it has begun."""
         rows = self._rows("SELECT evaluations FROM budget ORDER BY id DESC LIMIT 1")
