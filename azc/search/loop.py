@@ -72,6 +72,14 @@ class Loop:
     executor: Executor
     tell: Callable[[Event], None]
 
+    def check(self) -> None:
+        """Raises `RunError` where the weights of a run that has begun are not as it left
+        them.
+        """
+        if self.journal.last_round() is not None:
+            number, _ = self._place()
+            self.weights.check(number)
+
     def run(self) -> None:
         """Everything that is still to be done."""
         self._begin()

@@ -15,7 +15,14 @@ from typing import Any
 from azc.diagnostics import UsageError
 from azc.search.objectives import LOSS, check_objectives, checked_limit
 
-__all__ = ["EXECUTORS", "PRESETS", "WEIGHTS", "EvolveOptions", "derived"]
+__all__ = [
+    "EXECUTORS",
+    "MOST_EVALUATIONS",
+    "PRESETS",
+    "WEIGHTS",
+    "EvolveOptions",
+    "derived",
+]
 
 EXECUTORS = ("local", "ray")
 
@@ -43,27 +50,29 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 WEIGHTS = ("shared", "fresh")
 
-_LEAST = {
-    "evaluations": 1,
-    "seed": 0,
-    "round_size": 2,
-    "parents": 1,
-    "mutations": 1,
-    "patience": 0,
-    "population": 1,
-    "tournament": 1,
-    "warm_up": 0,
-    "steps": 1,
-    "schedule_steps": 1,
-    "score_seeds": 1,
-    "batch_size": 1,
-    "length": 8,
-    "blocks": 1,
-    "final_steps": 1,
-    "contenders": 1,
-    "workers": 1,
-    "threads": 1,
-    "memory_limit": 1,
+MOST_EVALUATIONS = 10**9
+_MANY = 10**9  # more than any of them is ever meant to be
+_WHOLE = {
+    "evaluations": (1, MOST_EVALUATIONS),
+    "seed": (0, math.inf),
+    "round_size": (2, 10**4),  # it is made as a whole
+    "parents": (1, _MANY),
+    "mutations": (1, _MANY),
+    "patience": (0, _MANY),
+    "population": (1, _MANY),
+    "tournament": (1, _MANY),
+    "warm_up": (0, _MANY),
+    "steps": (1, _MANY),
+    "schedule_steps": (1, _MANY),
+    "score_seeds": (1, 10**4),
+    "batch_size": (1, 10**6),
+    "length": (8, _MANY),
+    "blocks": (1, _MANY),
+    "final_steps": (1, _MANY),
+    "contenders": (1, _MANY),
+    "workers": (1, 10**5),
+    "threads": (1, 1024),  # OpenMP ends the process where it has no memory for more
+    "memory_limit": (1, 2**60),
 }
 _OPTIONAL = {
     "schedule_steps",
@@ -166,10 +175,14 @@ class EvolveOptions:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        for name, least in _LEAST.items():
+        for name, (least, highest) in _WHOLE.items():
             value = getattr(self, name)
-            if not (_is_whole(value, least) or (name in _OPTIONAL and value is None)):
+            if name in _OPTIONAL and value is None:
+                continue
+            if not _is_whole(value, least):
                 raise _wrong(name, value, f"a whole number, at least {least}")
+            if value > highest:
+                raise _wrong(name, value, f"at most {highest:,}")
         for name, most in _MOST.items():
             value = getattr(self, name)
             if not (_is_real(value) and 0 <= value <= most):

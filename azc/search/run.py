@@ -40,7 +40,7 @@ from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.objectives import costs, first_score, over_limits, start_over_limit
-from azc.search.options import EvolveOptions
+from azc.search.options import MOST_EVALUATIONS, EvolveOptions
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
 from azc.search.strategies.own import own_file, read_own
@@ -146,6 +146,9 @@ def resume(
             f"a budget of {evaluations:,} is too small: {view.spent:,} evaluations of"
             f" {folder} are spent",
         )
+    if evaluations is not None and evaluations > MOST_EVALUATIONS:
+        most = f"it may have {MOST_EVALUATIONS:,} at most"
+        raise UsageError("U022", f"a budget of {evaluations:,} is too large: {most}")
     same_budget = evaluations in (None, view.options.evaluations)
     if view.is_over and same_budget and _best_is_written(run, view):
         return view
@@ -277,11 +280,9 @@ def _work(
         journal.check()
         run.check_config(journal)
         begun = journal.budget()
-        if begun:
-            _goes_on(journal, evaluations)
         budget = begun or evaluations or options.evaluations
         options = replace(options, evaluations=budget)
-        Loop(
+        loop = Loop(
             folder=run,
             journal=journal,
             options=options,
@@ -290,7 +291,11 @@ def _work(
             make=make,
             executor=executor,
             tell=tell,
-        ).run()
+        )
+        if begun:
+            loop.check()  # a run that can't go on keeps its budget
+            _goes_on(journal, evaluations)
+        loop.run()
         log.line("done")
     except BaseException as error:
         with suppress(OSError):

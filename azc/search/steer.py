@@ -53,7 +53,7 @@ from azc.search.objectives import (
     read_objective,
     start_over_limit,
 )
-from azc.search.options import EvolveOptions
+from azc.search.options import MOST_EVALUATIONS, EvolveOptions
 from azc.search.records import START
 from azc.search.refused import KNOWN
 from azc.source import visible
@@ -61,7 +61,6 @@ from azc.source import visible
 __all__ = ["Desk"]
 
 _Wanted = TypeVar("_Wanted")
-_MOST = 10**9  # evaluations
 _LOUDEST = 1000.0  # times as often
 _LONGEST = 200  # characters of a note or a name
 
@@ -105,7 +104,7 @@ class Desk:
 
     def stop(self, candidate: int) -> Act:
         """A candidate is to be trained no more; what it has come to in the round under way
-        counts as a failure, and it is nobody's parent.
+        counts as a failure, and once that is over it is nobody's parent.
         """
         return self._one(stops=[candidate])
 
@@ -146,7 +145,7 @@ class Desk:
                 _candidate(journal, each)
             if evaluations is not None:
                 least = max(1, journal.spent())
-                whole("the budget", evaluations, least, _MOST, "U022")
+                whole("the budget", evaluations, least, MOST_EVALUATIONS, "U022")
 
         acts = self._acts(wanted, check)
         for each in stops:

@@ -330,6 +330,13 @@ def test_sequences_longer_than_the_model_are_refused(
         {"executor": "cloud"},
         {"threads": 0},
         {"memory_limit": 0},
+        # So many hang, end the process, or don't fit where they are kept.
+        {"evaluations": 10**20},
+        {"round_size": 10**20},
+        {"batch_size": 10**20},
+        {"score_seeds": 10**20, "weights": "fresh"},
+        {"threads": 10**5},
+        {"memory_limit": 10**29},
     ],
     ids=str,
 )

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from azc.diagnostics import UsageError
+from azc.diagnostics import RunError, UsageError
 from azc.search.options import EvolveOptions
-from azc.search.run import resume
+from azc.search.run import read_run, resume
 from azc.search.view import RunView
 from tests.runs import NARROW, Killed, cut_at, result, rows, run_here, scored, tiny
 
@@ -87,6 +87,28 @@ def test_less_than_was_spent_is_refused(
             resume(view.folder, cache=home / "none", evaluations=few)
         assert caught.value.code == "U022"
     assert resume(view.folder, cache=home / "none", evaluations=8) == view
+
+
+def test_more_than_can_be_counted_is_refused(
+    go: Callable[..., RunView], home: Path, options: EvolveOptions
+) -> None:
+    view = go(options)
+    with pytest.raises(UsageError, match="is too large") as caught:
+        resume(view.folder, cache=home / "cache", evaluations=10**20)
+    assert caught.value.code == "U022"
+    assert read_run(view.folder) == view
+
+
+def test_a_run_that_can_not_go_on_keeps_its_budget(
+    go: Callable[..., RunView], home: Path, options: EvolveOptions
+) -> None:
+    view = go(options)
+    for file in (view.folder / "supernet").iterdir():
+        file.unlink()
+    with pytest.raises(RunError) as caught:
+        resume(view.folder, cache=home / "cache", evaluations=12)
+    assert caught.value.code == "R030"
+    assert resume(view.folder, cache=home / "cache") == view
 
 
 def test_a_smaller_budget_ends_a_run_early(

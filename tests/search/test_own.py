@@ -280,6 +280,18 @@ def test_an_error_in_it_is_told_with_its_line(
          "ask of Mine gave 'conv kind', it must give a tuple of texts to a Child as kinds"),
         ('return {"best": self.best.candidate, "idle": self.idle}', "return {1, 2}",
          "state of Mine gave {1, 2}, it must give a JSON value"),
+        ('return {"best": self.best.candidate, "idle": self.idle}',
+         'return float("nan")', "state of Mine gave nan, it must give a JSON value"),
+        ('return {"best": self.best.candidate, "idle": self.idle}',
+         "deep = 0\n        for _ in range(100_000):\n            deep = [deep]\n"
+         "        return deep", "state of Mine gave a list, it must give a JSON value"),
+        ("return layout((self.best,), children) if children else []",
+         "from azc.search.strategies.base import Child\n"
+         "        return [Child(self.best.genome, (1,), 'b', ('\\ud800',))]",
+         "ask of Mine gave ('\\ud800',), it must give a tuple of texts to a Child as kinds"),
+        ("str(1 + self.idle)", "'\\ud800'",
+         "display of Mine gave {'best': '0001', 'mutations': '\\ud800'}, it must give names"
+         " with texts"),
         ("str(1 + self.idle)", "1 + self.idle",
          "display of Mine gave {'best': '0001', 'mutations': 1}, it must give names with"
          " texts"),
@@ -297,6 +309,20 @@ def test_what_can_not_be_used_is_told(
     with pytest.raises(RunError) as caught:
         go(options_for(home, file))
     assert (caught.value.code, caught.value.message) == ("R038", f"{file}: {said}")
+
+
+def test_a_description_that_can_not_be_written_is_told(
+    go: Callable[..., RunView], home: Path, own: Callable[[str], Path]
+) -> None:
+    old = "return layout((self.best,), children) if children else []"
+    new = (
+        "from azc.search.strategies.base import Child\n"
+        "        return [Child(self.best.genome, (1,), '\\ud800')]"
+    )
+    assert old in EXAMPLE
+    with pytest.raises(RunError, match="and a text to a Child") as caught:
+        go(options_for(home, own(EXAMPLE.replace(old, new, 1))))
+    assert caught.value.code == "R038"
 
 
 def test_a_state_that_it_does_not_take_back(

@@ -126,7 +126,7 @@ class _Own:
         with self._in("state"):
             state = self.inner.state()
         try:
-            json.dumps(state)
+            json.dumps(state, allow_nan=False)
         except (TypeError, ValueError, RecursionError):
             self._refuse("state", state, "a JSON value")
         return state
@@ -138,7 +138,7 @@ class _Own:
     def display(self) -> Mapping[str, str]:
         with self._in("display"):
             shown = dict(self.inner.display())
-        if not all(isinstance(each, str) for row in shown.items() for each in row):
+        if not all(_is_text(each) for row in shown.items() for each in row):
             self._refuse("display", shown, "names with texts")
         return shown
 
@@ -148,7 +148,10 @@ class _Own:
             yield
 
     def _refuse(self, method: str, given: object, wanted: str) -> None:
-        shown = repr(given)
+        try:
+            shown = repr(given)
+        except Exception:  # too deep, or a repr of the user's that fails
+            shown = f"a {type(given).__name__}"
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         kind = type(self.inner).__name__
         raise RunError(
@@ -158,14 +161,24 @@ class _Own:
 
 
 def _is_sound(child: Child) -> bool:
-    kinds = (Genome, tuple, str)
-    values = (child.genome, child.parents, child.description)
-    sound = all(isinstance(v, k) for v, k in zip(values, kinds, strict=True))
-    return sound and all(_is_number(parent) for parent in child.parents)
+    sound = isinstance(child.genome, Genome) and isinstance(child.parents, tuple)
+    numbers = sound and all(_is_number(parent) for parent in child.parents)
+    return numbers and _is_text(child.description)
 
 
 def _are_texts(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(each, str) for each in value)
+    return isinstance(value, tuple) and all(map(_is_text, value))
+
+
+def _is_text(value: object) -> bool:
+    """Whether it can be written: a part of a character can't."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_number(value: object) -> bool:
