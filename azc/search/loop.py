@@ -76,9 +76,8 @@ class Loop:
         """Raises `RunError` where the weights of a run that has begun are not as it left
         them.
         """
-        if self.journal.last_round() is not None:
-            number, _ = self._place()
-            self.weights.check(number)
+        number, _ = self._place()
+        self.weights.check(number)
 
     def run(self) -> None:
         """Everything that is still to be done."""
@@ -97,7 +96,6 @@ class Loop:
         self.folder.clean()
         self.folder.sweep(number)
         self.weights.warm_up()
-        self.weights.check(number)
         done = False
         while not done:
             while self._step():

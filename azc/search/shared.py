@@ -113,9 +113,13 @@ class SharedWeights:
 
     def check(self, number: int) -> None:
         """Raises `RunError` R030 or R031 where the snapshot of a round, or the weights
-        of a candidate scored in it, are not as the run left them.
+        of a candidate scored in it, are not as the run left them. Before the first
+        snapshot there are none.
         """
-        kept = self.journal.files().get(self.name(number))
+        files = self.journal.files()
+        if self.name(0) not in files:
+            return
+        kept = files.get(self.name(number))
         self.folder.check_weights(self.folder.snapshot_file(number), kept)
         for evaluation in self.journal.evaluations(number):
             if evaluation.status == "done":
