@@ -39,9 +39,9 @@ from azc.data.contract import Data
 from azc.data.load import load_data
 from azc.diagnostics import AzcError
 from azc.model import register
+from azc.search.baselines import baselines
 from azc.search.genome import Genome
 from azc.search.mutate import Rates, mutate
-from azc.search.neighbours import neighbours
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import Member, Variation, evenly
 from azc.search.priorities import Priorities
@@ -157,7 +157,7 @@ def spaced(text: str) -> tuple[Genome, SpaceSpec]:
 
 def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
     """So many programs by name: typed by hand, drawn layer by layer, and mutated."""
-    found = {"the start": start, **neighbours(start, space)}
+    found = {"the start": start, **baselines(start, space)}
     known = {start.key, *(genome.key for genome in found.values())}
     rng = random.Random(0)
 

@@ -137,6 +137,7 @@ def tiny(data: Path | str, **changes: Any) -> EvolveOptions:
         "final_steps": 3,
         "final_seeds": (1, 2),
         "baselines": False,
+        "neighbours": 0,
         "by_hand": False,
         "weights": "shared",
     }
@@ -189,6 +190,7 @@ def arguments(options: EvolveOptions) -> list[str]:
         *("--final-seeds", str(len(options.final_seeds))),
         *("--contenders", str(options.contenders)),
         "--baselines" if options.baselines else "--no-baselines",
+        *("--neighbours", str(options.neighbours)),
         "--by-hand" if options.by_hand else "--no-by-hand",
         *("--workers", str(options.workers)),
         *("--time-limit", str(options.time_limit)),

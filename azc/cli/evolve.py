@@ -204,7 +204,7 @@ def evolve(
         typer.Option(
             "--by-hand/--no-by-hand",
             help="Begin with the models that a person would try first (op-nas, regularized, "
-            "local).",
+            "local, random).",
             rich_help_panel=_SEARCH,
         ),
     ] = True,
@@ -423,6 +423,17 @@ def evolve(
             rich_help_panel=_FINAL,
         ),
     ] = True,
+    neighbours: Annotated[
+        int,
+        typer.Option(
+            "--neighbours",
+            metavar="N",
+            min=0,
+            help="Compare with N models that differ from the winner in one thing: its "
+            "attention programs replaced by standard ones first, then random mutations.",
+            rich_help_panel=_FINAL,
+        ),
+    ] = 4,
     device: Annotated[
         str | None,
         typer.Option(
@@ -494,6 +505,7 @@ def evolve(
         final_seeds=tuple(range(1, final_seeds + 1)),
         contenders=contenders,
         baselines=baselines,
+        neighbours=neighbours,
         workers=workers,
         threads=threads,
         executor=executor,

@@ -9,10 +9,22 @@ from statistics import fmean
 from azc.search.records import START
 from azc.search.view import Row as Entered
 from azc.search.view import RunView
-from azc.training.verdict import LEVEL, Verdict
+from azc.training.verdict import LEVEL, NO_DIFFERENCE, Verdict, Word
 
 __all__ = ["COVERED", "Row", "Table", "interval", "last_table"]
 
+_PHRASES: Mapping[Word, str] = {
+    "better": "better than",
+    NO_DIFFERENCE: "not significantly different from",
+    "worse": "worse than",
+}
+# By role of a row: what one of it is called where it has no name, and several are.
+_ROLES = (
+    ("start", "the start", ""),
+    ("random", "random sampling", ""),
+    ("hand", "", "{} the {} baselines"),
+    ("neighbour", "", "{} its {} neighbours"),
+)
 COVERED = round(100 * (1 - LEVEL))  # percent, of the intervals
 
 
@@ -83,8 +95,7 @@ def last_table(view: RunView) -> Table:
 
 def _name(view: RunView, row: Entered) -> str:
     if row.role == "random":
-        size = sum(e.name.startswith("random") for e in view.entrants.values())
-        return f"random sampling, best of {size}"
+        return f"random sampling, best of {view.sampled}"
     return row.role if row.role == "winner" else row.entrant.name
 
 
@@ -99,22 +110,19 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
     if not all(row.is_whole for row in view.rows):
         return "the comparison is not over yet"
     reasons = "; ".join(f"{row.name}, {each}" for row in rows for each in row.reasons)
-    words: dict[str, list[str]] = {}
-    for row in rows:
-        if row.verdict is not None:
-            words.setdefault(row.verdict.word, []).append(f"`{row.name}`")
+    words = [row.verdict.word for row in rows if row.verdict is not None]
     if not words:
         if view.winner == START and not reasons:
             return "the winner is the start itself: nothing better was found"
         return f"no comparison: {reasons or 'there is nothing beside it'}"
-    count = sum(map(len, words.values()))
+    count = len(words)
     parts = [
-        f"{word} than {_listed(words[word])}"
-        for word in ("better", "not shown to be better", "worse")
+        f"{phrase} {_others(view, rows, word)}"
+        for word, phrase in _PHRASES.items()
         if word in words
     ]
-    if set(words) == {"better"} and count > 1:
-        parts = [f"better than all {count} others"]
+    if count > 1 and len(parts) == 1:
+        parts = [f"{_PHRASES[words[0]]} any of the {count} others"]
     seeds = len(view.options.final_seeds)
     many = "1 comparison" if count == 1 else f"{count} comparisons"
     test = f"paired t-test over {seeds} seeds, at 5 % for {many} together"
@@ -127,8 +135,22 @@ def _sentence(view: RunView, rows: Sequence[Row]) -> str:
     return f"{subject} {'; '.join(parts)} ({test}){failed}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    *most, last = names
+def _others(view: RunView, rows: Sequence[Row], word: Word) -> str:
+    """The rows with a verdict, in a few words: `random sampling and 2 of 8 baselines`."""
+    found = []
+    for role, one, several in _ROLES:
+        compared = [
+            row
+            for entered, row in zip(view.rows, rows, strict=True)
+            if entered.role == role and row.verdict is not None
+        ]
+        with_it = [row for row in compared if row.verdict and row.verdict.word == word]
+        if len(with_it) == 1:
+            found.append(one or f"`{with_it[0].name}`")
+        elif with_it:
+            part = "all" if with_it == compared else f"{len(with_it)} of"
+            found.append(several.format(part, len(compared)))
+    *most, last = found
     return f"{', '.join(most)} and {last}" if most else last
 
 

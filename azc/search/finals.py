@@ -4,9 +4,10 @@ Scores rank many candidates in little time, but not well enough to choose one. S
 of them are trained alone for all of the final steps and measured on validation text, each
 from as many seeds as a score is the mean of. (To
 train them for half first, and the better half of them anew for all, takes as long.) The
-best one is the winner, and is then trained from seeds not used before, beside the start,
-the best of random sampling that has trained for as many steps, and what a person would
-try first; measured on text never used.
+best one is the winner. It is then trained from seeds not used before and measured on text
+never used, beside the start, its own neighbours (see `neighbours`), the best of random
+sampling with the same beginning and as many training steps, and what a person would try
+first.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from functools import cached_property
 from azc.check.program import SpaceSpec
 from azc.search.acts import Act, stopped
 from azc.search.barred import Barred
+from azc.search.baselines import baselines
 from azc.search.events import Comparing, Event, Fitted
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
 from azc.search.neighbours import neighbours
+from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions, derived
 from azc.search.population import DEEP, Member, Variation, evenly
 from azc.search.ranking import contenders, leading, mean_loss, trained_alone
@@ -96,20 +99,16 @@ class Finals:
         mine = self.journal.enter(self._candidate(number) for number in chosen)
         self.tell(Comparing(*self._progress(self._total(len(mine)))))
         winner = self._winner(mine, evaluations)
-        rows = [self.journal.enter([self._candidate(START)])[0]]
-        roles = ["start"]
+        rows = [("winner", winner)]
+        rows += [("start", e) for e in journal.enter([self._candidate(START)])]
+        rows += [("neighbour", e) for e in journal.enter(self._neighbours(winner))]
         if options.baselines:
-            sampled = self.journal.enter(self._samples())
-            for best in self._rank(self._few(sampled), options.final_steps)[:1]:
-                rows.append(best)
-                roles.append("random")
-            hand = self.journal.enter(self._by_hand)
-            rows += hand
-            roles += ["hand"] * len(hand)
-        rows.insert(0, winner)
-        roles.insert(0, "winner")
-        self.journal.set_table(zip(roles, rows, strict=True))
-        return rows
+            sampled = journal.enter(self._samples())
+            best = self._rank(self._few(sampled), options.final_steps)[:1]
+            rows += [("random", e) for e in best]
+            rows += [("hand", e) for e in journal.enter(self._by_hand)]
+        journal.set_table(rows)
+        return [entrant for _, entrant in rows]
 
     # Who enters
 
@@ -122,13 +121,31 @@ class Finals:
         name = "the start" if number == START else f"candidate {number:04}"
         return NewEntrant(name, candidate.program, number)
 
+    def _neighbours(self, winner: Entrant) -> list[NewEntrant]:
+        genome = Genome.from_text(winner.program, self.start.model)
+        rng = random.Random(derived(self.options.seed, "neighbours"))
+        found = neighbours(genome, self.space, self.options.neighbours, rng)
+        return [
+            NewEntrant(f"winner with {change}", each.text, None)
+            for change, each in found
+            if self._allowed(each)
+        ]
+
     def _samples(self) -> list[NewEntrant]:
-        """Random models, as many as can be scored for the steps that the search has taken."""
+        """Random models, as many as can be scored for the steps that the search has
+        taken. They begin as the search does: with what a person would try first, if it
+        had that too.
+        """
+        options = self.options
+        count = self._sample_size()
+        first = self._by_hand[:count] if options.by_hand else []
+        return [*first, *self._random_models(count - len(first))]
+
+    def _random_models(self, count: int) -> list[NewEntrant]:
         rng = random.Random(derived(self.options.seed, "random"))
         start = Member(START, self.start)
         sampling = Variation(evenly(self.space, self.options), DEEP)
         known = {self.start.key: START}
-        count = self._sample_size()
         made: list[Child] = []
         while len(made) < count:
             found = sampling.children(count - len(made), lambda _: start, rng, known)
@@ -166,7 +183,7 @@ class Finals:
     def _by_hand(self) -> list[NewEntrant]:
         made = {
             name: genome
-            for name, genome in neighbours(self.start, self.space).items()
+            for name, genome in baselines(self.start, self.space).items()
             if self._allowed(genome)
         }
         return [NewEntrant(name, genome.text, None) for name, genome in made.items()]
@@ -212,31 +229,51 @@ class Finals:
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
     ) -> dict[tuple[int, int], float | None]:
         """The loss of every entrant from every seed; None where it failed, or was stopped
-        by somebody. Raises `_Changed`.
+        by somebody. Entrants with one program are trained once. Raises `_Changed`.
         """
         known = {
-            (fit.entrant, fit.seed): fit.loss
+            (fit.entrant, fit.seed): fit
             for fit in self.journal.fits()
             if (fit.steps, fit.split) == (steps, split)
         }
-        jobs = [
+        programs = {e.id: e.program for e in self.journal.entrants().values()}
+        trained = {
+            (programs[number], seed): fit
+            for (number, seed), fit in known.items()
+            if fit.loss is not None
+        }
+        left = [
             self._job(entrant, seed, steps, split)
             for seed in seeds
             for entrant in entrants
             if (entrant.id, seed) not in known
         ]
-        stops = self._stops(entrants)
-        for job in jobs:
-            if job.candidate in stops:
-                known[job.candidate, job.seed] = None
-                self._record(job, Outcome(None, "stopped", 0.0), stops)
-        left = [job for job in jobs if job.candidate not in stops]
-        for job, outcome in self.trials.run(left):
-            known[job.candidate, job.seed] = outcome.loss
-            self._record(job, outcome, self._stops(entrants))
-            if self.heed():
-                raise _Changed
-        return {(e.id, seed): known[e.id, seed] for seed in seeds for e in entrants}
+
+        def record(job: Job, outcome: Outcome) -> None:
+            fit = self._record(job, outcome, self._stops(entrants))
+            known[job.candidate, job.seed] = fit
+            if fit.loss is not None:
+                trained[job.program, job.seed] = fit
+
+        while left:
+            stops = self._stops(entrants)
+            run: dict[tuple[str, int], Job] = {}
+            for job in left:
+                same = trained.get((job.program, job.seed))
+                if job.candidate in stops:
+                    record(job, Outcome(None, "stopped", 0.0))
+                elif same is not None and same.loss is not None:
+                    record(job, Outcome({LOSS: same.loss}, None, 0.0, right=same.right))
+                else:
+                    run.setdefault((job.program, job.seed), job)
+            for job, outcome in self.trials.run(list(run.values())):
+                record(job, outcome)
+                if self.heed():
+                    raise _Changed
+            left = [job for job in left if (job.candidate, job.seed) not in known]
+        return {
+            (e.id, seed): known[e.id, seed].loss for seed in seeds for e in entrants
+        }
 
     def _stops(self, entrants: Sequence[Entrant]) -> dict[int, Act]:
         """By entrant, the act since which its candidate is to be trained no more."""
@@ -245,8 +282,8 @@ class Finals:
             e.id: acts[n] for e in entrants for n in [e.candidate or 0] if n in acts
         }
 
-    def _record(self, job: Job, outcome: Outcome, stops: Mapping[int, Act]) -> None:
-        """A fit that is done."""
+    def _record(self, job: Job, outcome: Outcome, stops: Mapping[int, Act]) -> Fit:
+        """Write a finished fit to the journal."""
         reason = outcome.reason
         if reason is not None and job.candidate in stops:
             reason = f"stopped by {stops[job.candidate].author}"
@@ -257,6 +294,7 @@ class Finals:
         at = job.seed, job.steps, job.split
         progress = self._progress(0)
         self.tell(Fitted(job.name, *at, outcome.loss, reason, *progress))
+        return fit
 
     def _job(self, entrant: Entrant, seed: int, steps: int, split: str) -> Job:
         options, number = self.options, entrant.candidate
@@ -290,7 +328,7 @@ class Finals:
         return min(counter), counter[1]
 
     def _total(self, contenders: int) -> int:
-        fits, rows = contenders, 2
+        fits, rows = contenders, 2 + self.options.neighbours
         if self.options.baselines:
             size, most = self._sample_size(), self.options.contenders
             fits += size if size <= most else size + most

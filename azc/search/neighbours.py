@@ -1,128 +1,89 @@
-"""What a person would try first in a space: models typed by hand, beside which a search
-has to stand.
+"""Neighbours of a winner: models that differ from it in one thing.
+
+A winner is trained beside them at the end of a search, because a search that compares its
+winner only with models far from it does not show that each part of the winner is needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import random
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import cache
-from itertools import groupby
 
-from azc.check.flatten import self_contained
-from azc.check.program import AttentionUse, ModelSpec, SpaceSpec
-from azc.check.resolve import check_source
-from azc.check.spaces import membership
-from azc.diagnostics import DiagnosticError
-from azc.search.genome import Genome
-from azc.search.mutate.draft import conv_layer
-from azc.search.options import EvolveOptions
-from azc.search.strategies.base import Child
-from azc.source import Source
+from azc.check.program import AttentionUse, SpaceSpec
+from azc.search.baselines import with_layers
+from azc.search.genome import Genome, space_features
+from azc.search.mutate import Rates, mutate
+from azc.search.mutate.draft import Draft, conv_layer
+from azc.search.mutate.op_nas import alone
+from azc.search.priorities import Priorities
 from azc.syntax import ast
-from azc.syntax.format import format_expr, format_file
 
-__all__ = ["neighbours", "typed_by_hand"]
+__all__ = ["neighbours"]
 
-# Of the standard library: attention that knows where tokens stand.
-_STANDARD = ("rope_attention", "local_attention")
+# Programs of the standard library that take the place of the winner's attention.
+_STANDARD = ("rope_attention", "sdpa", "mean_mixing")
+# The convolution that does, where the space has one of this kind and width.
+_KERNEL, _KIND = 5, "depthwise"
+_TRIES = 8  # mutations tried for each neighbour
 
 
-def neighbours(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
-    """Models of the space by what their layers are, `3 × conv(3), sdpa`, say.
+def neighbours(
+    winner: Genome, space: SpaceSpec, count: int, rng: random.Random
+) -> Iterator[tuple[str, Genome]]:
+    """Yield `count` neighbours of a winner at most, each with what differs.
 
-    As deep as the start: each mixer alone (its attention programs, the standard
-    library's rotary and local attention, the narrowest and the widest convolution),
-    convolutions of each kind that grow wider, convolutions and attention in turn,
-    convolutions below and attention above. What is not in the space is left out, and so
-    are the start itself and what is equal to another.
+    First the winner with all of its attention programs replaced by one of the standard
+    library (rotary and scaled dot-product attention, the mean over the tokens) or by a
+    convolution; these need not lie in the space. Then models of the space that are one
+    random mutation away.
     """
-    found: dict[str, Genome] = {}
-    known = {start.key}
-    for layers in _layouts(start.spec, space):
-        genome = _made(start, layers)
-        if genome is None or genome.key in known or membership(genome.spec, space):
-            continue
-        known.add(genome.key)
-        found[_name(layers)] = genome
-    return found
+    winner = alone(winner)
+    known = {winner.key}
+    found = 0
+    for name, genome in _different(winner, space, count, rng):
+        if found == count:
+            return
+        if genome.key not in known:
+            known.add(genome.key)
+            found += 1
+            yield name, genome
 
 
-def typed_by_hand(
-    start: Genome, space: SpaceSpec, options: EvolveOptions
-) -> Callable[[], tuple[Child, ...]]:
-    """The same as candidates to begin with, where the options ask for them.
-
-    They are made once, when they are asked for: a strategy is also made to show what it
-    knew after a round, and then has no use for them.
-    """
-
-    @cache
-    def first() -> tuple[Child, ...]:
-        made = neighbours(start, space) if options.by_hand else {}
-        return tuple(Child(genome, (), name) for name, genome in made.items())
-
-    return first
+def _different(
+    winner: Genome, space: SpaceSpec, count: int, rng: random.Random
+) -> Iterator[tuple[str, Genome]]:
+    yield from _replaced(winner, space)
+    alike = Priorities.start(space_features(space), alpha=0.0)
+    for _ in range(_TRIES * count):
+        layers = rng.random() < 0.5
+        rates = Rates(inter=float(layers), intra=float(not layers))
+        made = mutate(winner, space, rng, alike, rates)
+        if made is not None:
+            yield made.description, made.genome
 
 
-def _layouts(start: ModelSpec, space: SpaceSpec) -> Iterator[tuple[ast.Layer, ...]]:
-    depth = len(start.layers)
-    named = [u.mixing.name for u in start.layers if isinstance(u.mixing, AttentionUse)]
-    own = [ast.Layer(name) for name in dict.fromkeys(named)]
-    standard = [ast.Layer(name) for name in _STANDARD]
-    convs = [
-        [conv_layer(kernel, kind) for kernel in sorted(space.kernels)]
-        for kind in space.kinds
-        if space.kernels
-    ]
-    widths = convs[0] if convs else []
-    for mixer in dict.fromkeys((*own, *standard, *widths[:1], *widths[-1:])):
-        yield (mixer,) * depth
-    for kind in convs:
-        # From the narrowest to the widest, over all layers.
-        yield tuple(kind[i * len(kind) // depth] for i in range(depth))
-    for narrow in widths[:1]:
-        for attention in dict.fromkeys((*standard[:1], *own[:1])):
-            yield tuple((narrow, attention)[i % 2] for i in range(depth))
-            yield (narrow,) * (depth - 1) + (attention,)
-            yield (narrow,) * (depth // 2) + (attention,) * (depth - depth // 2)
+def _replaced(winner: Genome, space: SpaceSpec) -> Iterator[tuple[str, Genome]]:
+    """The winner with one mixer in place of all its attention programs."""
+    layers = winner.spec.layers
+    mixes = [isinstance(layer.mixing, AttentionUse) for layer in layers]
+    if not any(mixes):
+        return
+    draft = Draft(winner.program.file, winner.model)
+    standard = {draft.fresh(name, ()): name for name in _STANDARD}
+    mixers = {name: ast.Layer(alias) for alias, name in standard.items()}
+    for name, mixer in {**mixers, "a convolution": _convolution(space)}.items():
+        changed = tuple(
+            replace(mixer, args=(*mixer.args, *node.args)) if is_attention else node
+            for node, is_attention in zip(draft.layers, mixes, strict=True)
+        )
+        genome = with_layers(winner, changed, standard)
+        if genome is not None:
+            yield f"{name} for its attention", genome
 
 
-def _name(layers: tuple[ast.Layer, ...]) -> str:
-    runs = [(_mixer(mixer), len(list(same))) for mixer, same in groupby(layers)]
-    return ", ".join(f"{n} × {name}" if n > 1 else name for name, n in runs)
-
-
-def _mixer(layer: ast.Layer) -> str:
-    args = ", ".join(format_expr(arg.value) for arg in layer.args)
-    return f"{layer.name}({args})" if args else layer.name
-
-
-def _blank(item: ast.Node) -> ast.Comments:
-    """A blank line above, where there is one: the start's comments tell of the start."""
-    above = item.comments.before
-    return ast.Comments(before=("",)) if "" in above[:1] else ast.NO_COMMENTS
-
-
-def _made(start: Genome, layers: tuple[ast.Layer, ...]) -> Genome | None:
-    """The start with other layers; None where that does not check."""
-    file = start.program.file
-    own = start.program.attentions.keys()
-    used = {layer.name for layer in layers}
-    standard = [name for name in _STANDARD if name in used - own]
-    model = start.node
-    items = tuple(
-        ast.Layers(layers, comments=_blank(item))
-        if isinstance(item, ast.Layers)
-        else item
-        for item in model.items
-    )
-    changed = replace(model, items=items)
-    declared = tuple(changed if each is model else each for each in file.declarations)
-    imports = "".join(f"from std.attention import {name}\n" for name in standard)
-    text = imports + format_file(ast.File(declared))
-    try:
-        program = check_source(Source(f"{start.model}.azg", text, own=True))
-        return Genome.from_text(self_contained(program, start.model), start.model)
-    except DiagnosticError:
-        return None
+def _convolution(space: SpaceSpec) -> ast.Layer:
+    kernel = min(space.kernels, key=lambda k: abs(k - _KERNEL), default=_KERNEL)
+    kinds = space.kinds if space.kernels else ()
+    kind = _KIND if _KIND in (kinds or (_KIND,)) else kinds[0]
+    return conv_layer(kernel, kind)

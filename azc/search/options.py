@@ -70,6 +70,7 @@ _WHOLE = {
     "blocks": (1, _MANY),
     "final_steps": (1, _MANY),
     "contenders": (1, _MANY),
+    "neighbours": (0, 10**4),
     "workers": (1, 10**5),
     "threads": (1, 1024),  # OpenMP ends the process where it has no memory for more
     "memory_limit": (1, 2**60),
@@ -101,8 +102,8 @@ class EvolveOptions:
     `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a class in a file.
     `round_size` candidates are scored from one snapshot of the supernet; the `parents`
     best give their weights back to it, and are scored again in the next round, where
-    there are no more than a third of it. With `by_hand`, op-nas, regularized and local
-    begin with what a person would try first, beside the start. A child is 1 to
+    there are no more than a third of it. With `by_hand`, op-nas, regularized, local and
+    random begin with what a person would try first, beside the start. A child is 1 to
     `mutations` mutations from its parent, each number as likely (None: as the strategy
     has it). `alpha` and `temperature` are of op-nas's priorities; after `patience`
     rounds with nothing better it begins anew from the start (0: never); with
@@ -117,8 +118,9 @@ class EvolveOptions:
     score may be the mean of several trainings, from `score_seeds` seeds. The best
     `contenders` are then trained alone for `final_steps`, from as many seeds: the best
     one is the winner. It is trained alone again from each of `final_seeds`, beside the
-    start and, with `baselines`, beside the best of random sampling that has trained for
-    as many steps, and what a person would try first; no final seeds, none of all this.
+    start, beside `neighbours` models that differ from it in one thing, and, with
+    `baselines`, beside the best of random sampling that has trained for as many steps,
+    and what a person would try first; no final seeds, none of all this.
     `workers` processes score at a time, of this machine or, with the `executor` "ray",
     of a cluster. A score depends, in its last bits, on how many `threads` it is
     computed with, and not on how many workers there are. A candidate has `time_limit`
@@ -167,6 +169,7 @@ class EvolveOptions:
     final_steps: int = 400
     final_seeds: tuple[int, ...] = (1, 2, 3)
     baselines: bool = True
+    neighbours: int = 4
     workers: int = 1
     threads: int = 1
     executor: str = "local"

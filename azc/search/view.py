@@ -48,8 +48,8 @@ _NEWS = (PROPOSE, DRAW, LIMIT)  # with these, a space that was used up may not b
 class Row:
     """One row of the last comparison: an entrant trained alone from every final seed.
 
-    `role`: "winner", "start", "random" (the best of random sampling) or "hand" (typed by
-    hand). `fits`: by seed, None where it is still to be done.
+    `role`: "winner", "start", "neighbour" (of the winner), "random" (the best of random
+    sampling) or "hand" (typed by hand). `fits`: by seed, None where it is still to be done.
     """
 
     role: str
@@ -240,6 +240,12 @@ class RunView:
             )
             for role, number in self.table
         )
+
+    @property
+    def sampled(self) -> int:
+        """The number of models of random sampling in the last comparison."""
+        tried = {fit.entrant for fit in self.fits if fit.split == "validation"}
+        return sum(self.entrants[number].candidate is None for number in tried)
 
     def perplexity(self, row: Row) -> tuple[float, ...]:
         """e to the power of the test losses in nats, by seed; none where a loss is not of

@@ -13,11 +13,20 @@ from typing import Literal
 
 from azc.diagnostics import UsageError
 
-__all__ = ["LEVEL", "Verdict", "kendall", "verdict", "verdicts"]
+__all__ = [
+    "LEVEL",
+    "NO_DIFFERENCE",
+    "Verdict",
+    "Word",
+    "kendall",
+    "verdict",
+    "verdicts",
+]
 
 LEVEL = 0.05  # how often at most chance alone gives any "better" or "worse" of a table
 
-Word = Literal["better", "not shown to be better", "worse"]
+Word = Literal["better", "no significant difference", "worse"]
+NO_DIFFERENCE: Word = "no significant difference"
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,11 @@ def verdict(
     gains = [other - loss for loss, other in zip(losses, others, strict=True)]
     gain = fmean(gains)
     if len(gains) == 1 or not all(map(math.isfinite, gains)):
-        return Verdict(gain, None, None, None, "not shown to be better")
+        return Verdict(gain, None, None, None, NO_DIFFERENCE)
     if len(set(gains)) == 1:
         # Without any spread no test is needed; two like programs are like ones.
         word: Word = "better" if gain > 0 else "worse"
-        same = Verdict(gain, gain, gain, 1.0, "not shown to be better")
+        same = Verdict(gain, gain, gain, 1.0, NO_DIFFERENCE)
         return same if gain == 0 else Verdict(gain, gain, gain, 0.0, word)
     from scipy import stats
 
@@ -66,7 +75,7 @@ def verdict(
     interval = found.confidence_interval(1 - LEVEL / table)
     low, high = float(interval.low), float(interval.high)
     p = min(1.0, float(found.pvalue) * table)
-    word = "better" if low > 0 else "worse" if high < 0 else "not shown to be better"
+    word = "better" if low > 0 else "worse" if high < 0 else NO_DIFFERENCE
     return Verdict(gain, low, high, p, word)
 
 
@@ -77,9 +86,9 @@ def verdicts(
 
     By Holm 1979: the smallest of k values of p is corrected for k comparisons, the next
     for k − 1, and so on for as long as there is a difference; an interval is corrected
-    as its comparison is. So chance alone gives any word but "not shown to be better" in
-    a table as rarely as with Bonferroni's correction, and what is far off doesn't hide
-    what is near.
+    as its comparison is. So chance alone gives a "better" or "worse" in a table as
+    rarely as with Bonferroni's correction, and what is far off doesn't hide what is
+    near.
     """
     alone = {name: verdict(losses, other) for name, other in others.items()}
     order = sorted(
@@ -93,7 +102,7 @@ def verdicts(
             least = max(least, corrected.p)  # never smaller than the one before
             corrected = replace(corrected, p=least)
         found[name] = corrected
-        if corrected.word != "not shown to be better":
+        if corrected.word != NO_DIFFERENCE:
             left -= 1
     return {name: found[name] for name in others}
 

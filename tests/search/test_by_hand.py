@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from azc.search.neighbours import neighbours
+from azc.search.baselines import baselines
 from azc.search.options import PRESETS, EvolveOptions
 from azc.search.strategies.choose import STRATEGIES
 from tests.runs import PROGRAM, tiny
@@ -12,13 +12,13 @@ from tests.search.rounds import Rounds, again, children, space_of
 from tests.search.spaces import space_of as space_named
 from tests.search.spaces import start_of
 
-BEGINNING = [name for name in STRATEGIES if name in ("op-nas", "regularized", "local")]
+BEGINNING = ("op-nas", "regularized", "local", "random")
 
 
 def rounds_of(name: str, **changes: object) -> tuple[Rounds, list[str]]:
     start, space = space_of(PROGRAM)
     searcher = STRATEGIES[name](start, space, tiny("none", **changes))
-    typed = [genome.key for genome in neighbours(start, space).values()]
+    typed = [genome.key for genome in baselines(start, space).values()]
     return Rounds(searcher, start), typed
 
 
@@ -52,7 +52,7 @@ def test_a_decoder_has_the_same_families() -> None:
     typed = {}
     for name in ("demo", "causal"):
         start, space = start_of(name), space_named(name)
-        typed[name] = neighbours(start, space)
+        typed[name] = baselines(start, space)
     assert typed["causal"].keys() == typed["demo"].keys()
     assert len(typed["causal"]) >= 8
     assert all(genome.spec.causal for genome in typed["causal"].values())

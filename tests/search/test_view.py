@@ -56,20 +56,20 @@ def test_rows_and_verdicts() -> None:
     assert found.winner == 2
     assert found.is_over
     words = {place: verdict.word for place, verdict in found.verdicts.items()}
-    assert words == {1: "better", 2: "not shown to be better", 3: "worse"}
+    assert words == {1: "better", 2: "no significant difference", 3: "worse"}
     # Each is corrected for the size of the table.
     alone = verdict((4.0, 4.1, 4.2), (5.0, 5.1, 5.21), 3)
     assert found.verdicts[1] == alone
     said = last_table(found).sentence
     assert said.startswith(
-        "the winner is better than `program 2`; not shown to be better than `program 3`;"
-        " worse than `program 4` (paired t-test over 3 seeds, at 5 % for 3 comparisons"
+        "the winner is better than the start; not significantly different from"
+        " `program 3`; worse than `program 4` (paired t-test over 3 seeds, at 5 % for 3"
     )
     other = (5.0, 5.1, 5.21)
     better = last_table(view((4.0, 4.1, 4.2), other)).sentence
-    assert better.startswith("the winner is better than `program 2` (paired")
+    assert better.startswith("the winner is better than the start (paired")
     better = last_table(view((4.0, 4.1, 4.2), other, other)).sentence
-    assert better.startswith("the winner is better than all 2 others (paired")
+    assert better.startswith("the winner is better than any of the 2 others (paired")
 
 
 def test_failed_rows_have_no_verdict() -> None:

@@ -26,18 +26,18 @@ def test_by_hand() -> None:
     wider = verdict(losses, others, 10)
     assert wider.low == pytest.approx(fmean(gains) - 14.08904727555333 * error)
     assert wider.p == pytest.approx(10 * found.p)
-    assert wider.word == "not shown to be better"
+    assert wider.word == "no significant difference"
     assert verdict(others, losses).word == "worse"
 
 
 def test_no_spread_and_single_seeds() -> None:
     assert verdict([1.0, 2.0], [2.0, 3.0]).word == "better"
     assert verdict([2.0, 3.0], [1.0, 2.0]).word == "worse"
-    assert verdict([1.0, 2.0], [1.0, 2.0]).word == "not shown to be better"
+    assert verdict([1.0, 2.0], [1.0, 2.0]).word == "no significant difference"
     one = verdict([1.0], [5.0])
-    assert (one.low, one.p, one.word) == (None, None, "not shown to be better")
+    assert (one.low, one.p, one.word) == (None, None, "no significant difference")
     infinite = verdict([1.0, 2.0], [math.inf, 3.0])
-    assert infinite.word == "not shown to be better"
+    assert infinite.word == "no significant difference"
     for losses, others in (([], []), ([1.0], [1.0, 2.0])):
         with pytest.raises(UsageError, match="same seeds"):
             verdict(losses, others)
@@ -53,7 +53,7 @@ def test_chance_alone_is_rarely_told_from_something() -> None:
         noise = random.normal(scale=0.01, size=(9, 3))
         mine, *others = (list(seeds + row) for row in noise)
         found = verdicts(mine, dict(enumerate(others)))
-        spoken += any(v.word != "not shown to be better" for v in found.values())
+        spoken += any(v.word != "no significant difference" for v in found.values())
     assert spoken / tables < LEVEL
     assert spoken
 
@@ -65,7 +65,7 @@ def test_what_is_far_off_does_not_hide_what_is_near() -> None:
         place: [value + 5 + 0.001 * place * seed for seed, value in enumerate(mine)]
         for place in range(1, 9)
     }
-    assert verdict(mine, near, 9).word == "not shown to be better"
+    assert verdict(mine, near, 9).word == "no significant difference"
     found = verdicts(mine, {0: near, **far})
     assert {v.word for v in found.values()} == {"better"}
     assert list(found) == [0, *far]
@@ -74,7 +74,7 @@ def test_what_is_far_off_does_not_hide_what_is_near() -> None:
     alike = {
         place: [v + (-1) ** s for s, v in enumerate(mine)] for place in range(1, 9)
     }
-    assert verdicts(mine, {0: near, **alike})[0].word == "not shown to be better"
+    assert verdicts(mine, {0: near, **alike})[0].word == "no significant difference"
 
 
 def test_corrected_values_of_p_are_holms() -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from azc.check.program import SpaceSpec
+from azc.search.baselines import initial_children
 from azc.search.genome import Genome, space_features
 from azc.search.mutate import Mutation, Rates, mutate
-from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
     DEEP,
@@ -177,5 +177,5 @@ def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
         temperature=options.temperature,
         patience=options.patience,
         learn_kinds=options.learn_kinds,
-        first=typed_by_hand(start, space, options),
+        first=initial_children(start, space, options),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from azc.check.program import SpaceSpec
+from azc.search.baselines import initial_children
 from azc.search.genome import Genome
 from azc.search.options import EvolveOptions
 from azc.search.population import (
@@ -18,8 +19,10 @@ from azc.search.population import (
     answer,
     best,
     evenly,
+    known_with,
     names,
     room,
+    untried,
 )
 from azc.search.records import START
 from azc.search.strategies.base import Child, Scored
@@ -31,12 +34,20 @@ class RandomSearch:
     """Mutants of the start, 1 to `mutations` deep, each depth as likely.
 
     The best of a round are scored again in the next, so that the best of the last round
-    has stood against the best of all, each time on one snapshot.
+    has stood against the best of all, each time on one snapshot. The first rounds begin
+    with the programs in `first`.
     """
 
     def __init__(
-        self, start: Genome, mutate: Mutate, *, kept: int, mutations: int = DEEP
+        self,
+        start: Genome,
+        mutate: Mutate,
+        *,
+        kept: int,
+        mutations: int = DEEP,
+        first: Callable[[], Sequence[Child]] = tuple,
     ) -> None:
+        self.first = first
         self.start = Member(START, start)
         self.variation = Variation(mutate, mutations)
         self.kept = kept
@@ -49,7 +60,13 @@ class RandomSearch:
         """The best again, and mutants; nothing once no mutant is new."""
         again = room(self.best, count)
         wanted = count - len(again)
-        children = self.variation.children(wanted, lambda _: self.start, rng, known)
+        children = untried(self.first(), wanted, known)
+        children += self.variation.children(
+            wanted - len(children),
+            lambda _: self.start,
+            rng,
+            known_with(known, children),
+        )
         return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
@@ -81,4 +98,5 @@ def random_search(
         evenly(space, options),
         kept=options.parents,
         mutations=options.mutations or DEEP,
+        first=initial_children(start, space, options),
     )

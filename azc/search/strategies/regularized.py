@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from azc.check.program import SpaceSpec
+from azc.search.baselines import initial_children
 from azc.search.genome import Genome
-from azc.search.neighbours import typed_by_hand
 from azc.search.options import EvolveOptions
 from azc.search.population import (
     DEEP,
@@ -147,5 +147,5 @@ def regularized(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Regu
         tournament=options.tournament,
         kept=options.parents,
         mutations=options.mutations or 1,
-        first=typed_by_hand(start, space, options),
+        first=initial_children(start, space, options),
     )
