@@ -51,8 +51,9 @@ def serve(
 
     Example: azc serve runs/first
     """
+    from azc.report.gate import is_loopback
     from azc.report.live import Live
-    from azc.report.server import Server, is_loopback
+    from azc.report.server import Server
     from azc.search.steer import Desk
 
     output = out(context)

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from azc.report.html import element, join
 
-__all__ = ["HEIGHT", "WIDTH", "Frame", "Scale", "chart", "ticks"]
+__all__ = [
+    "HEIGHT",
+    "WIDTH",
+    "Frame",
+    "Scale",
+    "chart",
+    "numbers",
+    "ticks",
+    "whole_ticks",
+]
 
-WIDTH, HEIGHT = 480, 300  # of a chart, in its own units
+WIDTH, HEIGHT = 480, 290  # of a chart, in its own units
+_LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 30, 40
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Scale:
     last: float
 
     def __call__(self, value: float) -> float:
-        """The place of a value; beyond an end, that end's."""
+        """Return the place of a value; beyond an end, that end's."""
         if self.high == self.low:
             return round((self.first + self.last) / 2, 2)
         share = (value - self.low) / (self.high - self.low)
@@ -34,7 +44,7 @@ class Scale:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Round numbers between two values: steps of 1, 2 or 5 and zeros."""
+    """Return round numbers between two values: steps of 1, 2 or 5 and zeros."""
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -44,27 +54,36 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(i * step, 12) for i in range(first, last + 1)]
 
 
+def whole_ticks(low: int, high: int, most: int = 8) -> list[tuple[float, str]]:
+    """Return whole numbers between two, the first of them included, with their names."""
+    found = {round(value) for value in ticks(low, high, most)}
+    step = min((b - a for a in found for b in found if b > a), default=1)
+    found = {value for value in found if value - low >= 0.6 * step} | {low}
+    return [(value, f"{value:,}") for value in sorted(found) if low <= value <= high]
+
+
+def numbers(
+    values: Sequence[float], say: Callable[[float], str] = "{:g}".format
+) -> list[tuple[float, str]]:
+    """Return values with their names."""
+    return [(value, say(value)) for value in values]
+
+
 @dataclass(frozen=True)
 class Frame:
-    """Where a chart has its axes; the room right of `right` is for names of lines."""
+    """Where a chart has its axes."""
 
     x: Scale
     y: Scale
 
     @classmethod
-    def around(
-        cls,
-        xs: Sequence[float],
-        ys: Sequence[float],
-        right: float = WIDTH - 12,
-        height: float = HEIGHT,
-    ) -> Frame:
-        """A frame around values, with a little room on every side."""
+    def around(cls, xs: Sequence[float], ys: Sequence[float]) -> Frame:
+        """Return a frame around values, with a little room on every side."""
         x_room = (max(xs) - min(xs)) * 0.04 or abs(max(xs)) * 0.02 or 0.5
         y_room = (max(ys) - min(ys)) * 0.06 or abs(max(ys)) * 0.02 or 0.5
         return cls(
-            Scale(min(xs) - x_room, max(xs) + x_room, 60, right),
-            Scale(min(ys) - y_room, max(ys) + y_room, height - 44, 12),
+            Scale(min(xs) - x_room, max(xs) + x_room, _LEFT, WIDTH - _RIGHT),
+            Scale(min(ys) - y_room, max(ys) + y_room, HEIGHT - _BOTTOM, _TOP),
         )
 
     def grid(
@@ -74,33 +93,31 @@ class Frame:
         x_ticks: Iterable[tuple[float, str]],
         y_ticks: Iterable[tuple[float, str]],
     ) -> Markup:
-        """Lines across with their numbers, and what both axes are."""
+        """Return lines across with their numbers, and what both axes are."""
         x, y = self.x, self.y
         parts = []
         for value, name in y_ticks:
             place = y(value)
             line = {"x1": x.first, "x2": x.last, "y1": place, "y2": place}
             parts.append(element("line", class_="grid", **line))
-            where = {"x": x.first - 6, "y": place + 4}
+            where = {"x": x.first - 8, "y": place + 4}
             parts.append(element("text", name, class_="tick end", **where))
         for value, name in x_ticks:
-            where = {"x": x(value), "y": y.first + 16}
+            where = {"x": x(value), "y": y.first + 17}
             parts.append(element("text", name, class_="tick mid", **where))
-        middle = (x.first + x.last) / 2
-        where = {"x": middle, "y": y.first + 36}
-        parts.append(element("text", x_name, class_="axis mid", **where))
-        upright = f"translate(11 {(y.first + y.last) / 2}) rotate(-90)"
-        parts.append(element("text", y_name, class_="axis mid", transform=upright))
+        parts.append(element("text", y_name, class_="axis", x=0, y=12))
+        where = {"x": x.last, "y": HEIGHT - 4}
+        parts.append(element("text", x_name, class_="axis end", **where))
         return join(parts)
 
 
-def chart(label: str, *inside: object, height: float = HEIGHT) -> Markup:
-    """A drawing; `label` says in a sentence what it shows, for who can't see it."""
+def chart(label: str, *inside: object) -> Markup:
+    """Return a drawing; `label` says in a sentence what it shows, for screen readers."""
     return element(
         "svg",
         *inside,
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="group",
+        viewBox=f"0 0 {WIDTH} {HEIGHT}",
+        role="img",
         aria_label=label,
         class_="chart",
     )

@@ -1,85 +1,150 @@
-"""The charts of the page, as SVG."""
+"""The charts of the page, as SVG.
+
+A chart of ten thousand candidates is not ten thousand elements: dots that look alike are
+one path, and dots that would cover each other are one dot. `data-n` names the candidates
+of a path in its order, so that the page's script finds the one under the pointer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
 from azc.numbers import amount
-from azc.report.axes import WIDTH, Frame, Scale, chart, ticks
+from azc.report.axes import Frame, Scale, chart, numbers, ticks, whole_ticks
 from azc.report.html import element, join
 from azc.search.records import Evaluation
 
 __all__ = [
+    "Lines",
     "Point",
     "Range",
     "costs_chart",
     "front",
     "lines_chart",
-    "ranges_chart",
     "rounds_chart",
+    "strip",
+    "strip_axis",
 ]
 
 _LINES = 6  # lines with a colour and a name of their own
+_BENDS = 120  # points of a line at most
 
 
-def _dot(candidate: int, x: float, y: float, name: str, title: str) -> Markup:
-    """A candidate in a chart, with the way to its entry. The list of candidates has the
-    same ways for the keyboard.
-    """
-    mark = element("circle", element("title", title), cx=x, cy=y, r=4)
-    return element(
-        "a", mark, href=f"#c{candidate}", class_=f"dot {name}", tabindex="-1"
-    )
+class _Dots:
+    """Dots by what they are, each with its candidate."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, dict[tuple[float, float], int]] = {}
+
+    def add(self, kind: str, candidate: int, x: float, y: float) -> None:
+        """Add a dot. Of two in one place, the first is drawn."""
+        place = round(2 * x) / 2, round(2 * y) / 2
+        self._kinds.setdefault(kind, {}).setdefault(place, candidate)
+
+    def draw(self, *kinds: str) -> list[Markup]:
+        """Return a path for each kind, the last one on top."""
+        every = sum(map(len, self._kinds.values()))
+        size = "small" if every > 1500 else "middle" if every > 250 else "large"
+        return [
+            element(
+                "path",
+                class_=f"dots {size} {kind}".strip(),
+                d="".join(f"M{x:g},{y:g}h0" for x, y in found),
+                data_n=" ".join(map(str, found.values())),
+            )
+            for kind in kinds
+            if (found := self._kinds.get(kind))
+        ]
+
+
+def _path(points: Iterable[tuple[float, float]]) -> str:
+    """Return a line through points."""
+    return "M" + "L".join(f"{x:g},{y:g}" for x, y in points)
 
 
 # Scores
 
 
 def rounds_chart(
-    rounds: Sequence[int], evaluations: Iterable[Evaluation], line: Sequence[int]
+    rounds: Sequence[int],
+    evaluations: Iterable[Evaluation],
+    line: Sequence[int],
+    *,
+    winner: int | None = None,
+    comparable: bool = False,
 ) -> Markup | None:
-    """Scores by round, a line from round to round for each candidate scored again;
-    `line`: the candidates from the start to the winner. None where there is no score.
+    """Draw scores by round, a line from round to round for each candidate scored again.
+
+    Args:
+        rounds: Numbers of the rounds, from 0.
+        evaluations: Evaluations of all rounds.
+        line: The candidates from the start to the winner.
+        winner: The winner.
+        comparable: Whether scores of different rounds compare, so that the best so far
+            means something.
+
+    Returns:
+        The chart, None where there is no score.
     """
     done = [e for e in evaluations if e.score is not None]
     if not done:
         return None
+    done.sort(key=lambda e: (e.round, e.score, e.candidate))
     low, top = _extent([e.score for e in done if e.score is not None])
-    numbers = [number + 1 for number in rounds]
-    frame = Frame.around(numbers, [low, top])
+    frame = Frame.around([number + 1 for number in rounds], [low, top])
     x, y = frame.x, frame.y
-    by_candidate: dict[int, list[Evaluation]] = {}
-    best: dict[int, Evaluation] = {}
-    for e in sorted(done, key=lambda e: (e.round, e.score, e.candidate)):
-        by_candidate.setdefault(e.candidate, []).append(e)
-        best.setdefault(e.round, e)
     known = set(line)
-    paths, dots = [], []
-    for candidate, found in by_candidate.items():
-        places = [(x(e.round + 1), y(e.score or 0.0)) for e in found]
-        if len(found) > 1:
-            points = " ".join(f"{a},{b}" for a, b in places)
-            name = "again line" if candidate in known else "again"
-            paths.append(element("polyline", points=points, class_=name))
-        for e, place in zip(found, places, strict=True):
-            names = ["line"] if candidate in known else []
-            names += ["best"] if best[e.round] is e else []
-            title = f"{candidate:04}, round {e.round + 1}: {e.score:.4f} nats"
-            dots.append(_dot(candidate, *place, " ".join(names), title))
-    shown = _whole_ticks(min(numbers), max(numbers))
+    by_candidate: dict[int, list[tuple[float, float]]] = {}
+    dots, seen = _Dots(), set()
+    for e in done:
+        place = x(e.round + 1), y(e.score or 0.0)
+        by_candidate.setdefault(e.candidate, []).append(place)
+        is_first = e.round not in seen
+        seen.add(e.round)
+        kind = "best" if is_first else ""
+        if e.candidate in known:
+            kind = "winner" if e.candidate == winner else "line"
+        dots.add(kind, e.candidate, *place)
+    again: dict[str, list[str]] = {"again": [], "again line": []}
+    for candidate, places in by_candidate.items():
+        if len(places) > 1:
+            again["again line" if candidate in known else "again"].append(_path(places))
+    paths = [element("path", class_=n, d="".join(d)) for n, d in again.items() if d]
+    if comparable:
+        steps = _path(_best_so_far(frame, done))
+        paths.append(element("path", class_="sofar", d=steps))
+    shown = whole_ticks(min(rounds) + 1, max(rounds) + 1)
     grid = frame.grid(
-        "round", "validation loss, nats", shown, _numbers(ticks(low, top, 6))
+        "round", "validation loss, nats", shown, numbers(ticks(low, top, 6))
     )
-    label = f"Scores of {len(by_candidate)} candidates in {len(rounds)} rounds"
-    return chart(label, grid, *paths, *dots)
+    least = min(done, key=lambda e: (e.score, e.candidate))
+    label = (
+        f"Scores of {len(by_candidate):,} candidates in {len(rounds):,} rounds;"
+        f" the least is {least.score:.3f} nats, of candidate {least.candidate:04}"
+    )
+    return chart(label, grid, *paths, *dots.draw("", "best", "line", "winner"))
+
+
+def _best_so_far(frame: Frame, done: Sequence[Evaluation]) -> list[tuple[float, float]]:
+    """Return the corners of the line below which no score was, round by round."""
+    least = float("inf")
+    found: list[tuple[float, float]] = []
+    for e in done:
+        if e.score is not None and e.score < least:
+            least = e.score
+            here = frame.x(e.round + 1)
+            if found:
+                found.append((here, found[-1][1]))
+            found.append((here, frame.y(least)))
+    return [*found, (frame.x(done[-1].round + 1), found[-1][1])]
 
 
 def _extent(scores: Iterable[float]) -> tuple[float, float]:
-    """The scores from which to which a chart is drawn. One far off would press all others
-    together: it stands at the edge.
+    """Return the scores from which to which a chart is drawn. One far off would press all
+    others together: it stands at the edge.
     """
     order = sorted(scores)
     quarter, middle = order[len(order) // 4], order[len(order) // 2]
@@ -87,62 +152,56 @@ def _extent(scores: Iterable[float]) -> tuple[float, float]:
     return order[0], min(order[-1], far)
 
 
-def _whole_ticks(low: int, high: int) -> list[tuple[float, str]]:
-    found = {round(value) for value in ticks(low, high, 8)} | {low}
-    return [(value, str(value)) for value in sorted(found) if low <= value <= high]
-
-
-def _numbers(
-    values: Sequence[float], say: Callable[[float], str] = "{:g}".format
-) -> list[tuple[float, str]]:
-    return [(value, say(value)) for value in values]
-
-
 # What the strategy shows
 
 
-def lines_chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Markup | None:
-    """Values in percent by round; the highest of the last round with their names. None
-    where there is nothing to draw.
+@dataclass(frozen=True)
+class Lines:
+    """A chart of lines with its key: names, last values, and what their colour is called;
+    `others`: how many lines are not in the key.
+    """
+
+    chart: Markup
+    key: tuple[tuple[str, str, str], ...]
+    others: int
+
+
+def lines_chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Lines | None:
+    """Draw values in percent by round. Those that are highest after the last round have
+    a colour and a name. None where there is nothing to draw.
     """
     ends = {name: points[-1][1] for name, points in series.items() if points}
     if not ends:
         return None
     everything = [point for points in series.values() for point in points]
     rounds = [number + 1 for number, _ in everything]
-    frame = Frame.around(rounds, [0.0, max(v for _, v in everything)], WIDTH - 96)
-    x, y = frame.x, frame.y
+    top = max(value for _, value in everything)
+    frame = Frame.around(rounds, [0.0, top])
     order = sorted(ends, key=lambda name: (-ends[name], name))
-    parts, labels = [], []
+    parts = []
     for place in range(len(order) - 1, -1, -1):
         name = order[place]
-        points = " ".join(f"{x(number + 1)},{y(v)}" for number, v in series[name])
+        points = [(frame.x(n + 1), frame.y(v)) for n, v in _thinned(series[name])]
         colour = f"s{place}" if place < _LINES else "rest"
-        title = element("title", f"{name}: {ends[name]:g}%")
-        drawn = {"points": points, "class_": f"series {colour}"}
-        parts.append(element("polyline", title, **drawn))
-        if len(series[name]) == 1:
-            at = {"cx": x(series[name][0][0] + 1), "cy": y(series[name][0][1])}
-            parts.append(element("circle", title, r=3, class_=f"series {colour}", **at))
-    named = order[:_LINES]
-    heights = _apart([y(ends[name]) for name in named], 14)
-    for place, (name, height) in enumerate(zip(named, heights, strict=True)):
-        where = {"x": x.last + 8, "y": height + 4}
-        labels.append(element("text", name, class_=f"name s{place}", **where))
-    shown = _whole_ticks(min(rounds), max(rounds))
-    values = ticks(0.0, max(v for _, v in everything))
-    percent = _numbers(values, "{:g}%".format)
+        # A line of one point is a dot.
+        drawn = _path(points) + ("h0" if len(points) == 1 else "")
+        parts.append(element("path", class_=f"series {colour}", d=drawn))
+    shown = whole_ticks(min(rounds), max(rounds))
+    percent = numbers(ticks(0.0, top), "{:g}%".format)
     grid = frame.grid("round", "share of draws", shown, percent)
-    label = f"{len(ends)} values of the strategy by round"
-    return chart(label, grid, *parts, *labels)
+    key = tuple(
+        (name, f"{ends[name]:g}%", f"s{place}")
+        for place, name in enumerate(order[:_LINES])
+    )
+    said = ", ".join(f"{name} {value}" for name, value, _ in key)
+    label = f"{len(ends)} values of the strategy by round; the highest are {said}"
+    return Lines(chart(label, grid, *parts), key, len(order) - len(key))
 
 
-def _apart(places: Sequence[float], least: float) -> list[float]:
-    """Places downwards from the first, each so far below the one before at least."""
-    found: list[float] = []
-    for place in places:
-        found.append(max(place, found[-1] + least) if found else place)
-    return found
+def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
+    """Return some points of a line that has more than can be seen, the last included."""
+    step = -(-len(points) // _BENDS)
+    return points[::-1][::step][::-1]
 
 
 # Costs
@@ -158,8 +217,8 @@ class Point:
 
 
 def front(points: Iterable[Point]) -> list[Point]:
-    """Those that no other beats in cost or score without losing in the other (Pareto),
-    the cheapest first.
+    """Return those that no other beats in cost or score without losing in the other
+    (Pareto), the cheapest first.
     """
     found: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, p.score, p.candidate)):
@@ -169,7 +228,7 @@ def front(points: Iterable[Point]) -> list[Point]:
 
 
 def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Markup:
-    """Scores of one round by cost, those on the Pareto front joined."""
+    """Draw scores by cost, those on the Pareto front joined."""
     best = front(points)
     on_front = {point.candidate for point in best}
     costs, (low, top) = [p.cost for p in points], _extent(p.score for p in points)
@@ -179,72 +238,73 @@ def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Marku
     for point in best:
         steps += [(x(point.cost), steps[-1][1])] if steps else []
         steps.append((x(point.cost), y(point.score)))
-    path = " ".join(f"{a},{b}" for a, b in steps)
-    dots = []
+    dots = _Dots()
     for point in points:
-        names = ["front"] if point.candidate in on_front else []
-        names += ["best"] if point.candidate == winner else []
-        cost = f"{point.cost:,.0f}" if point.cost >= 1000 else f"{point.cost:.4g}"
-        title = f"{point.candidate:04}: {cost}, {point.score:.4f} nats"
-        place = x(point.cost), y(point.score)
-        dots.append(_dot(point.candidate, *place, " ".join(names), title))
-    along = ticks(min(costs), max(costs), 4)
+        kind = "front" if point.candidate in on_front else ""
+        kind = "winner" if point.candidate == winner else kind
+        dots.add(kind, point.candidate, x(point.cost), y(point.score))
     grid = frame.grid(
         name,
         "validation loss, nats",
-        _numbers(along, amount),
-        _numbers(ticks(low, top, 6)),
+        numbers(ticks(min(costs), max(costs), 4), amount),
+        numbers(ticks(low, top, 6)),
     )
-    label = f"{name} and score of {len(points)} candidates, {len(best)} on the front"
-    line = element("polyline", points=path, class_="frontline")
-    return chart(label, grid, line, *dots)
+    label = (
+        f"{name} and score of {len(points):,} candidates,"
+        f" {len(best):,} of them on the Pareto front"
+    )
+    line = element("path", class_="frontline", d=_path(steps))
+    return chart(label, grid, line, *dots.draw("", "front", "winner"))
 
 
-# The last table
+# The last comparison
 
 
 @dataclass(frozen=True)
 class Range:
-    """A row of the last table: losses by seed, and their mean."""
+    """The losses of a row of the last comparison, by seed."""
 
-    name: str
     losses: tuple[float, ...]
     is_winner: bool
 
     @property
     def mean(self) -> float:
-        """The mean loss."""
+        """Return the mean loss."""
         return sum(self.losses) / len(self.losses)
 
+    @classmethod
+    def scale(cls, rows: Iterable[Range]) -> Scale:
+        """Return the scale that all rows are drawn on, in percent of the width."""
+        losses = [loss for row in rows for loss in row.losses]
+        room = (max(losses) - min(losses)) * 0.02 or 0.05
+        return Scale(min(losses) - room, max(losses) + room, 4, 96)
 
-def ranges_chart(rows: Sequence[Range]) -> Markup | None:
-    """Losses of the last table, a dot a seed and a bar at the mean."""
-    if not rows:
-        return None
-    losses = [loss for row in rows for loss in row.losses]
-    height = 30 * len(rows) + 60
-    room = (max(losses) - min(losses)) * 0.05 or 0.05
-    x = Scale(min(losses) - room, max(losses) + room, 150, WIDTH - 16)
-    y = Scale(0, max(1, len(rows) - 1), 22, height - 60)
-    frame = Frame(x, Scale(0, 1, height - 42, 8))
+
+def strip(row: Range, scale: Scale, winner: float | None = None) -> Markup:
+    """Draw the losses of a row as dots on a line, with a bar at their mean; `winner`: the
+    winner's mean, a line from row to row.
+    """
+
+    def at(value: float) -> str:
+        return f"{scale(value):g}%"
+
     parts = []
-    for place, row in enumerate(rows):
-        at = 22.0 if len(rows) == 1 else y(place)
-        name = "row winner" if row.is_winner else "row"
-        short = row.name if len(row.name) <= 20 else row.name[:19] + "…"
-        where = {"x": 140, "y": at + 4}
-        inside: list[object] = [element("text", short, class_="tick end", **where)]
-        ends = {"x1": x(min(row.losses)), "x2": x(max(row.losses)), "y1": at, "y2": at}
-        inside.append(element("line", class_="spread", **ends))
-        inside += (element("circle", cx=x(loss), cy=at, r=3.5) for loss in row.losses)
-        mean = {"x1": x(row.mean), "x2": x(row.mean), "y1": at - 8, "y2": at + 8}
-        inside.append(element("line", class_="mean", **mean))
-        inside.append(element("title", f"{row.name}: mean {row.mean:.4f} nats"))
-        parts.append(element("g", *inside, class_=name))
-    along = _numbers(ticks(min(losses), max(losses)))
-    for value, _ in along:
-        line = {"x1": x(value), "x2": x(value), "y1": 8, "y2": height - 42}
-        parts.insert(0, element("line", class_="grid", **line))
-    grid = frame.grid("test loss, nats", "", along, ())
-    label = f"Test losses of {len(rows)} programs trained alone, lower is better"
-    return chart(label, grid, join(parts), height=height)
+    if winner is not None:
+        x = at(winner)
+        parts.append(element("line", class_="beside", x1=x, x2=x, y1=0, y2="100%"))
+    ends = {"x1": at(min(row.losses)), "x2": at(max(row.losses))}
+    parts.append(element("line", class_="spread", y1="50%", y2="50%", **ends))
+    parts += (element("circle", cx=at(loss), cy="50%", r=3.5) for loss in row.losses)
+    bar = element("line", class_="mean", y1=-8, y2=8)
+    parts.append(element("svg", bar, x=at(row.mean), y="50%", class_="at"))
+    name = "strip winner" if row.is_winner else "strip"
+    return element("svg", join(parts), class_=name, aria_hidden="true")
+
+
+def strip_axis(scale: Scale) -> Markup:
+    """Draw the numbers above the rows."""
+    parts = []
+    for value in ticks(scale.low, scale.high, 3):
+        where = {"x": f"{scale(value):g}%", "y": 12}
+        parts.append(element("text", f"{value:g}", class_="tick mid", **where))
+    return element("svg", join(parts), class_="strip axis", aria_hidden="true")

@@ -1,24 +1,17 @@
-"""What the page tells of every candidate, gathered from a run."""
+"""What the page says about every candidate, gathered from a run."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import groupby
 
-from azc.check.program import ConvUse
-from azc.check.resolve import check_source
-from azc.compare.summary import ModelSummary, summarise
-from azc.diagnostics import DiagnosticError
-from azc.report.code import DiffLine, diff_lines
+from azc.report.models import Model, Models
 from azc.search.archive import fate
 from azc.search.records import Candidate, Evaluation, ranked
 from azc.search.view import RunView
-from azc.source import Source
 
-__all__ = ["Chip", "Facts", "Scored", "failures", "gather"]
+__all__ = ["Facts", "Scored", "Standing", "failures", "gather", "stand"]
 
 
 @dataclass(frozen=True)
@@ -33,29 +26,52 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Chip:
-    """Layers in a row that mix their tokens alike, for the picture of a model."""
+class Standing:
+    """Where the candidates of a run stand: computed once, as each asks for a ranking.
 
-    text: str
-    times: int
-    kind: str
+    `ranking`: the evaluations that decide, best first. `line`: the candidates from the
+    start to the winner.
+    """
+
+    winner: int | None
+    ranking: tuple[Evaluation, ...]
+    line: tuple[Candidate, ...]
+
+    def order(self, numbers: Iterable[int]) -> list[int]:
+        """Return candidates in the order in which they are shown: by the score that
+        decides, and then those without one, the newest first.
+        """
+        first = [e.candidate for e in self.ranking]
+        return [*first, *sorted(set(numbers) - set(first), reverse=True)]
+
+
+def stand(view: RunView) -> Standing:
+    """Return where the candidates of a run stand."""
+    winner = view.winner
+    line = () if winner is None else tuple(view.lineage(winner))
+    ranking = tuple(e for e in view.ranking() if e.score is not None)
+    return Standing(winner, ranking, line)
 
 
 @dataclass(frozen=True)
 class Facts:
-    """A candidate. `model` is None for a program that this azc can't read; `fate` is one
-    of start, winner, failed, waiting, parent, scored; `reason` only of what failed.
-    `children`: whose parents it is one of; `difference`: from the first parent.
+    """A candidate.
+
+    `model` is None for a program that this azc can't read, and for one that was not
+    compiled yet (`is_compiled`). `fate` is one of start, winner, failed, waiting, parent,
+    scored. `reason`: why it failed. `children`: candidates that it is a parent of.
+    `score`: the one that decides, None where there is none.
     """
 
     candidate: Candidate
-    model: ModelSummary | None
+    model: Model | None
+    is_compiled: bool
     scores: tuple[Scored, ...]
     children: tuple[int, ...]
     fate: str
     reason: str | None
     on_line: bool
-    difference: list[DiffLine]
+    score: float | None
 
     @property
     def number(self) -> int:
@@ -68,25 +84,9 @@ class Facts:
         done = [each for each in self.scores if each.place is not None]
         return done[-1] if done else None
 
-    @property
-    def chips(self) -> list[Chip]:
-        """The layers from the input to the output."""
-        if self.model is None:
-            return []
-        pairs = [
-            (
-                each.mixing.replace("conv(kernel = ", "conv(").replace("kind = ", ""),
-                "conv" if isinstance(each.layer.mixing, ConvUse) else "attention",
-            )
-            for each in self.model.layers
-        ]
-        return [
-            Chip(text, len(list(same)), kind) for (text, kind), same in groupby(pairs)
-        ]
 
-
-def gather(view: RunView) -> dict[int, Facts]:
-    """Every candidate by its number."""
+def gather(view: RunView, standing: Standing, models: Models) -> dict[int, Facts]:
+    """Return every candidate by its number. Only what `models` knows has a model."""
     scores: dict[int, list[Scored]] = defaultdict(list)
     by_round: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in view.evaluations:
@@ -100,56 +100,29 @@ def gather(view: RunView) -> dict[int, Facts]:
     for candidate in view.candidates.values():
         for parent in candidate.parents:
             children[parent].append(candidate.id)
-    winner = view.winner
-    line = {c.id for c in view.lineage(winner)} if winner is not None else set()
+    line = {each.id for each in standing.line}
+    deciding = {e.candidate: e.score for e in standing.ranking}
     facts = {}
     for number, candidate in view.candidates.items():
         mine = tuple(scores[number])
+        statuses = [each.evaluation.status for each in mine]
         reasons = [s.evaluation.reason for s in mine if s.evaluation.reason]
         facts[number] = Facts(
-            candidate,
-            _model(view, candidate),
-            mine,
-            tuple(children[number]),
-            fate(
-                number,
-                winner,
-                [s.evaluation.status for s in mine],
-                bool(children[number]),
-            ),
-            reasons[-1] if reasons else None,
-            number in line,
-            _difference(view, candidate),
+            candidate=candidate,
+            model=models.known(number),
+            is_compiled=number in models,
+            scores=mine,
+            children=tuple(children[number]),
+            fate=fate(number, standing.winner, statuses, bool(children[number])),
+            reason=reasons[-1] if reasons else None,
+            on_line=number in line,
+            score=deciding.get(number),
         )
     return facts
 
 
-def _model(view: RunView, candidate: Candidate) -> ModelSummary | None:
-    return _summary(candidate.program, view.model, view.options.length)
-
-
-@lru_cache(maxsize=4096)  # a page is drawn again and again while a run is at work
-def _summary(text: str, model: str, length: int) -> ModelSummary | None:
-    try:
-        spec = check_source(Source("candidate.azg", text, own=True)).models.get(model)
-    except DiagnosticError:  # of another version of azc, say
-        return None
-    return None if spec is None else summarise(spec, length)
-
-
-def _difference(view: RunView, candidate: Candidate) -> list[DiffLine]:
-    if candidate.parent is None:
-        return []
-    return _diff(view.candidates[candidate.parent].program, candidate.program)
-
-
-@lru_cache(maxsize=4096)
-def _diff(old: str, new: str) -> list[DiffLine]:
-    return diff_lines(old, new)
-
-
 def failures(facts: Mapping[int, Facts]) -> dict[str, list[Facts]]:
-    """What failed by its reason, the most frequent first."""
+    """Return what failed by its reason, the most frequent first."""
     found: dict[str, list[Facts]] = defaultdict(list)
     for each in facts.values():
         if each.reason is not None:

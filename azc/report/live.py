@@ -1,59 +1,119 @@
-"""A run's page as it is now: drawn again when something has changed, with what a person
-may do to it.
+"""A run's page as it is now: drawn again when something has changed.
 
-Codes: U025 an act makes no sense for its run.
+A page that is open is sent what has changed since the version that it shows, and asks for
+the rest when somebody opens it. So neither side does more for a run of ten thousand
+candidates than to look through them once.
 """
 
 from __future__ import annotations
 
-import threading
+import json
 import time
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from azc.check.resolve import check_source
-from azc.diagnostics import AzcError, UsageError
-from azc.report.page import Controls, Feature, page
-from azc.search.acts import (
-    BUDGET,
-    DRAW,
-    GO_ON,
-    LIMIT,
-    PAUSE,
-    PROPOSE,
-    STOP,
-    Act,
-    draws,
-)
+from markupsafe import Markup
+
+from azc.diagnostics import AzcError
+from azc.report.entries import entry, inside, row, searched
+from azc.report.facts import Facts, Standing, gather, stand
+from azc.report.models import Models
+from azc.report.page import shell
+from azc.report.parts import Controls, Feature, parts
+from azc.search.acts import draws
 from azc.search.displays import displays
 from azc.search.folder import RunFolder
 from azc.search.genome import space_features
-from azc.search.objectives import read_change
-from azc.search.steer import Desk
+from azc.search.records import START
 from azc.search.view import RunView, read_run
-from azc.source import Source
 
-__all__ = ["Live", "perform"]
+__all__ = ["Live", "Moment"]
 
 _PATIENCE = 2  # times as long as drawing took, until it is drawn again
+_FIRST = 30  # candidates that are on the page before its script has asked for any
+_SLICE = 0.25  # seconds in which programs are compiled between two looks at the run
+_STEPS = 30  # of the line to the winner, as many as the page shows with their models
 
 
 @dataclass(frozen=True)
 class Moment:
-    """The page of one moment; `number` grows with every change. `fault`: why the run can't
-    be read since then, None while it can.
+    """A run as it was at some time.
+
+    `version` grows with every change. `parts`: see `azc.report.parts`, each with the
+    version that it is of; `rows`: what the page's script has of each candidate,
+    likewise. `fault`: why the run can't be read since then, None while it can.
     """
 
-    number: int
-    html: str
+    version: int
+    view: RunView
+    at_work: bool
+    facts: Mapping[int, Facts]
+    parts: Mapping[str, tuple[int, Markup]]
+    rows: Mapping[int, tuple[int, list[Any]]] = field(repr=False)
+    order: list[int] = field(repr=False)
     fault: str | None = None
+
+    @cached_property
+    def compiled(self) -> int:
+        """Return how many candidates have their layers and costs."""
+        return sum(each.is_compiled for each in self.facts.values())
+
+    @cached_property
+    def page(self) -> bytes:
+        """Return the page without what its script asks for."""
+        sections = {name: html for name, (_, html) in self.parts.items()}
+        empty = Markup("")
+        first = [(n, row(self.facts[n]), empty) for n in self.order[:_FIRST]]
+        return shell(self.view, sections, first, version=self.version).encode()
+
+    @cached_property
+    def all_rows(self) -> bytes:
+        """Return every row, as JSON: `rows`."""
+        return _json({"rows": [values for _, values in self.rows.values()]})
+
+    def changes(self, since: int) -> bytes:
+        """Return what is newer than a version, as JSON: `version`, `parts` by the ids of
+        their elements, `rows`, and `least`, the smallest budget that may be given.
+        """
+        new = {name: html for name, (of, html) in self.parts.items() if of > since}
+        rows = [values for of, values in self.rows.values() if of > since]
+        least = max(1, self.view.spent)
+        answer = {"version": self.version, "parts": new, "rows": rows, "least": least}
+        return _json(answer)
+
+    def inside(self, number: int) -> str | None:
+        """Return all of a candidate; None where there is none of that number."""
+        each = self.facts.get(number)
+        if each is None:
+            return None
+        return inside(self.view, each, can_stop=not self.view.is_over)
+
+    def find(self, words: str) -> bytes:
+        """Return the numbers of candidates that have all of these words, as JSON."""
+        wanted = words.lower().split()
+        return _json(
+            [
+                number
+                for number, text in self._texts
+                if all(word in text for word in wanted)
+            ]
+        )
+
+    @cached_property
+    def _texts(self) -> list[tuple[int, str]]:
+        return [(number, searched(each)) for number, each in self.facts.items()]
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 class Live:
-    """One run, looked at again and again.
+    """One run, looked at again and again by one thread, and read by any.
 
     Raises as `read_run`, when it is made and whenever it looks.
     """
@@ -62,107 +122,125 @@ class Live:
         self.folder = folder
         self.run = RunFolder(folder)
         self.run.read()
-        self._changed = threading.Condition()
         self._seen: object = None
-        self._moment = Moment(0, "")
         self._ready = 0.0
+        self._models: Models | None = None
+        self._shown: dict[int, Mapping[str, str]] = {}
+        self._moment: Moment | None = None
         self.look()
 
     @property
     def moment(self) -> Moment:
-        """The page as it was drawn last."""
-        with self._changed:
-            return self._moment
+        """Return the run as it was drawn last."""
+        assert self._moment is not None
+        return self._moment
 
-    def wait(self, number: int, seconds: float) -> Moment:
-        """The page once it is not that of this number, or as it is after some seconds."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._moment.number != number, seconds)
-            return self._moment
-
-    def look(self) -> None:
-        """Draws the page again where the run has changed."""
+    def look(self) -> bool:
+        """Draw the page again where the run has changed. Return whether it has."""
         if time.monotonic() < self._ready:
-            return
+            return False
         at_work = self.run.is_at_work()
         seen = (at_work, self._rows())
         if seen == self._seen:
-            return
+            return False
         began = time.monotonic()
-        html = draw(read_run(self.folder), at_work)
+        self._moment = self._draw(read_run(self.folder), at_work)
         self._seen = seen
         self._ready = time.monotonic() + _PATIENCE * (time.monotonic() - began)
-        with self._changed:
-            self._moment = Moment(self._moment.number + 1, html)
-            self._changed.notify_all()
+        return True
 
-    def miss(self, error: AzcError | OSError) -> None:
-        """The run could not be looked at: its folder is gone, say."""
+    def miss(self, error: AzcError | OSError) -> bool:
+        """Keep what the run was, as it can't be looked at: its folder is gone, say.
+        Return whether there is a new moment.
+        """
         words = error.message if isinstance(error, AzcError) else error.strerror
         fault = f"the run can't be read: {words or error}"
         self._seen = None  # once it can, the page is drawn again
-        with self._changed:
-            if self._moment.fault != fault:
-                number = self._moment.number + 1
-                self._moment = replace(self._moment, number=number, fault=fault)
-                self._changed.notify_all()
+        if self.moment.fault == fault:
+            return False
+        self._moment = replace(
+            self.moment, version=self.moment.version + 1, fault=fault
+        )
+        return True
+
+    @property
+    def is_behind(self) -> bool:
+        """Return whether programs of candidates are still to be compiled."""
+        moment = self.moment
+        return moment.fault is None and moment.compiled < len(moment.facts)
+
+    def catch_up(self) -> bool:
+        """Compile programs for some time. Return whether they are drawn: once there are
+        twice as many as before.
+        """
+        assert self._models is not None
+        moment = self.moment
+        left = [n for n in moment.order if n not in self._models]
+        end = time.monotonic() + _SLICE
+        while left and time.monotonic() < end:
+            self._models.compile([moment.view.candidates[left.pop(0)]])
+        if left and len(moment.order) - len(left) < 2 * moment.compiled:
+            return False
+        self._moment = self._draw(moment.view, moment.at_work)
+        return True
+
+    def _draw(self, view: RunView, at_work: bool) -> Moment:
+        before = self._moment
+        version = 1 if before is None else before.version + 1
+        standing = stand(view)
+        order = standing.order(view.candidates)
+        facts = self._facts(view, standing, order)
+        shown = self._displays(view)
+        controls = self._controls(view, shown, at_work)
+        drawn = parts(view, standing, facts, shown, controls)
+        rows = {}
+        for number, each in facts.items():
+            old = None if before is None else before.facts.get(number)
+            if before is not None and old == each:
+                rows[number] = before.rows[number]
+            else:
+                rows[number] = (version, entry(each))
+        sections = {}
+        for name, html in drawn.items():
+            was = None if before is None else before.parts[name]
+            sections[name] = was if was and was[1] == html else (version, html)
+        return Moment(version, view, at_work, facts, sections, rows, order)
+
+    def _facts(
+        self, view: RunView, standing: Standing, order: list[int]
+    ) -> dict[int, Facts]:
+        """Return the facts of every candidate, with the models of those shown first."""
+        if self._models is None:
+            self._models = Models(view.model, view.options.length)
+        line = [candidate.id for candidate in standing.line]
+        start = [START] if START in view.candidates else []
+        shown = [*start, *order[:_FIRST], *line[:1], *line[-_STEPS:]]
+        self._models.compile(view.candidates[number] for number in shown)
+        return gather(view, standing, self._models)
+
+    def _displays(self, view: RunView) -> Mapping[int, Mapping[str, str]]:
+        """Return what the strategy showed after each round, which a round never changes."""
+        new = {n: state for n, state in view.states.items() if n not in self._shown}
+        if new:
+            self._shown |= displays(replace(view, states=new))
+        return {n: self._shown[n] for n in view.states if n in self._shown}
+
+    def _controls(
+        self, view: RunView, shown: Mapping[int, Mapping[str, str]], at_work: bool
+    ) -> Controls:
+        _, space = self.run.space(self.run.read())
+        chances: Mapping[str, str] = shown[max(shown)] if shown else {}
+        times = draws(view.acts)
+        features = [
+            Feature(name, times.get(name, 1.0), chances.get(name))
+            for name in space_features(space)
+        ]
+        return Controls(at_work, features)
 
     def _rows(self) -> str | None:
-        """What differs wherever a row of the journal does."""
+        """Return what differs wherever a row of the journal does."""
         journal = self.run.look()
         if journal is None:
             return None
         with closing(journal):
             return journal.seal()
-
-
-def draw(view: RunView, at_work: bool) -> str:
-    """The page with what may be done to the run."""
-    run = RunFolder(view.folder)
-    _, space = run.space(run.read())
-    shown = displays(view)
-    chances: Mapping[str, str] = shown[max(shown)] if shown else {}
-    times = draws(view.acts)
-    features = [
-        Feature(name, times.get(name, 1.0), chances.get(name))
-        for name in space_features(space)
-    ]
-    return page(view, shown, Controls(at_work, features))
-
-
-def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
-    """Does what a request asks for: `kind` and the values of that kind, as an act has
-    them; of a limit, `limit` as `azc steer --limit` takes it.
-
-    Raises as `Desk`, and `UsageError` U025 for a request that makes no sense.
-    """
-
-    def value(name: str, *kinds: type) -> Any:
-        found = wanted.get(name)
-        if type(found) not in kinds:
-            raise UsageError("U025", f"{name} is not as it must be")
-        return found
-
-    match wanted.get("kind"):
-        case kind if kind == PAUSE:
-            return desk.pause()
-        case kind if kind == GO_ON:
-            return desk.go_on()
-        case kind if kind == DRAW:
-            return desk.draw(value("feature", str), value("times", int, float))
-        case kind if kind == LIMIT:
-            return desk.limit(*read_change(value("limit", str)))
-        case kind if kind == BUDGET:
-            return desk.budget(value("evaluations", int))
-        case kind if kind == STOP:
-            return desk.stop(value("candidate", int))
-        case kind if kind == PROPOSE:
-            # A text from elsewhere: it has no folder that it could import from.
-            program = check_source(Source("your program", value("program", str)))
-            parents = value("parents", list) if "parents" in wanted else []
-            if any(type(each) is not int for each in parents):
-                raise UsageError("U025", "parents are not as they must be")
-            note = value("note", str) if "note" in wanted else ""
-            name = value("name", str) if "name" in wanted else None
-            return desk.propose(program, name, note=note, parents=parents)
-    raise UsageError("U025", "there is no such kind of act")

@@ -1,135 +1,124 @@
-"""A run as one HTML file: everything in it, nothing loaded, readable without scripts."""
+"""A run as one HTML file: everything in it, nothing loaded.
+
+What is shown first comes first and can be read without scripts: the result, the charts,
+the line to the winner, the best candidates. The rest is packed, JSON below gzip and
+base64, and the page's script unpacks it when somebody looks for it:
+
+- `rows`: what is listed of every candidate, to filter, to order and to draw the tree
+- `texts`: by number, the text that a candidate is found by
+- `inside-K`: by number, all of the candidates from K · `CHUNK` that are not listed first
+"""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import json
+from collections.abc import Iterable, Mapping, Sequence
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from azc.numbers import amount, change
-from azc.report.charts import (
-    Point,
-    Range,
-    costs_chart,
-    lines_chart,
-    ranges_chart,
-    rounds_chart,
-)
-from azc.report.code import highlight, prose, show_diff
-from azc.report.comparison import COVERED, Table, interval, last_table
-from azc.report.facts import Facts, failures, gather
-from azc.report.html import text
-from azc.report.tree import tree
-from azc.search.objectives import OBJECTIVES, WRITTEN, shown_limit
-from azc.search.records import Evaluation
+from azc.report.entries import entry, inside, row, searched
+from azc.report.facts import Facts, gather, stand
+from azc.report.models import Models
+from azc.report.parts import parts
+from azc.report.render import asset, render
 from azc.search.view import RunView
 
-__all__ = ["MARK", "Controls", "Feature", "page"]
+__all__ = ["CHUNK", "MARK", "page", "shell"]
 
 # Near the beginning of every page: what a file must have to be replaced by another.
 MARK = '<meta name="generator" content="azc report">'
-_TEMPLATES = Path(__file__).parent / "templates"
-_PERCENT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)%")
+CHUNK = 100  # candidates that are unpacked at once
+_FIRST = 100  # candidates that are not packed
 
 
-@dataclass(frozen=True)
-class Feature:
-    """What may be banned or favoured: drawn so many `times` as often as the strategy
-    would, which shows a `chance` for it.
+def page(view: RunView, displays: Mapping[int, Mapping[str, str]] | None = None) -> str:
+    """Return the page of a run, also of one that is under way.
+
+    Args:
+        view: The run.
+        displays: What the strategy showed of itself after each round, if that is known.
     """
-
-    name: str
-    times: float
-    chance: str | None
-
-
-@dataclass(frozen=True)
-class Controls:
-    """What a page has that is served: whether a process works on the run, and what may be
-    steered.
-    """
-
-    at_work: bool
-    features: Sequence[Feature]
+    models = Models(view.model, view.options.length)
+    models.compile(view.candidates.values())
+    standing = stand(view)
+    facts = gather(view, standing, models)
+    first = standing.order(facts)[:_FIRST]
+    return shell(
+        view,
+        parts(view, standing, facts, displays or {}),
+        [(n, row(facts[n]), inside(view, facts[n])) for n in first],
+        blocks=_blocks(view, facts, set(first)),
+    )
 
 
-def page(
+def shell(
     view: RunView,
-    displays: Mapping[int, Mapping[str, str]] | None = None,
-    controls: Controls | None = None,
+    sections: Mapping[str, Markup],
+    first: Sequence[tuple[int, Markup, Markup]],
+    *,
+    blocks: Iterable[tuple[str, str]] = (),
+    version: int | None = None,
 ) -> str:
-    """The page of a run, also of one that is under way.
+    """Return a page around its parts.
 
-    `displays`: what the strategy showed of itself after each round, if that is known.
-    `controls`: for a page that is served, and follows the run.
+    Args:
+        view: The run.
+        sections: The parts, see `parts`.
+        first: The candidates listed first: number, row, and all of each.
+        blocks: What is packed into the page, by name.
+        version: Version of the parts, for a page that is served and follows the run.
     """
-    facts = gather(view)
-    table = last_table(view)
-    style, script = _read("page.css"), _read("page.js")
-    if controls is not None:
-        style, script = style + _read("live.css"), _read("live.js") + script
-    failed = sum(e.status == "failed" for e in view.evaluations)
-    template = _environment().get_template("page.html")
-    return template.render(
-        mark=Markup(MARK),
-        style=style,
-        script=script,
-        policy=_policy(style, script, controls is not None),
-        controls=controls,
-        view=view,
-        failed=failed,
-        facts=facts,
-        start=facts.get(view.start.id) if view.start else None,
-        winner=facts.get(view.winner) if view.winner is not None else None,
-        table=table,
-        verdict=prose(f"{table.sentence[0].upper()}{table.sentence[1:]}."),
-        covered=COVERED,
-        ranges=_ranges(table),
-        rounds=_rounds(view),
-        costs=_costs(view, facts),
-        objectives=[OBJECTIVES[name] for name in view.options.objectives],
-        series=lines_chart(_series(displays or {})),
-        displays=displays or {},
-        line=_line(view, facts),
-        tree=tree(facts),
-        failures=failures(facts),
+    is_live = version is not None
+    style, script = asset("page.css"), asset("page.js")
+    if is_live:
+        style += asset("live.css")
+    script = asset("live.js" if is_live else "saved.js") + script
+    return str(
+        render(
+            "page.html",
+            mark=Markup(MARK),
+            style=style,
+            script=script,
+            policy=_policy(style, script, is_live),
+            is_live=is_live,
+            version=version,
+            view=view,
+            parts=sections,
+            steer=render("steer.html", view=view, **sections) if is_live else "",
+            first=first,
+            total=len(view.candidates),
+            blocks=blocks,
+            chunk=CHUNK,
+        )
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        finalize=text,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "amount": amount,
-        "highlight": highlight,
-        "prose": prose,
-        "show_diff": show_diff,
-        "interval": interval,
-    }
-    environment.globals |= {"change": change, "shown_limit": shown_limit}
-    return environment
+def _blocks(
+    view: RunView, facts: Mapping[int, Facts], first: set[int]
+) -> Iterable[tuple[str, str]]:
+    yield "rows", _packed([entry(each) for each in facts.values()])
+    yield "texts", _packed({n: searched(each) for n, each in facts.items()})
+    chunks: dict[int, dict[int, str]] = {}
+    for number, each in facts.items():
+        if number not in first:
+            chunk = chunks.setdefault(number // CHUNK, {})
+            chunk[number] = inside(view, each)
+    for place, chunk in chunks.items():
+        yield f"inside-{place}", _packed(chunk)
 
 
-def _read(name: str) -> Markup:
-    return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
+def _packed(value: object) -> str:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    # The same page of the same run: the time is left out.
+    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _policy(style: str, script: str, live: bool) -> str:
-    """What the browser may run and load: this style and this script, nothing else, were
-    an escape ever forgotten; a page that is served, what it is served.
+    """Return what the browser may run and load: this style and this script, nothing
+    else, were an escape ever forgotten; a page that is served, what it is served.
     """
 
     def allowed(content: str) -> str:
@@ -141,63 +130,3 @@ def _policy(style: str, script: str, live: bool) -> str:
         " base-uri 'none'; form-action 'none'"
         + ("; connect-src 'self'" if live else "")
     )
-
-
-def _ranges(table: Table) -> Markup | None:
-    rows = [Range(r.name, r.known, r.is_winner) for r in table.rows if r.known]
-    return ranges_chart(rows)
-
-
-def _rounds(view: RunView) -> Markup | None:
-    line = [c.id for c in view.lineage(view.winner)] if view.winner is not None else []
-    return rounds_chart([number for number, _ in view.rounds], view.evaluations, line)
-
-
-def _costs(view: RunView, facts: Mapping[int, Facts]) -> list[tuple[str, Markup]]:
-    """Scores of what decides against parameters, FLOPs, and whatever else is
-    an objective.
-    """
-    ranking = [e for e in view.ranking() if e.score is not None]
-    if not ranking:
-        return []
-    first = next(iter(ranking[0].scores or {}))
-    names = dict.fromkeys((*WRITTEN, *view.options.objectives))
-    charts = []
-    for name in [name for name in names if name != first]:
-        points = [
-            Point(e.candidate, cost, e.score)
-            for e in ranking
-            for cost in [_cost(e, facts[e.candidate], name)]
-            if cost is not None and e.score is not None
-        ]
-        if points:
-            says = OBJECTIVES[name].says
-            charts.append((says, costs_chart(says, points, view.winner)))
-    return charts
-
-
-def _cost(evaluation: Evaluation, facts: Facts, name: str) -> float | None:
-    """What a candidate has of an objective, None where that is not known."""
-    found = (evaluation.scores or {}).get(name)
-    if found is None and facts.model is not None and name in WRITTEN:
-        found = float(getattr(facts.model, name))
-    return found
-
-
-def _series(
-    displays: Mapping[int, Mapping[str, str]],
-) -> dict[str, list[tuple[int, float]]]:
-    """The values that are percentages, by name: these can be drawn."""
-    found: dict[str, list[tuple[int, float]]] = {}
-    for number, values in displays.items():
-        for name, value in values.items():
-            if percent := _PERCENT.fullmatch(value):
-                found.setdefault(name, []).append((number, float(percent[1])))
-    return found
-
-
-def _line(view: RunView, facts: Mapping[int, Facts]) -> list[Facts]:
-    """The steps from the start to the winner."""
-    if view.winner is None:
-        return []
-    return [facts[candidate.id] for candidate in view.lineage(view.winner)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from azc.report.page import page
 from azc.search.displays import displays
+from azc.search.records import START, Evaluation
 from azc.search.view import RunView
 from tests.browser import Page, binary, browser
 from tests.cli.conftest import azc as azc
@@ -48,6 +50,40 @@ def view(home: Path) -> RunView:
         return run_here(options, folder, home / "cache", f"# {HOSTILE}\n{PROGRAM}")
     finally:
         torch.set_num_threads(threads)
+
+
+def descended(view: RunView, last: int, family: int = 1) -> RunView:
+    """A run of so many candidates: each has so many children, one after the other."""
+    start = view.candidates[START]
+    candidates = {START: start} | {
+        n: replace(
+            start,
+            id=n,
+            parents=((n - 2) // family + 1,),
+            mutation=f"step {n}",
+            program=f"# {n}\n{start.program}",
+        )
+        for n in range(2, last + 1)
+    }
+    scores = tuple(
+        Evaluation(0, n, "done", {"loss": 9.0 - n / last}, None, 1.0)
+        for n in candidates
+    )
+    return replace(
+        view,
+        candidates=candidates,
+        evaluations=scores,
+        rounds=((0, True),),
+        table=(),
+        entrants={},
+        fits=(),
+    )
+
+
+@pytest.fixture(scope="session")
+def big(view: RunView) -> RunView:
+    """A run of more candidates than a page shows at once; nobody has trained them."""
+    return descended(view, 320, family=40)
 
 
 @pytest.fixture(scope="session")

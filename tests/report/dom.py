@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 
 VOID = {"meta", "br", "input", "link", "img", "hr"}
 
@@ -73,3 +77,31 @@ def parse(html: str) -> Node:
     parser.close()
     assert len(parser.open) == 1, f"<{parser.open[-1].name}> is not closed"
     return parser.open[0]
+
+
+FIELDS = "number fate line score place parameters flops parents row node".split()
+
+
+def block(page: Node, name: str) -> Any:
+    """What is packed into a page under a name."""
+    (found,) = [s for s in page.all("script") if s.attributes.get("data-block") == name]
+    return json.loads(gzip.decompress(base64.b64decode(found.text, validate=True)))
+
+
+def rows(values: list[list[Any]]) -> dict[int, dict[str, Any]]:
+    """What the script of a page has of the candidates, by number."""
+    return {each[0]: dict(zip(FIELDS, each, strict=True)) for each in values}
+
+
+def dots(chart: Node) -> dict[str, list[tuple[int, float, float]]]:
+    """By what they are, the dots of a chart: candidates with their places."""
+    found = {}
+    for path in chart.all("path", "dots"):
+        kind = " ".join(path.attributes["class"].split()[2:])
+        places = path.attributes["d"].removeprefix("M").removesuffix("h0").split("h0M")
+        numbers = path.attributes["data-n"].split()
+        found[kind] = [
+            (int(n), *(float(value) for value in place.split(",")))
+            for n, place in zip(numbers, places, strict=True)
+        ]
+    return found

@@ -3,34 +3,20 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from azc.report.live import Live
 from azc.report.server import Server
 from azc.search.events import Comparing, Event, Opened, Paused, Scored
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
 from tests.browser import Page
 from tests.cli.test_acts import PROPOSAL
-from tests.report.test_browser import OPEN, WIDTHS
+from tests.report.serving import eventually, served
+from tests.report.test_browser import OPEN, READY, fits
 from tests.runs import PROGRAM, run_here, tiny
-
-
-@contextmanager
-def served(run: Path) -> Iterator[Server]:
-    server = Server(Live(run), Desk(run, "ana"), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.close()
-        thread.join()
 
 
 @pytest.fixture
@@ -47,6 +33,7 @@ def opened(tab: Page, server: Server) -> Page:
     tab.faults.clear()
     tab.requests.clear()
     tab.visit(server.url)
+    tab.until(READY)
     return tab
 
 
@@ -63,11 +50,13 @@ def fill(page: Page, field: str, value: str) -> None:
 
 
 def test_the_token_leaves_the_address(opened: Page, server: Server) -> None:
-    assert opened.run("location.href") == server.address
+    assert opened.run("location.href") == server.gate.address
     assert opened.run("document.cookie") == ""  # no script sees it
     assert opened.run(has("The run is over", "#now"))
     assert opened.faults == []
-    assert all(url.startswith((server.address, "about:")) for url in opened.requests)
+    assert all(
+        url.startswith((server.gate.address, "about:")) for url in opened.requests
+    )
 
 
 def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) -> None:
@@ -97,8 +86,20 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
 def test_a_program_is_refused_and_then_taken(opened: Page, server: Server) -> None:
     fill(opened, "program", PROPOSAL.replace("tanh(v)", "relu(v)"))
     opened.click("form[data-form=propose] button")
-    said(opened, "The program is refused.")
+    opened.until(has("The program is refused.", "#refused"))
     assert opened.run(has("error[AZG416]", "#faults"))
+    # What is wrong stands right below what was sent, in the window, with the keyboard.
+    gap = opened.run(
+        """document.getElementById("faults").getBoundingClientRect().top
+        - document.querySelector("form[data-form=propose] button")
+            .getBoundingClientRect().bottom"""
+    )
+    assert 0 < gap < 80
+    shown = (
+        "document.getElementById('faults').getBoundingClientRect().top < innerHeight"
+    )
+    assert opened.run(shown)
+    assert opened.run("document.activeElement.id") == "faults"
     assert opened.run(has("your program:", "#faults"))
     assert read_run(server.live.folder).acts == ()
     # What was typed is still there.
@@ -107,7 +108,7 @@ def test_a_program_is_refused_and_then_taken(opened: Page, server: Server) -> No
     opened.click("form[data-form=propose] button")
     said(opened, "ana proposes a program")
     assert opened.run("document.getElementById('program').value") == ""
-    assert opened.run("document.getElementById('faults').checkVisibility()") is False
+    assert opened.run("document.getElementById('refused').checkVisibility()") is False
     (act,) = read_run(server.live.folder).acts
     assert act.kind == "propose"
     # The browser notes what a server refuses; nothing else was wrong.
@@ -146,12 +147,39 @@ def test_the_server_is_missed(tab: Page, view: RunView, tmp_path: Path) -> None:
     tab.visit("about:blank")
 
 
-@pytest.mark.parametrize("width", [1280, 390, 320])
+@pytest.mark.parametrize("width", [1280, 400, 320])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_it_fits_the_window(opened: Page, width: int, dark: bool) -> None:
-    opened.resize(width, dark=dark)
-    page, window = opened.run(WIDTHS)
-    assert page <= window == width
+def test_it_fits_the_window_and_can_be_read(
+    opened: Page, width: int, dark: bool
+) -> None:
+    fits(opened, width, dark)
+
+
+def test_the_result_comes_before_what_steers(opened: Page) -> None:
+    order = "[...document.querySelectorAll('main > section')].map(e => e.id)"
+    assert opened.run(order)[:4] == ["result", "search", "lineage", "steer"]
+    place = "document.querySelector('.verdict').getBoundingClientRect().bottom"
+    for width in (1280, 400):
+        opened.resize(width)
+        assert opened.run(f"{place} < innerHeight")
+
+
+def test_a_page_that_nobody_sees_asks_for_nothing(opened: Page, server: Server) -> None:
+    """A browser has six connections for a server, and a stream takes one."""
+    opened.until("document.body.dataset.version !== undefined")
+
+    def hide(hidden: bool) -> None:
+        value = f"{{ value: {str(hidden).lower()}, configurable: true }}"
+        opened.run(f"Object.defineProperty(document, 'hidden', {value}) && 0")
+        opened.run("document.dispatchEvent(new Event('visibilitychange'))")
+
+    eventually(lambda: server.feed.open == 1)
+    hide(True)
+    eventually(lambda: server.feed.open == 0)
+    server.desk.draw("tanh", 0)
+    hide(False)
+    opened.until(has("ana bans `tanh`", "#acts"))
+    assert opened.faults == []
 
 
 def test_a_run_at_work_is_followed_and_steered(
@@ -173,11 +201,13 @@ def test_a_run_at_work_is_followed_and_steered(
             servers.append(stack[-1].__enter__())
             tab.visit(servers[0].url)
             assert tab.run(has("The run is at work", "#now"))
+            tab.until(READY)
             tab.click("details[data-number='1'] > summary")
+            tab.until("document.querySelector('#c1') !== null")
             fill(tab, "program", "half a pro")
         if isinstance(event, Scored) and event.spent == 2:
             tab.until(has("2 of 8 evaluations", "#now"))
-            tab.until("document.querySelectorAll('.chart a.dot').length > 1")
+            tab.until("document.querySelectorAll('.chart path.dots').length > 0")
             # What was open and what was typed is as it was.
             assert tab.run(OPEN) == [1]
             assert tab.run("document.getElementById('program').value") == "half a pro"
@@ -187,6 +217,7 @@ def test_a_run_at_work_is_followed_and_steered(
         if isinstance(event, Paused):
             tab.until(has("The run is paused", "#now"))
             tab.click("details[data-number='3'] > summary")
+            tab.until("document.querySelector('#c3') !== null")
             tab.click("button[data-key='stop 3']")
             said(tab, "ana stops candidate 0003")
             fill(tab, "program", PROPOSAL)
@@ -200,12 +231,11 @@ def test_a_run_at_work_is_followed_and_steered(
             done.append("go on")
         if isinstance(event, Comparing):
             tab.until(has("9 of 9 evaluations", "#now"))
-            tab.until("document.querySelector('#c5') !== null")
+            tab.until("document.querySelector('[data-number=\"5\"]') !== null")
             assert "proposed by ana" in tab.run("document.body.textContent")
             shown = "[...document.querySelectorAll('details.candidate')].length"
             assert tab.run(shown) == len(read_run(run).candidates)
-            fates = "document.querySelector('details[data-number=\"3\"]').dataset.fate"
-            assert tab.run(fates) == "failed"
+            tab.until(has("failed", 'details[data-number="3"] > summary'))
             done.append("compared")
 
     stack: list[object] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,15 +16,17 @@ import pytest
 from azc import api
 from azc.check.resolve import check_source
 from azc.cli.result import result_json
-from azc.report.facts import gather
+from azc.report import page as page_module
+from azc.report.facts import gather, stand
+from azc.report.models import Models
 from azc.report.page import page
-from azc.report.tree import tree
 from azc.search.displays import displays
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.view import RunView, read_run
 from azc.source import Source, visible
 from azc.training.verdict import verdicts
-from tests.report.dom import Node, parse
+from tests.report.conftest import descended
+from tests.report.dom import Node, block, dots, parse, rows
 from tests.runs import PROGRAM, Killed, cut_at, run_here, tiny
 
 RIGHT_TO_LEFT = "\u202e"
@@ -48,11 +51,57 @@ def cells(table: Node) -> list[list[str]]:
 def test_every_candidate_is_there_once(dom: Node, view: RunView) -> None:
     entries = dom.all("details", "candidate")
     numbers = [int(each.attributes["data-number"]) for each in entries]
-    assert numbers == list(view.candidates)
+    ranking = [e.candidate for e in view.ranking()]
+    assert numbers[: len(ranking)] == ranking  # the best first
+    assert sorted(numbers) == list(view.candidates)
     for number, candidate in view.candidates.items():
         found = entry(dom, number)
         assert found.one("pre", "code").text == candidate.program
         assert candidate.mutation.replace("`", "") in found.one("p", "mutation").text
+
+
+def test_what_is_not_shown_first_is_packed(
+    view: RunView, dom: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is left out of the markup is in the file: the same, and once."""
+    monkeypatch.setattr(page_module, "_FIRST", 3)
+    monkeypatch.setattr(page_module, "CHUNK", 4)
+    packed = parse(page(view))
+    first = [
+        int(e.attributes["data-number"]) for e in packed.all("details", "candidate")
+    ]
+    assert first == [e.candidate for e in view.ranking()][:3]
+    chunks = [
+        block(packed, script.attributes["data-block"])
+        for script in packed.all("script")
+        if script.attributes.get("data-block", "").startswith("inside-")
+    ]
+    inside = {int(n): html for chunk in chunks for n, html in chunk.items()}
+    assert sorted([*inside, *first]) == list(view.candidates)
+    for number, html in inside.items():
+        (found,) = [e for e in entry(dom, number).inside if isinstance(e, Node)][1:]
+        assert parse(html).text.strip() == found.text.strip()
+        assert number in map(int, block(packed, f"inside-{number // 4}"))
+    assert block(packed, "rows") == block(dom, "rows")
+
+
+def test_rows_say_what_a_list_needs(dom: Node, view: RunView) -> None:
+    found = rows(block(dom, "rows"))
+    assert list(found) == list(view.candidates)
+    scores = {e.candidate: e.score for e in view.ranking()}
+    assert view.winner is not None
+    line = {each.id for each in view.lineage(view.winner)}
+    for number, row in found.items():
+        assert row["score"] == scores.get(number)
+        assert row["line"] == (number in line)
+        assert tuple(row["parents"]) == view.candidates[number].parents
+        shown = entry(dom, number).one("summary")
+        assert parse(row["row"]).one("summary").text == shown.text
+        assert row["fate"] == shown.one("span", "fate").text
+    texts = block(dom, "texts")
+    assert {int(n) for n in texts} == set(view.candidates)
+    for number, candidate in view.candidates.items():
+        assert candidate.program.lower() in texts[str(number)]
 
 
 def test_scores_and_places_are_those_of_the_view(dom: Node, view: RunView) -> None:
@@ -81,28 +130,8 @@ def test_costs_are_those_of_the_compiled_model(dom: Node, view: RunView) -> None
         model = api.compile(program, view.model, task="base")
         parameters = sum(each.numel() for each in model.parameters())
         table = entry(dom, number).all("table")[1]
-        assert cells(table)[-1][2] == f"{parameters:,}"
-        assert entry(dom, number).attributes["data-parameters"] == str(parameters)
-
-
-def test_the_tree_has_every_candidate_under_its_parent(
-    dom: Node, view: RunView
-) -> None:
-    tree = dom.one("ul", "tree")
-    parents: dict[int, int | None] = {}
-
-    def walk(node: Node, above: int | None) -> None:
-        for each in node.inside:
-            if isinstance(each, Node) and each.name == "li":
-                link = each.all("a")[0].attributes["href"]
-                number = int(link.removeprefix("#c"))
-                assert number not in parents
-                parents[number] = above
-                for inner in each.all("ul")[:1]:
-                    walk(inner, number)
-
-    walk(tree, None)
-    assert parents == {n: c.parent for n, c in view.candidates.items()}
+        assert cells(table)[-1][1] == f"{parameters:,}"
+        assert rows(block(dom, "rows"))[number]["parameters"] == parameters
 
 
 def test_the_line_to_the_winner_is_told_step_by_step(dom: Node, view: RunView) -> None:
@@ -122,30 +151,46 @@ def test_the_line_to_the_winner_is_told_step_by_step(dom: Node, view: RunView) -
 
 def test_the_last_table_has_the_fits_and_the_verdict(dom: Node, view: RunView) -> None:
     result = dom.id("result")
-    rows = cells(result.all("table")[0])
-    assert rows[0][:5] == ["program", "seed 1", "seed 2", "seed 3", "mean"]
-    assert len(rows) - 1 == len(view.rows) > 2
-    for place, (cell, row) in enumerate(zip(rows[1:], view.rows, strict=True)):
+    table = cells(result.one("table", "compared"))
+    names = ["seed\xa01", "seed\xa02", "seed\xa03", "mean"]
+    assert [table[0][0], *table[0][2:6]] == ["program", *names]
+    assert len(table) - 1 == len(view.rows) > 2
+    for place, (cell, row) in enumerate(zip(table[1:], view.rows, strict=True)):
         mean = sum(row.losses) / 3
-        assert cell[1:5] == [f"{x:.3f}" for x in (*row.losses, mean)]
+        assert cell[2:6] == [f"{x:.3f}" for x in (*row.losses, mean)]
         found = view.verdicts.get(place)
         if found is not None:
-            assert cell[5] == f"{found.gain:+.3f}"
-            assert cell[7] == found.word
+            assert cell[6] == f"{found.gain:+.3f}"
+            assert cell[8] == found.word
+    # Below each a dot for every seed.
+    strips = result.one("table", "compared").all("td", "drawn")
+    assert [len(each.all("circle")) for each in strips] == [3] * len(view.rows)
     # What the search has not made has its program in the table.
     own = [row for row in view.rows if row.entrant.candidate is None]
-    shown = [code.text for code in result.one("table").all("pre", "code")]
+    shown = [code.text for code in result.one("table", "compared").all("pre", "code")]
     assert shown == [row.entrant.program for row in own] != []
 
 
 def test_charts_have_a_dot_for_every_score(dom: Node, view: RunView) -> None:
-    scores, _, parameters, flops = dom.id("search").all("svg")
-    dots = [a.attributes["href"] for a in scores.all("a", "dot")]
-    assert sorted(dots) == sorted(f"#c{e.candidate}" for e in view.evaluations)
-    assert len(scores.all("a", "best")) == len(view.rounds)
+    scores, _, parameters, flops = dom.id("search").all("svg", "chart")
+    places = {  # in halves of a unit two may be one
+        (n, x) for found in dots(scores).values() for n, x, _ in found
+    }
+    every = {e.candidate for e in view.evaluations}
+    assert {n for n, _ in places} <= every
+    assert len(places) > 0.8 * len(view.evaluations)
+    by_round = [[e for e in view.evaluations if e.round == n] for n, _ in view.rounds]
+    best = [min(found, key=lambda e: e.score) for found in by_round]
+    marked = [
+        n for kind in ("best", "line", "winner") for n, *_ in dots(scores).get(kind, [])
+    ]
+    assert {e.candidate for e in best} <= set(marked)
+    assert {n for n, *_ in dots(scores)["winner"]} == {view.winner}
     for chart in (parameters, flops):
-        dots = [a.attributes["href"] for a in chart.all("a", "dot")]
-        assert sorted(dots) == sorted(f"#c{e.candidate}" for e in view.ranking())
+        shown = [n for found in dots(chart).values() for n, *_ in found]
+        assert len(set(shown)) == len(shown)
+        assert set(shown) <= {e.candidate for e in view.ranking()}
+        assert dots(chart)["front"] or dots(chart)["winner"]
 
 
 def test_what_the_strategy_showed_is_there_for_every_round(
@@ -170,14 +215,22 @@ def test_it_needs_nothing_but_itself(html: str, dom: Node) -> None:
     assert not dom.all("link")
     assert not re.search(r"url\(|@import", dom.one("style").text)
     policy = next(m for m in dom.all("meta") if "http-equiv" in m.attributes)
-    for name in ("style", "script"):
-        digest = hashlib.sha256(dom.one(name).text.encode()).digest()
+    scripts = [s for s in dom.all("script") if "type" not in s.attributes]
+    assert len(scripts) == 1  # what else there is, no browser runs
+    for each in (dom.one("style"), *scripts):
+        digest = hashlib.sha256(each.text.encode()).digest()
         assert base64.b64encode(digest).decode() in policy.attributes["content"]
 
 
 def test_every_way_leads_somewhere(dom: Node) -> None:
     ids = [each.attributes["id"] for each in dom if "id" in each.attributes]
     assert len(set(ids)) == len(ids)
+    hidden = {
+        each.attributes["id"]
+        for each in dom.all("section")
+        if "hidden" in each.attributes
+    }
+    assert hidden == {"failures", "tree"}  # nothing failed; the script draws the tree
     assert {a.attributes["href"].removeprefix("#") for a in dom.all("a")} <= set(ids)
 
 
@@ -187,8 +240,27 @@ def test_tables_and_headings_are_for_everyone(dom: Node) -> None:
     assert all(b <= a + 1 for a, b in pairwise(levels))
     for table in dom.all("table"):
         assert all("scope" in th.attributes for th in table.all("th"))
+        if "cards" in table.attributes["class"].split():
+            # Laid out as blocks on a phone, a table is none for a screen reader but by
+            # its roles.
+            roles = {
+                "thead": "rowgroup",
+                "tbody": "rowgroup",
+                "tr": "row",
+                "td": "cell",
+            }
+            assert table.attributes["role"] == "table"
+            for name, role in roles.items():
+                assert {e.attributes.get("role") for e in table.all(name)} == {role}
     for chart in dom.all("svg", "chart"):
+        assert chart.attributes["role"] == "img"
         assert chart.attributes["aria-label"]
+    for field in (*dom.all("input"), *dom.all("select"), *dom.all("textarea")):
+        labels = [label for label in dom.all("label") if field in list(label)]
+        assert labels, field
+    # The first thing that the keyboard comes to leads past what is above the result.
+    first = next(each for each in dom if each.name in ("a", "button", "input"))
+    assert first.attributes == {"class": "skip", "href": "#result"}
     assert dom.one("html").attributes["lang"] == "en"
 
 
@@ -209,7 +281,8 @@ def test_failures_are_grouped_by_reason(view: RunView) -> None:
     assert [len(each.all("a")) for each in groups] == [2, 1]
     assert groups[0].one("p", "bad").text == "out of memory <b>\\u202e\\x1b[31m"
     assert "failed: not finite" in entry(dom, last.candidate).text
-    assert entry(dom, first.candidate).attributes["data-fate"] == "failed"
+    assert entry(dom, first.candidate).one("span", "fate").text == "failed"
+    assert "hidden" not in dom.id("failures").attributes
 
 
 def test_a_program_of_another_azc_is_shown_as_it_is(view: RunView) -> None:
@@ -217,11 +290,13 @@ def test_a_program_of_another_azc_is_shown_as_it_is(view: RunView) -> None:
         f"nothing {RIGHT_TO_LEFT} {{ <i>", (1,), "by hand", "key", "function", 99, 0
     )
     found = replace(view, candidates={**view.candidates, 99: odd})
-    assert gather(found)[99].model is None
+    models = Models(found.model, found.options.length)
+    models.compile([odd])
+    assert gather(found, stand(found), models)[99].model is None
     shown = entry(parse(page(found)), 99)
     assert shown.one("pre", "code").text == visible(odd.program)
     assert "can't read" in shown.text
-    assert shown.attributes["data-fate"] == "waiting"
+    assert shown.one("span", "fate").text == "waiting"
 
 
 def test_nothing_hidden_is_left_anywhere(view: RunView) -> None:
@@ -235,16 +310,20 @@ def test_nothing_hidden_is_left_anywhere(view: RunView) -> None:
         view, candidates=candidates, options=options, ending=text, folder=Path(text)
     )
     found = page(odd, {0: {text: text}})
-    assert not [x for x in found if not (x.isprintable() or x in "\n\t")]
-    assert found.count(r"a\u202eb\u2066c\x00d\x1be\u200bf") > 3 * len(candidates)
+    dom = parse(found)
+    names = [s.attributes["data-block"] for s in dom.all("script") if s.attributes]
+    packed = [json.dumps(block(dom, name), ensure_ascii=False) for name in names]
+    for shown in (found, *packed):
+        assert not [x for x in shown if not (x.isprintable() or x in "\n\t")]
+    assert found.count(r"a\u202eb\u2066c\x00d\x1be\u200bf") > 2 * len(candidates)
 
 
 @pytest.mark.parametrize(
     ("losses", "said"),
     [
-        ((1.0, 1.01, 1.02), "The winner is better than the start"),
-        ((9.0, 9.01, 9.02), "The winner is worse than the start"),
-        ((5.2, 4.9, 5.0), "The winner is not significantly different from the start"),
+        ((1.0, 1.01, 1.02), "The winner is better than the start."),
+        ((9.0, 9.01, 9.02), "The winner is worse than the start."),
+        ((5.2, 4.9, 5.0), "The winner is not significantly different from the start."),
         ((5.0, 5.1), "No comparison: winner, seed 3: gone."),
     ],
 )
@@ -256,10 +335,12 @@ def test_the_sentence_is_the_verdict(
     shown = compared(view, known)
     dom = parse(page(shown))
     verdict = dom.one("p", "verdict").text
-    assert said in verdict
+    assert verdict == said
     # The same words as on a terminal and for programs.
-    told = result_json(shown)["comparison"]["sentence"]
-    assert verdict.lower() == told.replace("`", "").lower() + "."
+    told = result_json(shown)["comparison"]["sentence"].replace("`", "").lower()
+    test = [each.text.lower().removesuffix(".") for each in dom.all("p", "test")]
+    tested = "".join(f" ({each})" for each in test)
+    assert verdict.lower().removesuffix(".") + tested == told
     assert ("failed" in dom.id("result").text) == (len(losses) < 3)
 
 
@@ -289,14 +370,14 @@ def test_a_table_has_any_number_of_rows(view: RunView) -> None:
         for n, name in enumerate(names)
     }
     dom = parse(page(compared(view, losses)))
-    rows = cells(dom.id("result").all("table")[0])[1:]
-    assert len(rows) == len(dom.id("result").one("svg").all("g", "row")) == len(names)
+    shown = cells(dom.id("result").one("table", "compared"))[1:]
+    assert len(shown) == len(names)
     mine = list(losses["winner"].values())
     others = {n: list(losses[name].values()) for n, name in enumerate(names) if n}
     words = {names[n]: found for n, found in verdicts(mine, others).items()}
-    for row, name in zip(rows[1:], names[1:], strict=True):
+    for row, name in zip(shown[1:], names[1:], strict=True):
         assert row[0].startswith(name)
-        assert row[7] == words[name].word
+        assert row[8] == words[name].word
     # Few words, however many rows: counts, and the name of what is alone.
     said = dom.one("p", "verdict").text
     hand = [words[name].word for name in names[2:]]
@@ -305,7 +386,7 @@ def test_a_table_has_any_number_of_rows(view: RunView) -> None:
     assert "not significantly different from 2 of the 9 baselines" in said
     few = dict(list(losses.items())[:4])
     said = parse(page(compared(view, few))).one("p", "verdict").text
-    assert "better than any of the 3 others (paired" in said
+    assert said == "The winner is better than any of the 3 others."
 
 
 def test_a_run_that_was_killed_has_a_page_that_says_so(
@@ -321,7 +402,7 @@ def test_a_run_that_was_killed_has_a_page_that_says_so(
     dom = parse(page(view, displays(view)))
     assert "This run is not over" in dom.one("header").text
     for e in waiting:
-        assert entry(dom, e.candidate).attributes["data-fate"] == "waiting"
+        assert entry(dom, e.candidate).one("span", "fate").text == "waiting"
 
 
 def test_a_run_without_anything_has_a_page(view: RunView) -> None:
@@ -337,15 +418,12 @@ def test_a_run_without_anything_has_a_page(view: RunView) -> None:
     assert parse(page(failed)).id("failures").all("li")
 
 
-def test_any_number_of_generations_is_told(view: RunView) -> None:
-    one, last = gather(view)[START], 1500
-    line = {
-        n: replace(
-            one,
-            candidate=replace(one.candidate, id=n),
-            children=(n + 1,) if n < last else (),
-        )
-        for n in range(1, last + 1)
-    }
-    links = [a.attributes["href"] for a in parse(tree(line)).all("a")]
-    assert links == [f"#c{n}" for n in line]
+def test_any_number_of_generations_is_told(
+    view: RunView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Models, "compile", lambda *_: None)  # it would take a second
+    dom = parse(page(descended(view, 1500)))
+    line = dom.id("lineage")
+    links = [a.attributes["href"] for a in line.all("a")]
+    assert links == [f"#c{n}" for n in range(1, 1501)]
+    assert len(line.all("pre", "diff")) == 30  # of the last ones what they changed

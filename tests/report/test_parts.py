@@ -12,12 +12,20 @@ from hypothesis import strategies as st
 
 import azc.report
 from azc.report.axes import Scale, ticks
-from azc.report.charts import Point, front, lines_chart, rounds_chart
+from azc.report.charts import (
+    Point,
+    Range,
+    costs_chart,
+    front,
+    lines_chart,
+    rounds_chart,
+    strip,
+)
 from azc.report.code import diff_lines, highlight, prose, show_diff
 from azc.report.html import element, text
 from azc.search.records import Evaluation
 from azc.source import visible
-from tests.report.dom import parse
+from tests.report.dom import dots, parse
 from tests.search.rounds import by_loss
 
 CSS = (Path(azc.report.__file__).parent / "templates" / "page.css").read_text("utf-8")
@@ -138,39 +146,93 @@ def test_a_score_far_off_does_not_press_the_others_together() -> None:
     near = [done(0, n, 1 + n / 100) for n in range(20)]
     drawn = rounds_chart([0], [*near, done(0, 99, 1e6)], [])
     assert drawn is not None
-    places = {
-        a.attributes["href"]: float(a.one("circle").attributes["cy"])
-        for a in parse(drawn).all("a")
-    }
-    assert places["#c0"] - places["#c19"] > 30
-    assert places["#c99"] < places["#c19"]
+    heights = {n: y for found in dots(parse(drawn)).values() for n, _, y in found}
+    assert heights[0] - heights[19] > 30
+    assert heights[99] < heights[19]
 
 
 def test_lines_join_one_candidate_from_round_to_round() -> None:
     found = [done(0, 1, 3.0), done(0, 2, 2.0), done(1, 2, 1.5), done(1, 3, None)]
-    drawn = rounds_chart([0, 1], found, [1, 2])
+    drawn = rounds_chart([0, 1], found, [1, 2], winner=2)
     assert drawn is not None
     page = parse(drawn)
-    (line,) = page.all("polyline")
+    (line,) = page.all("path", "again")
     assert line.attributes["class"] == "again line"
-    dots = [a for a in page.all("a") if a.attributes["href"] == "#c2"]
-    circles = [a.one("circle").attributes for a in dots]
-    assert line.attributes["points"] == " ".join(
-        f"{c['cx']},{c['cy']}" for c in circles
-    )
-    assert len(page.all("a", "best")) == 2
+    (places,) = [[(x, y) for n, x, y in dots(page)["winner"] if n == 2]]
+    ends = re.findall(r"[ML]([\d.]+),([\d.]+)", line.attributes["d"])
+    assert len(ends) == len(places) == 2
+    for (x, y), place in zip(ends, places, strict=True):
+        assert (float(x), float(y)) == pytest.approx(place, abs=0.26)
     assert rounds_chart([0], [done(0, 1, None)], []) is None
 
 
-def test_names_of_lines_do_not_overlap() -> None:
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=30))
+def test_the_line_of_the_best_so_far_never_rises(scores: list[int]) -> None:
+    found = [done(n // 4, n, float(score)) for n, score in enumerate(scores)]
+    rounds = sorted({e.round for e in found})
+    drawn = rounds_chart(rounds, found, [], comparable=True)
+    assert drawn is not None
+    (line,) = parse(drawn).all("path", "sofar")
+    corners = re.findall(r"[ML]([\d.]+),([\d.]+)", line.attributes["d"])
+    heights = [float(y) for _, y in corners]
+    assert heights == sorted(heights)  # downwards on the page: the scores fall
+    least = min(found, key=lambda e: (e.score, e.round))
+    (lowest,) = {
+        y for d in dots(parse(drawn)).values() for n, _, y in d if n == least.candidate
+    }
+    assert heights[-1] == pytest.approx(lowest, abs=0.26)
+
+
+def test_a_chart_is_no_larger_than_what_can_be_seen() -> None:
+    """Dots that cover each other are one, and all that look alike are one element."""
+    many = [done(n // 10, n, 5 + (n * 7919 % 1000) / 1000) for n in range(10_000)]
+    rounds = rounds_chart(range(1000), many, [], comparable=True)
+    costs = costs_chart(
+        "parameters", [Point(n, n % 50, e.score) for n, e in enumerate(many)], 7
+    )
+    assert rounds is not None
+    for drawn in (rounds, costs):
+        page = parse(drawn)
+        assert len(list(page)) < 60
+        for found in dots(page).values():
+            places = [(x, y) for _, x, y in found]
+            assert len(set(places)) == len(places)
+    assert len(rounds) < 200_000
+
+
+def test_the_highest_lines_have_names() -> None:
     series = {f"op {i}": [(0, 1.0), (1, 5.0 + i / 1000)] for i in range(9)}
     drawn = lines_chart(series)
     assert drawn is not None
-    names = parse(drawn).all("text", "name")
-    assert [each.text for each in names] == [f"op {i}" for i in range(8, 2, -1)]
-    heights = [float(each.attributes["y"]) for each in names]
-    assert all(b - a > 13.9 for a, b in pairwise(heights))
+    assert [name for name, _, _ in drawn.key] == [f"op {i}" for i in range(8, 2, -1)]
+    assert drawn.others == 3
+    lines = parse(drawn.chart).all("path", "series")
+    colours = [line.attributes["class"].split()[1] for line in lines]
+    assert sorted(colours) == ["rest"] * 3 + [colour for *_, colour in drawn.key]
     assert lines_chart({}) is None
+
+
+def test_a_long_line_is_thinned_and_keeps_its_end() -> None:
+    drawn = lines_chart({"op": [(n, float(n % 7)) for n in range(5000)]})
+    assert drawn is not None
+    (line,) = parse(drawn.chart).all("path", "series")
+    corners = re.findall(r"[ML]([\d.]+),([\d.]+)", line.attributes["d"])
+    assert 60 < len(corners) <= 120
+    (shown,) = drawn.key
+    assert shown[1] == f"{4999 % 7}%"
+    assert float(corners[-1][0]) == max(float(x) for x, _ in corners)
+
+
+@given(st.lists(st.floats(0, 100), min_size=1, max_size=5))
+def test_a_strip_has_its_losses_where_they_are(losses: list[float]) -> None:
+    row = Range(tuple(losses), is_winner=False)
+    scale = Range.scale([row, Range((0.0, 100.0), is_winner=True)])
+    drawn = parse(strip(row, scale))
+    places = [float(c.attributes["cx"].rstrip("%")) for c in drawn.all("circle")]
+    assert places == [scale(loss) for loss in losses]
+    assert all(4 <= place <= 96 for place in places)
+    bar = float(drawn.one("svg", "at").attributes["x"].rstrip("%"))
+    assert min(places) - 0.01 <= bar <= max(places) + 0.01
 
 
 # Colours
@@ -194,15 +256,26 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
+def schemes() -> dict[str, dict[str, str]]:
+    light, dark = CSS.split("@media screen and (prefers-color-scheme: dark)")[:2]
+    return {"light": colours(light), "dark": colours(dark[: dark.index("}")])}
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(scheme: str) -> None:
-    light, dark = CSS.split("@media (prefers-color-scheme: dark)")[:2]
-    found = colours(light if scheme == "light" else dark[: dark.index("}")])
+    """At least 4.5 to 1 for text, 3 to 1 for marks (WCAG 2.1, AA)."""
+    found = schemes()[scheme]
+    assert found.keys() == schemes()["light"].keys()
     series = [f"s{i}" for i in range(6)]
-    inks = ["ink", "quiet", "accent", "good", "bad", "warm", *series]
+    inks = ["ink", "quiet", "link", "win", "good", "bad", "warm", *series]
     pairs = [(ink, ground) for ink in inks for ground in ("paper", "card")]
-    pairs += [(ink, "soft") for ink in ("ink", "accent", "quiet", "good", "bad")]
-    pairs += [("conv-ink", "conv"), ("att-ink", "att")]
+    pairs += [(ink, "soft") for ink in ("ink", "link", "win", "quiet", "good", "bad")]
+    pairs += [
+        ("conv-ink", "conv"),
+        ("att-ink", "att"),
+        ("paper", "ink"),
+        ("paper", "bad"),
+    ]
     pairs += [("ink", ground) for ground in ("add", "cut", "add-word", "cut-word")]
     weak = {
         pair: round(contrast(found[pair[0]], found[pair[1]]), 2)
@@ -210,6 +283,15 @@ def test_text_stands_out_from_its_ground(scheme: str) -> None:
         if contrast(found[pair[0]], found[pair[1]]) < 4.5
     }
     assert not weak
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_colour_has_one_meaning(scheme: str) -> None:
+    """What can be clicked, the winner, and what is good or bad are told apart."""
+    found = schemes()[scheme]
+    names = ["link", "win", "good", "bad", *(f"s{i}" for i in range(6))]
+    values = [found[name] for name in names]
+    assert len(set(values)) == len(values)
 
 
 def test_none_and_numbers_are_texts() -> None:

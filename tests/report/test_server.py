@@ -9,31 +9,41 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from azc.report.gate import Gate, is_loopback
 from azc.report.live import Live
-from azc.report.server import Server, is_loopback
+from azc.report.page import page as write
+from azc.report.server import Limits, Server
+from azc.search.records import START
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
 from tests.cli.test_acts import PROPOSAL
+from tests.report.dom import block, parse, rows
+from tests.report.serving import eventually, served
 
 PAUSE = {"kind": "pause"}
 
 
 @pytest.fixture
 def server(view: RunView, tmp_path: Path) -> Iterator[Server]:
-    """A server of a run of the test's own, at work in a thread."""
-    run = Path(shutil.copytree(view.folder, tmp_path / "run"))
-    server = Server(Live(run), Desk(run, "ana"), "127.0.0.1", 0)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    yield server
-    server.close()
-    thread.join()
+    """A server of a run of the test's own."""
+    with served(Path(shutil.copytree(view.folder, tmp_path / "run"))) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def closed(view: RunView, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all that is refused: nothing has been done to its run."""
+    folder = tmp_path_factory.mktemp("closed") / "run"
+    with served(Path(shutil.copytree(view.folder, folder))) as found:
+        yield found
+        assert acts(found) == []
 
 
 @dataclass(frozen=True)
@@ -54,8 +64,8 @@ def ask(
     body: str | bytes | None = None,
     method: str | None = None,
 ) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
-    given = {"Host": f"127.0.0.1:{server.port}", **headers}
+    connection = http.client.HTTPConnection("127.0.0.1", server.gate.port, timeout=60)
+    given = {"Host": f"127.0.0.1:{server.gate.port}", **headers}
     connection.request(method or ("GET" if body is None else "POST"), path, body, given)
     found = connection.getresponse()
     answer = Answer(found.status, found.headers, found.read().decode())
@@ -66,8 +76,8 @@ def ask(
 def own(server: Server) -> dict[str, str]:
     """What the page's own requests have."""
     return {
-        "Cookie": f"other=1; azc-{server.port}={server.token}",
-        "Origin": f"http://127.0.0.1:{server.port}",
+        "Cookie": f"other=1; azc-{server.gate.port}={server.gate.token}",
+        "Origin": f"http://127.0.0.1:{server.gate.port}",
         "Sec-Fetch-Site": "same-origin",
         "Content-Type": "application/json",
     }
@@ -87,34 +97,36 @@ def acts(server: Server) -> list[str]:
 
 
 def test_the_token_opens_the_page_once_and_a_cookie_after(server: Server) -> None:
-    first = ask(server, f"/?token={server.token}")
+    first = ask(server, f"/?token={server.gate.token}")
     assert (first.status, first.headers["Location"], first.text) == (303, "/", "")
     cookie = first.headers["Set-Cookie"]
     assert "HttpOnly" in cookie
-    assert "SameSite=Strict" in cookie
+    assert "samesite=strict" in cookie.lower()
     page = ask(server, "/", {"Cookie": cookie.split(";")[0]})
     assert page.status == 200
     assert '<section id="steer"' in page.text
-    assert server.token not in page.text
+    assert server.gate.token not in page.text
     assert page.headers["Cache-Control"] == "no-store"
     assert page.headers["X-Frame-Options"] == "DENY"
     assert page.headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
 
-@pytest.mark.parametrize("path", ["/", "/events", "/acts", "/nothing", "/?token=guess"])
-def test_nothing_is_told_without_the_token(server: Server, path: str) -> None:
+@pytest.mark.parametrize(
+    "path",
+    "/ /?token=no /events /rows /changes?since=0 /candidate/1 /find?words=a /acts /no".split(),
+)
+def test_nothing_is_told_without_the_token(closed: Server, path: str) -> None:
     for headers in (
         {},
-        {"Cookie": f"azc-{server.port}=guess"},
-        {"Cookie": f"azc-1={server.token}"},
+        {"Cookie": f"azc-{closed.gate.port}=guess"},
+        {"Cookie": f"azc-1={closed.gate.token}"},
         {"Authorization": "Bearer guess"},
         {"Cookie": "\xe9=\xff; ;=;"},
     ):
-        answer = ask(server, path, headers)
+        answer = ask(closed, path, headers)
         assert answer.status == 403
         assert "steer" not in answer.text
-    assert ask(server, "/acts", {}, json.dumps(PAUSE)).status == 403
-    assert acts(server) == []
+    assert ask(closed, "/acts", {}, json.dumps(PAUSE)).status == 403
 
 
 @pytest.mark.parametrize(
@@ -130,13 +142,12 @@ def test_nothing_is_told_without_the_token(server: Server, path: str) -> None:
         "",
     ],
 )
-def test_another_name_is_refused(server: Server, host: str) -> None:
+def test_another_name_is_refused(closed: Server, host: str) -> None:
     """A name of another site that points here (DNS rebinding), with whatever token."""
-    answer = ask(server, "/", {**own(server), "Host": host})
+    answer = ask(closed, "/", {**own(closed), "Host": host})
     assert answer.status == 421
-    origin = {**own(server), "Host": host, "Origin": f"http://{host}"}
-    assert ask(server, "/acts", origin, json.dumps(PAUSE)).status == 421
-    assert acts(server) == []
+    origin = {**own(closed), "Host": host, "Origin": f"http://{host}"}
+    assert ask(closed, "/acts", origin, json.dumps(PAUSE)).status == 421
 
 
 @pytest.mark.parametrize(
@@ -155,11 +166,10 @@ def test_another_name_is_refused(server: Server, host: str) -> None:
     ids=str,
 )
 def test_another_page_changes_nothing(
-    server: Server, changes: dict[str, str | None], status: int
+    closed: Server, changes: dict[str, str | None], status: int
 ) -> None:
     """Cross-site request forgery: the browser sends what it has, and says from where."""
-    assert send(server, PAUSE, **changes).status == status
-    assert acts(server) == []
+    assert send(closed, PAUSE, **changes).status == status
 
 
 def test_the_page_changes_what_it_may(server: Server) -> None:
@@ -193,7 +203,7 @@ def test_the_page_changes_what_it_may(server: Server) -> None:
 
 def test_a_command_with_the_token_may_too(server: Server) -> None:
     headers = {
-        "Authorization": f"Bearer {server.token}",
+        "Authorization": f"Bearer {server.gate.token}",
         "Content-Type": "application/json",
     }
     assert ask(server, "/acts", headers, json.dumps(PAUSE)).status == 200
@@ -227,94 +237,278 @@ def test_a_command_with_the_token_may_too(server: Server) -> None:
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_told(server: Server, value: object, code: str) -> None:
-    answer = send(server, value)
+def test_what_makes_no_sense_is_told(closed: Server, value: object, code: str) -> None:
+    answer = send(closed, value)
     assert answer.status == 422
     assert answer.json["error"]["code"] == code
     assert len(answer.text) < 2000  # whatever was sent
-    assert acts(server) == []
 
 
-def test_a_program_that_no_file_can_hold_is_refused(server: Server) -> None:
+def test_a_program_that_no_file_can_hold_is_refused(closed: Server) -> None:
     """A JSON string may have a surrogate: the journal could keep the act, and no run the
     candidate.
     """
     program = PROPOSAL.replace("model", "# \ud800\nmodel")
-    answer = send(server, {"kind": "propose", "program": program})
+    answer = send(closed, {"kind": "propose", "program": program})
     assert answer.status == 422
     assert answer.json["diagnostics"][0]["code"] == "AZG004"
-    assert acts(server) == []
 
 
-def test_a_program_is_text_and_reads_no_file(server: Server) -> None:
-    beside = server.live.folder.parent / "secret.azg"
+def test_a_program_is_text_and_reads_no_file(closed: Server) -> None:
+    beside = closed.live.folder.parent / "secret.azg"
     beside.write_text(PROPOSAL)
     for module in (".secret", "..secret", ".run.secret"):
         text = f"from {module} import proposal\n{PROPOSAL}"
-        answer = send(server, {"kind": "propose", "program": text})
+        answer = send(closed, {"kind": "propose", "program": text})
         assert answer.status == 422
         assert answer.json["diagnostics"][0]["code"] in ("AZG001", "AZG123")
         assert "your program:1:" in answer.json["text"]
-    assert acts(server) == []
 
 
-def test_what_is_no_request_of_ours_is_refused(server: Server) -> None:
-    headers = own(server)
-    assert ask(server, "/acts", headers, b"{").status == 400
-    assert ask(server, "/acts", headers, b"[1]").status == 400
-    assert ask(server, "/acts", headers, b"\xff").status == 400
-    assert ask(server, "/acts", headers, b"[" * 100_000).status == 400
-    assert ask(server, "/else", headers, b"{}").status == 404
-    assert ask(server, "/else", headers).status == 404
+def test_what_is_no_request_of_ours_is_refused(closed: Server) -> None:
+    headers = own(closed)
+    for body in (b"{", b"[1]", b"\xff", b"[" * 100_000):
+        assert ask(closed, "/acts", headers, body).status == 400
+    assert ask(closed, "/else", headers, b"{}").status == 404
+    assert ask(closed, "/else", headers).status == 404
+    assert ask(closed, "/candidate/999", headers).status == 404
+    assert ask(closed, "/candidate/x", headers).status == 404
+    assert ask(closed, "/changes", headers).status == 400
+    assert ask(closed, "/changes?since=-1", headers).status == 400
     long = {**headers, "Content-Length": str(10**9)}
-    assert ask(server, "/acts", long, b"{}").status == 413
-    assert ask(server, "/acts", {**headers, "Content-Length": "x"}, b"").status == 411
-    assert ask(server, "/", headers, method="DELETE").status == 501
-    assert send(server, PAUSE).status == 200
+    assert ask(closed, "/acts", long, b"{}").status == 413
+    assert ask(closed, "/acts", {**headers, "Content-Length": "x"}, b"").status == 400
+    chunked = {**headers, "Transfer-Encoding": "chunked"}
+    assert ask(closed, "/acts", chunked, b"2\r\n{}\r\n0\r\n\r\n").status == 411
+    assert ask(closed, "/", headers, method="DELETE").status == 405
+    assert ask(closed, "/acts", headers).status == 405
 
 
-def test_news_come_as_the_run_changes(server: Server) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+def test_the_page_asks_for_what_it_has_not(closed: Server, view: RunView) -> None:
+    """The same as a page that was written has packed into it."""
+    headers = own(closed)
+    page = parse(ask(closed, "/", headers).text)
+    entries = page.all("details", "candidate")
+    best = [e.candidate for e in view.ranking()]
+    shown = [int(e.attributes["data-number"]) for e in entries]
+    assert shown[: len(best)] == best
+    assert not page.all("pre", "diff") or not entries[0].all("pre")
+    found = rows(ask(closed, "/rows", headers).json["rows"])
+    written = rows(block(parse(write(view)), "rows"))
+    assert found == written
+    for number, candidate in view.candidates.items():
+        inside = parse(ask(closed, f"/candidate/{number}", headers).text)
+        assert inside.one("pre", "code").text == candidate.program
+    words = "CONV(kernel 5"
+    wanted = [
+        number
+        for number, each in view.candidates.items()
+        if all(w in each.program.lower() + each.mutation for w in words.lower().split())
+    ]
+    query = f"/find?words={words.replace(' ', '+').replace('(', '%28')}"
+    assert ask(closed, query, headers).json == wanted != []
+
+
+def stream(server: Server) -> http.client.HTTPResponse:
+    connection = http.client.HTTPConnection("127.0.0.1", server.gate.port, timeout=60)
     connection.request("GET", "/events", headers=own(server))
-    events = connection.getresponse()
-    assert events.headers["Content-Type"] == "text/event-stream"
-    first = events.readline()
-    assert first.startswith(b"data: ")
-    before = server.live.moment
-    server.desk.draw("tanh", 0)
+    return connection.getresponse()
+
+
+def version(events: http.client.HTTPResponse) -> int:
+    """The next version that a stream tells of."""
     lines = iter(events.readline, b"")
-    assert next(line for line in lines if line.startswith(b"data: ")) != first
-    now = server.live.moment
-    assert now.number > before.number
-    assert "ana bans `tanh`" in now.html
-    assert "ana bans `tanh`" not in before.html
-    connection.close()
+    line = next(line for line in lines if line.startswith(b"data: "))
+    return int(line.removeprefix(b"data: "))
+
+
+def test_news_come_as_the_run_changes_and_have_changes_alone(server: Server) -> None:
+    with stream(server) as events:
+        assert events.headers["Content-Type"].startswith("text/event-stream")
+        first = version(events)
+        server.desk.draw("tanh", 0)
+        second = version(events)
+        assert second > first
+        news = ask(server, f"/changes?since={first}", own(server)).json
+        assert news["version"] == second
+        assert set(news["parts"]) == {"acts", "draws"}
+        assert "ana bans `tanh`" in news["parts"]["acts"]
+        assert news["rows"] == []
+        nothing = ask(server, f"/changes?since={second}", own(server)).json
+        assert nothing["parts"] == {}
+        everything = ask(server, "/changes?since=0", own(server)).json
+        assert set(everything["parts"]) > {"result", "search", "acts", "now"}
+        assert len(everything["rows"]) == len(read_run(server.live.folder).candidates)
+        assert everything["least"] == 15
+
+
+def test_a_new_score_changes_its_row_and_those_it_stands_beside(server: Server) -> None:
+    with stream(server) as events:
+        first = version(events)
+        run = server.live.run
+        before = read_run(run.path)
+        number = before.rounds[-1][0] + 1
+        members = [START, max(before.candidates)]
+        with closing(run.desk()) as journal:
+            journal.open_round(number, members, journal.state())
+            for each in journal.evaluations(number):
+                scores = {"loss": 1.0 + each.candidate}
+                journal.record(replace(each, status="done", scores=scores, seconds=1.0))
+        while True:
+            now = version(events)
+            answer = ask(server, f"/changes?since={first}", own(server)).json
+            if server.live.moment.view.spent == before.spent + 2:
+                break
+        assert now > first
+        # Scores of shared weights compare in the last round alone: those that decided
+        # until now decide no more.
+        touched = {*members, *(e.candidate for e in before.ranking())}
+        touched |= {each.id for each in before.lineage(before.winner or 0)}
+        changed = {row[0] for row in answer["rows"]}
+        assert set(members) <= changed <= touched < before.candidates.keys()
 
 
 def test_whatever_is_sent_is_answered(
     server: Server, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """No traceback on the terminal of whoever serves, and none for whoever asks."""
-    for line, status in (
-        (b"GET http://[ HTTP/1.1", b"400"),
-        (b"HEAD / HTTP/1.1", b"501"),
-        (b"GET /" + b"a" * 70_000 + b" HTTP/1.1", b"414"),
+    for line in (
+        b"GET http://[ HTTP/1.1",
+        b"GET /?token=%ff%00 HTTP/1.1",
+        b"GET / HTTP",
+        b"GET /" + b"a" * 70_000 + b" HTTP/1.1",
     ):
-        host = f"Host: 127.0.0.1:{server.port}".encode()
-        with socket.create_connection(("127.0.0.1", server.port), 60) as found:
+        host = f"Host: 127.0.0.1:{server.gate.port}\r\nConnection: close".encode()
+        with socket.create_connection(("127.0.0.1", server.gate.port), 60) as found:
             found.sendall(line + b"\r\n" + host + b"\r\n\r\n")
             answer = b"".join(iter(lambda: found.recv(65536), b""))
-        assert b" " + status + b" " in answer.split(b"\r\n")[0] + b" "
-        assert b"Content-Type: text/plain" in answer
+        assert answer.startswith(b"HTTP/1.1 40")
+        assert b"content-type: text/plain" in answer
         assert b"<" not in answer
     assert ask(server, "/", own(server), method="HEAD").text == ""
     # Who goes away in the midst of a request, with a reset.
-    with socket.create_connection(("127.0.0.1", server.port), 60) as gone:
+    with socket.create_connection(("127.0.0.1", server.gate.port), 60) as gone:
         gone.sendall(b"GET / HTT")
         gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert send(server, PAUSE).status == 200
     server.close()
     assert capfd.readouterr().err == ""
+
+
+# Many at once, and slow ones
+
+
+def opened(server: Server, count: int) -> list[socket.socket]:
+    where = "127.0.0.1", server.gate.port
+    return [socket.create_connection(where, 60) for _ in range(count)]
+
+
+def request(server: Server, path: str = "/") -> bytes:
+    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.gate.port}"]
+    lines += [f"Authorization: Bearer {server.gate.token}", "Connection: close"]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def answered(connection: socket.socket) -> bytes:
+    """All that comes until the connection ends, however it does."""
+    found = b""
+    with connection, suppress(ConnectionError):
+        while piece := connection.recv(1 << 16):
+            found += piece
+    return found
+
+
+def test_three_hundred_at_once_are_answered(closed: Server) -> None:
+    """All are connected before the first asks, and no thread is one's own."""
+    before = threading.active_count()
+    connections = opened(closed, 300)
+    for each in connections:
+        each.sendall(request(closed))
+    assert threading.active_count() <= before + 8
+    answers = {answered(each) for each in connections}
+    pages = {answer.partition(b"\r\n\r\n")[2] for answer in answers}
+    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
+    assert len(pages) == 1
+
+
+def test_too_many_connections_are_told_so(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server._uvicorn.config, "limit_concurrency", 5)
+    idle = opened(server, 5)
+    (one_more,) = opened(server, 1)
+    one_more.sendall(request(server))
+    assert answered(one_more).startswith(b"HTTP/1.1 503 ")
+    for each in idle:
+        each.close()
+    eventually(lambda: ask(server, "/", own(server)).status == 200)
+
+
+def test_too_many_open_pages_are_told_so(server: Server) -> None:
+    streams = [stream(server) for _ in range(Limits.STREAMS)]
+    assert {each.status for each in streams} == {200}
+    assert threading.active_count() < Limits.STREAMS
+    refused = stream(server)
+    assert (refused.status, refused.read()) == (
+        503,
+        b"too many pages of this run are open\n",
+    )
+    assert ask(server, "/", own(server)).status == 200
+    streams.pop().close()
+    eventually(lambda: stream(server).status == 200)
+
+
+@pytest.mark.parametrize(
+    "begun", [b"GET / HTTP/1.1\r\nX: ", b"POST"], ids=["head", "body"]
+)
+def test_a_request_that_drips_in_is_ended(
+    closed: Server, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    """More bytes, however many, are no reason to wait longer."""
+    monkeypatch.setattr(Limits, "INCOMING", 0.3)
+    if begun == b"POST":
+        lines = ["POST /acts HTTP/1.1", *(f"{k}: {v}" for k, v in own(closed).items())]
+        lines += [f"Host: 127.0.0.1:{closed.gate.port}", "Content-Length: 100000"]
+        begun = "\r\n".join([*lines, "", ""]).encode()
+    (dripping,) = opened(closed, 1)
+    dripping.sendall(begun)
+    dripping.settimeout(0.02)
+    with dripping:
+        for _ in range(3000):
+            try:
+                dripping.sendall(b"x")
+                if dripping.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue  # it has nothing to say, and listens
+            except ConnectionError:
+                break
+        else:
+            pytest.fail("it was never ended")
+
+
+def test_a_connection_that_asks_nothing_is_ended(
+    closed: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "INCOMING", 0.1)
+    (silent,) = opened(closed, 1)
+    assert answered(silent) == b""
+
+
+def test_an_answer_that_is_not_read_is_ended(
+    closed: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "OUTGOING", 0.2)
+    (open_,) = opened(closed, 1)
+    open_.sendall(request(closed, "/events"))
+    assert answered(open_).startswith(b"HTTP/1.1 200 ")
+
+
+def test_the_end_of_the_server_ends_open_pages(view: RunView) -> None:
+    with served(view.folder) as server:
+        events = stream(server)
+        version(events)
+    assert events.read().strip() == b""  # the end of a stream, not a broken one
 
 
 def test_a_fault_of_ours_is_told(
@@ -323,28 +517,27 @@ def test_a_fault_of_ours_is_told(
     def fails(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr("azc.report.server.perform", fails)
+    monkeypatch.setattr("azc.report.app.perform", fails)
     answer = send(server, PAUSE)
     assert (answer.status, answer.json["error"]["code"]) == (500, "X001")
     assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_run_whose_folder_is_gone_is_told(server: Server) -> None:
-    assert ask(server, "/", own(server)).status == 200
-    number = server.live.moment.number
-    away = server.live.folder.rename(server.live.folder.with_name("away"))
-    assert server.live.wait(number, 60).fault is not None
-    answer = ask(server, "/", own(server))
-    assert answer.status == 503
-    assert (
-        answer.text == f"the run can't be read: there is no folder {away.parent}/run\n"
-    )
-    assert send(server, PAUSE).json["error"]["code"] == "R035"
-    assert not server.live.folder.exists()  # nobody has made it again
-    number = server.live.moment.number
-    away.rename(server.live.folder)
-    assert server.live.wait(number, 60).fault is None
-    assert ask(server, "/", own(server)).status == 200
+    with stream(server) as events:
+        version(events)
+        away = server.live.folder.rename(server.live.folder.with_name("away"))
+        version(events)
+        for path in ("/", "/rows", "/changes?since=0", "/candidate/1"):
+            answer = ask(server, path, own(server))
+            assert answer.status == 503
+            gone = f"there is no folder {away.parent}/run"
+            assert answer.text == f"the run can't be read: {gone}\n"
+        assert send(server, PAUSE).json["error"]["code"] == "R035"
+        assert not server.live.folder.exists()  # nobody has made it again
+        away.rename(server.live.folder)
+        version(events)
+        assert ask(server, "/", own(server)).status == 200
 
 
 @pytest.mark.parametrize(
@@ -366,8 +559,8 @@ def test_an_address_that_can_not_be_had_is_named(
 
 def test_a_port_that_is_taken_is_named(server: Server) -> None:
     with pytest.raises(OSError, match="in use") as caught:
-        Server(server.live, server.desk, "127.0.0.1", server.port)
-    assert caught.value.filename == f"127.0.0.1:{server.port}"
+        Server(server.live, server.desk, "127.0.0.1", server.gate.port)
+    assert caught.value.filename == f"127.0.0.1:{server.gate.port}"
 
 
 def test_loopback() -> None:
@@ -375,12 +568,10 @@ def test_loopback() -> None:
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.7", "local", "")))
 
 
-def test_an_address_that_others_reach_goes_by_addresses(view: RunView) -> None:
-    server = Server(Live(view.folder), Desk(view.folder, "ana"), "0.0.0.0", 0)
-    try:
-        assert server.url.startswith("http://localhost:")
-        for host in ("10.0.0.7:80", "[fe80::1]", "localhost"):
-            assert server.allows(host)
-        assert not server.allows("evil.example")
-    finally:
-        server._http.server_close()
+def test_an_address_that_others_reach_goes_by_addresses() -> None:
+    gate = Gate("0.0.0.0", 80)
+    assert gate.url.startswith("http://localhost:80/")
+    assert Gate("::1", 80).address == "http://[::1]:80/"
+    for host in ("10.0.0.7:80", "[fe80::1]", "localhost"):
+        assert gate.allows(host)
+    assert not gate.allows("evil.example")

@@ -25,7 +25,7 @@ from azc.search.run import resume
 from azc.search.strategies.base import Child
 from azc.search.strategies.base import Scored as Told
 from azc.search.view import RunView
-from tests.report.dom import Node, parse
+from tests.report.dom import block, parse, rows
 from tests.runs import Killed, cut_at, result, run_here, tiny
 from tests.search.rounds import ROW, space_of
 
@@ -148,13 +148,16 @@ def test_the_commands_tell_them(run: tuple[RunView, list[Event]]) -> None:
 def test_the_page_shows_them(run: tuple[RunView, list[Event]]) -> None:
     view, _ = run
     dom = parse(page(view))
-    tree = dom.one("ul", "tree")
-    roots = [each for each in tree.inside if isinstance(each, Node)]
-    first = [each.all("a")[0].attributes["href"] for each in roots]
-    assert first == ["#c1", "#c2"]
-    links = [each.attributes["href"] for each in tree.all("a")]
-    # Each once under its first parent, and the others named beside it.
-    assert links == ["#c1", "#c3", "#c4", "#c2", "#c5", "#c1", "#c2", "#c2"]
+    packed = rows(block(dom, "rows"))
+    assert {n: tuple(row["parents"]) for n, row in packed.items()} == {
+        n: c.parents for n, c in view.candidates.items()
+    }
+    # In the tree each stands under its first parent, with the others named beside it.
+    named = {n: parse(row["node"]).all("a")[1:] for n, row in packed.items()}
+    beside = {n: [a.attributes["href"] for a in links] for n, links in named.items()}
+    assert beside == {
+        n: [f"#c{other}" for other in c.parents[1:]] for n, c in view.candidates.items()
+    }
     for number, candidate in view.candidates.items():
         entry = next(
             e

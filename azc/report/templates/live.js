@@ -1,69 +1,38 @@
-// The page follows its run: what has changed is put in its place, and what is open, typed
-// or in focus stays so. Acts are sent, and what comes of them is said.
+// The page follows its run: what has changed is sent and put in its place, and what is open,
+// typed or in focus stays so. Acts are sent, and what comes of them is said.
 "use strict";
+const source = (() => {
+  async function ask(where) {
+    const answer = await fetch(where);
+    if (!answer.ok) throw new Error((await answer.text()).trim());
+    return answer;
+  }
+  return {
+    rows: async () => (await (await ask("rows")).json()).rows,
+    inside: async (number) => (await ask(`candidate/${number}`)).text(),
+    find: async (words) => new Set(await (await ask(`find?${new URLSearchParams({ words: words.join(" ") })}`)).json()),
+    changes: async (since) => (await ask(`changes?since=${since}`)).json(),
+  };
+})();
 (() => {
-  const parts = (page) => [page.getElementById("top"), ...page.querySelectorAll("main > section")];
-  const split = new Set(["steer", "candidates"]); // of these, only the parts in them change
-  const inside = ["now", "draws", "acts"];
-  const seen = new Map(); // as the server has sent it, not as it was opened since
-
-  const name = (entry) =>
-    entry.dataset.number ?? entry.querySelector("summary")?.textContent ?? "";
-  function put(old, fresh) {
-    if (seen.get(old.id || old.dataset.number) === fresh.outerHTML) return;
-    seen.set(old.id || old.dataset.number, fresh.outerHTML);
-    const next = document.importNode(fresh, true);
-    const focus = old.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
-    const open = new Map([...opened(old)].map((each) => [name(each), each.open]));
-    for (const each of opened(next)) {
-      if (open.has(name(each))) each.open = open.get(name(each));
+  const name = (entry) => entry.querySelector("summary")?.textContent ?? "";
+  function put(id, html) {
+    const old = document.getElementById(id);
+    const focus = old.contains(document.activeElement) ? document.activeElement : null;
+    const open = new Map([...old.querySelectorAll("details")].map((each) => [name(each), each.open]));
+    const template = document.createElement("template");
+    template.innerHTML = html;
+    for (const each of template.content.querySelectorAll("details")) each.open = open.get(name(each)) ?? each.open;
+    old.replaceChildren(template.content);
+    if (old.matches("section")) old.hidden = html === "";
+    if (focus !== null) {
+      const again = [...old.querySelectorAll("[data-key], summary, [tabindex]")];
+      again.find((each) => (focus.dataset.key ? each.dataset.key === focus.dataset.key : each.isEqualNode(focus)))
+        ?.focus({ preventScroll: true });
     }
-    if (old.classList.contains("here")) next.classList.add("here");
-    old.replaceWith(next);
-    if (focus !== undefined) {
-      [...next.querySelectorAll("[data-key]")].find((each) => each.dataset.key === focus)?.focus({ preventScroll: true });
-    }
-  }
-  function* opened(entry) {
-    if (entry.matches("details")) yield entry;
-    yield* entry.querySelectorAll("details");
-  }
-  function remember(page) {
-    for (const part of parts(page)) if (!split.has(part.id)) seen.set(part.id, part.outerHTML);
-    for (const id of inside) seen.set(id, page.getElementById(id).outerHTML);
-    for (const each of page.querySelectorAll("details.candidate")) seen.set(each.dataset.number, each.outerHTML);
-  }
-  function swap(page) {
-    const main = document.querySelector("main");
-    let last = null;
-    for (const fresh of parts(page)) {
-      const old = document.getElementById(fresh.id);
-      if (old === null) {
-        seen.set(fresh.id, fresh.outerHTML);
-        last.after(document.importNode(fresh, true));
-      } else if (!split.has(fresh.id)) put(old, fresh);
-      const here = document.getElementById(fresh.id);
-      if (here.parentElement === main || last === null) last = here.parentElement === main ? here : main.firstElementChild;
-    }
-    for (const old of main.querySelectorAll(":scope > section")) {
-      if (page.getElementById(old.id) === null) old.remove();
-    }
-    for (const id of inside) put(document.getElementById(id), page.getElementById(id));
-    document.getElementById("budget").min = page.getElementById("budget").min;
-    const list = document.getElementById("list");
-    const there = new Map([...list.querySelectorAll("details.candidate")].map((each) => [each.dataset.number, each]));
-    if (there.size === 0) list.replaceChildren();
-    for (const fresh of page.querySelectorAll("details.candidate")) {
-      const old = there.get(fresh.dataset.number);
-      if (old !== undefined) put(old, fresh);
-      else {
-        seen.set(fresh.dataset.number, fresh.outerHTML);
-        list.append(document.importNode(fresh, true));
-      }
-    }
-    document.dispatchEvent(new Event("azc:changed"));
   }
 
+  let since = Number(document.body.dataset.version);
   let busy = false;
   let again = false;
   async function refresh() {
@@ -74,73 +43,97 @@
     busy = true;
     do {
       again = false;
-      const answer = await fetch("./").catch(() => null);
-      const text = await answer?.text();
-      if (answer?.ok) swap(new DOMParser().parseFromString(text, "text/html"));
-      else if (answer?.status === 503) say(text.trim(), true);
+      try {
+        const { version, parts, rows, least } = await source.changes(since);
+        for (const [id, html] of Object.entries(parts)) put(id, html);
+        if (least !== undefined) document.getElementById("budget").min = least;
+        document.dispatchEvent(new CustomEvent("azc:rows", { detail: rows }));
+        since = version;
+        document.body.dataset.version = version;
+        if (missing) say("");
+        missing = false;
+      } catch (error) {
+        missing = true;
+        say(error.message, true);
+      }
     } while (again);
     busy = false;
   }
-  remember(document);
-  const news = new EventSource("events");
-  let first = true; // the first news is of the page that is here
-  news.onmessage = (event) => {
-    document.body.dataset.moment = event.data;
-    if (!first) refresh();
-    first = false;
-  };
-  news.onopen = () => say("");
-  news.onerror = () => {
-    first = false; // whatever came meanwhile was missed
-    say("The server does not answer: azc serve has ended, or is out of reach.", true);
-  };
+
+  // A page that nobody sees needs no news, and a browser has few connections for them.
+  let news = null;
+  let missing = false; // what was said last is that nothing can be had
+  function follow() {
+    news?.close();
+    news = null;
+    if (document.hidden) return;
+    news = new EventSource("events");
+    news.onmessage = (event) => {
+      if (Number(event.data) !== since || missing) refresh();
+    };
+    news.onerror = () => {
+      missing = true;
+      const ended = news.readyState === EventSource.CLOSED;
+      say(ended ? "The server has no more room for this page: close another, and load it again." : "The server does not answer: azc serve has ended, or is out of reach.", true);
+    };
+  }
+  document.addEventListener("visibilitychange", follow);
+  follow();
 
   // Acts
 
+  const said = document.getElementById("said");
+  let hush = 0;
   function say(text, bad = false) {
-    const said = document.getElementById("said");
+    clearTimeout(hush);
     said.textContent = text;
     said.className = bad ? "bad" : "";
+    if (!bad && text) hush = setTimeout(() => say(""), 12000);
   }
   async function act(wanted) {
-    const faults = document.getElementById("faults");
-    faults.hidden = true;
     let answer;
     try {
       const headers = { "Content-Type": "application/json" };
       answer = await fetch("acts", { method: "POST", headers, body: JSON.stringify(wanted) });
     } catch {
       say("The server does not answer.", true);
-      return false;
+      return null;
     }
     const isJson = answer.headers.get("Content-Type") === "application/json";
-    const told = isJson ? await answer.json() : { error: { message: await answer.text() } };
-    if (answer.ok) {
-      say(told.words);
-      return true;
-    }
-    if (told.text !== undefined) {
-      faults.textContent = told.text;
-      faults.hidden = false;
-      say("The program is refused.", true);
-    } else {
-      const help = told.error.help ? ` (${told.error.help})` : "";
-      say(`${told.error.message}${help}`, true);
-    }
-    return false;
+    const told = isJson ? await answer.json() : { error: { message: (await answer.text()).trim() } };
+    if (answer.ok) say(told.words);
+    else if (told.text === undefined) say(`${told.error.message}${told.error.help ? ` (${told.error.help})` : ""}`, true);
+    return { ok: answer.ok, faults: told.text };
   }
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-act], button[data-times]");
-    if (button === null) return;
-    const { feature, times } = button.dataset;
-    act(feature === undefined ? JSON.parse(button.dataset.act) : { kind: "draw", feature, times: Number(times) });
+    const button = event.target.closest("button[data-times]");
+    if (button !== null) act({ kind: "draw", feature: button.dataset.feature, times: Number(button.dataset.times) });
   });
   document.addEventListener("submit", async (event) => {
-    const form = event.target.closest("form[data-form]");
-    if (form === null) return;
+    const form = event.target;
+    if (!form.dataset.form && !form.dataset.act) return;
     event.preventDefault();
     const given = Object.fromEntries(new FormData(form));
-    if (form.dataset.form === "budget") await act({ kind: "budget", evaluations: Number(given.evaluations) });
-    else if (await act({ kind: form.dataset.form, ...given })) form.reset();
+    const { form: kind } = form.dataset;
+    if (kind === undefined) await act(JSON.parse(form.dataset.act));
+    else if (kind === "budget") await act({ kind, evaluations: Number(given.evaluations) });
+    else {
+      const answer = await act({ kind, ...given });
+      if (answer?.ok) form.reset();
+      if (kind === "propose") refused(answer?.faults);
+    }
   });
+  // What is wrong with a program stands below it, and is where the keyboard goes on.
+  function refused(faults) {
+    const box = document.getElementById("refused");
+    box.hidden = faults === undefined;
+    document.getElementById("program").setAttribute("aria-invalid", String(faults !== undefined));
+    if (faults === undefined) return;
+    say("");
+    box.querySelector("p").textContent = "The program is refused.";
+    const text = document.getElementById("faults");
+    text.textContent = faults;
+    text.focus({ preventScroll: true });
+    box.scrollIntoView({ block: "nearest" });
+  }
 })();
