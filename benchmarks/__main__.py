@@ -26,6 +26,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "fidelity": "fidelity",
         "hostile": "hostile",
         "mutants": "mutants",
+        "page": "page",
         "scale": "scale",
         "scratch": "scratch",
         "speed": "speed",

@@ -21,7 +21,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -92,7 +92,13 @@ ROUNDS = 5
 # A journal of any size
 
 
-def synthetic(path: Path, count: int, weights: str, cache: Path) -> EvolveOptions:
+def synthetic(
+    path: Path,
+    count: int,
+    weights: str,
+    cache: Path,
+    score: Callable[[], float] = lambda: 1.0,
+) -> EvolveOptions:
     """A run with so many candidates, none of which was ever trained."""
     program = check_source(Source("tiny.azg", PROGRAM))
     name, space = choose_space(program, None)
@@ -142,7 +148,7 @@ def synthetic(path: Path, count: int, weights: str, cache: Path) -> EvolveOption
             journal.open_round(number, [*again, *new], state)
             for evaluation in journal.evaluations(number):
                 done = replace(
-                    evaluation, status="done", scores={LOSS: 1.0}, seconds=1.0
+                    evaluation, status="done", scores={LOSS: score()}, seconds=1.0
                 )
                 journal.record(done)
             journal.close_round(number, state, {f"supernet/{number + 1:04}": "0" * 64})

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,18 +75,26 @@ class Moment:
         """Return every row, as JSON: `rows`."""
         return _json({"rows": [values for _, values in self.rows.values()]})
 
-    def changes(self, since: int) -> bytes:
+    @cached_property
+    def changes(self) -> Callable[[int], bytes]:
         """Return what is newer than a version, as JSON: `version`, `parts` by the ids of
         their elements, `rows`, and `least`, the smallest budget that may be given.
         """
+        return lru_cache(maxsize=16)(self._changes)  # all open pages ask the same
+
+    def _changes(self, since: int) -> bytes:
         new = {name: html for name, (of, html) in self.parts.items() if of > since}
         rows = [values for of, values in self.rows.values() if of > since]
         least = max(1, self.view.spent)
         answer = {"version": self.version, "parts": new, "rows": rows, "least": least}
         return _json(answer)
 
-    def inside(self, number: int) -> str | None:
+    @cached_property
+    def inside(self) -> Callable[[int], str | None]:
         """Return all of a candidate; None where there is none of that number."""
+        return lru_cache(maxsize=64)(self._inside)
+
+    def _inside(self, number: int) -> str | None:
         each = self.facts.get(number)
         if each is None:
             return None
