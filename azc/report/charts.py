@@ -99,6 +99,7 @@ def rounds_chart(
     known = set(line)
     by_candidate: dict[int, list[tuple[float, float]]] = {}
     dots, seen = _Dots(), set()
+    ends = {e.candidate: e.round for e in done}
     for e in done:
         place = x(e.round + 1), y(e.score or 0.0)
         by_candidate.setdefault(e.candidate, []).append(place)
@@ -106,7 +107,8 @@ def rounds_chart(
         seen.add(e.round)
         kind = "best" if is_first else ""
         if e.candidate in known:
-            kind = "winner" if e.candidate == winner else "line"
+            is_last = e.candidate == winner and e.round == ends[e.candidate]
+            kind = "winner" if is_last else "line"
         dots.add(kind, e.candidate, *place)
     again: dict[str, list[str]] = {"again": [], "again line": []}
     for candidate, places in by_candidate.items():

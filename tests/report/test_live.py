@@ -68,9 +68,9 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
 
     assert pressed() == "false,true,false"
     for times, words, shown in (
-        (0, "ana bans `tanh`", "true,false,false"),
-        (4, "ana has `tanh` drawn 4 times as often", "false,false,true"),
-        (1, "ana leaves `tanh` to the strategy", "false,true,false"),
+        (0, "ana bans tanh", "true,false,false"),
+        (4, "ana has tanh drawn 4 times as often", "false,false,true"),
+        (1, "ana leaves tanh to the strategy", "false,true,false"),
     ):
         opened.click(f"button[data-feature='tanh'][data-times='{times}']")
         said(opened, words)
@@ -79,7 +79,7 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
         # Whoever uses the keyboard is where they were.
         focus = opened.run("document.activeElement.dataset.key")
         assert focus == f"draw {times} tanh"
-        assert read_run(server.live.folder).acts[-1].words == words
+        assert read_run(server.live.folder).acts[-1].words.replace("`", "") == words
     assert opened.faults == []
 
 
@@ -178,7 +178,7 @@ def test_a_page_that_nobody_sees_asks_for_nothing(opened: Page, server: Server) 
     eventually(lambda: server.feed.open == 0)
     server.desk.draw("tanh", 0)
     hide(False)
-    opened.until(has("ana bans `tanh`", "#acts"))
+    opened.until(has("ana bans tanh", "#acts"))
     assert opened.faults == []
 
 

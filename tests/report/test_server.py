@@ -332,7 +332,7 @@ def test_news_come_as_the_run_changes_and_have_changes_alone(server: Server) -> 
         news = ask(server, f"/changes?since={first}", own(server)).json
         assert news["version"] == second
         assert set(news["parts"]) == {"acts", "draws"}
-        assert "ana bans `tanh`" in news["parts"]["acts"]
+        assert "ana bans <code>tanh</code>" in news["parts"]["acts"]
         assert news["rows"] == []
         nothing = ask(server, f"/changes?since={second}", own(server)).json
         assert nothing["parts"] == {}

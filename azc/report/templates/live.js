@@ -101,7 +101,7 @@ const source = (() => {
     }
     const isJson = answer.headers.get("Content-Type") === "application/json";
     const told = isJson ? await answer.json() : { error: { message: (await answer.text()).trim() } };
-    if (answer.ok) say(told.words);
+    if (answer.ok) say(told.words.replaceAll("`", ""));
     else if (told.text === undefined) say(`${told.error.message}${told.error.help ? ` (${told.error.help})` : ""}`, true);
     return { ok: answer.ok, faults: told.text };
   }
