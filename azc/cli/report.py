@@ -5,8 +5,10 @@ JSON: `folder` of the run; `file` written; `over`, whether nothing is left to be
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,7 +17,12 @@ from azc.cli.options import Json, Run
 from azc.cli.output import out
 from azc.files import write_text
 
+if TYPE_CHECKING:
+    from azc.search.records import Candidate
+
 __all__ = ["report"]
+
+_LONG = 500  # candidates, from which on the work is shown
 
 
 def report(
@@ -48,8 +55,20 @@ def report(
     view = read_run(run)
     target = run / "report.html" if file is None else file
     check_own(target, "a page that azc wrote", lambda old: MARK.encode() in old[:1024])
-    write_text(target, page(view, displays(view)))
+    write_text(target, page(view, displays(view), _watched))
     output.line(f"{target}")
     if not view.is_over:
         output.note(f"{run} is not over: the page shows what it has come to so far")
     output.result(folder=str(run), file=str(target), over=view.is_over)
+
+
+def _watched(candidates: Sequence[Candidate]) -> Iterable[Candidate]:
+    """Yield candidates, on a terminal with a bar that shows how far that is."""
+    if len(candidates) < _LONG or not sys.stderr.isatty():
+        return candidates
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(
+        candidates, "compiling programs", console=Console(stderr=True), transient=True
+    )

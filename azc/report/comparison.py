@@ -162,7 +162,7 @@ def _test(view: RunView, count: int) -> str:
 
 
 def _others(view: RunView, rows: Sequence[Row], word: Word) -> str:
-    """Return the rows with a verdict, in a few words: `random sampling and 2 of 8 baselines`."""
+    """Return the rows with a verdict in few words: `random sampling and 2 of 8 baselines`."""
     found = []
     for role, one, several in _ROLES:
         compared = [

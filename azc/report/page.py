@@ -15,7 +15,7 @@ import base64
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from markupsafe import Markup
 
@@ -24,6 +24,7 @@ from azc.report.facts import Facts, gather, stand
 from azc.report.models import Models
 from azc.report.parts import parts
 from azc.report.render import asset, render
+from azc.search.records import Candidate
 from azc.search.view import RunView
 
 __all__ = ["CHUNK", "MARK", "page", "shell"]
@@ -34,15 +35,21 @@ CHUNK = 100  # candidates that are unpacked at once
 _FIRST = 100  # candidates that are not packed
 
 
-def page(view: RunView, displays: Mapping[int, Mapping[str, str]] | None = None) -> str:
+def page(
+    view: RunView,
+    displays: Mapping[int, Mapping[str, str]] | None = None,
+    watch: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
+) -> str:
     """Return the page of a run, also of one that is under way.
 
     Args:
         view: The run.
         displays: What the strategy showed of itself after each round, if that is known.
+        watch: Yields the candidates while it shows how far that is. It takes
+            milliseconds to compile each.
     """
     models = Models(view.model, view.options.length)
-    models.compile(view.candidates.values())
+    models.compile(watch(list(view.candidates.values())))
     standing = stand(view)
     facts = gather(view, standing, models)
     first = standing.order(facts)[:_FIRST]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import resource
 import socket
 from typing import cast
 
@@ -23,7 +24,7 @@ class Limits:
     """How long things may take, in seconds, and how many there may be at once."""
 
     BACKLOG = 1024  # connections that wait to be taken
-    CONNECTIONS = 400  # that are answered; others are answered with 503
+    CONNECTIONS = 400  # that are answered; up to twice as many are answered with 503
     STREAMS = 64  # pages that are open
     INCOMING = 15.0  # until a request is here, whole
     OUTGOING = STREAM + 60.0  # until it is answered
@@ -45,7 +46,8 @@ class _Protocol(H11Protocol):
         """Wait for a request. Far above the limit of connections there is no answer."""
         super().connection_made(cast(asyncio.Transport, transport))
         self._watch(comes=True)
-        if len(self.connections) > 2 * Limits.CONNECTIONS:
+        assert self.limit_concurrency is not None
+        if len(self.connections) > 2 * self.limit_concurrency:
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -126,7 +128,7 @@ class Server:
             server_header=False,
             proxy_headers=False,
             backlog=Limits.BACKLOG,
-            limit_concurrency=Limits.CONNECTIONS,
+            limit_concurrency=_most(),
             timeout_graceful_shutdown=Limits.GRACE,
         )
         self._uvicorn = _Uvicorn(config, self.feed)
@@ -144,6 +146,14 @@ class Server:
     def close(self) -> None:
         """End it, from another thread."""
         self._uvicorn.should_exit = True
+
+
+def _most() -> int:
+    """Return how many connections are answered: each takes a file, and so does much else."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if files == resource.RLIM_INFINITY:
+        return Limits.CONNECTIONS
+    return max(1, min(Limits.CONNECTIONS, (files - 64) // 2))
 
 
 def _bound(host: str, port: int) -> socket.socket:

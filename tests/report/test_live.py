@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from azc.report.server import Server
+from azc.report.server import Limits, Server
 from azc.search.events import Comparing, Event, Opened, Paused, Scored
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
@@ -144,6 +144,17 @@ def test_the_server_is_missed(tab: Page, view: RunView, tmp_path: Path) -> None:
     with served(run) as server:
         tab.visit(server.url)
     said(tab, "The server does not answer")
+    tab.visit("about:blank")
+
+
+def test_a_page_too_many_says_so(
+    tab: Page, view: RunView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Limits, "STREAMS", 0)
+    with served(view.folder) as server:
+        tab.visit(server.url)
+        said(tab, "Too many pages of this run are open")
+        assert tab.run("document.querySelector('.verdict').innerText")
     tab.visit("about:blank")
 
 

@@ -16,11 +16,14 @@ import pytest
 from azc import api
 from azc.check.resolve import check_source
 from azc.cli.result import result_json
+from azc.report import entries
 from azc.report import page as page_module
 from azc.report.facts import gather, stand
 from azc.report.models import Models
 from azc.report.page import page
+from azc.report.parts import Controls, parts
 from azc.search.displays import displays
+from azc.search.ranking import deciding
 from azc.search.records import START, Candidate, Entrant, Evaluation, Fit
 from azc.search.view import RunView, read_run
 from azc.source import Source, visible
@@ -427,3 +430,28 @@ def test_any_number_of_generations_is_told(
     links = [a.attributes["href"] for a in line.all("a")]
     assert links == [f"#c{n}" for n in range(1, 1501)]
     assert len(line.all("pre", "diff")) == 30  # of the last ones what they changed
+
+
+def test_a_large_run_is_ranked_as_often_as_a_small_one(
+    view: RunView, big: RunView, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What asks for the ranking once a candidate takes the square of their number."""
+    monkeypatch.setattr(Models, "compile", lambda *_: None)
+    times = 0
+
+    def counted(*args: object, **more: object) -> object:
+        nonlocal times
+        times += 1
+        return deciding(*args, **more)
+
+    monkeypatch.setattr("azc.search.view.deciding", counted)
+    found = []
+    for run in (view, replace(big, options=view.options), big):
+        times = 0
+        standing = stand(run)
+        facts = gather(run, standing, Models(run.model, run.options.length))
+        parts(run, standing, facts, {}, Controls(True, ()))
+        for each in facts.values():
+            entries.entry(each)
+        found.append(times)
+    assert max(found) <= 12

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from azc.check.resolve import check_source
 from azc.report.gate import Gate, is_loopback
 from azc.report.live import Live
 from azc.report.page import page as write
@@ -23,6 +24,7 @@ from azc.report.server import Limits, Server
 from azc.search.records import START
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
+from azc.source import Source
 from tests.cli.test_acts import PROPOSAL
 from tests.report.dom import block, parse, rows
 from tests.report.serving import eventually, served
@@ -342,6 +344,37 @@ def test_news_come_as_the_run_changes_and_have_changes_alone(server: Server) -> 
         assert everything["least"] == 15
 
 
+def test_a_program_is_compiled_once(
+    view: RunView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often the page is drawn, and those shown first before the others."""
+    compiled: list[str] = []
+
+    def noted(source: Source) -> object:
+        compiled.append(source.text)
+        return check_source(source)
+
+    monkeypatch.setattr("azc.report.models.check_source", noted)
+    monkeypatch.setattr("azc.report.live._FIRST", 2)
+    folder = Path(shutil.copytree(view.folder, tmp_path / "run"))
+    live = Live(folder)
+    best = [e.candidate for e in view.ranking()]
+    assert {view.candidates[n].program for n in best[:2]} <= set(compiled)
+    assert len(compiled) < len(view.candidates)
+    waiting = json.loads(live.moment.all_rows)["rows"]
+    assert any(row["parameters"] is None for row in rows(waiting).values())
+    while live.is_behind:
+        live.catch_up()
+    assert sorted(compiled) == sorted(c.program for c in view.candidates.values())
+    done = json.loads(live.moment.all_rows)["rows"]
+    assert all(row["parameters"] for row in rows(done).values())
+    before = len(compiled)
+    Desk(folder, "ana").draw("tanh", 0)
+    live._ready = 0.0
+    assert live.look()
+    assert len(compiled) == before
+
+
 def test_a_new_score_changes_its_row_and_those_it_stands_beside(server: Server) -> None:
     with stream(server) as events:
         first = version(events)
@@ -439,6 +472,9 @@ def test_too_many_connections_are_told_so(
     (one_more,) = opened(server, 1)
     one_more.sendall(request(server))
     assert answered(one_more).startswith(b"HTTP/1.1 503 ")
+    # Far more than that are ended before they have asked.
+    many = opened(server, 12)
+    assert b"" in {answered(each) for each in many}
     for each in idle:
         each.close()
     eventually(lambda: ask(server, "/", own(server)).status == 200)

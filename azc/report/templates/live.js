@@ -32,6 +32,7 @@ const source = (() => {
     }
   }
 
+  const SILENT = "The server does not answer: azc serve has ended, or is out of reach.";
   let since = Number(document.body.dataset.version);
   let busy = false;
   let again = false;
@@ -46,7 +47,7 @@ const source = (() => {
       try {
         const { version, parts, rows, least } = await source.changes(since);
         for (const [id, html] of Object.entries(parts)) put(id, html);
-        if (least !== undefined) document.getElementById("budget").min = least;
+        document.getElementById("budget").min = least;
         document.dispatchEvent(new CustomEvent("azc:rows", { detail: rows }));
         since = version;
         document.body.dataset.version = version;
@@ -54,7 +55,7 @@ const source = (() => {
         missing = false;
       } catch (error) {
         missing = true;
-        say(error.message, true);
+        say(error instanceof TypeError ? SILENT : error.message, true);
       }
     } while (again);
     busy = false;
@@ -71,10 +72,14 @@ const source = (() => {
     news.onmessage = (event) => {
       if (Number(event.data) !== since || missing) refresh();
     };
-    news.onerror = () => {
+    news.onerror = async () => {
       missing = true;
-      const ended = news.readyState === EventSource.CLOSED;
-      say(ended ? "The server has no more room for this page: close another, and load it again." : "The server does not answer: azc serve has ended, or is out of reach.", true);
+      if (news.readyState !== EventSource.CLOSED) say(SILENT, true);
+      else {
+        // It is refused, and will be: what for, another answer says.
+        await refresh();
+        if (!missing) say("Too many pages of this run are open: close one, and load this page again.", true);
+      }
     };
   }
   document.addEventListener("visibilitychange", follow);
@@ -96,7 +101,7 @@ const source = (() => {
       const headers = { "Content-Type": "application/json" };
       answer = await fetch("acts", { method: "POST", headers, body: JSON.stringify(wanted) });
     } catch {
-      say("The server does not answer.", true);
+      say(SILENT, true);
       return null;
     }
     const isJson = answer.headers.get("Content-Type") === "application/json";
