@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from azc.report.page import MARK, page
 from azc.search.displays import displays
 from azc.search.view import RunView, read_run
 from tests.cli.conftest import Azc
-from tests.runs import PROGRAM, Killed, cut_at, run_here, tiny
+from tests.runs import PROGRAM, Killed, cut_at, run_here, start, tiny
 
 
 @pytest.fixture
@@ -133,3 +135,20 @@ def test_before_anything_is_scored(azc: Azc, begun: Callable[[int], Path]) -> No
     answer = azc("best", folder)
     assert answer.code == 1
     assert "error[R040]: nothing has been scored" in answer.err
+
+
+def test_serve_answers_until_it_is_interrupted(run: Path, home: Path) -> None:
+    process = start("serve", run, cache=home / "cache")
+    try:
+        assert process.stdout is not None
+        said, _, url = process.stdout.readline().strip().partition(": ")
+        assert said == str(run)
+        jar = urllib.request.HTTPCookieProcessor()
+        with urllib.request.build_opener(jar).open(url, timeout=60) as answer:
+            assert MARK in answer.read().decode()
+            assert answer.url == url.partition("?")[0]  # the token is in a cookie now
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert (process.returncode, told) == (130, "interrupted\n")
