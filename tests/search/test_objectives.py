@@ -32,7 +32,8 @@ from azc.search.score import build_candidate
 from azc.search.view import RunView
 from azc.source import Source
 from azc.training.costs import peak_memory
-from tests.report.dom import parse
+from tests.report.dom import block, parse
+from tests.report.dom import rows as rows_of
 from tests.runs import PROGRAM, Killed, arguments, cut_at, result, run_here, tiny
 
 SEVERAL = ("loss", "parameters", "flops")
@@ -109,6 +110,14 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
     ]
     knees = [row.one("a").attributes["href"] for row in rows if "knee" in row.text]
     assert knees == [f"#c{view.front.knee.candidate}"]
+    # Every objective stands where a score does.
+    for number, row in rows_of(block(dom, "rows")).items():
+        found = [
+            e.scores for e in view.evaluations if e.candidate == number and e.scores
+        ]
+        if found:
+            shown = f"{found[-1]['parameters']:,.0f} parameters"
+            assert shown in parse(row["row"]).one("span", "score").text
     said = CliRunner().invoke(app, ["resume", str(view.folder)]).stdout
     assert "the Pareto front of the last round by loss, parameters, flops" in said
     assert f"knee: {view.front.knee.candidate:04}.azg" in said
