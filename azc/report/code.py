@@ -25,8 +25,8 @@ _WORDS = re.compile(r"\w+|\s+|.")
 
 
 def highlight(program: str) -> Markup:
-    """The text of a program with its comments, keywords, functions, numbers and operators
-    marked.
+    """Return the text of a program with its comments, keywords, functions, numbers and
+    operators marked.
     """
     parts: list[object] = []
     end = 0
@@ -38,7 +38,7 @@ def highlight(program: str) -> Markup:
 
 
 def prose(sentence: str) -> Markup:
-    """A sentence with what stands between backticks as code."""
+    """Return a sentence with what stands between backticks as code."""
     parts = re.split(r"`([^`]*)`", sentence)
     return join(element("code", p) if i % 2 else p for i, p in enumerate(parts))
 
@@ -54,8 +54,12 @@ class DiffLine:
 
 
 def diff_lines(old: str, new: str, around: int = 1) -> list[DiffLine]:
-    """What changed from one text to another, with so many lines around each change. A
-    line break at the end plays no part.
+    """Return what changed from one text to another.
+
+    Args:
+        old: The text before.
+        new: The text after. A line break at the end of either plays no part.
+        around: Lines to show around each change.
     """
     before, after = (each.removesuffix("\n").split("\n") for each in (old, new))
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
@@ -72,7 +76,7 @@ def diff_lines(old: str, new: str, around: int = 1) -> list[DiffLine]:
 
 
 def _changed(old: list[str], new: list[str]) -> Iterator[DiffLine]:
-    """Lines in the place of others: as many as before are told apart word by word."""
+    """Yield lines in the place of others: as many as before are compared word by word."""
     pairs = [_words(a, b) for a, b in zip(old, new, strict=False)]
     told = len(old) == len(new)
     for sign, lines in (("-", old), ("+", new)):
@@ -93,8 +97,8 @@ def _words(old: str, new: str) -> tuple[_Parts, _Parts]:
 
 
 def show_diff(lines: list[DiffLine]) -> Markup:
-    """A difference as a block of code; signs stay in the text, so that no line is told
-    by its colour alone.
+    """Return a difference as a block of code. Signs stay in the text, so that no line is
+    told apart by its colour alone.
     """
     shown = []
     for line in lines:

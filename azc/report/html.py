@@ -12,7 +12,7 @@ __all__ = ["element", "join", "text"]
 
 
 def text(value: object) -> Markup:
-    """A value as text of the page, or of an attribute; what is markup already stays.
+    """Return a value as text of the page, or of an attribute; what is markup already stays.
 
     What would change the direction of the text around it, and what is not shown at all,
     is written out: `\\u202e`.
@@ -25,12 +25,12 @@ def text(value: object) -> Markup:
 
 
 def join(parts: Iterable[object]) -> Markup:
-    """Texts and markup in a row."""
+    """Return texts and markup in a row."""
     return Markup("").join(text(part) for part in parts)
 
 
 def element(name: str, *inside: object, **attributes: object) -> Markup:
-    """An element of HTML or SVG: `class_` is `class`, `stroke_width` `stroke-width`, and
+    """Return an element of HTML or SVG: `class_` is `class`, `stroke_width` `stroke-width`, and
     what is None is left out.
     """
     words = [name]

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import shutil
 import socket
 import struct
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,14 +17,14 @@ from azc.check.resolve import check_source
 from azc.report.gate import Gate, is_loopback
 from azc.report.live import Live
 from azc.report.page import page as write
-from azc.report.server import Limits, Server
+from azc.report.server import Server
 from azc.search.records import START
 from azc.search.steer import Desk
 from azc.search.view import RunView, read_run
 from azc.source import Source
 from tests.cli.test_acts import PROPOSAL
 from tests.report.dom import block, parse, rows
-from tests.report.serving import eventually, served
+from tests.report.serving import Answer, ask, own, served, stream, version
 
 PAUSE = {"kind": "pause"}
 
@@ -46,43 +43,6 @@ def closed(view: RunView, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with served(Path(shutil.copytree(view.folder, folder))) as found:
         yield found
         assert acts(found) == []
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: http.client.HTTPMessage
-    text: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.text)
-
-
-def ask(
-    server: Server,
-    path: str = "/",
-    headers: Mapping[str, str] = {},
-    body: str | bytes | None = None,
-    method: str | None = None,
-) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", server.gate.port, timeout=60)
-    given = {"Host": f"127.0.0.1:{server.gate.port}", **headers}
-    connection.request(method or ("GET" if body is None else "POST"), path, body, given)
-    found = connection.getresponse()
-    answer = Answer(found.status, found.headers, found.read().decode())
-    connection.close()
-    return answer
-
-
-def own(server: Server) -> dict[str, str]:
-    """What the page's own requests have."""
-    return {
-        "Cookie": f"other=1; azc-{server.gate.port}={server.gate.token}",
-        "Origin": f"http://127.0.0.1:{server.gate.port}",
-        "Sec-Fetch-Site": "same-origin",
-        "Content-Type": "application/json",
-    }
 
 
 def send(server: Server, value: object, **changes: str | None) -> Answer:
@@ -311,19 +271,6 @@ def test_the_page_asks_for_what_it_has_not(closed: Server, view: RunView) -> Non
     assert ask(closed, query, headers).json == wanted != []
 
 
-def stream(server: Server) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection("127.0.0.1", server.gate.port, timeout=60)
-    connection.request("GET", "/events", headers=own(server))
-    return connection.getresponse()
-
-
-def version(events: http.client.HTTPResponse) -> int:
-    """The next version that a stream tells of."""
-    lines = iter(events.readline, b"")
-    line = next(line for line in lines if line.startswith(b"data: "))
-    return int(line.removeprefix(b"data: "))
-
-
 def test_news_come_as_the_run_changes_and_have_changes_alone(server: Server) -> None:
     with stream(server) as events:
         assert events.headers["Content-Type"].startswith("text/event-stream")
@@ -426,125 +373,6 @@ def test_whatever_is_sent_is_answered(
     assert send(server, PAUSE).status == 200
     server.close()
     assert capfd.readouterr().err == ""
-
-
-# Many at once, and slow ones
-
-
-def opened(server: Server, count: int) -> list[socket.socket]:
-    where = "127.0.0.1", server.gate.port
-    return [socket.create_connection(where, 60) for _ in range(count)]
-
-
-def request(server: Server, path: str = "/") -> bytes:
-    lines = [f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{server.gate.port}"]
-    lines += [f"Authorization: Bearer {server.gate.token}", "Connection: close"]
-    return "\r\n".join([*lines, "", ""]).encode()
-
-
-def answered(connection: socket.socket) -> bytes:
-    """All that comes until the connection ends, however it does."""
-    found = b""
-    with connection, suppress(ConnectionError):
-        while piece := connection.recv(1 << 16):
-            found += piece
-    return found
-
-
-def test_three_hundred_at_once_are_answered(closed: Server) -> None:
-    """All are connected before the first asks, and no thread is one's own."""
-    before = threading.active_count()
-    connections = opened(closed, 300)
-    for each in connections:
-        each.sendall(request(closed))
-    assert threading.active_count() <= before + 8
-    answers = {answered(each) for each in connections}
-    pages = {answer.partition(b"\r\n\r\n")[2] for answer in answers}
-    assert all(answer.startswith(b"HTTP/1.1 200 ") for answer in answers)
-    assert len(pages) == 1
-
-
-def test_too_many_connections_are_told_so(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(server._uvicorn.config, "limit_concurrency", 5)
-    idle = opened(server, 5)
-    (one_more,) = opened(server, 1)
-    one_more.sendall(request(server))
-    assert answered(one_more).startswith(b"HTTP/1.1 503 ")
-    # Far more than that are ended before they have asked.
-    many = opened(server, 12)
-    assert b"" in {answered(each) for each in many}
-    for each in idle:
-        each.close()
-    eventually(lambda: ask(server, "/", own(server)).status == 200)
-
-
-def test_too_many_open_pages_are_told_so(server: Server) -> None:
-    streams = [stream(server) for _ in range(Limits.STREAMS)]
-    assert {each.status for each in streams} == {200}
-    assert threading.active_count() < Limits.STREAMS
-    refused = stream(server)
-    assert (refused.status, refused.read()) == (
-        503,
-        b"too many pages of this run are open\n",
-    )
-    assert ask(server, "/", own(server)).status == 200
-    streams.pop().close()
-    eventually(lambda: stream(server).status == 200)
-
-
-@pytest.mark.parametrize(
-    "begun", [b"GET / HTTP/1.1\r\nX: ", b"POST"], ids=["head", "body"]
-)
-def test_a_request_that_drips_in_is_ended(
-    closed: Server, monkeypatch: pytest.MonkeyPatch, begun: bytes
-) -> None:
-    """More bytes, however many, are no reason to wait longer."""
-    monkeypatch.setattr(Limits, "INCOMING", 0.3)
-    if begun == b"POST":
-        lines = ["POST /acts HTTP/1.1", *(f"{k}: {v}" for k, v in own(closed).items())]
-        lines += [f"Host: 127.0.0.1:{closed.gate.port}", "Content-Length: 100000"]
-        begun = "\r\n".join([*lines, "", ""]).encode()
-    (dripping,) = opened(closed, 1)
-    dripping.sendall(begun)
-    dripping.settimeout(0.02)
-    with dripping:
-        for _ in range(3000):
-            try:
-                dripping.sendall(b"x")
-                if dripping.recv(1) == b"":
-                    break
-            except TimeoutError:
-                continue  # it has nothing to say, and listens
-            except ConnectionError:
-                break
-        else:
-            pytest.fail("it was never ended")
-
-
-def test_a_connection_that_asks_nothing_is_ended(
-    closed: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Limits, "INCOMING", 0.1)
-    (silent,) = opened(closed, 1)
-    assert answered(silent) == b""
-
-
-def test_an_answer_that_is_not_read_is_ended(
-    closed: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Limits, "OUTGOING", 0.2)
-    (open_,) = opened(closed, 1)
-    open_.sendall(request(closed, "/events"))
-    assert answered(open_).startswith(b"HTTP/1.1 200 ")
-
-
-def test_the_end_of_the_server_ends_open_pages(view: RunView) -> None:
-    with served(view.folder) as server:
-        events = stream(server)
-        version(events)
-    assert events.read().strip() == b""  # the end of a stream, not a broken one
 
 
 def test_a_fault_of_ours_is_told(
