@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -111,13 +111,8 @@ class Feed:
         async with self._looking:
             if clock() - self._looked < _LOOK:
                 return
-            try:
-                is_new = await run_in_threadpool(self.live.look)
-            except (AzcError, OSError) as error:
-                is_new = self.live.miss(error)
+            await self._do(self.live.look)
             self._looked = clock()
-        if is_new:
-            self.tell()
 
     async def follow(self) -> None:
         """Follow the run for as long as pages of it are open."""
@@ -126,12 +121,22 @@ class Feed:
                 await self.look()
             if self.open and self.live.is_behind:
                 async with self._looking:
-                    is_new = await run_in_threadpool(self.live.catch_up)
-                if is_new:
-                    self.tell()
+                    await self._do(self.live.catch_up)
                 await asyncio.sleep(0)
             else:
                 await asyncio.sleep(_LOOK)
+
+    async def _do(self, work: Callable[[], bool]) -> None:
+        """Tell of what comes of work on the page, or of its fault."""
+        try:
+            is_new = await run_in_threadpool(work)
+        except (AzcError, OSError) as error:
+            words = error.message if isinstance(error, AzcError) else error.strerror
+            is_new = self.live.miss(f"the run can't be read: {words or error}")
+        except Exception as error:  # else nobody would look any more
+            is_new = self.live.miss(_internal(error))
+        if is_new:
+            self.tell()
 
 
 class _Stream(StreamingResponse):
@@ -278,7 +283,7 @@ def _told(error: AzcError) -> dict[str, Any]:
 
 def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {404: "there is nothing here", 405: "that can’t be done here"}
+    words = {404: "there is nothing here", 405: "that can't be done here"}
     why = error.detail
     if why in ("Not Found", "Method Not Allowed"):
         why = words[error.status_code]
@@ -286,6 +291,9 @@ def _refuse(_: Request, error: Exception) -> Response:
 
 
 def _fail(_: Request, error: Exception) -> Response:
-    words = f"internal error, please report it: {type(error).__name__}: {error}"
-    told = {"code": "X001", "message": words, "help": None}
+    told = {"code": "X001", "message": _internal(error), "help": None}
     return JSONResponse({"error": told}, 500)
+
+
+def _internal(error: Exception) -> str:
+    return f"internal error, please report it: {type(error).__name__}: {error}"

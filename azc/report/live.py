@@ -18,7 +18,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from azc.diagnostics import AzcError
 from azc.report.entries import entry, inside, row, searched
 from azc.report.facts import Facts, Standing, gather, stand
 from azc.report.models import Models
@@ -45,7 +44,7 @@ class Moment:
 
     `version` grows with every change. `parts`: see `azc.report.parts`, each with the
     version that it is of; `rows`: what the page's script has of each candidate,
-    likewise. `fault`: why the run can't be read since then, None while it can.
+    likewise. `fault`: why the run can't be drawn since then, None while it can.
     """
 
     version: int
@@ -157,18 +156,15 @@ class Live:
         self._ready = time.monotonic() + _PATIENCE * (time.monotonic() - began)
         return True
 
-    def miss(self, error: AzcError | OSError) -> bool:
-        """Keep what the run was, as it can't be looked at: its folder is gone, say.
-        Return whether there is a new moment.
+    def miss(self, fault: str) -> bool:
+        """Keep what the run was, as it can't be drawn: its folder is gone, say. Return
+        whether there is a new moment.
         """
-        words = error.message if isinstance(error, AzcError) else error.strerror
-        fault = f"the run can't be read: {words or error}"
         self._seen = None  # once it can, the page is drawn again
         if self.moment.fault == fault:
             return False
-        self._moment = replace(
-            self.moment, version=self.moment.version + 1, fault=fault
-        )
+        version = self.moment.version + 1
+        self._moment = replace(self.moment, version=version, fault=fault)
         return True
 
     @property

@@ -387,6 +387,26 @@ def test_a_fault_of_ours_is_told(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def test_a_fault_in_drawing_is_told_and_gone_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise KeyError("x")
+
+    with stream(server) as events:
+        first = version(events)
+        with monkeypatch.context() as broken:
+            broken.setattr("azc.report.live.read_run", fails)
+            server.desk.draw("tanh", 0)
+            while (second := version(events)) <= first:
+                pass
+            answer = ask(server, "/changes?since=0", own(server))
+            assert (answer.status, answer.text.split(",")[0]) == (503, "internal error")
+        while version(events) <= second:
+            pass
+        assert ask(server, "/", own(server)).status == 200
+
+
 def test_a_run_whose_folder_is_gone_is_told(server: Server) -> None:
     with stream(server) as events:
         version(events)

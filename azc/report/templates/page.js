@@ -41,7 +41,9 @@
       each.row = row;
       entries.set(row.number, each);
     } else if (each.row !== row) {
-      if (each.row !== undefined && each.row.row !== row.row) renew(each, row);
+      // What the page came with may be older than what its script has asked for.
+      const old = each.row?.row ?? (each.querySelector(".inside") ? row.row : each.querySelector("summary").outerHTML);
+      if (old !== row.row) renew(each, row);
       each.row = row;
     }
     return each;
