@@ -1,7 +1,7 @@
-"""Lists the benchmarks, or runs one of them.
+"""List the benchmarks, or run one of them.
 
-python -m benchmarks                       what there is
-python -m benchmarks NAME [OPTIONS]        runs it; --help tells its options
+python -m benchmarks                       list the benchmarks
+python -m benchmarks NAME [OPTIONS]        run one; --help lists its options
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from types import MappingProxyType
 
 from azc.diagnostics import nearest
 
-# Name on the command line: the module, whose `main` reads `sys.argv` and whose docstring
-# begins with one line that says what is measured.
+# Name on the command line: the module. Its `main` reads `sys.argv`, and the first line of
+# its docstring is shown in the list.
 BENCHMARKS: Mapping[str, str] = MappingProxyType(
     {
         "bert500": "bert500",
@@ -26,7 +26,9 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "fidelity": "fidelity",
         "hostile": "hostile",
         "mutants": "mutants",
+        "one-program": "one_program",
         "page": "page",
+        "results": "pages",
         "scale": "scale",
         "scratch": "scratch",
         "speed": "speed",
@@ -37,7 +39,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
 
 
 def listing() -> str:
-    """A line for each benchmark."""
+    """Return a line for each benchmark."""
     width = max(map(len, BENCHMARKS))
     lines = [__doc__ or ""]
     for name, module in BENCHMARKS.items():
@@ -48,7 +50,7 @@ def listing() -> str:
 
 
 def main(args: Sequence[str]) -> int:
-    """Runs what the arguments say; 2 for a name that is none."""
+    """Run a benchmark. Return 2 if there is none of that name."""
     if not args or args[0] in ("-h", "--help"):
         print(listing())
         return 0

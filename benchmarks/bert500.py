@@ -4,10 +4,9 @@
 
 Each architecture of NAS-Bench-BERT is compiled at its hidden width, with its layers as far
 as the language has them (see benchmarks/flexibert.py), its weights are drawn, and each
-score of azc.scores looks at one batch of text. What comes of it are rank correlations with
-GLUE, over all and within one depth and width; `--publish` writes them to
-docs/benchmarks.md and benchmarks/results. It takes about half an hour on one core;
-`--scores` keeps the scores in a file and goes on from there.
+score of azc.scores is computed on one batch of text. The results are rank correlations
+with GLUE, over all architectures and within one depth and width. It takes about half an
+hour on one core; `--scores` keeps the scores in a file and continues from there.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,35 +35,36 @@ from benchmarks.flexibert import (
     program_text,
 )
 from benchmarks.tables import (
+    add_publish_option,
     data_folder,
+    format_value,
     made_with,
     publish,
-    publishes,
     rho,
-    shown,
     table,
     tau,
     tau_interval,
+    versions,
     within,
 )
 
 NAME = "bert500"
 VOCAB, SEQUENCES, TOKENS = 2048, 6, 64
-OWN = "parameters, as its authors count"
-# Columns of the results that come with the table, computed at one width for all.
-PUBLISHED = (
-    "Number of Parameters",
-    "Synaptic Saliency",
-    "Synaptic Diversity",
-    "Activation Distance",
-    "Jacobian Score",
-    "Head Softmax Confidence",
-    "Head Importance",
-)
+OWN = "parameters, the authors' count"
+# Columns of the published results, computed by the authors at one width for all.
+PUBLISHED: Mapping[str, str] = {
+    "parameters": "Number of Parameters",
+    "synaptic saliency": "Synaptic Saliency",
+    "synaptic diversity": "Synaptic Diversity",
+    "activation distance": "Activation Distance",
+    "Jacobian covariance": "Jacobian Score",
+    "head confidence": "Head Softmax Confidence",
+    "head importance": "Head Importance",
+}
 
 
 def scored(arch: Architecture, inputs: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Every score of one architecture; the weights are those of seed 0."""
+    """Return every score of one architecture, with the weights of seed 0."""
     torch.manual_seed(0)
     program = azc.loads(program_text(arch, VOCAB), "flexibert.azg")
     model: Any = azc.compile(program, task="masked-lm")
@@ -72,7 +72,7 @@ def scored(arch: Architecture, inputs: dict[str, torch.Tensor]) -> dict[str, flo
 
 
 def all_scores(archs: Sequence[Architecture], file: Path | None) -> list[Any]:
-    """The scores of all, each written to the file as it comes."""
+    """Return the scores of all architectures, and append each to the file."""
     known: list[Any] = []
     if file is not None and file.exists():
         known = [json.loads(line) for line in file.read_text().splitlines()]
@@ -92,7 +92,7 @@ def all_scores(archs: Sequence[Architecture], file: Path | None) -> list[Any]:
 def correlations(
     values: Sequence[float], archs: Sequence[Architecture]
 ) -> dict[str, Any]:
-    """With GLUE: over all, and within one depth and width."""
+    """Return correlations with GLUE: over all, and within one depth and width."""
     glue = [arch.glue for arch in archs]
     sizes = [arch.size for arch in archs]
 
@@ -113,14 +113,16 @@ def correlations(
 
 
 def measured(folder: Path, file: Path | None) -> dict[str, Any]:
-    """All figures."""
+    """Return all figures."""
     archs = load_table(folder)
     found = all_scores(archs, file)
     columns = {name: [each[name] for each in found] for name in SCORES}
     columns[OWN] = [float(own_parameters(arch)) for arch in archs]
     with (folder / "BERT_results_activation.csv").open(encoding="utf-8") as lines:
         rows = list(csv.DictReader(lines))
-    published = {name: [float(row[name]) for row in rows] for name in PUBLISHED}
+    published = {
+        name: [float(row[name]) for row in rows] for name in PUBLISHED.values()
+    }
     again = load_repeated(folder)
 
     sizes = [arch.size for arch in archs]
@@ -143,45 +145,38 @@ def measured(folder: Path, file: Path | None) -> dict[str, Any]:
     }
 
 
-def _row(name: str, found: dict[str, Any]) -> list[str]:
+def _cells(found: Mapping[str, Any]) -> list[str]:
     return [
-        name,
-        shown(found["tau"], found["tau_interval"]),
-        shown(found["rho"]),
-        shown(found["tau_within"], found["tau_within_interval"]),
-        shown(found["rho_within"]),
-        *(shown(each) for each in found["tau_by_size"].values()),
+        format_value(found["tau"], found["tau_interval"]),
+        format_value(found["tau_within"], found["tau_within_interval"]),
     ]
 
 
-def written(figures: dict[str, Any]) -> str:
-    """The tables."""
-    sizes = [f"{size} (of {count})" for size, count in figures["by_size"].items()]
-    head = ["score", "τ", "ρ", "τ within a size", "ρ within a size", *sizes]
+def render(figures: Mapping[str, Any]) -> str:
+    """Render the table, the best scores first."""
+    head = ["score", "τ", "τ within a size", "published: τ", "τ within a size"]
     again = figures["repeated"]
-    ceiling = [
-        f"a second training ({again['architectures']} architectures)",
-        shown(again["tau"], again["tau_interval"]),
-        shown(again["rho"]),
-        *["–"] * (len(head) - 3),
-    ]
-    scores = figures["scores"].items()
-    ours = sorted(scores, key=lambda each: -each[1]["tau"])
-    rows = [ceiling, *(_row(*each) for each in ours)]
-    published = [_row(*each) for each in figures["published"].items()]
-    head_of_theirs = ["published score", *head[1:]]
-    return f"{table(head, rows)}\n\n{table(head_of_theirs, published)}\n"
+    count = again["architectures"]
+    ceiling = format_value(again["tau"], again["tau_interval"])
+    rows = [[f"a second training ({count} architectures)", ceiling, "–", "–", "–"]]
+    scores = figures["scores"]
+    for name in sorted(scores, key=lambda name: -scores[name]["tau"]):
+        theirs = figures["published"].get(PUBLISHED.get(name))
+        rows.append(
+            [name, *_cells(scores[name]), *(_cells(theirs) if theirs else ["–", "–"])]
+        )
+    return "\n\n".join([table(head, rows), *versions(figures)]) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--scores", type=Path, help="a file to keep the scores in")
-    publishes(parser)
+    add_publish_option(parser)
     options = parser.parse_args()
     figures = measured(data_folder("nas-bench-bert"), options.scores)
-    print(written(figures))
+    print(render(figures))
     if options.publish:
-        publish(NAME, figures, written(figures))
+        publish(NAME, figures, render(figures))
     return 0
 
 

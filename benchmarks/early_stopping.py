@@ -7,8 +7,7 @@ WikiText-2. From a pool drawn at random, successive halving (Jamieson and Talwal
 keeps one in η after each stage, by the best validation loss so far; the best of those that
 trained to the end is chosen. Regret is what its loss is above the best of the pool's, in
 nats a word; cost is the epochs trained, as a share of training the whole pool to the end.
-What has failed ranks last and costs the epochs until then. `--publish` writes the tables to
-docs/benchmarks.md and benchmarks/results.
+A failed run ranks last and costs the epochs until it failed.
 """
 
 from __future__ import annotations
@@ -28,13 +27,14 @@ import numpy as np
 
 from azc.search.options import derived
 from benchmarks.tables import (
+    add_publish_option,
     data_folder,
+    format_value,
     made_with,
     mean_interval,
     publish,
-    publishes,
-    shown,
     table,
+    versions,
 )
 
 NAME = "early-stopping"
@@ -42,28 +42,27 @@ EPOCHS = 50
 POOLS = (6, 24, 96)
 ETAS = (2, 3, 4)
 STAGES = (2, 3, 4)  # training to the end included
-EARLY = (1, 5, 10)  # epochs after which the best alone goes on
+EARLY = (1, 5, 10)  # epochs after which only the best continues
 
 Stages = Sequence[tuple[int, int]]  # how many train until which epoch
 
 
 def load_curves(folder: Path) -> np.ndarray[Any, Any]:
-    """The best validation loss after each epoch, [runs, epochs]; infinite from where a run
-    has failed.
-    """
+    """Return the best validation loss after each epoch, [runs, epochs], inf after a failure."""
     with gzip.open(folder / "wikitext2_curves.json.gz", "rt", encoding="utf-8") as text:
         runs = json.load(text)
     found = np.full((len(runs), EPOCHS), np.inf)
     for curve, run in zip(found, runs, strict=True):
         losses = np.array(run["val"], float)
         curve[: len(losses)] = np.minimum.accumulate(losses)
-    # A loss that is no number stays so: what has failed is none of the best.
+    # A loss that is not a number stays so: a failed run is never among the best.
     return np.where(np.isnan(found), np.inf, found)
 
 
 def halving(pool: int, eta: int, stages: int) -> Stages:
-    """Successive halving: the last stage trains to the end, each before it a share of 1/η
-    of the epochs of the next.
+    """Return the stages of successive halving.
+
+    The last one trains to the end, each of the others for 1/η of the epochs of the next.
     """
     return [
         (-(-pool // eta**stage), round(EPOCHS / eta ** (stages - 1 - stage)))
@@ -74,8 +73,9 @@ def halving(pool: int, eta: int, stages: int) -> Stages:
 def replay(
     curves: np.ndarray[Any, Any], stages: Stages, again: bool = False
 ) -> tuple[float, float]:
-    """Regret and cost of one pool [runs, epochs]; with `again` each stage trains from the
-    beginning.
+    """Return regret and cost of one pool, [runs, epochs].
+
+    With `again`, each stage trains from scratch.
     """
     alive = np.arange(len(curves))
     length = np.isfinite(curves).sum(1)
@@ -94,25 +94,28 @@ def replay(
 
 
 def policies(pool: int) -> Mapping[str, tuple[Stages, bool]]:
-    """What is compared, by name: the stages, and whether each begins anew."""
+    """Return the policies by name: their stages, and whether each starts over."""
     found: dict[str, tuple[Stages, bool]] = {
         "all to the end": ([(pool, EPOCHS)], False)
     }
     half = EPOCHS // 2
     halves = [(pool, half), (-(-pool // 2), EPOCHS)]
-    found[f"halves: {half}, {EPOCHS}, each anew"] = (halves, True)
+    found[f"halves: {half}, {EPOCHS}, from scratch"] = (halves, True)
     for epoch in EARLY:
-        found[f"one goes on: {epoch}, {EPOCHS}"] = ([(pool, epoch), (1, EPOCHS)], False)
+        found[f"one continues: {epoch}, {EPOCHS}"] = (
+            [(pool, epoch), (1, EPOCHS)],
+            False,
+        )
     for eta in ETAS:
         for count in STAGES:
             stages = halving(pool, eta, count)
-            told = ", ".join(str(epoch) for _, epoch in stages)
-            found[f"η = {eta}: {told}"] = (stages, False)
+            epochs = ", ".join(str(epoch) for _, epoch in stages)
+            found[f"η = {eta}: {epochs}"] = (stages, False)
     return found
 
 
 def measured(folder: Path, seeds: int) -> dict[str, Any]:
-    """All figures."""
+    """Replay every policy on every pool, and return all figures."""
     curves = load_curves(folder)
     found: dict[str, Any] = {}
     for size in POOLS:
@@ -138,8 +141,8 @@ def measured(folder: Path, seeds: int) -> dict[str, Any]:
     }
 
 
-def written(figures: dict[str, Any]) -> str:
-    """The tables."""
+def render(figures: dict[str, Any]) -> str:
+    """Render the table."""
     pools = figures["pools"]
     heads = [f"{what}, pool of {size}" for size in pools for what in ("regret", "cost")]
     names = next(iter(pools.values()))
@@ -148,20 +151,22 @@ def written(figures: dict[str, Any]) -> str:
         row = [name]
         for found in pools.values():
             regret, cost = found[name]["regret"], found[name]["cost"]
-            row += [shown(regret["mean"], regret["interval"], 3), shown(cost["mean"])]
+            ends = regret["interval"] if regret["interval"][1] >= 0.0005 else None
+            row += [format_value(regret["mean"], ends, 3), format_value(cost["mean"])]
         rows.append(row)
-    return table(["epochs of the stages", *heads], rows) + "\n"
+    parts = [table(["epochs of the stages", *heads], rows), *versions(figures)]
+    return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=200)
-    publishes(parser)
+    add_publish_option(parser)
     options = parser.parse_args()
     figures = measured(data_folder("nas-bench-nlp"), options.seeds)
-    print(written(figures))
+    print(render(figures))
     if options.publish:
-        publish(NAME, figures, written(figures))
+        publish(NAME, figures, render(figures))
     return 0
 
 

@@ -9,7 +9,7 @@
    batches with NaN in the padding. Above 1e-4 of the largest entry the script fails.
 3. What `torch.compile` makes of it (CUDA, or with --compile).
 
-What does not begin within --seconds is left out, and told.
+Parts that do not begin within --seconds are left out, and listed.
 """
 
 from __future__ import annotations

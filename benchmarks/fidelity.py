@@ -1,15 +1,15 @@
-"""What ranks programs as long training ranks them: a study of the proxies of a search.
+"""Fidelity of the proxies of a search: which of them rank as long training does.
 
     python -m benchmarks fidelity --fits fits.jsonl [--programs 44] [--long 2000]
     python -m benchmarks fidelity --fits fits.jsonl --only ceiling
 
 Programs from across one space (models typed by hand, layers drawn from the mixers of the
 standard library and from convolutions, mutants of the start) are each trained alone for a
-long schedule from two seeds. Against their mean loss stands every cheap score: shared
-weights after a few steps (by warm-up and by how its paths are drawn), few steps alone, the
-learning curve carried on, parameters, operations. Every fit is a line of `--fits` and is
-not made again; the tables are of what is there. `--only ceiling` trains the long schedule
-alone, from the last of the seeds, and sets it beside what is published of the first.
+long schedule from two seeds. Their mean loss is compared with every cheap score: shared
+weights after a few steps (by warm-up and its paths), few steps alone, the extrapolated
+learning curve, parameters, operations. Every fit is a line of `--fits` and is not repeated;
+the tables have the fits that are done. `--only ceiling` trains the long schedule alone,
+from the last of the seeds, and compares it with the published results of the first.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ from azc.source import Source
 from azc.supernet.supernet import Supernet
 from azc.training.fit import FitOptions, fit, measure
 from benchmarks.tables import (
+    add_publish_option,
+    format_value,
     publish,
-    publishes,
     result,
     rho,
-    shown,
     table,
     tau,
     tau_interval,
@@ -113,9 +113,10 @@ MIXERS = [
 ]
 PATH_STEPS = 10
 CHECKPOINTS = (100, 200, 400, 800)
-CEILING = "the same schedule from another seed"
+CEILING = "long training, another seed"
+_OPPOSITE = "parameters (more)"  # the row of "parameters (fewer)" with another sign
 _SEED = 7  # of cheap scores
-_FEW = 8  # programs that no agreement is told of
+_FEW = 8  # the agreement of fewer programs is not reported
 
 
 @dataclass
@@ -130,7 +131,7 @@ class Study:
     done: dict[str, Any] = field(default_factory=dict)
 
     def once(self, key: str, make: Callable[[], Any]) -> Any:
-        """What a fit came to, from the file where it is there."""
+        """Return the result of a fit, from the file if it is there."""
         if key not in self.done:
             value = make()
             self.done[key] = value
@@ -140,7 +141,7 @@ class Study:
 
 
 def _text(causal: bool) -> str:
-    """The space of encoders, or the same of decoders."""
+    """Return the space of encoders, or the same of decoders."""
     if not causal:
         return SPACE
     return SPACE.replace(
@@ -156,7 +157,7 @@ def spaced(text: str) -> tuple[Genome, SpaceSpec]:
 
 
 def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
-    """So many programs by name: typed by hand, drawn layer by layer, and mutated."""
+    """Return programs by name: typed by hand, drawn layer by layer, and mutated."""
     found = {"the start": start, **baselines(start, space)}
     known = {start.key, *(genome.key for genome in found.values())}
     rng = random.Random(0)
@@ -184,7 +185,7 @@ def drawn(start: Genome, space: SpaceSpec, count: int) -> dict[str, Genome]:
 
 
 def _of_layers(layers: Sequence[str], start: Genome) -> Genome:
-    """The start with other layers."""
+    """Return the start with other layers."""
     head = _text(start.spec.causal).split("    layers {")[0]
     head, tail = re.sub(r"from .*\n", "", head), "\n".join(layers)
     names = sorted({name for name in layers if "(" not in name})
@@ -198,7 +199,7 @@ def _of_layers(layers: Sequence[str], start: Genome) -> Genome:
 
 
 def alone(study: Study, name: str, steps: int, seed: int) -> dict[str, Any]:
-    """The loss of a program trained alone, and its training loss on the way."""
+    """Return the loss of a program trained alone, and its training loss on the way."""
 
     def make() -> dict[str, Any]:
         losses: list[float] = []
@@ -218,8 +219,9 @@ def alone(study: Study, name: str, steps: int, seed: int) -> dict[str, Any]:
 
 
 def begun(study: Study, name: str, steps: int) -> float | None:
-    """The validation loss after the first steps of the long schedule, from a seed that
-    the long training does not have.
+    """Return the validation loss after the first steps of the long schedule.
+
+    The seed is not one of the long training.
     """
 
     def make() -> float | None:
@@ -245,12 +247,12 @@ def _fit_options(study: Study, steps: int, seed: int, **how: Any) -> FitOptions:
 
 
 def _paths(study: Study, policy: str) -> Iterator[Genome]:
-    """Random paths for the shared weights, without end.
+    """Yield random paths for the shared weights, without end.
 
     "mutants": the start after four mutations between layers. "deep": after 1 to 8
-    mutations of all kinds. "layers": every layer drawn alike from the space's
+    mutations of all kinds. "layers": every layer drawn uniformly from the space's
     convolutions and the start's attention. "fair": the programs of the study in turn,
-    which no search can know, and so the most that fairness can give.
+    which no search can know: an upper bound.
     """
     rng = random.Random(1)
     start, space = study.start, study.space
@@ -275,7 +277,7 @@ def _paths(study: Study, policy: str) -> Iterator[Genome]:
 
 
 def warmed(study: Study, policy: str, steps: int) -> Supernet:
-    """Shared weights after so many steps, as the warm-up of a search trains them."""
+    """Return shared weights after a warm-up of so many steps."""
     supernet = Supernet()
     model, spec = build_candidate(study.start.text, "start", 0)
     supernet.admit(model, spec)
@@ -296,7 +298,7 @@ def warmed(study: Study, policy: str, steps: int) -> Supernet:
 
 
 def shared(study: Study, policy: str, warm_up: int, steps: int) -> dict[str, Any]:
-    """The loss of every program after a few steps from the shared weights."""
+    """Return the loss of every program after a few steps from the shared weights."""
     kept: list[Supernet] = []
 
     def one(genome: Genome) -> float | None:
@@ -325,7 +327,7 @@ Scores = Mapping[str, float | None]
 
 
 def extrapolated(curve: Mapping[str, float], steps: int) -> float:
-    """Where a power law through the last two checkpoints would be after `steps`."""
+    """Extrapolate a curve to `steps` by a power law through its last two points."""
     points = sorted((int(at), value) for at, value in curve.items())[-2:]
     (a, x), (b, y) = points
     slope = (math.log(y) - math.log(x)) / (math.log(b) - math.log(a))
@@ -335,9 +337,12 @@ def extrapolated(curve: Mapping[str, float], steps: int) -> float:
 def agreement(
     truth: Mapping[str, float], scores: Scores, sizes: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Kendall's tau-b and Spearman's rho of scores with the truth: of all, with a 95 %
-    interval (bootstrap over programs), of the best quarter, and among programs whose
-    parameters differ by 2 % at most (the share of concordant pairs, as tau).
+    """Measure how scores agree with the truth.
+
+    Returns:
+        Kendall's τ-b of all, with a 95 % bootstrap interval over programs, of the best
+        quarter, and among programs whose parameters differ by 2 % at most; Spearman's ρ;
+        and the regret of the program with the best score, in nats.
     """
     names = [name for name in truth if scores.get(name) is not None]
     x = np.array([scores[name] for name in names], dtype=float)
@@ -357,14 +362,14 @@ def agreement(
         "rho": rho(x, y),
         "top": tau(x[top], y[top]),
         "equal size": fmean(signs) if signs else math.nan,
-        # What a search would lose that takes the best by this score.
         "regret": float(y[np.argmin(x)] - y.min()),
     }
 
 
 def tables(study: Study) -> dict[str, Any]:
-    """The agreement of every score whose fits are there, with the long schedule; and of
-    those that a search may go by with the longest of the short ones.
+    """Return the agreement of every score with the long schedule.
+
+    Scores that a search may use are compared with the longest of the short schedules too.
     """
     options = study.options
 
@@ -373,7 +378,7 @@ def tables(study: Study) -> dict[str, Any]:
         return {n: study.done[key] for n, key in keys.items() if key in study.done}
 
     every = [fits(options.long, seed) for seed in options.seeds]
-    # A study that was stopped tells of the programs that it came to.
+    # A study that was stopped has the programs that were trained until then.
     most = max(map(len, every))
     long = [found for found in every if len(found) == most > _FEW]
     if not long:
@@ -384,32 +389,34 @@ def tables(study: Study) -> dict[str, Any]:
     scores: dict[str, Scores] = {
         "parameters (fewer)": parameters,
         "FLOPs (fewer)": flops,
-        "parameters (more)": {name: -value for name, value in parameters.items()},
+        _OPPOSITE: {name: -value for name, value in parameters.items()},
     }
     for steps in options.short:
         found = fits(steps, options.seeds[0])
-        scores[f"{steps} steps alone"] = {n: f["loss"] for n, f in found.items()}
+        scores[f"{steps} steps, own schedule"] = {
+            n: f["loss"] for n, f in found.items()
+        }
     for at in CHECKPOINTS:
         cut = {
             n: {k: v for k, v in f["curve"].items() if int(k) <= at}
             for n, f in long[0].items()
             if f["loss"] is not None
         }
-        scores[f"the same training cut at {at}"] = {
+        scores[f"long training, same seed, step {at}"] = {
             n: c[_key(c, at)] for n, c in cut.items()
         }
         if at > CHECKPOINTS[0]:
-            scores[f"the same training extrapolated from {at}"] = {
+            scores[f"long training, same seed, extrapolated from step {at}"] = {
                 n: extrapolated(c, options.long) for n, c in cut.items()
             }
     for steps in options.begun:
         found = {n: study.done.get(f"begun {steps} {n}") for n in whole}
-        scores[f"the first {steps} steps of it, another seed"] = found
+        scores[f"first {steps} of the long steps, another seed"] = found
     for policy, warm_up, steps in options.policies:
         found = {
             n: study.done.get(f"shared {policy} {warm_up} {steps} {n}") for n in whole
         }
-        scores[f"shared, {policy} {warm_up}, {steps} steps"] = found
+        scores[f"shared weights, {warm_up} warm-up ({policy}), {steps} steps"] = found
     rows = {
         name: agreement(truth, values, parameters)
         for name, values in scores.items()
@@ -434,8 +441,10 @@ def tables(study: Study) -> dict[str, Any]:
 
 
 def ceiling(study: Study, published: Mapping[str, Any]) -> dict[str, Any]:
-    """A published study with the agreement of its long schedule with itself, from the
-    last of the seeds: what no cheap score can be expected to exceed.
+    """Return a published study with the agreement of its long schedule with itself.
+
+    The second training has the last of the seeds. Its agreement bounds that of any cheap
+    score.
     """
     options = study.options
     again = {
@@ -449,7 +458,7 @@ def ceiling(study: Study, published: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_cheap(name: str, steps: int) -> bool:
     return name.startswith("shared") or (
-        name.endswith("alone") and name != f"{steps} steps alone"
+        name.endswith("own schedule") and name != f"{steps} steps, own schedule"
     )
 
 
@@ -466,7 +475,7 @@ def _key(curve: Mapping[str, float], at: int) -> Any:
 
 
 def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
-    """The parameters and the operations of every program."""
+    """Count the parameters and the operations of every program."""
     parameters, flops = {}, {}
     for name, genome in study.programs.items():
         with torch.device("meta"):
@@ -476,30 +485,42 @@ def sizes(study: Study) -> tuple[dict[str, int], dict[str, int]]:
     return parameters, flops
 
 
-def written(found: Mapping[str, Any]) -> str:
-    """Both tables of each study, by what it trains."""
-    return "\n".join(
-        f"Of {models}:\n\n{_table(study['agreement'])}\n\n"
-        f"Of {models}, with {study['near steps']} steps alone instead:\n\n"
-        f"{_table(study['near'])}\n"
-        for models, study in found.items()
-    )
-
-
-def _table(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    return table(
-        ["score", "programs", "τ", "ρ", "τ, best quarter", "τ, equal size", "regret"],
+def render(found: Mapping[str, Any]) -> str:
+    """Render the agreement with the long schedule, and with the short one."""
+    steps = ", ".join(f"{study['near steps']} ({of})" for of, study in found.items())
+    return "\n\n".join(
         [
-            [
-                name,
-                str(row["programs"]),
-                shown(row["tau"], row["interval"]),
-                *(shown(row[kind]) for kind in ("rho", "top", "equal size")),
-                shown(row["regret"], digits=3),
-            ]
-            for name, row in rows.items()
-        ],
+            "Agreement with the long schedule:",
+            _table({of: study["agreement"] for of, study in found.items()}),
+            f"Agreement with a short schedule of its own, of so many steps: {steps}:",
+            _table({of: study["near"] for of, study in found.items()}),
+        ]
     )
+
+
+def _table(studies: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Render the scores of all studies, a row each."""
+    head, names = ["score"], dict[str, None]()
+    for of, rows in studies.items():
+        count = max(row["programs"] for row in rows.values())
+        head += [f"{of} ({count}): τ", "best quarter", "regret"]
+        names |= dict.fromkeys(rows)
+    lines = []
+    for name in names:
+        if name == _OPPOSITE:
+            continue
+        cells = [name]
+        for rows in studies.values():
+            if row := rows.get(name):
+                cells.append(format_value(row["tau"], row["interval"]))
+                cells += [
+                    format_value(row["top"]),
+                    format_value(row["regret"], digits=3),
+                ]
+            else:
+                cells += ["–"] * 3
+        lines.append(cells)
+    return table(head, lines)
 
 
 def _policy(text: str) -> tuple[str, int, int]:
@@ -528,7 +549,7 @@ def main() -> int:
         "--only",
         choices=["begun", "ceiling", "long", "short", "shared", "tables"],
     )
-    publishes(parser)
+    add_publish_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     register()
@@ -569,10 +590,10 @@ def main() -> int:
         found = {models: ceiling(study, every[models])}
     else:
         found = {models: tables(study)}
-    print(written(found))
+    print(render(found))
     if options.publish:
         every |= found
-        publish("fidelity", every, written(every))
+        publish("fidelity", every, render(every))
     return 0
 
 

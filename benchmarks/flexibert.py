@@ -1,7 +1,7 @@
 """The architectures of NAS-Bench-BERT (Serianni and Kalita 2023), a sample of FlexiBERT's
 space (Tuli et al. 2022): read, written in azc's language, taken apart into fields.
 
-What the language can say of them, and what it can't, docs/benchmarks.md tells.
+docs/studies/training-free-scores.md lists what the language cannot express exactly.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Architecture:
 
 
 def _architecture(entry: dict[str, Any], glue: float) -> Architecture:
-    told = entry["hparams"]["model_hparam_overrides"]
+    overrides = entry["hparams"]["model_hparam_overrides"]
     layers = tuple(
         Layer(
             str(each["operation_parameter"]),
@@ -92,20 +92,22 @@ def _architecture(entry: dict[str, Any], glue: float) -> Architecture:
             each["feed_forward_dimension"],
             each["num_feed_forward"],
         )
-        for each in told["nas_config"]["encoder_layers"]
+        for each in overrides["nas_config"]["encoder_layers"]
     )
-    return Architecture(told["hidden_size"], layers, glue)
+    return Architecture(overrides["hidden_size"], layers, glue)
 
 
 def load_table(folder: Path) -> list[Architecture]:
-    """All 500 architectures, in the order of the file; a few are there twice."""
+    """Read all 500 architectures, in the order of the file; a few are there twice."""
     entries = json.loads((folder / "BERT_benchmark.json").read_text(encoding="utf-8"))
     return [_architecture(entry, entry["scores"]["glue"]) for entry in entries]
 
 
 def load_repeated(folder: Path) -> list[tuple[float, float]]:
-    """The GLUE scores of architectures that were trained twice: for the table, and in the
-    study of how long to train, after its last step.
+    """Read the GLUE scores of architectures that were trained twice.
+
+    The first is that of the table, the second that of the authors' study of training
+    steps, after its last step.
     """
     text = (folder / "BERT_benchmark_train_ablation.json").read_text(encoding="utf-8")
     known = {replace(each, glue=0.0): each.glue for each in load_table(folder)}
@@ -119,7 +121,7 @@ def load_repeated(folder: Path) -> list[tuple[float, float]]:
 
 
 def program_text(arch: Architecture, vocab: int) -> str:
-    """The architecture as a model of the language, `flexibert`."""
+    """Return the architecture as a program with the model `flexibert`."""
     lines = []
     for layer in arch.layers:
         widths = ", ".join([str(layer.width)] * layer.networks)
@@ -130,7 +132,7 @@ def program_text(arch: Architecture, vocab: int) -> str:
 
 
 def own_parameters(arch: Architecture) -> int:
-    """The learned weights of the architecture as its authors have it, with embeddings."""
+    """Count the parameters of the original architecture, with embeddings."""
     h, e = arch.hidden, EMBEDDING
     total = (VOCAB + POSITIONS + TYPES + 2) * e
     if h != e:
@@ -162,7 +164,7 @@ def own_parameters(arch: Architecture) -> int:
 
 
 def fields(arch: Architecture) -> dict[str, str]:
-    """All choices that make the architecture, by name."""
+    """Return all choices that make the architecture, by name."""
     found = {"layers": str(len(arch.layers)), "hidden": str(arch.hidden)}
     for place, layer in enumerate(arch.layers):
         found[f"{place} what"] = layer.what

@@ -1,4 +1,4 @@
-"""Mutants: how many are new, and whether what is new means what it says.
+"""Mutants: how many are new, and whether they compile to what the interpreter computes.
 
     python -m benchmarks mutants [--candidates 500] [--mutants 10000] [--publish]
 
@@ -38,7 +38,7 @@ from azc.search.functional import program_function
 from azc.search.genome import Genome, program_key, space_features
 from azc.search.mutate import Rates, mutate
 from azc.search.priorities import Priorities
-from benchmarks.tables import made_with, publish, publishes, table
+from benchmarks.tables import add_publish_option, made_with, publish, table, versions
 from tests.programs import Batch
 from tests.properties.test_agreement import Case, check_values
 from tests.search.spaces import space_of, start_of
@@ -54,10 +54,10 @@ WALK = 40  # mutations of mutants until a walk begins again
 
 
 def mutated(genome: Genome, space: SpaceSpec, rng: random.Random) -> Genome:
-    """A child, as the search makes it before it knows anything."""
+    """Return a child, as a search makes it before it knows anything."""
     while True:
-        untold = _untold(space)
-        made = mutate(genome, space, rng, untold, Rates(0.7, 0.7))
+        uniform = _uniform(space)
+        made = mutate(genome, space, rng, uniform, Rates(0.7, 0.7))
         if made is not None:
             return made.genome
 
@@ -67,12 +67,12 @@ def _features(names: tuple[str, ...]) -> Priorities:
     return Priorities.start(names, alpha=0.5)
 
 
-def _untold(space: SpaceSpec) -> Priorities:
+def _uniform(space: SpaceSpec) -> Priorities:
     return _features(space_features(space))
 
 
 def candidates(name: str, count: int) -> dict[str, Any]:
-    """Part 1 for one space."""
+    """Return the counts of part 1 for one space."""
     rng, space, start = random.Random(0), space_of(name), start_of(name)
     seen = {kind: {getattr(start, kind)} for kind in ("text", "key", "function")}
     found: Counter[str] = Counter()
@@ -97,7 +97,7 @@ def candidates(name: str, count: int) -> dict[str, Any]:
 
 
 def walked(name: str, count: int) -> Iterator[Genome]:
-    """Mutants of mutants."""
+    """Yield mutants of mutants."""
     rng, space = random.Random(1), space_of(name)
     genome = start_of(name)
     for step in range(count):
@@ -106,7 +106,7 @@ def walked(name: str, count: int) -> Iterator[Genome]:
 
 
 def batch(params: tuple[str, ...], seed: int) -> Batch:
-    """A ragged batch, padded right, left and in holes, with NaN there."""
+    """Return a ragged batch, padded right, left and in holes, with NaN there."""
     rng = np.random.default_rng(seed)
     mask = np.array([[1, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [1, 0, 1, 1, 0, 1]], bool)
     inputs = {
@@ -117,7 +117,7 @@ def batch(params: tuple[str, ...], seed: int) -> Batch:
 
 
 def agrees(program: AttentionSpec, seed: int, found: Counter[str]) -> None:
-    """Compiles one program and sets it beside the reference."""
+    """Compile one program and compare it with the reference."""
     graph = program_graph(program)
     try:
         case = Case(graph, batch(graph.inputs, seed), "free")
@@ -145,7 +145,7 @@ def agrees(program: AttentionSpec, seed: int, found: Counter[str]) -> None:
 
 
 def mutants(count: int) -> dict[str, Any]:
-    """Part 2."""
+    """Return the counts of part 2."""
     found: Counter[str] = Counter()
     keys: set[str] = set()
     for place, name in enumerate(SPACES):
@@ -168,28 +168,31 @@ def mutants(count: int) -> dict[str, Any]:
     return dict(found)
 
 
-def written(figures: dict[str, Any]) -> str:
-    """The tables, of the parts that were measured."""
+_COLUMNS = {
+    "candidates": "mutants",
+    "same text": "known text",
+    "same key": "known normal form",
+    "same function": "known function",
+    "it gives NaN or infinite values": "NaN or infinite",
+    "it gives the same whatever its inputs are": "constant",
+    "refused": "refused",
+    "to be trained": "trained",
+}
+
+
+def render(figures: dict[str, Any]) -> str:
+    """Render the tables of the parts that were measured."""
     parts = []
     if "candidates" in figures:
-        columns = (
-            "same text",
-            "same key",
-            "same function",
-            "it gives NaN or infinite values",
-            "it gives the same whatever its inputs are",
-            "refused",
-            "to be trained",
-        )
         rows = [
-            [name, *(f"{found.get(column, 0):,}" for column in columns)]
+            [name, *(f"{found.get(column, 0):,}" for column in _COLUMNS)]
             for name, found in figures["candidates"].items()
         ]
-        parts.append(table(["candidates of", *columns], rows))
+        parts.append(table(["space", *_COLUMNS.values()], rows))
     if "mutants of mutants" in figures:
         rows = _verdicts(figures["mutants of mutants"])
-        parts.append(table(["mutants of mutants", "of", "are"], rows))
-    return "\n\n".join(parts) + "\n"
+        parts.append(table(["mutants of mutants", "of", "count"], rows))
+    return "\n\n".join([*parts, *versions(figures)]) + "\n"
 
 
 def _verdicts(found: dict[str, int]) -> list[list[str]]:
@@ -201,20 +204,20 @@ def _verdicts(found: dict[str, int]) -> list[list[str]]:
     shaken = found.get("explained in float32", 0) + found.get("explained in float64", 0)
     return [
         row(
-            "mutants that check and lie in the space",
+            "valid mutants in the space",
             "mutants",
             "check and lie in the space",
         ),
-        row("programs, each once in normal form, that compile", once, "compiles"),
-        row("of these, finite on all that was drawn", "compiles", finite),
+        row("distinct programs that compile", once, "compiles"),
+        row("of these, finite on all inputs", "compiles", finite),
         row(
-            "of those that are not, refused before training",
+            "of the others, refused before training",
             "not finite",
             "not finite, and refused for it",
         ),
-        row("of the finite, right: as the interpreter", finite, "agrees"),
+        row("of the finite, equal to the interpreter", finite, "agrees"),
         row(
-            "of these, only as far as the interpreter is sure of itself",
+            "of these, within the rounding of the interpreter only",
             "agrees",
             shaken,
         ),
@@ -227,7 +230,7 @@ def main() -> int:
     parser.add_argument("--candidates", type=int, default=500)
     parser.add_argument("--mutants", type=int, default=10_000)
     parser.add_argument("--json", type=Path, help="a file for the figures")
-    publishes(parser)
+    add_publish_option(parser)
     args = parser.parse_args()
     figures: dict[str, Any] = {"made_with": made_with()}
     if args.candidates:
@@ -240,7 +243,7 @@ def main() -> int:
     if args.json:
         args.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     if args.publish:
-        publish(NAME, figures, written(figures))
+        publish(NAME, figures, render(figures))
     wrong = ("wrong", "does not compile")
     rows = figures.get("mutants of mutants", {})
     return int(any(row.startswith(wrong) for row in rows))

@@ -1,13 +1,12 @@
-"""What a search costs beside the training of its candidates, and what workers bring.
+"""Overhead of a search, and speed-up by workers.
 
     python -m benchmarks scale journal [--sizes 100 1000 10000] [--weights shared] [--publish]
     python -m benchmarks scale workers [--evaluations 24] [--publish]
 
-`journal`: runs with so many candidates are gone on with for five rounds, in which nothing
-is trained: how long until the first candidate, and what a round takes. `workers`: one run
-with one worker and with two: whether it is the same, how much of the time candidates
-take, and how much sooner two are done. Times are seconds of this machine's clock, and of
-its processors where other work may disturb the clock.
+`journal`: runs with so many candidates are resumed for five rounds in which nothing is
+trained, to time the first candidate and a round. `workers`: one run with one worker and
+with two, to compare their results, their times and the share of time outside candidates.
+Times are wall-clock seconds, and CPU seconds where other work may disturb the clock.
 """
 
 from __future__ import annotations
@@ -50,7 +49,14 @@ from azc.search.score import Bench, Job, Outcome, Scorer, build_candidate
 from azc.search.strategies.choose import choose_strategy
 from azc.source import Source
 from azc.supernet.supernet import Supernet, save_atomically
-from benchmarks.tables import RESULTS, publish, publishes, result, shown, table
+from benchmarks.tables import (
+    RESULTS,
+    add_publish_option,
+    format_value,
+    publish,
+    result,
+    table,
+)
 
 PROGRAM = """\
 from std.attention import sdpa
@@ -99,7 +105,7 @@ def synthetic(
     cache: Path,
     score: Callable[[], float] = lambda: 1.0,
 ) -> EvolveOptions:
-    """A run with so many candidates, none of which was ever trained."""
+    """Write a run with so many candidates, none of which was trained."""
     program = check_source(Source("tiny.azg", PROGRAM))
     name, space = choose_space(program, None)
     start = Genome.from_text(PROGRAM, "start")
@@ -195,7 +201,7 @@ class Untrained:
 
 
 def gone_on_with(path: Path, cache: Path) -> dict[str, float]:
-    """Five rounds more."""
+    """Resume a run for five rounds, and time them."""
     with closing(sqlite3.connect(path / "journal.sqlite")) as db:
         count = "SELECT count(*) FROM evaluation"
         (spent,) = db.execute(count).fetchone()
@@ -207,13 +213,13 @@ def gone_on_with(path: Path, cache: Path) -> dict[str, float]:
         made.append(Untrained(bench, data))
         return made[0]
 
-    def told(event: Event) -> None:
+    def on_event(event: Event) -> None:
         now = time.perf_counter(), time.process_time(), made[0].cpu if made else 0.0
         marks.append((event, *now))
 
     begun = time.perf_counter(), time.process_time()
     with mock.patch.object(choose, "choose_executor", executor):
-        resume(path, cache=cache, evaluations=spent + 12 * ROUNDS, on_event=told)
+        resume(path, cache=cache, evaluations=spent + 12 * ROUNDS, on_event=on_event)
     opened = next(m for m in marks if isinstance(m[0], Opened))
     ends = [opened, *(m for m in marks if isinstance(m[0], Closed))]
     rounds = [(b[2] - b[3]) - (a[2] - a[3]) for a, b in pairwise(ends)]
@@ -239,7 +245,7 @@ def journals(options: argparse.Namespace) -> list[dict[str, float]]:
 
 
 def workers(options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The demo with one worker and with two."""
+    """Run the demo with one worker and with two."""
     found = []
     contents = []
     program = load(options.program)
@@ -264,7 +270,7 @@ def workers(options: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def timed(program: Any, how: EvolveOptions, run: Path, cache: Path) -> dict[str, Any]:
-    """One run; `share`: of the time of all workers, what candidates don't take."""
+    """Run a search, and return its times and the share of time outside candidates."""
     inside: list[float] = []
     original = choose.choose_executor
 
@@ -288,7 +294,7 @@ def timed(program: Any, how: EvolveOptions, run: Path, cache: Path) -> dict[str,
 
 
 def watched(run: Any, inside: list[float]) -> Any:
-    """Adds up the time in which candidates are waited for."""
+    """Record the time in which candidates are waited for."""
 
     def watch(jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         outcomes = run(jobs)
@@ -309,7 +315,7 @@ def processor(whose: str) -> float:
 
 
 def content(run: Path) -> list[Any]:
-    """All that a run came to but its times."""
+    """Return all results of a run, without its times."""
     with closing(sqlite3.connect(run / "journal.sqlite")) as db:
         rows = [
             db.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
@@ -325,17 +331,24 @@ def content(run: Path) -> list[Any]:
 
 # Tables
 
+_COLUMNS = {
+    "candidates": "candidates",
+    "seconds to the first": "seconds to the first candidate",
+    "of the processor": "CPU seconds to the first candidate",
+    "a round beside training": "CPU seconds a round, without training",
+}
 
-def written(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
-    """The tables of what was measured."""
+
+def render(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Render the tables of the parts that were measured."""
     parts = []
     if rows := found.get("workers"):
-        head = ["workers", "seconds", "times as fast", "the same run", "not candidates"]
+        head = ["workers", "seconds", "speed-up", "same run", "time outside candidates"]
         lines = [
             [
                 str(row["workers"]),
-                shown(row["seconds"], digits=0),
-                shown(row.get("times as fast", 1.0)),
+                format_value(row["seconds"], digits=0),
+                format_value(row.get("times as fast", 1.0)),
                 {True: "yes", False: "no", None: ""}[row.get("the same run")],
                 f"{row['share not of candidates']:.1%}".replace("%", " %"),
             ]
@@ -346,17 +359,17 @@ def written(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
         keys = list(rows[0])
         lines = [
             [
-                f"{row[key]:,}" if isinstance(row[key], int) else shown(row[key])
+                f"{row[key]:,}" if isinstance(row[key], int) else format_value(row[key])
                 for key in keys
             ]
             for row in rows
         ]
-        parts.append(table(keys, lines))
+        parts.append(table([_COLUMNS[key] for key in keys], lines))
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
-    """Prints what was measured."""
+    """Print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=["journal", "workers"])
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000])
@@ -366,16 +379,16 @@ def main() -> int:
     parser.add_argument("--warm-up", type=int, default=300)
     parser.add_argument("--final-steps", type=int, default=400)
     parser.add_argument("--cache", type=Path, default=Path(".cache/scale"))
-    publishes(parser)
+    add_publish_option(parser)
     options = parser.parse_args()
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     torch.set_num_threads(1)
     found = journals(options) if options.what == "journal" else workers(options)
-    print(written({options.what: found}))
+    print(render({options.what: found}))
     if options.publish:
         known = result("scale") if (RESULTS / "scale.json").exists() else {}
         all_ = known | {options.what: found}
-        publish("scale", all_, written(all_))
+        publish("scale", all_, render(all_))
     return 0
 
 

@@ -1,12 +1,12 @@
-"""Compiled programs beside what a person would type, in one run, on one thread.
+"""Speed of compiled programs relative to handwritten PyTorch, on one thread.
 
     python -m benchmarks speed [--seconds 1.0] [--publish]
 
 Attention programs of the standard library beside PyTorch's function or the same formula by
 hand, forward and with gradients; the memory that causal programs add with n tokens; models
-beside transformers' own, and a decoding step. Each pair alternates, and the least of its
-times counts; a ratio below 1 is in our favour. Whatever else runs on the machine weighs on
-both alike.
+beside transformers' own, and a decoding step. The two of a pair alternate, and the least
+time of each counts, so that other work on the machine affects both alike. A ratio below 1
+means that azc is faster.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import torch.nn.functional as F
 import azc
 from azc.lower.attention import compile_graph
 from azc.passes.pipeline import program_graph
-from benchmarks.tables import made_with, publish, publishes, table
+from benchmarks.tables import add_publish_option, made_with, publish, table, versions
 
 Hand = Callable[..., torch.Tensor]
 BATCH, HEADS, WIDTH = 4, 4, 64
@@ -76,7 +76,7 @@ HANDS: Mapping[str, Hand] = {
 def compared(
     ours: Callable[[], Any], theirs: Callable[[], Any], seconds: float
 ) -> float:
-    """The least time of ours over the least of theirs, alternating."""
+    """Return the least time of ours over the least of theirs, alternating."""
     best = [math.inf, math.inf]
     ours(), theirs()
     end = time.perf_counter() + seconds
@@ -95,7 +95,7 @@ def _run(function: Callable[[], torch.Tensor], back: bool) -> None:
 
 
 def attentions(seconds: float) -> dict[str, dict[str, float]]:
-    """Ratios by program, and by length and direction."""
+    """Return ratios by program, and by length and direction."""
     library = azc.load("std.attention")
     found: dict[str, dict[str, float]] = {}
     for title, hand in HANDS.items():
@@ -143,7 +143,7 @@ print((most() - before) / 1024)
 
 
 def memory() -> dict[str, dict[str, float]]:
-    """MiB that a causal program adds, forward and backward, by program and length."""
+    """Return the MiB that causal programs add, forward and backward, by length."""
     found: dict[str, dict[str, float]] = {}
     for name in ("by PyTorch", "sdpa", "linear_attention", "efficient_attention"):
         for tokens in (4096, 8192, 16384):
@@ -154,7 +154,7 @@ def memory() -> dict[str, dict[str, float]]:
 
 
 def models(seconds: float) -> dict[str, float]:
-    """Ratios of a BERT and a GPT-2 of the same weights, small, to transformers' own."""
+    """Return the ratios of a small BERT and GPT-2 to those of transformers."""
     from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
 
     found: dict[str, float] = {}
@@ -205,14 +205,19 @@ def models(seconds: float) -> dict[str, float]:
     return found
 
 
-def written(figures: dict[str, Any]) -> str:
-    """The tables."""
+def _column(name: str) -> str:
+    tokens, what = name.split(" ")
+    return f"n = {tokens}, {'with gradients' if what == 'both' else what}"
+
+
+def render(figures: dict[str, Any]) -> str:
+    """Render the tables."""
     columns = next(iter(figures["attentions"].values()))
     rows = [
         [f"`{name}`", *(f"{row[column]:.2f}" for column in columns)]
         for name, row in figures["attentions"].items()
     ]
-    parts = [table(["time over that by hand", *columns], rows)]
+    parts = [table(["time relative to handwritten", *map(_column, columns)], rows)]
     lengths = next(iter(figures["memory"].values()))
     rows = [
         [f"`{name}`", *(f"{row[n]:.0f}" for n in lengths)]
@@ -220,14 +225,14 @@ def written(figures: dict[str, Any]) -> str:
     ]
     parts.append(table(["MiB added, causal", *(f"n = {n}" for n in lengths)], rows))
     rows = [[name, f"{ratio:.2f}"] for name, ratio in figures["models"].items()]
-    parts.append(table(["model", "time over transformers'"], rows))
-    return "\n\n".join(parts) + "\n"
+    parts.append(table(["model", "time relative to transformers"], rows))
+    return "\n\n".join([*parts, *versions(figures)]) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0)
-    publishes(parser)
+    add_publish_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -237,7 +242,7 @@ def main() -> int:
         "memory": memory(),
         "models": models(options.seconds),
     }
-    text = written(figures)
+    text = render(figures)
     print(text)
     if options.publish:
         publish("speed", figures, text)

@@ -1,13 +1,12 @@
-"""Search strategies in a table of 500 trained encoders: regret, over 200 seeds.
+"""Search strategies in a table of 500 trained encoders: regret over 1,000 seeds.
 
-    python -m benchmarks strategies [--seeds 200] [--publish]
+    python -m benchmarks strategies [--seeds 1000] [--publish]
 
-The strategies of azc are asked and told as a run does it, round by round, with its default
-options; a candidate is an architecture of NAS-Bench-BERT, its score the mean of GLUE. A
+The strategies of azc run as in a search, round by round, with the default options; a
+candidate is an architecture of NAS-Bench-BERT, and its score is the mean of GLUE. A
 mutation changes one field (a layer's operation, heads, width or networks, the hidden
 width, the depth) and gives the architecture of the table that is nearest to the result.
-It takes some minutes; `--publish` writes the tables to docs/benchmarks.md and
-benchmarks/results.
+It takes some ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -37,15 +36,18 @@ from azc.search.strategies.local import LocalSearch
 from azc.search.strategies.opnas import OpNas
 from azc.search.strategies.random_search import RandomSearch
 from azc.search.strategies.regularized import Regularized
+from azc.training.verdict import NO_DIFFERENCE, Verdict, Word, verdict
 from benchmarks.flexibert import KINDS, Architecture, fields, load_table
 from benchmarks.tables import (
+    add_publish_option,
     data_folder,
+    format_test,
+    format_value,
     made_with,
     mean_interval,
     publish,
-    publishes,
-    shown,
     table,
+    versions,
 )
 
 NAME = "strategies"
@@ -64,13 +66,13 @@ PLACES = ("layers", "hidden", *(f"{i} {part}" for i in range(4) for part in PART
 
 
 def choice(field: str) -> str:
-    """What a field is called among the choices: `heads` of `2 heads`."""
+    """Return the choice that a field belongs to: `heads` of `2 heads`."""
     return field.split(" ")[-1]
 
 
 @dataclass(frozen=True, eq=False)
 class Entry:
-    """An architecture of the table, with what strategies look at in a genome."""
+    """An architecture of the table, with the attributes of a genome that strategies read."""
 
     number: int
     fields: Mapping[str, str]
@@ -99,20 +101,21 @@ class Space:
         self.codes = np.array([self.code(each.fields) for each in self.entries])
         self.best = max(each.glue for each in self.entries)
 
-    def code(self, told: Mapping[str, str]) -> list[int]:
-        """The fields as numbers, −1 where there is no such layer."""
+    def code(self, values: Mapping[str, str]) -> list[int]:
+        """Encode fields as numbers, −1 where there is no such layer."""
         return [
-            CHOICES[choice(place)].index(told[place]) if place in told else -1
+            CHOICES[choice(place)].index(values[place]) if place in values else -1
             for place in PLACES
         ]
 
     def nearest(
-        self, told: Mapping[str, str], parent: Entry, rng: random.Random
+        self, values: Mapping[str, str], parent: Entry, rng: random.Random
     ) -> Entry:
-        """The architecture that fewest fields of are others, but the parent: of equals
-        any.
+        """Return an architecture with the fewest other fields, never the parent.
+
+        Ties are broken at random.
         """
-        apart = (self.codes != np.array(self.code(told))).sum(1)
+        apart = (self.codes != np.array(self.code(values))).sum(1)
         apart[parent.number] = len(PLACES) + 1
         return self.entries[rng.choice(np.flatnonzero(apart == apart.min()).tolist())]
 
@@ -123,34 +126,37 @@ class Space:
         draw: Callable[..., str],
         kinds: Priorities | None = None,
     ) -> Mutation:
-        """One field has another value, which is drawn, as the field is where `kinds` of
-        them have priorities.
+        """Change one field to another value that is drawn.
+
+        The field is drawn by the priorities of `kinds`, uniformly without them.
         """
-        told = dict(parent.fields)
+        values = dict(parent.fields)
         if kinds is None:
-            name = rng.choice(list(told))
+            name = rng.choice(list(values))
         else:
-            (name,) = rng.choices(list(told), kinds.weights(list(map(choice, told))))
+            (name,) = rng.choices(
+                list(values), kinds.weights(list(map(choice, values)))
+            )
         kind = choice(name)
-        others = [f"{kind} {x}" for x in CHOICES[kind] if x != told[name]]
-        told[name] = choice(draw(others, rng))
+        others = [f"{kind} {x}" for x in CHOICES[kind] if x != values[name]]
+        values[name] = choice(draw(others, rng))
         if kind == "layers":
-            told = {n: x for n, x in told.items() if n[:2] not in ("2 ", "3 ")}
-            if told["layers"] == "4":
-                told |= {
+            values = {n: x for n, x in values.items() if n[:2] not in ("2 ", "3 ")}
+            if values["layers"] == "4":
+                values |= {
                     f"{i} {p}": rng.choice(CHOICES[p]) for i in (2, 3) for p in PARTS
                 }
-        found = self.nearest(told, parent, rng)
+        found = self.nearest(values, parent, rng)
         return Mutation(genome=found, description=name, kinds=(kind,))  # type: ignore[arg-type]
 
 
 def evenly(options: Sequence[str], rng: random.Random) -> str:
-    """One of them, all as likely."""
+    """Draw one of the options uniformly."""
     return rng.choice(options)
 
 
 class TableOpNas(OpNas):
-    """Operation priorities in the table: the value of a field is drawn by them."""
+    """op-nas in the table: its priorities draw the value of a field."""
 
     def __init__(self, start: Any, space: Space, **options: Any) -> None:
         super().__init__(start, SimpleNamespace(ops=(), kernels=()), **options)  # type: ignore[arg-type]
@@ -167,13 +173,17 @@ class TableOpNas(OpNas):
 
 
 def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
-    """The strategies of azc with the options of a run, but for mutations in the table."""
+    """Return the strategies with the options of a run and mutations in the table."""
     options = EvolveOptions()
 
     def mutate(genome: Any, rng: random.Random) -> Mutation:
         return space.mutate(genome, rng, evenly)
 
-    def op_nas(start: Any, learn_kinds: bool = options.learn_kinds) -> Strategy:
+    def op_nas(
+        start: Any,
+        learn_kinds: bool = options.learn_kinds,
+        patience: int = options.patience,
+    ) -> Strategy:
         return TableOpNas(
             start,
             space,
@@ -182,7 +192,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
             temperature=options.temperature,
             rates=Rates(options.inter_rate, options.intra_rate),
             mutations=options.mutations or 1,
-            patience=options.patience,
+            patience=patience,
             learn_kinds=learn_kinds,
         )
 
@@ -199,6 +209,7 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
     return {
         "op-nas": op_nas,
         "op-nas --no-learn-kinds": partial(op_nas, learn_kinds=False),
+        "op-nas --patience 2": partial(op_nas, patience=2),
         "regularized": regularized,
         "local": lambda start: LocalSearch(start, mutate),
         "random": lambda start: RandomSearch(
@@ -210,10 +221,10 @@ def strategies(space: Space) -> dict[str, Callable[[Any], Strategy]]:
 def search(
     make: Callable[[Any], Strategy], space: Space, seed: int
 ) -> tuple[list[float], list[float]]:
-    """The best score after each evaluation, and after each new architecture.
+    """Return the best score after each evaluation, and after each new architecture.
 
-    A run's way of asking: rounds of its size, planned whole and cut off by the budget;
-    what is scored again counts as an evaluation.
+    As in a run, rounds are planned whole and cut off by the budget, and repeated
+    evaluations count.
     """
     size, most = EvolveOptions().round_size, max(BUDGETS)
     start = random.Random(derived(seed, "start")).choice(space.entries)
@@ -256,7 +267,7 @@ def search(
 
 
 def uniform(space: Space, count: int) -> float:
-    """The mean regret of so many architectures drawn evenly from the table, exactly."""
+    """Return the exact mean regret of so many uniform draws from the table."""
     scores = sorted(each.glue for each in space.entries)
     ways = comb(len(scores), count)
     expected = sum(
@@ -265,8 +276,14 @@ def uniform(space: Space, count: int) -> float:
     return space.best - expected
 
 
+def paired(mine: Sequence[float], others: Sequence[float]) -> dict[str, Any]:
+    """Return how much less regret one strategy has than another, over the same seeds."""
+    found = verdict(list(mine), list(others))
+    return {"mean": found.gain, "interval": [found.low, found.high], "p": found.p}
+
+
 def measured(folder: Path, seeds: int) -> dict[str, Any]:
-    """All figures."""
+    """Run every strategy from every seed, and return all figures."""
     space = Space(load_table(folder))
     regrets: dict[str, dict[str, list[list[float]]]] = {}
     for name, make in strategies(space).items():
@@ -286,7 +303,7 @@ def measured(folder: Path, seeds: int) -> dict[str, Any]:
             rows[name] = {
                 "regret": [mean_interval(column) for column in here.T],
                 "less_than_default": [
-                    mean_interval(column) for column in (here - default).T
+                    paired(*columns) for columns in zip(default.T, here.T, strict=True)
                 ],
             }
     return {
@@ -299,40 +316,61 @@ def measured(folder: Path, seeds: int) -> dict[str, Any]:
     }
 
 
-def written(figures: dict[str, Any]) -> str:
-    """The tables."""
-    parts = []
-    for kind in ("evaluations", "architectures"):
-        heads = [f"{count} {kind}" for count in figures["budgets"]]
-        rows = [
-            [f"`{name}`", *(shown(x["mean"], x["interval"]) for x in found["regret"])]
-            for name, found in figures[kind].items()
+KINDS_OF_BUDGET = ("evaluations", "architectures")
+
+
+def difference(found: Mapping[str, Any]) -> Verdict:
+    """Return a difference of the results with its interval and p-value."""
+    word: Word = "better" if found["interval"][0] > 0 else NO_DIFFERENCE
+    word = "worse" if found["interval"][1] < 0 else word
+    return Verdict(found["mean"], *found["interval"], found["p"], word)
+
+
+def render(figures: Mapping[str, Any]) -> str:
+    """Render the regrets, and the differences from the default."""
+    budgets = figures["budgets"]
+    heads = [f"{count} {kind}" for kind in KINDS_OF_BUDGET for count in budgets]
+    names = list(figures[KINDS_OF_BUDGET[0]])
+    rows = [
+        [
+            f"`{name}`",
+            *(
+                format_value(x["mean"])
+                for kind in KINDS_OF_BUDGET
+                for x in figures[kind][name]["regret"]
+            ),
         ]
-        rows.append(["evenly from the table", *map(shown, figures["uniform"])])
-        others = [name for name in figures[kind] if name != DEFAULT]
-        rows += [
+        for name in names
+    ]
+    uniform = list(map(format_value, figures["uniform"]))
+    rows.append(["uniform draws from the table", *uniform, *uniform])
+    parts = [table(["regret", *heads], rows)]
+    for kind in KINDS_OF_BUDGET:
+        lines = [
             [
-                f"`{name}` − `{DEFAULT}`",
+                f"`{name}`",
                 *(
-                    shown(x["mean"], x["interval"])
+                    format_test(difference(x), 2)
                     for x in figures[kind][name]["less_than_default"]
                 ),
             ]
-            for name in others
+            for name in names
+            if name != DEFAULT
         ]
-        parts.append(table(["regret", *heads], rows))
-    return "\n\n".join(parts) + "\n"
+        head = [f"`{DEFAULT}` ahead of", *(f"{count} {kind}" for count in budgets)]
+        parts.append(table(head, lines))
+    return "\n\n".join([*parts, *versions(figures)]) + "\n"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=200)
-    publishes(parser)
+    parser.add_argument("--seeds", type=int, default=1000)
+    add_publish_option(parser)
     options = parser.parse_args()
     figures = measured(data_folder("nas-bench-bert"), options.seeds)
-    print(written(figures))
+    print(render(figures))
     if options.publish:
-        publish(NAME, figures, written(figures))
+        publish(NAME, figures, render(figures))
     return 0
 
 

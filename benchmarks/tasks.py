@@ -1,18 +1,19 @@
-"""Which attention solves which task: each program of std.attention, trained alone.
+"""Attention programs on tasks: each program of std.attention, trained alone.
 
-    python -m benchmarks tasks [--tasks recall induction] [--steps 400] [--json out.json]
+    python -m benchmarks tasks [--tasks recall induction] [--steps 400] [--publish]
 
-Models of two layers, 64 wide, without positions of their own: the program twice, or once
-above a convolution of width 3, which fixes what a token knows of its neighbours and leaves
-the rest to the program. The figures are shares of answers right on the test rows.
+Models have two layers, a hidden width of 64 and no positions of their own: the program
+above a convolution of width 3, with which each token knows its neighbours, or twice.
+The figures are shares of right answers on the test rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,7 +26,9 @@ from azc.data.load import load_data
 from azc.data.tasks import TASKS
 from azc.source import Source
 from azc.training.fit import FitOptions, fit, measure
+from benchmarks.tables import add_publish_option, made_with, publish, table
 
+NAME = "tasks"
 MODEL = """\
 from std.attention import {name}
 
@@ -52,7 +55,7 @@ BELOW = {"above conv": "conv(kernel = 3)", "twice": "{name}"}
 def share(
     name: str, below: str, task: str, seed: int, options: argparse.Namespace
 ) -> float:
-    """How many answers are right after training."""
+    """Return the share of right answers after training."""
     text = MODEL.format(name=name, below=BELOW[below].format(name=name))
     torch.manual_seed(seed)
     model = azc.compile(check_source(Source("solver.azg", text)), task="masked-lm")
@@ -64,6 +67,18 @@ def share(
     return measure(model, data, "test", device=options.device).right[f"task:{task}"]
 
 
+def render(figures: Mapping[str, Any]) -> str:
+    """Return the table: a column for each task and model."""
+    programs = figures["programs"]
+    columns = list(next(iter(programs.values())))
+    rows = [
+        [f"`{name}`", *(" ".join(f"{x:.2f}" for x in row[each]) for each in columns)]
+        for name, row in programs.items()
+    ]
+    chance = ", ".join(f"{task} {x:.2f}" for task, x in figures["chance"].items())
+    return f"{table(['program', *columns], rows)}\n\nChance: {chance}.\n"
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument(
@@ -72,31 +87,37 @@ def main() -> int:
     parser.add_argument(
         "--programs", nargs="+", default=list(load("std.attention").attentions)
     )
-    parser.add_argument("--models", nargs="+", choices=list(BELOW), default=list(BELOW))
+    parser.add_argument(
+        "--models", nargs="+", choices=list(BELOW), default=["above conv"]
+    )
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--length", type=int, default=32)
     parser.add_argument("--learning-rate", type=float, default=3e-3)
     parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", type=Path)
+    add_publish_option(parser)
     options = parser.parse_args()
-    figures: dict[str, dict[str, list[float]]] = {}
-    heads = [f"{task}, {below}" for task in options.tasks for below in options.models]
-    print(f"| program | {' | '.join(heads)} |")
-    print(f"|---|{'--:|' * len(heads)}")
+    programs: dict[str, dict[str, list[float]]] = {}
     for name in options.programs:
-        found = figures[name] = {}
+        found = programs[name] = {}
         for task in options.tasks:
             for below in options.models:
                 found[f"{task}, {below}"] = [
                     share(name, below, task, seed, options) for seed in options.seeds
                 ]
-        cells = [" ".join(f"{each:.2f}" for each in found[head]) for head in heads]
-        print(f"| `{name}` | {' | '.join(cells)} |", flush=True)
-    chance = ", ".join(f"{task} {TASKS[task].chance:.2f}" for task in options.tasks)
-    print(f"\nchance: {chance}")
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=2) + "\n")
+        print(name, found, flush=True)
+    figures = {
+        "made_with": made_with(),
+        "steps": options.steps,
+        "length": options.length,
+        "learning_rate": options.learning_rate,
+        "seeds": options.seeds,
+        "chance": {task: TASKS[task].chance for task in options.tasks},
+        "programs": programs,
+    }
+    print(render(figures))
+    if options.publish:
+        publish(NAME, figures, render(figures))
     return 0
 
 

@@ -1,8 +1,7 @@
-"""The tables of docs/benchmarks.md are those of the results that are committed."""
+"""Generated sections of the documentation, and the pages around them."""
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 from typing import Any
@@ -10,55 +9,160 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import tables
-from benchmarks.__main__ import BENCHMARKS
-from benchmarks.tables import interval, marks, rho, tau, tau_interval, within
+from benchmarks import pages, tables
+from benchmarks.tables import (
+    holm,
+    interval,
+    marks,
+    rho,
+    section,
+    tau,
+    tau_interval,
+    within,
+)
 
-PUBLISHED = sorted(file.stem for file in tables.RESULTS.glob("*.json"))
+STUDIES = [
+    p for p in sorted((tables.DOCS / "studies").glob("*.md")) if p.stem != "README"
+]
+SECTION = re.compile(
+    r"^<!-- generated: (.*) -->\n(.*?)^<!-- end of \1 -->$", re.M | re.S
+)
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+# Numbers with a decimal point, or in scientific notation.
+NUMBER = re.compile(r"\d+\.\d+(?:e[+-]?\d+)?|\d+e[+-]?\d+")
+# Numbers that are no results: options, formulas and versions between backticks.
+CODE = re.compile(r"`[^`]*`")
 
 
-def test_every_section_has_results() -> None:
-    page = tables.PAGE.read_text(encoding="utf-8")
-    sections = re.findall(r"^<!-- end of (.*) -->$", page, re.MULTILINE)
-    assert sorted(sections) == PUBLISHED
-    assert PUBLISHED
+def of_pages() -> dict[str, list[Path]]:
+    """Find the pages of every generated section."""
+    found: dict[str, list[Path]] = {}
+    for page in tables.pages():
+        for name, _ in SECTION.findall(page.read_text(encoding="utf-8")):
+            found.setdefault(name, []).append(page)
+    return found
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_a_table_is_that_of_the_results(name: str) -> None:
-    module = importlib.import_module(f"benchmarks.{BENCHMARKS[name]}")
-    first, last = marks(name)
-    page = tables.PAGE.read_text(encoding="utf-8")
-    assert page.count(first) == page.count(last) == 1
-    shown = page.partition(first)[2].partition(last)[0]
-    assert shown == module.written(tables.result(name)).rstrip() + "\n"
+def test_every_section_is_on_one_page() -> None:
+    found = of_pages()
+    assert {name: each for name, each in found.items() if len(each) > 1} == {}
+    claims = {"studies", *pages.CLAIMS}
+    # A section without results is empty (below), and there is none without a section.
+    assert {*pages.published(), *claims} <= found.keys()
+    assert found.keys() - claims <= {*pages.published(), "demo"}
+    assert {each.stem for name in pages.CLAIMS for each in found[name]} == {"results"}
 
 
-def test_publishing_touches_one_section(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tables, "PAGE", tmp_path / "page.md")
+@pytest.mark.parametrize("name", sorted(of_pages()))
+def test_a_section_is_up_to_date(name: str) -> None:
+    """It is what `python -m benchmarks results --publish` writes."""
+    if name == "studies":
+        text = pages.index()
+    elif name in pages.CLAIMS:
+        text = pages.CLAIMS[name]()
+    else:
+        text = pages.study_section(name)
+    assert section(name) == (text.rstrip() + "\n" if text else "")
+
+
+@pytest.mark.parametrize("page", STUDIES, ids=lambda page: page.stem)
+def test_a_study_has_its_parts(page: Path) -> None:
+    titles = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert titles[:2] == ["Method", "Results"]
+    assert titles[-1] == "Limits"
+
+
+@pytest.mark.parametrize(
+    "page", [*STUDIES, tables.DOCS / "results.md"], ids=lambda page: page.stem
+)
+def test_a_number_in_the_text_has_a_source(page: Path) -> None:
+    """It is in a generated section of the page, or its paragraph is marked with †, and a
+    note says where it comes from.
+    """
+    text = page.read_text(encoding="utf-8")
+    known = {
+        number for _, rows in SECTION.findall(text) for number in NUMBER.findall(rows)
+    }
+    prose = CODE.sub("", FENCE.sub("", SECTION.sub("", text)))
+    for part in re.split(r"\n\n|\n(?=- )", prose):
+        if "†" not in part:
+            assert set(NUMBER.findall(part)) <= known, part
+    notes = re.findall(r"^† .*", text, re.MULTILINE)
+    assert len(notes) == ("†" in text)
+
+
+def test_a_number_without_a_source_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    first, last = marks("x")
+    page = f"{first}| 0.12 |\n{last}\n\nIt is 0.12.\n\nIt is 0.13.\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: page)
+    with pytest.raises(AssertionError, match=r"0\.13"):
+        test_a_number_in_the_text_has_a_source(Path("page.md"))
+
+
+@pytest.fixture
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Empty documentation and results."""
+    folder = tmp_path / "docs"
+    (folder / "studies").mkdir(parents=True)
+    monkeypatch.setattr(tables, "DOCS", folder)
     monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
+    return folder
+
+
+def test_publishing_touches_one_section(docs: Path) -> None:
     one, other = ("".join(marks(name)) for name in ("one", "other"))
-    tables.PAGE.write_text(f"# A\n\n{one}\n\nB\n\n{other}\n", encoding="utf-8")
+    page, untouched = docs / "studies" / "page.md", docs / "other.md"
+    page.write_text(f"# A\n\n{one}\n\nB\n\n{other}\n", encoding="utf-8")
+    untouched.write_text("# C\n", encoding="utf-8")
     for text in ("old\n", "new"):
         tables.publish("one", {"x": 1}, text)
     first, last = marks("one")
     wanted = f"# A\n\n{first}new\n{last}\n\nB\n\n{other}\n"
-    assert tables.PAGE.read_text(encoding="utf-8") == wanted
+    assert page.read_text(encoding="utf-8") == wanted
+    assert untouched.read_text(encoding="utf-8") == "# C\n"
     assert tables.result("one") == {"x": 1}
 
 
-def test_publishing_where_there_is_no_section_writes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("times", [0, 2])
+def test_publishing_without_a_single_section_writes_nothing(
+    docs: Path, times: int
 ) -> None:
-    monkeypatch.setattr(tables, "PAGE", tmp_path / "page.md")
-    monkeypatch.setattr(tables, "RESULTS", tmp_path / "results")
-    tables.PAGE.write_text("# A\n", encoding="utf-8")
-    with pytest.raises(ValueError, match="no place for one"):
+    text = "# A\n" + "".join(marks("one")) * (times > 0)
+    for page in range(2):
+        (docs / f"{page}.md").write_text(text, encoding="utf-8")
+    with pytest.raises(
+        ValueError, match="several pages have" if times else "no page has"
+    ):
         tables.publish("one", {}, "text")
-    assert tables.PAGE.read_text(encoding="utf-8") == "# A\n"
+    assert (docs / "0.md").read_text(encoding="utf-8") == text
     assert not tables.RESULTS.exists()
+
+
+def test_the_index_has_the_answer_of_every_study() -> None:
+    index = section("studies")
+    assert len(index.splitlines()) == len(STUDIES)
+    for page in STUDIES:
+        text = page.read_text(encoding="utf-8")
+        answer = (
+            text.partition("**Answer.** ")[2].partition("\n\n")[0].replace("\n", " ")
+        )
+        assert f"]({page.name}): {answer}\n" in index
+
+
+def test_p_values_are_corrected_by_holm() -> None:
+    """An example by hand, and two properties: the order stays, Bonferroni is an upper bound."""
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+    values = sorted(np.random.default_rng(0).uniform(0, 0.2, 9).tolist())
+    found = holm(values)
+    assert found == sorted(found)
+    assert all(p <= x <= 9 * p for p, x in zip(values, found, strict=True))
+
+
+@pytest.mark.parametrize(("value", "text"), [(-0.001, "0.00"), (-0.25, "−0.25")])
+def test_a_rounded_zero_has_no_sign(value: float, text: str) -> None:
+    assert tables.format_value(value) == text
 
 
 def pairs(x: list[float], y: list[float]) -> float:

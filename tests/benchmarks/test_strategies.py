@@ -8,13 +8,16 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from benchmarks.flexibert import Architecture, Layer, fields
 from benchmarks.strategies import (
     BUDGETS,
     CHOICES,
     Space,
+    difference,
     evenly,
+    paired,
     search,
     strategies,
     uniform,
@@ -90,6 +93,19 @@ def test_a_strategy_searches_the_table(name: str) -> None:
         assert len(by_new) < len(by_evaluation)
     regret = np.mean([table.best - by_new[99] for _, by_new in every])
     assert regret < uniform(table, 20)
+
+
+def test_strategies_are_compared_in_pairs() -> None:
+    rng = np.random.default_rng(0)
+    mine = rng.normal(size=50)
+    others = mine + 0.2 + rng.normal(size=50)
+    found = paired(mine, others)
+    assert found["mean"] == pytest.approx(np.mean(others - mine))
+    assert found["p"] == pytest.approx(stats.ttest_rel(others, mine).pvalue)
+    assert found["interval"][0] < found["mean"] < found["interval"][1]
+    assert (
+        difference({"mean": -0.1, "interval": [-0.2, -0.1], "p": 0.0}).word == "worse"
+    )
 
 
 def test_op_nas_draws_what_does_well() -> None:

@@ -24,8 +24,8 @@ LANGUAGE = (ROOT / "docs" / "language.md").read_text(encoding="utf-8")
 # An opening fence with what it says, the text, and the closing fence.
 FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-# What `python -m benchmarks` writes.
-GENERATED = re.compile(r"<!-- python -m .*?<!-- end of", re.DOTALL)
+# Sections that `python -m benchmarks` writes.
+GENERATED = re.compile(r"<!-- generated: .*?<!-- end of", re.DOTALL)
 
 
 def blocks(language: str) -> list[tuple[str, str]]:

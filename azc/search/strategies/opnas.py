@@ -30,7 +30,7 @@ from azc.search.strategies.base import Child, Scored
 __all__ = ["OpNas", "op_nas"]
 
 # Of the priorities of kinds of mutation: there are few, and soon each was often tried.
-# With these op-nas did best in a table of trained models (docs/benchmarks.md).
+# With these op-nas did best in a table of trained models (docs/studies/strategies.md).
 KIND_ALPHA, KIND_TEMPERATURE = 0.1, 0.1
 
 
