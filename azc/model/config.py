@@ -196,7 +196,8 @@ class AzcConfig(PretrainedConfig):
                 # transformers keeps it for generation alone.
                 remembers = kwargs.pop("use_cache", None)
                 self.use_cache = True if remembers is None else bool(remembers)
-        kwargs.setdefault("pad_token_id", 0)
+        # Any id may be a token of the text: a tokenizer says which one pads.
+        kwargs.setdefault("pad_token_id", None)
         kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
         try:
             super().__init__(**kwargs)

@@ -57,6 +57,23 @@ class AzcGenerationMixin(GenerationMixin):
             )
         return found
 
+    def _prepare_attention_mask_for_generation(
+        self,
+        inputs_tensor: torch.Tensor,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+    ) -> torch.Tensor:
+        """Mark every token of the prompts as real, where no `attention_mask` is given.
+
+        transformers takes every `pad_token_id` for padding, also one that was generated
+        as a token. Raises ValueError for a batch of which a prompt begins with it.
+        """
+        ids = model_kwargs.get("input_ids")
+        prompts = inputs_tensor if ids is None or ids.shape[1] == 0 else ids
+        if not generation_config.is_assistant:  # else these are tokens of a generation
+            _refuse_padding(prompts, generation_config)
+        return torch.ones(prompts.shape[:2], dtype=torch.int64, device=prompts.device)
+
     def _prepare_cache_for_generation(  # type: ignore[override]
         self,
         generation_config: GenerationConfig,
@@ -91,6 +108,20 @@ class AzcGenerationMixin(GenerationMixin):
         raise ValueError(
             "continuous batching (generate_batch, cache_implementation = 'paged') can't be"
             " served: a program says itself what is kept"
+        )
+
+
+def _refuse_padding(prompts: torch.Tensor, generation_config: GenerationConfig) -> None:
+    """Raises ValueError for prompts that seem to be padded without a mask that says so."""
+    pad, end = generation_config._pad_token_tensor, generation_config._eos_token_tensor
+    if pad is None or prompts.is_floating_point() or len(prompts) < 2:
+        return
+    if end is not None and bool(torch.isin(pad, end)):  # it begins texts, too
+        return
+    if bool((prompts[:, 0] == pad).any()):
+        raise ValueError(
+            f"attention_mask must be given: a prompt begins with pad_token_id = {int(pad)},"
+            " and ids do not say whether that is a token or padding"
         )
 
 

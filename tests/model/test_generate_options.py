@@ -182,8 +182,20 @@ def test_rows_end_where_their_end_is(model: Any) -> None:
             assert found.shape == (3, 10)
 
 
-def test_padding_is_told_from_its_token_where_no_mask_is_given(model: Any) -> None:
-    assert torch.equal(generate(model, IDS * LEFT, None)[:, 6:], generate(model)[:, 6:])
+def test_padding_is_what_the_mask_says(model: Any) -> None:
+    assert model.config.pad_token_id is None
+    zero = torch.zeros_like(IDS)  # a token as good as any other
+    for pad in (0, None):
+        wanted = generate(model, zero[:1], torch.ones_like(zero[:1]), pad_token_id=pad)
+        assert torch.equal(generate(model, zero[:1], None, pad_token_id=pad), wanted)
+    wanted = generate(model, IDS * LEFT, torch.ones_like(LEFT), pad_token_id=None)
+    assert torch.equal(generate(model, IDS * LEFT, None, pad_token_id=None), wanted)
+    with pytest.raises(ValueError, match="mask must be given: a prompt begins with pad"):
+        generate(model, IDS * LEFT, None)
+    # Where texts begin with the token that ends them, it pads none.
+    both = {"pad_token_id": 0, "eos_token_id": 0}
+    wanted = generate(model, zero, torch.ones_like(zero), **both)
+    assert torch.equal(generate(model, zero, None, **both), wanted)
     # A text that ends is padded with the end where there is no other.
     end = int(generate(model)[0, 8])
     found = generate(model, eos_token_id=end, pad_token_id=None, max_new_tokens=5)

@@ -114,6 +114,26 @@ def test_assisted_generation(model: Any, small: Any) -> None:
             assert torch.equal(found, generate(model, ids, mask))
 
 
+def test_a_generated_token_is_never_taken_for_padding() -> None:
+    """Whatever `pad_token_id` is, an assistant guesses on from all tokens."""
+    main, helper = decoder("sdpa; turned", vocab=4), decoder("sdpa", vocab=4)
+    met = 0
+    for seed in range(12):
+        random = torch.Generator().manual_seed(seed)
+        for each in (main, helper):
+            for parameter in each.parameters():
+                parameter.data.normal_(std=0.4, generator=random)
+        ids = torch.randint(0, 4, (1, 4), generator=random)
+        every = torch.ones_like(ids)
+        for more in ({"pad_token_id": 0}, {"pad_token_id": None}):
+            wanted = generate(main, ids, every, max_new_tokens=16, **more)
+            for mask in (every, None):
+                told = {"assistant_model": helper, "max_new_tokens": 16, **more}
+                assert torch.equal(generate(main, ids, mask, **told), wanted)
+            met += int((wanted == 0).any())
+    assert met > 8
+
+
 def test_an_assistant_that_sums(small: Any) -> None:
     with pytest.raises(ValueError, match="a state that is made of all so far"):
         generate(small, IDS[:1], None, assistant_model=decoder("sums"))
