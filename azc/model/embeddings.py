@@ -55,12 +55,10 @@ class Places:
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
         """The last real token of every sequence, [B, C] of [B, N, C]."""
-        if self.real is None:
+        if self.mask is None:
             return x[:, -1]
         index = torch.arange(x.shape[1], device=x.device)
-        real = newest(self.mask, x)
-        assert real is not None
-        at = torch.where(real, index, -1).argmax(-1, keepdim=True)
+        at = torch.where(self.mask, index, -1).argmax(-1, keepdim=True)
         return taken(x, at)[:, 0]
 
     def first(self, x: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 from transformers import GenerationConfig, GenerationMixin
@@ -62,7 +62,7 @@ class AzcGenerationMixin(GenerationMixin):
         inputs_tensor: torch.Tensor,
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
-    ) -> torch.Tensor:
+    ) -> torch.LongTensor:
         """Mark every token of the prompts as real, where no `attention_mask` is given.
 
         transformers takes every `pad_token_id` for padding, also one that was generated
@@ -72,7 +72,8 @@ class AzcGenerationMixin(GenerationMixin):
         prompts = inputs_tensor if ids is None or ids.shape[1] == 0 else ids
         if not generation_config.is_assistant:  # else these are tokens of a generation
             _refuse_padding(prompts, generation_config)
-        return torch.ones(prompts.shape[:2], dtype=torch.int64, device=prompts.device)
+        real = torch.ones(prompts.shape[:2], dtype=torch.int64, device=prompts.device)
+        return cast(torch.LongTensor, real)
 
     def _prepare_cache_for_generation(  # type: ignore[override]
         self,

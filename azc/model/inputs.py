@@ -15,6 +15,7 @@ from azc.model.packing import documents_of, places_in_documents
 __all__ = [
     "check_classes",
     "check_decoding",
+    "check_documents",
     "check_inputs",
     "check_length",
     "check_positions",
@@ -29,7 +30,6 @@ _ONE_SEQUENCE = "the model has no second sequence to attend to"
 # What transformers' BERT takes, by argument or in its configuration, and this model
 # would be silently wrong about.
 _UNSERVED = {
-    "position_ids": "positions count the real tokens of attention_mask",
     "output_attentions": "a program need not have attention weights",
     "head_mask": "a program's heads can't be masked",
     "encoder_hidden_states": _ONE_SEQUENCE,
@@ -38,13 +38,11 @@ _UNSERVED = {
     "use_cache": _NO_CACHE,
     "cache_position": _NO_CACHE,
     "is_causal": "the model is an encoder: every token sees every other",
-    "document_ids": "documents in one row are for causal models",
-    "num_items_in_batch": "the loss is the mean over the labels of the batch at hand",
+    "num_items_in_batch": "the model has no head, and so no loss",
 }
 # Of these, what a causal model serves.
 _CAUSAL = frozenset(
-    "position_ids past_key_values use_cache is_causal is_decoder document_ids"
-    " num_items_in_batch cache_position".split()
+    "past_key_values use_cache is_causal is_decoder cache_position".split()
 )
 _UNSERVED_SETTINGS = {
     "output_attentions": _UNSERVED["output_attentions"],
@@ -83,8 +81,6 @@ def check_decoding(
     layers: int,
     cache: object,
     attention_mask: torch.Tensor | None,
-    position_ids: torch.Tensor | None,
-    document_ids: torch.Tensor | None,
     model: object,
 ) -> None:
     """Raises ValueError for what a causal model can't go on with after `past` tokens.
@@ -116,6 +112,22 @@ def check_decoding(
     if past and attention_mask is not None:
         assert isinstance(cache, AzcCache)
         _check_past(cache, attention_mask[:, :past].bool())
+    if past and attention_mask is None:
+        # It was given before, and counts still.
+        assert isinstance(cache, AzcCache)
+        if cache.real is not None and not holds(cache.real, torch.all):
+            raise ValueError(
+                "attention_mask must be given: past_key_values has tokens that are padding"
+            )
+
+
+def check_documents(
+    batch: int,
+    tokens: int,
+    position_ids: torch.Tensor | None,
+    document_ids: torch.Tensor | None,
+) -> None:
+    """Raises ValueError for what does not tell documents in a row apart."""
     for name, ids in (("position_ids", position_ids), ("document_ids", document_ids)):
         if ids is None:
             continue
@@ -124,13 +136,6 @@ def check_decoding(
         if ids.shape[-1] != tokens or ids.dim() != 2 or ids.shape[0] not in (1, batch):
             raise ValueError(
                 f"{name} is [B, N] = [{batch}, {tokens}]; got {list(ids.shape)}"
-            )
-    if past and attention_mask is None:
-        # It was given before, and counts still.
-        assert isinstance(cache, AzcCache)
-        if cache.real is not None and not holds(cache.real, torch.all):
-            raise ValueError(
-                "attention_mask must be given: past_key_values has tokens that are padding"
             )
 
 

@@ -23,6 +23,7 @@ from azc.model.config import AzcConfig, spec_of
 from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
     check_decoding,
+    check_documents,
     check_inputs,
     check_length,
     check_positions,
@@ -42,7 +43,7 @@ class AzcPreTrainedModel(PreTrainedModel):
     base_model_prefix = "model"
     supports_gradient_checkpointing = True
     _supports_sdpa = True
-    # Trainer is to divide the loss over accumulated batches itself.
+    # Trainer divides the loss of accumulated batches itself, unless a head does so.
     accepts_loss_kwargs = False
     _no_split_modules = ["Layer"]  # noqa: RUF012  (as transformers declares it)
 
@@ -148,20 +149,18 @@ class AzcModel(AzcPreTrainedModel):
         `pooler_output` [B, hidden] of the first real token (of the last in a causal
         model), and on request `hidden_states`, layers + 1 of them.
 
+        `document_ids` int [B, N] tells documents in one row apart, as `position_ids`
+        do that start again: each is computed as if it were alone. `pooler_output` is
+        then [D, hidden], of the D documents: those of the first row, in the order of
+        their ids, and so on.
+
         A causal model also takes `past_key_values`, what it gave for earlier tokens
         when it was called with `use_cache`: then `attention_mask` has these too.
-        `document_ids` int [B, N] tells documents in one row apart, as `position_ids`
-        do that start again: each is computed as if it were alone.
 
         Raises ValueError for inputs of other shapes or types, for ids that have no
         embedding (told on the CPU alone), and for what the model does not serve.
         """
-        own = {
-            "past_key_values": past_key_values,
-            "use_cache": use_cache,
-            "position_ids": position_ids,
-            "document_ids": document_ids,
-        }
+        own = {"past_key_values": past_key_values, "use_cache": use_cache}
         refuse_unserved(self.config, kwargs | own, self.causal)
         check_inputs(
             input_ids,
@@ -185,13 +184,12 @@ class AzcModel(AzcPreTrainedModel):
                 layers=self.config.num_hidden_layers,
                 cache=cache,
                 attention_mask=attention_mask,
-                position_ids=position_ids,
-                document_ids=document_ids,
                 model=(self.config.program, self.config.model),
             )
-            check_positions(position_ids, attention_mask, past)
-            if cache is None and self._remembers(use_cache):
-                cache = AzcCache(self.config.num_hidden_layers)
+        check_documents(embeds.shape[0], embeds.shape[1], position_ids, document_ids)
+        check_positions(position_ids, attention_mask, past)
+        if cache is None and self.causal and self._remembers(use_cache):
+            cache = AzcCache(self.config.num_hidden_layers)
         twice = (self.training and torch.is_grad_enabled()) and any(
             layer.gradient_checkpointing for layer in self.encoder.layers
         )
@@ -204,16 +202,19 @@ class AzcModel(AzcPreTrainedModel):
             packing = _packing(attention_mask, position_ids, document_ids, embeds)
         if packing is not None:
             refuse_cache(past_key_values, use_cache, "for documents in one row")
-            cache = None
-        places, states = self._states(
-            embeds, attention_mask, token_type_ids, cache, packing
-        )
+            cache, attention_mask = None, packing.mask
+            embeds = packing.apart(embeds)
+            if token_type_ids is not None:
+                token_type_ids = packing.apart(token_type_ids)
+        places, states = self._states(embeds, attention_mask, token_type_ids, cache)
         if self.pre_norm:
             states = (*states[:-1], self.norm(states[-1]))
         pooled = None
         if self.pooler is not None:
             told = places.last if self.causal else places.first
             pooled = torch.tanh(self.pooler(told(states[-1])))
+        if packing is not None:
+            states = tuple(packing.together(x) for x in states)
         if output_hidden_states is None:
             output_hidden_states = self.config.output_hidden_states
         return BaseModelOutputWithPoolingAndCrossAttentions(
@@ -235,15 +236,10 @@ class AzcModel(AzcPreTrainedModel):
         attention_mask: torch.Tensor | None,
         token_type_ids: torch.Tensor | None,
         cache: AzcCache | None,
-        packing: Packing | None,
     ) -> tuple[Places, tuple[torch.Tensor, ...]]:
-        """Where the tokens stand, and the hidden states before and after each layer."""
-        if packing is not None:
-            types = None if token_type_ids is None else packing.apart(token_type_ids)
-            apart = packing.apart(embeds)
-            _, states = self._states(apart, packing.mask, types, cache, None)
-            together = tuple(packing.together(x) for x in states)
-            return Places.of(attention_mask, embeds), together
+        """Where the tokens at hand stand, and the hidden states before and after each
+        layer.
+        """
         past = 0 if cache is None else cache.get_seq_length()
         check_length(past + embeds.shape[1], self.max_length)
         places = Places.of(attention_mask, embeds, past)
@@ -255,7 +251,7 @@ class AzcModel(AzcPreTrainedModel):
         states = self.encoder(*given, cache) if self.causal else self.encoder(*given)
         if cache is not None:
             cache.advance(embeds.shape[1])
-        return places, states
+        return rows, states
 
 
 def _packing(

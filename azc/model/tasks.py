@@ -23,6 +23,7 @@ from transformers.modeling_outputs import (
     MaskedLMOutput,
     SequenceClassifierOutput,
 )
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils.generic import can_return_tuple
 
 from azc.check.flatten import self_contained
@@ -70,6 +71,7 @@ class AzcForMaskedLM(AzcPreTrainedModel):
     is causal: no token would see what is masked after it.
     """
 
+    accepts_loss_kwargs = True
     _tied_weights_keys = {  # noqa: RUF012  (as transformers declares it)
         "head.decoder.weight": "model.embeddings.tokens.weight"
     }
@@ -102,14 +104,18 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
         targets_only: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
         """As the base model, and `logits` [B, N, vocab].
 
         `labels` int [B, N], −100 where there is none, gives `loss`, the mean
-        cross-entropy in nats over the labelled tokens. `targets_only` computes the
-        head there alone: `logits` are then [labelled, vocab], in row-major order.
+        cross-entropy in nats over the labelled tokens (their sum over
+        `num_items_in_batch`, if that is given). `targets_only` computes the head there
+        alone: `logits` are then [labelled, vocab], in row-major order.
         """
         outputs = self.model(
             input_ids,
@@ -117,6 +123,8 @@ class AzcForMaskedLM(AzcPreTrainedModel):
             token_type_ids=token_type_ids,
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
+            position_ids=position_ids,
+            document_ids=document_ids,
             return_dict=True,
             **kwargs,
         )
@@ -130,8 +138,12 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         logits = self.head(hidden)
         loss = None
         if labels is not None:
-            flat = logits.flatten(0, -2).float()
-            loss = F.cross_entropy(flat, labels.flatten().long(), ignore_index=-100)
+            loss = self.loss_function(
+                logits=logits,
+                labels=labels.flatten().long(),
+                vocab_size=self.config.vocab_size,
+                num_items_in_batch=num_items_in_batch,
+            )
         return MaskedLMOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states
         )
@@ -265,7 +277,11 @@ def _next_labels(
 
 
 class AzcForSequenceClassification(AzcPreTrainedModel):
-    """A compiled model with a classifier on the pooled first token."""
+    """A compiled model with a classifier on the pooled first token, of a decoder on the
+    last one.
+    """
+
+    accepts_loss_kwargs = True
 
     def __init__(self, config: AzcConfig) -> None:
         super().__init__(config)
@@ -285,10 +301,15 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         inputs_embeds: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         output_hidden_states: bool | None = None,
+        position_ids: torch.Tensor | None = None,
+        document_ids: torch.Tensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
         """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
-        the kind that `config.problem_type` says or that their type suggests.
+        the kind that `config.problem_type` says or that their type suggests: a mean over
+        the labels, or their sum over `num_items_in_batch`, if that is given. Of D
+        documents in rows, `logits` are [D, num_labels] and `labels` [D].
         """
         outputs = self.model(
             input_ids,
@@ -296,6 +317,8 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
             token_type_ids=token_type_ids,
             inputs_embeds=inputs_embeds,
             output_hidden_states=output_hidden_states,
+            position_ids=position_ids,
+            document_ids=document_ids,
             return_dict=True,
             **kwargs,
         )
@@ -304,12 +327,27 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         if labels is not None:
             problem = self.config.problem_type
             check_classes(labels, len(logits), self.num_labels, problem)
-            loss = self.loss_function(
-                labels=labels, pooled_logits=logits, config=self.config
-            )
+            loss = self._loss(logits, labels, num_items_in_batch)
         return SequenceClassifierOutput(
             loss=loss, logits=logits, hidden_states=outputs.hidden_states
         )
+
+    def _loss(
+        self,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None,
+    ) -> torch.Tensor:
+        """The loss of logits [B, num_labels]: a mean, or a sum over a number of labels."""
+        given = {"labels": labels, "pooled_logits": logits, "config": self.config}
+        loss: torch.Tensor
+        if num_items_in_batch is None or not labels.is_floating_point():
+            loss = self.loss_function(**given, num_items_in_batch=num_items_in_batch)
+            return loss
+        # Of numbers transformers gives the mean over the batch at hand, whatever it is told.
+        count = torch.as_tensor(num_items_in_batch, device=logits.device)
+        loss = self.loss_function(**given) * (labels.numel() / count)
+        return loss
 
 
 _CLASSES: dict[str, type[AzcPreTrainedModel]] = {
@@ -356,6 +394,8 @@ def register() -> None:
     AutoConfig.register("azc", AzcConfig, exist_ok=True)
     AutoModel.register(AzcConfig, AzcModel, exist_ok=True)
     AutoModelForCausalLM.register(AzcConfig, AzcForCausalLM, exist_ok=True)
+    # By these names Trainer knows the models whose smoothed labels it has to shift.
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["azc"] = AzcForCausalLM.__name__
     AutoModelForMaskedLM.register(AzcConfig, AzcForMaskedLM, exist_ok=True)
     AutoModelForSequenceClassification.register(
         AzcConfig, AzcForSequenceClassification, exist_ok=True

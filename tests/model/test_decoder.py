@@ -1,5 +1,5 @@
-"""Decoders of random programs: pieces with a cache, packed documents and reordered caches
-give what the full pass, each document alone and computing anew give.
+"""Decoders of random programs: pieces with a cache and reordered caches give what the full
+pass and computing anew give.
 
 All in float64. Where the two differ by more than rounding may, the full pass is run again
 with every weight off by a little: only if it moves too is the difference forgiven, and
@@ -8,169 +8,34 @@ that must be rare.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
-from transformers import DataCollatorWithFlattening
 
 from azc.check.program import AttentionUse
-from azc.check.resolve import check_source
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
-from azc.mixing.convolution import CONV_KINDS
 from azc.model.config import spec_of
-from azc.model.tasks import build_model
-from azc.source import Source
-from tests.model.models import SETTINGS, build, text_of
-from tests.programs import programs
-
-EXAMPLES = int(os.environ.get("AZC_EXAMPLES", "60"))  # 2,000 take an hour
-VOCAB = int(SETTINGS["vocab"])
-CLOSE = 1e-8
+from tests.model.models import build
+from tests.model.random_models import (
+    CLOSE,
+    VOCAB,
+    Case,
+    cases,
+    compare,
+    counted,
+    distance,
+)
 
 Tensor = torch.Tensor
 
 
-@dataclass
-class Case:
-    """A decoder in float64 and a batch for it; every sequence has a real token."""
-
-    text: str
-    model: Any
-    ids: Tensor
-    mask: Tensor
-    number: int
-
-    def full(self) -> Tensor:
-        """Hidden states [B, N, C] of one pass."""
-        return self.run(self.ids, self.mask)
-
-    def run(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Tensor:
-        return self.output(ids, mask, **more).hidden_states[-1]
-
-    def output(self, ids: Tensor, mask: Tensor | None = None, **more: Any) -> Any:
-        with torch.no_grad():
-            return self.model(
-                ids, attention_mask=mask, output_hidden_states=True, **more
-            )
-
-    def moved(self, pass_: Callable[[], Tensor]) -> float:
-        """How far a pass moves with weights that are off by a relative 1e-12."""
-        before = pass_()
-        kept = [p.detach().clone() for p in self.model.parameters()]
-        far = 0.0
-        for seed, size in product(range(4), (1e-12, 1e-13)):
-            random = torch.Generator().manual_seed(seed)
-            with torch.no_grad():
-                for p, old in zip(self.model.parameters(), kept, strict=True):
-                    noise = torch.rand(p.shape, generator=random, dtype=p.dtype)
-                    p.copy_(old * (1 + size * (2 * noise - 1)))
-            far = max(far, distance(pass_(), before))
-        with torch.no_grad():
-            for p, old in zip(self.model.parameters(), kept, strict=True):
-                p.copy_(old)
-        return far
-
-
-def distance(found: Tensor, wanted: Tensor) -> float:
-    """The largest difference, relative to the largest entry wanted."""
-    gap = float((found - wanted).abs().max())
-    scale = float(wanted.abs().max())
-    return gap / scale if np.isfinite(gap) and scale else float("inf") * (gap > 0)
-
-
-# Programs that look a little back alone.
-NEAR = """
-attention near_{n}(q, k, v) {{
-    return softmax(window(scale(q @ k.T), radius = {r})) @ v
-}}
-attention biased_{n}(q, k, v) {{
-    return softmax(alibi(window(q @ k.T, radius = {r}))) @ conv(v, kernel = {k})
-}}
-attention bands_{n}(q, k, v) {{
-    s = window(cosine(q, k), radius = {r}) + sum(k).T
-    return softmax(window(s, radius = 2)) @ v + relu(alibi(s)) @ rope(q)
-}}
-attention means_{n}(q, k, v) {{
-    s = window(rope(q) @ rope(k).T, radius = {r})
-    return mean(s) * conv(v, kernel = {k}) + amax(s) * conv(conv(k, kernel = {k}), kernel = 3)
-}}
-"""
-NEARBY = "".join(NEAR.format(n=n, r=n, k=2 * n + 1) for n in range(4))
-
-
-def mixings(draw: st.DrawFn) -> str:
-    """A layer: the random program mostly, one that looks a little back, a convolution of
-    each kind.
-    """
-    how = draw(st.sampled_from(["program", "near", "near", "conv"]))
-    if how == "near":
-        name = draw(st.sampled_from(["near", "biased", "bands", "means"]))
-        return f"{name}_{draw(st.integers(0, 3))}"
-    if how == "program":
-        return "program"
-    kind = draw(st.sampled_from(list(CONV_KINDS)))
-    return f"conv(kernel = {draw(st.sampled_from([1, 3, 5, 9]))}, kind = {kind})"
-
-
-@st.composite
-def decoders(draw: st.DrawFn) -> tuple[str, Any]:
-    """A decoder of one or two layers, with random weights."""
-    program = draw(programs(causal=True)) + NEARBY
-    layers = ["program", *(mixings(draw) for _ in range(draw(st.integers(0, 1))))]
-    heads = draw(st.sampled_from([1, 2]))
-    text = text_of(
-        ";".join(draw(st.permutations(layers))),
-        attentions=program,
-        hidden=heads * draw(st.sampled_from([1, 3, 4])),
-        heads=heads,
-        ffn=5,
-        causal=True,
-        residual=draw(st.sampled_from(["pre", "post"])),
-        positions=draw(st.sampled_from(["learned", "sinusoidal", "none"])),
-        token_types=draw(st.sampled_from([0, 2])),
-    )
-    model = build_model(check_source(Source("test.azg", text)), "m").double().eval()
-    random = torch.Generator().manual_seed(draw(st.integers(0, 999)))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            shape = parameter.shape
-            parameter.copy_(0.7 * torch.randn(shape, generator=random))
-    if draw(st.booleans()):
-        model.set_attn_implementation("eager")
-    return text, model
-
-
-def real_tokens(draw: st.DrawFn, tokens: int) -> list[int]:
-    """1 at real tokens, one at least: padding right, left, in holes, or none."""
-    count = draw(st.integers(1, tokens))
-    row = [1] * count + [0] * (tokens - count)
-    how = draw(st.sampled_from(["right", "left", "holes", "none"]))
-    if how == "none":
-        return [1] * tokens
-    if how == "holes":
-        return list(draw(st.permutations(row)))
-    return row if how == "right" else row[::-1]
-
-
-@st.composite
-def cases(draw: st.DrawFn) -> Case:
-    text, model = draw(decoders())
-    tokens, batch = draw(st.integers(1, 8)), draw(st.integers(1, 3))
-    mask = torch.tensor([real_tokens(draw, tokens) for _ in range(batch)])
-    number = draw(st.integers(0, 2**31))
-    random = torch.Generator().manual_seed(number)
-    ids = torch.randint(0, VOCAB, (batch, tokens), generator=random)
-    return Case(text, model, ids, mask, number)
+# Pieces
 
 
 @st.composite
@@ -186,46 +51,6 @@ def splits(draw: st.DrawFn, tokens: int) -> list[int]:
     while sum(found) < tokens:
         found.append(draw(st.integers(1, tokens - sum(found))))
     return found
-
-
-def counted(made: Any, check: Any, examples: int = EXAMPLES) -> Counter[str]:
-    """Checks so many examples, and counts what was compared."""
-    count: Counter[str] = Counter()
-
-    # Without shrinking: each example is a compilation, and programs are small anyway.
-    @settings(
-        max_examples=examples, derandomize=True, phases=(Phase.explicit, Phase.generate)
-    )
-    @given(made)
-    def agree(drawn: Any) -> None:
-        check(drawn, count)
-
-    agree()
-    print(dict(count))
-    assert count["compared"] > examples / 4
-    assert 2 * count["compared"] > count["not finite"]
-    assert count["forgiven"] <= 0.02 * count["compared"] + 1
-    return count
-
-
-def compare(
-    case: Case,
-    found: Tensor,
-    wanted: Tensor,
-    again: Callable[[], Tensor],
-    count: Counter[str],
-) -> None:
-    """`again` computes what is wanted once more."""
-    if not bool(wanted.isfinite().all()):
-        count["not finite"] += 1
-        return
-    count["compared"] += 1
-    if distance(found, wanted) > CLOSE:
-        assert case.moved(again) > CLOSE / 10
-        count["forgiven"] += 1
-
-
-# Pieces
 
 
 @st.composite
@@ -384,168 +209,6 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
 
     count = counted(changes(), check)
     assert all(count[kind] for kind in CHANGES)
-
-
-# Packing
-
-
-@dataclass
-class Packed:
-    """Rows of documents. `place` [B, N] tells a token's document, −1 in padding."""
-
-    case: Case
-    place: Tensor
-    contiguous: bool
-
-    @property
-    def positions(self) -> Tensor:
-        """Position ids that start again; anything in padding."""
-        found = torch.full(self.place.shape, 3)
-        for row, positions in zip(self.place, found, strict=True):
-            for each in set(row.tolist()) - {-1}:
-                there = row == each
-                positions[there] = torch.arange(int(there.sum()))
-        return found
-
-
-@st.composite
-def packs(draw: st.DrawFn) -> Packed:
-    text, model = draw(decoders())
-    tokens, batch = draw(st.integers(2, 9)), draw(st.integers(1, 2))
-    contiguous = draw(st.integers(0, 3)) > 0
-    place = []
-    for _ in range(batch):
-        row = draw(st.lists(st.integers(0, 3), min_size=tokens, max_size=tokens))
-        place.append(sorted(row) if contiguous else row)
-    places = torch.tensor(place)
-    mask = torch.tensor([real_tokens(draw, tokens) for _ in range(batch)])
-    number = draw(st.integers(0, 2**31))
-    random = torch.Generator().manual_seed(number)
-    ids = torch.randint(0, VOCAB, (batch, tokens), generator=random)
-    case = Case(text, model, ids, mask, number)
-    return Packed(case, torch.where(mask.bool(), places, -1), contiguous)
-
-
-def told(pack: Packed) -> dict[str, Tensor]:
-    """How the model is told of documents: by number, or by positions."""
-    if pack.contiguous and pack.case.number % 2:
-        return {"position_ids": pack.positions}
-    # What stands in padding has no say.
-    return {"document_ids": torch.where(pack.place < 0, 1, pack.place)}
-
-
-def documents(pack: Packed) -> list[tuple[int, Tensor]]:
-    """The row of each document, and where its tokens are, bool [N]."""
-    found = []
-    for b, row in enumerate(pack.place):
-        found += [(b, row == each) for each in sorted(set(row.tolist()) - {-1})]
-    return found
-
-
-def loss_of(pack: Packed) -> Tensor:
-    """The mean loss over all documents, each alone; their number is a weight."""
-    case, total, count = pack.case, torch.zeros((), dtype=torch.float64), 0
-    for b, there in documents(pack):
-        mine = case.ids[b : b + 1, there]
-        if mine.shape[1] > 1:
-            loss = case.model(mine, labels=mine).loss
-            total = total + loss * (mine.shape[1] - 1)
-            count += mine.shape[1] - 1
-    return total / count
-
-
-def test_packed_documents_give_what_each_gives_alone() -> None:
-    def check(pack: Packed, count: Counter[str]) -> None:
-        case = pack.case
-        more = told(pack)
-        output = case.output(case.ids, case.mask, **more, labels=case.ids)
-        for b, there in documents(pack):
-            mine = case.ids[b : b + 1, there]
-
-            def again(mine: Tensor = mine) -> Tensor:
-                return case.run(mine)[0]
-
-            found = output.hidden_states[-1][b, there]
-            compare(case, found, again(), again, count)
-        with torch.no_grad():
-            wanted = loss_of(pack)
-        if bool(wanted.isfinite()):
-            # The loss is of float32.
-            torch.testing.assert_close(
-                output.loss.double(), wanted, rtol=1e-5, atol=1e-5
-            )
-            count["loss"] += 1
-
-    count = counted(packs(), check)
-    assert count["loss"] > EXAMPLES / 4
-
-
-def gradients(model: Any, loss: Tensor) -> Tensor:
-    """Those of all weights, in a row."""
-    parameters = list(model.parameters())
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    return torch.cat(
-        [
-            (torch.zeros_like(p) if g is None else g).flatten()
-            for p, g in zip(parameters, found, strict=True)
-        ]
-    )
-
-
-def test_gradients_through_packed_rows_are_those_of_the_documents() -> None:
-    def check(pack: Packed, count: Counter[str]) -> None:
-        case = pack.case
-        wanted = gradients(case.model, loss_of(pack))
-        output = case.model(
-            case.ids, attention_mask=case.mask, labels=case.ids, **told(pack)
-        )
-        if not bool(wanted.isfinite().all()):
-            count["not finite"] += 1
-            return
-        count["compared"] += 1
-        found = gradients(case.model, output.loss)
-        gap = float((found - wanted).abs().max() / max(1.0, float(wanted.abs().max())))
-        if not gap < 1e-5:  # the loss is of float32
-
-            def again() -> Tensor:
-                return gradients(case.model, loss_of(pack))
-
-            assert case.moved(again) > 1e-6
-            count["forgiven"] += 1
-
-    def follows(pack: Packed) -> bool:
-        """Whether a document has a next token, and so a loss."""
-        return any(int(there.sum()) > 1 for _, there in documents(pack))
-
-    counted(packs().filter(follows), check, EXAMPLES // 2)
-
-
-def test_what_transformers_flattens() -> None:
-    collate = DataCollatorWithFlattening()
-
-    @st.composite
-    def flat(draw: st.DrawFn) -> tuple[Case, list[list[int]]]:
-        text, model = draw(decoders())
-        row = st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=5)
-        rows = draw(st.lists(row, min_size=1, max_size=4))
-        return Case(text, model, torch.tensor([[0]]), torch.tensor([[1]]), 0), rows
-
-    def check(drawn: tuple[Case, list[list[int]]], count: Counter[str]) -> None:
-        case, rows = drawn
-        batch = dict(collate([{"input_ids": row} for row in rows]))
-        output = case.output(batch.pop("input_ids"), **batch)
-        start = 0
-        for row in rows:
-            mine = torch.tensor([row])
-
-            def again(mine: Tensor = mine) -> Tensor:
-                return case.run(mine)[0]
-
-            found = output.hidden_states[-1][0, start : start + len(row)]
-            compare(case, found, again(), again, count)
-            start += len(row)
-
-    counted(flat(), check)
 
 
 # The definition

@@ -190,7 +190,9 @@ def test_padding_is_what_the_mask_says(model: Any) -> None:
         assert torch.equal(generate(model, zero[:1], None, pad_token_id=pad), wanted)
     wanted = generate(model, IDS * LEFT, torch.ones_like(LEFT), pad_token_id=None)
     assert torch.equal(generate(model, IDS * LEFT, None, pad_token_id=None), wanted)
-    with pytest.raises(ValueError, match="mask must be given: a prompt begins with pad"):
+    with pytest.raises(
+        ValueError, match="mask must be given: a prompt begins with pad"
+    ):
         generate(model, IDS * LEFT, None)
     # Where texts begin with the token that ends them, it pads none.
     both = {"pad_token_id": 0, "eos_token_id": 0}

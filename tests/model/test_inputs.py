@@ -208,7 +208,6 @@ def test_functions_refuse_inputs_of_unlike_shapes() -> None:
 
 
 ASKED: dict[str, Any] = {
-    "position_ids": torch.arange(9)[None],
     "output_attentions": True,
     "head_mask": torch.ones(1, 2),
     "encoder_hidden_states": torch.zeros(3, 4, 16),
@@ -217,7 +216,6 @@ ASKED: dict[str, Any] = {
     "use_cache": True,
     "cache_position": torch.arange(9),
     "is_causal": True,
-    "num_items_in_batch": 4,
     "attention_masks": MASK,  # a slip of the pen
 }
 SET = {
@@ -238,6 +236,11 @@ def test_what_is_not_served_is_refused(task: Any) -> None:
         with pytest.raises(ValueError, match=rf"^{name} can't be given: ") as caught:
             model(IDS, **{name: value})
         assert "\n" not in str(caught.value)
+    if task == "base":
+        with pytest.raises(
+            ValueError, match=r"^num_items_in_batch .* no head, and so no"
+        ):
+            model(IDS, num_items_in_batch=4)
     nothing = dict.fromkeys(ASKED)
     model(IDS, **nothing)
     model(IDS, output_attentions=False, use_cache=False, is_causal=False)

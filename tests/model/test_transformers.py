@@ -107,12 +107,6 @@ def test_targets_only_is_the_same_loss() -> None:
     torch.testing.assert_close(few.logits, full.logits[labels != -100])
 
 
-def test_gradient_accumulation_is_not_scaled_twice() -> None:
-    # Trainer hands `num_items_in_batch` to what takes any keyword, and then leaves the
-    # division of the loss to the model.
-    assert build("sdpa").accepts_loss_kwargs is False
-
-
 # Training
 
 
