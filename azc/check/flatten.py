@@ -1,4 +1,4 @@
-"""A model as one text that needs no other file."""
+"""A model as one text that needs no other file, and such a text with another setting."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from azc.diagnostics import DiagnosticError, InternalError
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.format import format_file
+from azc.syntax.parse import parse
 
-__all__ = ["self_contained"]
+__all__ = ["self_contained", "with_setting"]
 
 _Named = ast.Attention | ast.Model | ast.Space
 
@@ -48,6 +49,40 @@ def self_contained(
     text = format_file(gather.file())
     _verify(text, spec, model_name)
     return text
+
+
+def with_setting(source: Source, model: str, name: str, value: int | bool) -> str:
+    """The canonical text of a file in which a setting of a model has another value.
+
+    Comments stay where they are. Raises `DiagnosticError` where the text then does not
+    check, and `UsageError` where the file has no such model.
+    """
+    choose_model(check_source(source), model)
+    number = ast.Number(f"{value}")
+    made = ast.Boolean(value) if isinstance(value, bool) else number
+    file = parse(source)
+    nodes = tuple(
+        _with(each, name, made)
+        if isinstance(each, ast.Model) and each.name == model
+        else each
+        for each in file.declarations
+    )
+    text = format_file(replace(file, declarations=nodes))
+    check_source(replace(source, text=text))
+    return text
+
+
+def _with(model: ast.Model, name: str, value: ast.Value) -> ast.Model:
+    """A model with this setting, in its place or before all others."""
+    items = tuple(
+        replace(item, value=value)
+        if isinstance(item, ast.Setting) and item.name == name
+        else item
+        for item in model.items
+    )
+    if all(setting.name != name for setting in model.settings):
+        items = (ast.Setting(name, value), *items)
+    return replace(model, items=items)
 
 
 class _Gather:

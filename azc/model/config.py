@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import lru_cache
 from numbers import Integral, Real
 from pathlib import Path
@@ -20,15 +19,15 @@ import torch
 from huggingface_hub.errors import StrictDataclassError
 from transformers import PretrainedConfig
 
-from azc.check.models import MAX_PARAMETERS, VOCAB
-from azc.check.params import model_parameters
+from azc.check.flatten import with_setting
+from azc.check.models import VOCAB
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
 from azc.saved import AUTO_MAP, write_card, write_loader
 from azc.source import Source
 
-__all__ = ["AzcConfig", "spec_of"]
+__all__ = ["AzcConfig", "program_with", "spec_of"]
 
 MAX_LABELS = 1_000_000  # transformers keeps a name for each
 
@@ -120,6 +119,7 @@ def _settled(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
     the program that they are.
     """
     return {
+        "vocab_size": (spec.vocab, "vocab"),
         "hidden_size": (spec.hidden, "hidden"),
         "num_hidden_layers": (len(spec.layers), "layers"),
         "num_attention_heads": (spec.heads, "heads"),
@@ -144,11 +144,14 @@ def _refuse_others(spec: ModelSpec, given: Mapping[str, Any]) -> None:
     settled = _settled(spec) | _settled_unnamed(spec)
     for name, (value, setting) in settled.items():
         if given.get(name, value) != value:
+            help_ = f"change `{setting}` in the program: its sizes are the model's"
+            if setting == "vocab":
+                help_ += ", or call resize_token_embeddings of the model, which does so"
             raise UsageError(
                 "U013",
                 f"{name} is {given[name]} in the configuration, and the program's"
                 f" `{setting}` makes it {value}",
-                f"change `{setting}` in the program: its sizes are the model's",
+                help_,
             )
 
 
@@ -156,10 +159,10 @@ class AzcConfig(PretrainedConfig):
     """The configuration of a compiled model.
 
     `program`: a self-contained azg text; `model`: the name of the model in it. All
-    sizes are read from the program; `vocab_size` alone may be overridden, by
-    `resize_token_embeddings`. `initializer_range` is the standard deviation of fresh
-    weights, 0.02·√(768 / hidden) if it is not given. Raises `DiagnosticError` for a
-    text that does not check, and `UsageError` for any other value that is wrong.
+    sizes are read from the program, which `resize_token_embeddings` changes.
+    `initializer_range` is the standard deviation of fresh weights, 0.02·√(768 / hidden)
+    if it is not given. Raises `DiagnosticError` for a text that does not check, and
+    `UsageError` for any other value that is wrong.
     """
 
     model_type = "azc"
@@ -211,6 +214,10 @@ class AzcConfig(PretrainedConfig):
         """Writes `config.json`, the module that it names for those who do not import
         azc, and, with a model, a model card where there is none of somebody else's.
         """
+        # transformers ties and unties by its own setting.
+        ties = self.tie_word_embeddings
+        if self.program and spec_of(self).tie_embeddings != ties:
+            self.program = program_with(self, "tie_embeddings", ties)
         super().save_pretrained(save_directory, *args, **kwargs)
         folder = Path(save_directory)
         write_loader(folder)
@@ -242,9 +249,13 @@ def _deviation(hidden: int) -> float:
     return float(0.02 * (768 / hidden) ** 0.5)
 
 
+def _source(program: str) -> Source:
+    return Source("config.json: program", program, own=True)
+
+
 @lru_cache(maxsize=256)
 def _read(program: str, model: str) -> ModelSpec:
-    found = check_source(Source("config.json: program", program, own=True)).models
+    found = check_source(_source(program)).models
     if model not in found:
         known = ", ".join(found) or "none"
         message = f"the program of the configuration has no model `{model}`"
@@ -262,13 +273,13 @@ def spec_of(config: AzcConfig) -> ModelSpec:
     if not config.program:
         raise _fault("it has no program")
     spec = _read(config.program, config.model)
-    _refuse_others(spec, vars(config))
-    vocab = spec.vocab if config.vocab_size is None else int(config.vocab_size)
-    if vocab == spec.vocab:
-        return spec
-    spec = replace(spec, vocab=vocab)
-    total = model_parameters(spec)
-    if total > MAX_PARAMETERS:
-        message = f"with a vocab_size of {vocab:,} the model has {total:,} parameters"
-        raise _fault(f"{message}; the limit is {MAX_PARAMETERS:,}")
+    unknown = {"vocab_size"} if config.vocab_size is None else set()
+    _refuse_others(spec, {n: x for n, x in vars(config).items() if n not in unknown})
     return spec
+
+
+def program_with(config: AzcConfig, setting: str, value: int | bool) -> str:
+    """The program of a configuration in which a setting of the model has another value.
+    Raises `DiagnosticError` where the language has no such model.
+    """
+    return with_setting(_source(config.program), config.model, setting, value)

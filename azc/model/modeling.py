@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -14,12 +14,14 @@ from transformers.modeling_outputs import (
 )
 from transformers.utils.generic import can_return_tuple
 
+from azc.check.models import VOCAB
+from azc.diagnostics import whole
 from azc.lower.layer import compile_encoder
 from azc.lower.modules import OwnStart, norm
 from azc.lower.moments import Moments
 from azc.lower.plan import Backend
 from azc.model.cache import AzcCache
-from azc.model.config import AzcConfig, spec_of
+from azc.model.config import AzcConfig, program_with, spec_of
 from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
     check_decoding,
@@ -71,6 +73,35 @@ class AzcPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, AzcModel):
                 module.compile_layers()
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """Changes how many tokens there are, as transformers does it, and the program with
+        them.
+
+        Raises `UsageError` and `DiagnosticError`, with the model as it was, for numbers
+        that are none of tokens and where the language has no model of this size.
+        """
+        tokens = self.config.vocab_size
+        if new_num_tokens is not None:
+            tokens = whole("new_num_tokens", new_num_tokens, VOCAB.low, VOCAB.high)
+        if pad_to_multiple_of is not None:
+            step = whole("pad_to_multiple_of", pad_to_multiple_of, 1, VOCAB.high)
+            tokens += -tokens % step
+        config = cast(AzcConfig, self.config)
+        program = program_with(config, "vocab", tokens)
+        made = super().resize_token_embeddings(
+            new_num_tokens, pad_to_multiple_of, mean_resizing
+        )
+        config.program = program
+        for module in self.modules():
+            if isinstance(module, AzcModel):
+                module.spec = spec_of(config)
+        return made
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification
 
+import azc
 from azc.check.models import MAX_PARAMETERS, VOCAB
 from azc.diagnostics import AzcError, DiagnosticError, UsageError
 from azc.model.config import AzcConfig
@@ -107,6 +108,7 @@ def test_any_value_of_any_key(key: str, config: dict[str, Any], tmp_path: Path) 
         ({"vocab_size": -5}, "U014", "whole number from 1 to 100,000,000; got -5"),
         ({"vocab_size": 1e30}, "U014", "got 1e+30"),
         ({"vocab_size": True}, "U014", "got True"),
+        ({"vocab_size": 90_000_000}, "U013", "the program's `vocab` makes it 50"),
         ({"num_labels": 10**9}, "U014", "num_labels must be a whole number from 1"),
         ({"id2label": {"x": "a"}}, "U014", "id2label must be a map from numbers"),
         ({"dtype": "int8"}, "U014", "dtype must be a type of floating point numbers"),
@@ -147,8 +149,9 @@ def test_sizes_have_the_limits_of_the_language(config: dict[str, Any]) -> None:
     wide = config["program"].replace("hidden = 16", "hidden = 65536")
     huge = MAX_PARAMETERS // 65536
     assert huge < VOCAB.high
-    with pytest.raises(UsageError, match=f"the limit is {MAX_PARAMETERS:,}"):
-        AzcConfig(program=wide, model="m", vocab_size=huge)
+    wide = wide.replace("vocab = 50", f"vocab = {huge}")
+    with pytest.raises(DiagnosticError, match=f"the limit is {MAX_PARAMETERS:,}"):
+        AzcConfig(program=wide, model="m")
     for setting in ("vocab = -5", f"vocab = {VOCAB.high + 1}", "ffn = 10000000000"):
         text = config["program"].replace("hidden = 16", f"hidden = 16\n    {setting}")
         text = "\n".join(line for line in text.split("\n") if "vocab = 50" not in line)
@@ -159,3 +162,91 @@ def test_sizes_have_the_limits_of_the_language(config: dict[str, Any]) -> None:
     )
     with pytest.raises(DiagnosticError, match="9,999 layers"):
         AzcConfig(program=layers, model="m")
+
+
+# What changes a model changes its program
+
+
+@pytest.mark.parametrize(
+    ("task", "tied", "given", "tokens"),
+    [
+        ("masked-lm", True, (57,), 57),
+        ("masked-lm", False, (40,), 40),
+        ("causal-lm", True, (57, 8), 64),
+        ("causal-lm", False, (None, 16), 64),
+        ("sequence-classification", True, (57,), 57),
+        ("masked-lm", True, (None, 25), 50),
+    ],
+)
+def test_other_tokens_are_in_the_program(
+    task: Any, tied: bool, given: Any, tokens: int, tmp_path: Path
+) -> None:
+    model = build(
+        "sdpa; conv(kernel = 3)",
+        task=task,
+        tie_embeddings=tied,
+        causal=task == "causal-lm",
+    )
+    made = model.resize_token_embeddings(*given)
+    assert made.weight.shape == (tokens, 16)
+    assert (model.config.vocab_size, model.base_model.spec.vocab) == (tokens, tokens)
+    program = model.config.program
+    assert f"    vocab = {tokens}\n" in program
+    # Of the text alone comes the same model.
+    again = azc.compile(azc.loads(program), "m", task=task)
+    shapes = {name: x.shape for name, x in model.state_dict().items()}
+    if task != "sequence-classification":  # which has other labels
+        assert {name: x.shape for name, x in again.state_dict().items()} == shapes
+    model.save_pretrained(tmp_path)
+    assert program in (tmp_path / "README.md").read_text()
+    loaded = type(model).from_pretrained(tmp_path).eval()
+    assert loaded.config.program == program
+    ids = torch.arange(tokens)[-8:][None]
+    with torch.no_grad():
+        wanted = model(ids).logits
+        torch.testing.assert_close(loaded(ids).logits, wanted)
+        loaded.set_attn_implementation("eager")
+        torch.testing.assert_close(loaded(ids).logits, wanted)
+
+
+def test_a_vocabulary_that_was_not_written_is() -> None:
+    text = "from std.attention import sdpa\n\n# Mine.\nmodel m {{\n    # Wide.\n{}}}\n"
+    sizes = "    hidden = 8\n    heads = 2\n    max_length = 8\n"
+    rest = sizes + "\n    layers {\n        sdpa\n    }\n"
+    model = azc.compile(azc.loads(text.format(rest)), "m")
+    before = model.config.program
+    model.resize_token_embeddings(20)
+    assert model.config.program == before.replace(
+        "{\n    # W", "{\n    vocab = 20\n    # W"
+    )
+
+
+def test_tokens_that_there_can_t_be() -> None:
+    model = build("sdpa")
+    before = model.config.to_dict()
+    for given, words in (
+        ((0,), "new_num_tokens is 0; it must be a whole number from 1 to 100,000,000"),
+        ((-1,), "new_num_tokens is -1"),
+        ((10**9,), "new_num_tokens is 1000000000"),
+        ((2.5,), "new_num_tokens is 2.5"),
+        ((57, 0), "pad_to_multiple_of is 0"),
+        ((57, "8"), "pad_to_multiple_of is '8'"),
+        ((57, 10**8 + 1), "pad_to_multiple_of is"),
+        ((10**8, 10**8 - 1), r"vocab.*from 1 to 100,000,000"),
+    ):
+        with pytest.raises(AzcError, match=words):
+            model.resize_token_embeddings(*given)
+        assert model.config.to_dict() == before
+        assert model.get_input_embeddings().weight.shape == (50, 16)
+    assert model.resize_token_embeddings() is model.get_input_embeddings()
+    assert model.config.to_dict() == before
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_is_tied_is_in_the_program(tied: bool, tmp_path: Path) -> None:
+    model = build("sdpa", tie_embeddings=not tied)
+    model.config.tie_word_embeddings = tied
+    model.save_pretrained(tmp_path)
+    said = f"tie_embeddings = {str(tied).lower()}"
+    assert said in AzcConfig.from_pretrained(tmp_path).program
+    assert said in (tmp_path / "README.md").read_text()
