@@ -159,6 +159,8 @@ class AzcError(Exception):
         self.code = code
         self.message = _cut(message)
         self.help = help and _cut(help)
+        if self.help:  # tracebacks have it, too
+            self.add_note(f"help: {visible(self.help)}")
 
 
 class UsageError(AzcError):
@@ -175,7 +177,8 @@ class DiagnosticError(AzcError):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
         first = self.diagnostics[0]
-        super().__init__(first.code, first.message, first.help)
+        super().__init__(first.code, first.message)
+        self.help = first.help  # the text has it
 
     def __str__(self) -> str:
         return render(self.diagnostics)

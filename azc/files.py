@@ -2,6 +2,9 @@
 
 Whoever reads sees what was there or what is new, never a part, and so does whoever
 comes after a kill. A kill may leave a hidden `.NAME.….part` beside.
+
+A symbolic link in the place of a file is replaced; what it points to stays as it is. So a
+folder from elsewhere can't have azc write outside of it.
 """
 
 from __future__ import annotations
@@ -15,9 +18,19 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
-__all__ = ["write_bytes", "write_folder", "write_text", "write_with"]
+_NOT_REGULAR = "it is not a regular file"
+
+__all__ = [
+    "open_to_append",
+    "remove_link",
+    "write_bytes",
+    "write_folder",
+    "write_text",
+    "write_with",
+]
 
 
 def write_text(path: Path, text: str) -> None:
@@ -33,14 +46,14 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
     """Writes a file, whole or not at all; `write` is given the path to write it to.
 
-    A file that was there hands its permissions on. Where `path` is a link, what it
-    points to is replaced. Raises `OSError`, which names `path`, also for what is
-    write-protected and for what is not a regular file.
+    A file that was there hands its permissions on. Where `path` is a link, the link is
+    replaced, and not what it points to. Raises `OSError`, which names `path`, also for
+    what is write-protected, and for what is not a regular file or a link to one.
     """
-    target = Path(os.path.realpath(path))
-    beside = _beside(target)
+    target = _place(path)
     try:
         mode = _mode(target)
+        beside = _beside(target)
         # What a new file may be read by; whatever `write` makes of it, so it will be.
         new = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         usual = stat.S_IMODE(os.fstat(new).st_mode)
@@ -67,12 +80,14 @@ def write_folder(
 
     `path` may be absent or an empty folder. To replace a folder with files in it,
     `owned` is given the old one once it has left its place, and gives the files that
-    may go: all of them, or it raises, and the old folder is back. Where `path` is a
-    link, what it points to is replaced. Raises `OSError`, which names `path`.
+    may go: all of them, or it raises, and the old folder is back. Raises `OSError`, which
+    names `path`, also where that is a link.
     """
-    target = Path(os.path.realpath(path))
+    target = _place(path)
     beside = _beside(target)
     try:
+        if target.is_symlink():
+            raise OSError(errno.ENOTDIR, "it is a link")
         target.parent.mkdir(parents=True, exist_ok=True)
         beside.mkdir()
         try:
@@ -93,6 +108,26 @@ def write_folder(
             beside.rmdir()
     except OSError as error:
         raise _named(error, path) from error
+
+
+def remove_link(path: Path) -> None:
+    """Removes a link, and nothing else, for something that would write through it."""
+    if path.is_symlink():
+        path.unlink()
+
+
+def open_to_append(path: Path) -> BinaryIO:
+    """Opens a file to write behind its end, without a buffer. A link in its place is
+    removed before: what it points to stays as it is. Raises `OSError`.
+    """
+    remove_link(path)
+    flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW
+    return open(os.open(path, flags, 0o666), "ab", buffering=0)
+
+
+def _place(path: Path) -> Path:
+    """Where a file is: in a folder without links, under its own name."""
+    return Path(os.path.realpath(path.parent)) / path.name
 
 
 def _put(
@@ -148,18 +183,30 @@ def _beside(path: Path) -> Path:
 
 
 def _mode(target: Path) -> int | None:
-    """The permissions of a file that may be replaced, None where there is none."""
+    """The permissions of a file that may be replaced; None where there is none, or a link."""
+    is_link = target.is_symlink()
     try:
+        if is_link and _is_of_system(target.parent):
+            raise OSError(errno.EINVAL, _NOT_REGULAR)
         mode = target.stat().st_mode
-    except FileNotFoundError:
-        return None
+    except OSError as error:
+        if error.errno == errno.ENOENT or (is_link and error.errno == errno.ELOOP):
+            return None
+        raise
     if stat.S_ISDIR(mode):
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file")
+        raise OSError(errno.EINVAL, _NOT_REGULAR)
+    if is_link:
+        return None
     if not os.access(target, os.W_OK):
         raise OSError(errno.EACCES, "it is write-protected")
     return stat.S_IMODE(mode)
+
+
+def _is_of_system(folder: Path) -> bool:
+    """Whether links in a folder stand for what a process has open, as /dev/stdout does."""
+    return str(folder) in ("/dev", "/dev/fd") or folder.is_relative_to("/proc")
 
 
 def _sync(path: Path) -> None:

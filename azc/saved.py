@@ -18,11 +18,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from azc.diagnostics import UsageError
-from azc.files import write_text
+from azc.files import remove_link, write_text
 
-__all__ = ["AUTO_MAP", "owned_files", "write_card", "write_loader"]
+__all__ = [
+    "AUTO_MAP",
+    "owned_files",
+    "remove_links",
+    "write_card",
+    "write_loader",
+]
 
 CONFIG, LOADER, CARD = "config.json", "modeling_azc.py", "README.md"
+GENERATION = "generation_config.json"
 _WEIGHTS = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
 )
@@ -81,6 +88,17 @@ With `import azc` before it, `trust_remote_code` is not needed.
 _SIGNATURE = "\n<!-- written by azc-lang, {} -->\n"
 
 
+def remove_links(folder: Path, weights: bool) -> None:
+    """Removes the links that transformers would write through: in the place of the
+    configuration, and with `weights` of those and what goes with them.
+    """
+    remove_link(folder / CONFIG)
+    if weights and folder.is_dir():
+        for path in folder.iterdir():
+            if path.name == GENERATION or _WEIGHTS.fullmatch(path.name):
+                remove_link(path)
+
+
 def write_loader(folder: Path) -> None:
     """Writes the module that `AUTO_MAP` names. Raises `OSError`."""
     path = folder / LOADER
@@ -126,7 +144,7 @@ def _is_own(path: Path) -> bool:
         return _is_text(path, _LOADER_TEXT)
     if path.name == CARD:
         return _is_signed(path)
-    return path.name == CONFIG or bool(_WEIGHTS.fullmatch(path.name))
+    return path.name in (CONFIG, GENERATION) or bool(_WEIGHTS.fullmatch(path.name))
 
 
 def _is_config(path: Path) -> bool:

@@ -29,20 +29,21 @@ def split_name(text: str) -> tuple[str, str | None]:
     return text, None
 
 
-def expanded(named: Iterable[str]) -> list[str]:
+def expanded(named: Iterable[str], links: bool = True) -> list[str]:
     """The files named, each once, with the `.azg` files of each folder in its place.
 
-    Hidden folders and links to folders are left out; a folder without such files stays,
-    and so does one that can't be read: it is told like a file that can't be.
+    Hidden folders and links to folders are left out, and without `links` links to files
+    too; a folder without such files stays, and so does one that can't be read: it is told
+    like a file that can't be.
     """
     found: dict[str, None] = {}
     for file in named:
-        inside = _programs(Path(file)) if os.path.isdir(file) else []
+        inside = _programs(Path(file), links) if os.path.isdir(file) else []
         found.update(dict.fromkeys(map(str, inside) if inside else [file]))
     return list(found)
 
 
-def _programs(folder: Path) -> list[Path]:
+def _programs(folder: Path, links: bool = True) -> list[Path]:
     found: list[Path] = []
 
     def closed(error: OSError) -> None:
@@ -51,7 +52,11 @@ def _programs(folder: Path) -> list[Path]:
     for where, folders, files in os.walk(folder, onerror=closed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = (Path(where, name) for name in sorted(files) if name.endswith(".azg"))
-        found.extend(path for path in inside if path.is_file())
+        found.extend(
+            path
+            for path in inside
+            if path.is_file() and (links or not path.is_symlink())
+        )
     return found
 
 

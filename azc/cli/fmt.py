@@ -8,6 +8,7 @@ Codes: R101 a program can't be written.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,12 +50,14 @@ def fmt(
 ) -> None:
     """Write programs in the canonical form: one layout for all, every comment kept.
 
-    A file with syntax errors stays as it is. A file is replaced whole or not at all.
+    A file with syntax errors stays as it is. A file is replaced whole or not at all. A
+    link that is named stays one, and the file that it points to is formatted; links in
+    folders are left out.
 
     Example: azc fmt --diff model.azg
     """
     output = out(context)
-    files = expanded(files)
+    files = expanded(files, links=False)
     reports = [_one(file, check, diff, output) for file in files]
     changed = sum(report["changed"] for report in reports)
     failed = sum(bool(report["diagnostics"]) for report in reports)
@@ -97,7 +100,8 @@ def _one(file: str, check: bool, diff: bool, output: Output) -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        write_text(path, text)
+        # A link that is named is meant for what it points to, as for an editor.
+        write_text(Path(os.path.realpath(path)), text)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         message = f"can't write {path}: {reason}"

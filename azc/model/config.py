@@ -24,7 +24,7 @@ from azc.check.models import VOCAB
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
 from azc.diagnostics import UsageError
-from azc.saved import AUTO_MAP, write_card, write_loader
+from azc.saved import AUTO_MAP, remove_links, write_card, write_loader
 from azc.source import Source
 
 __all__ = ["AzcConfig", "program_with", "spec_of"]
@@ -218,8 +218,9 @@ class AzcConfig(PretrainedConfig):
         ties = self.tie_word_embeddings
         if self.program and spec_of(self).tie_embeddings != ties:
             self.program = program_with(self, "tie_embeddings", ties)
-        super().save_pretrained(save_directory, *args, **kwargs)
         folder = Path(save_directory)
+        remove_links(folder, weights=False)
+        super().save_pretrained(save_directory, *args, **kwargs)
         write_loader(folder)
         if self.program and self.architectures:
             write_card(folder, self.model, self.program, self.architectures[0])

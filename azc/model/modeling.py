@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -34,6 +36,7 @@ from azc.model.inputs import (
 )
 from azc.model.layers import CheckpointedLayer
 from azc.model.packing import Packing, documents_of
+from azc.saved import remove_links
 
 __all__ = ["AzcModel", "AzcPreTrainedModel"]
 
@@ -102,6 +105,15 @@ class AzcPreTrainedModel(PreTrainedModel):
             if isinstance(module, AzcModel):
                 module.spec = spec_of(config)
         return made
+
+    def save_pretrained(
+        self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
+    ) -> None:
+        """Writes a folder, as transformers does it. Links in the place of its files are
+        replaced: what they point to stays as it is.
+        """
+        remove_links(Path(save_directory), weights=True)
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:

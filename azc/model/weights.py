@@ -62,7 +62,10 @@ def load_weights(
         message = f"weights of a model of type {kind!r} can't be converted"
         help_ = f"known: {', '.join(ARCHITECTURES)}"
         if kind == AzcConfig.model_type:
-            help_ = "from_pretrained loads a model of azc"
+            message = (
+                "weights of an azc model are loaded by from_pretrained, of its class"
+            )
+            help_ = "of a model in memory: load_state_dict(other.state_dict())"
         raise RunError("R025", message, help_)
     if not isinstance(model.config, AzcConfig):
         raise InternalError("a compiled model has another configuration than its own")

@@ -21,6 +21,7 @@ from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.diagnostics import DiagnosticError, RunError, UsageError
+from azc.files import open_to_append
 from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
 from azc.search.events import (
     Acted,
@@ -323,7 +324,7 @@ class _Log:
     def __init__(self, path: Path) -> None:
         # Without a buffer: a line that a full disk refuses is not tried again.
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        self._file = open_to_append(path)
 
     def line(self, text: str) -> None:
         """Writes one line. Raises `OSError`."""

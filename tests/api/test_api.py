@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,12 @@ def test_names_that_are_not_there(file: Path) -> None:
     with pytest.raises(azc.UsageError, match="no model `smal`") as caught:
         azc.compile(file, "smal")
     assert caught.value.help == "did you mean `small`?"
+    # As a traceback prints it, the message with its help, once.
+    for call in (lambda: azc.compile(file, "smal"), lambda: azc.load("std.modls")):
+        with pytest.raises(azc.AzcError) as caught_again:
+            call()
+        printed = "".join(traceback.format_exception(caught_again.value))
+        assert printed.count("help: did you mean") == 1
     with pytest.raises(azc.UsageError, match="no attention `x`") as caught:
         azc.compile_attention(file, "x")
     assert caught.value.help == "it has: softplus_key"

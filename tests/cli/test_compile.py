@@ -67,8 +67,9 @@ def test_a_decoder(azc: Azc, good: str, tmp_path: Path) -> None:
     found = azc("compile", good, "-o", "e", "--task", "causal-lm")
     assert found.code == 2
     assert "`small` is an encoder, which is not for causal-lm" in found.err
-    assert names(tmp_path / "d")
+    assert "generation_config.json" in names(tmp_path / "d")
     assert not (tmp_path / "e").exists()
+    assert azc("compile", "d.azg:small", "-o", "d", "--force").code == 0
 
 
 def test_what_is_there_stays(azc: Azc, good: str, tmp_path: Path) -> None:

@@ -159,10 +159,13 @@ def test_a_folder(azc: Azc, good: str, write: Write, tmp_path: Path) -> None:
     write("sub/loose.azg", LOOSE)
     write("sub/.hidden/loose.azg", LOOSE)
     (tmp_path / "sub" / "loop").symlink_to(tmp_path / "sub")
+    elsewhere = write("sub/.hidden/other.azg", LOOSE)
+    (tmp_path / "sub" / "link.azg").symlink_to(tmp_path / elsewhere)
     found = azc("fmt", ".", good)
     assert found.code == 0
     assert found.err == (
         "formatted sub/loose.azg\n1 file formatted, 1 file already canonical\n"
     )
     assert (tmp_path / "sub" / ".hidden" / "loose.azg").read_text() == LOOSE
+    assert (tmp_path / elsewhere).read_text() == LOOSE
     assert azc("fmt", "--check", ".").code == 0

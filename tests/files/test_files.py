@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from azc import files
-from azc.files import write_bytes, write_folder, write_text, write_with
+from azc.files import (
+    open_to_append,
+    write_bytes,
+    write_folder,
+    write_text,
+    write_with,
+)
+
+UMASK = os.umask(0)
+os.umask(UMASK)
 
 
 def names(folder: Path) -> set[str]:
@@ -59,14 +68,64 @@ def test_permissions(tmp_path: Path) -> None:
     assert mode(file) == 0o640
 
 
-def test_a_link_stays_a_link(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pointed", ["precious", "nowhere", "link"])
+def test_a_link_is_replaced(pointed: str, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
+    precious = tmp_path / "there" / "precious"
+    precious.write_text("old")
+    precious.chmod(0o400)
     link = tmp_path / "link"
-    link.symlink_to("there/file")
-    for text in ("new", "newer"):
-        write_text(link, text)
-        assert link.is_symlink()
-        assert contents(tmp_path / "there") == {"file": text}
+    where = {"precious": "there/precious", "nowhere": "there/nowhere", "link": "link"}
+    for write in (
+        lambda: write_text(link, "new"),
+        lambda: write_bytes(link, b"new"),
+        lambda: open_to_append(link).write(b"new"),
+    ):
+        link.unlink(missing_ok=True)
+        link.symlink_to(where[pointed])
+        write()
+        assert not link.is_symlink()
+        assert link.read_text() == "new"
+        assert mode(link) == 0o666 & ~UMASK
+        assert contents(tmp_path / "there") == {"precious": "old"}
+        assert mode(precious) == 0o400
+    # In a folder that is reached through one, files are written where they are.
+    (tmp_path / "folder").symlink_to("there")
+    write_text(tmp_path / "folder" / "file", "new")
+    assert (tmp_path / "there" / "file").read_text() == "new"
+
+
+def test_a_link_to_what_is_no_file_stays(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "folder").mkdir()
+    for name, fault in (("fifo", "not a regular file"), ("folder", "Is a directory")):
+        link = tmp_path / "link"
+        link.symlink_to(name)
+        with pytest.raises(OSError, match=fault):
+            write_text(link, "new")
+        assert link.readlink() == Path(name)
+        link.unlink()
+    link.symlink_to("folder")
+    with pytest.raises(OSError, match="it is a link") as caught:
+        write_folder(link, fill, everything)
+    assert caught.value.filename == str(link)
+    assert names(tmp_path) == {"fifo", "folder", "link"}
+    assert names(tmp_path / "folder") == set()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="there is no /proc")
+def test_links_of_the_system_are_no_files(tmp_path: Path) -> None:
+    refused = pytest.raises(OSError, match="not a regular file")
+    with (tmp_path / "open").open("w") as file, refused:
+        write_text(Path(f"/proc/self/fd/{file.fileno()}"), "new")
+    assert contents(tmp_path) == {"open": ""}
+
+
+def test_appending(tmp_path: Path) -> None:
+    for _ in range(2):
+        with open_to_append(tmp_path / "log") as file:
+            file.write(b"a line\n")
+    assert contents(tmp_path) == {"log": "a line\na line\n"}
 
 
 def test_a_name_as_long_as_names_may_be(tmp_path: Path) -> None:
@@ -94,17 +153,18 @@ def test_a_file_that_can_t_be_written_stays(
 def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "folder").mkdir()
-    (tmp_path / "circle").symlink_to("circle")
     for name, fault in (
         ("fifo", "not a regular file"),
         ("folder", "Is a directory"),
-        ("circle", "symbolic links"),
+        ("folder/..", "Is a directory"),
         ("nowhere/file", "No such file"),
     ):
         with pytest.raises(OSError, match=fault) as caught:
             write_text(tmp_path / name, "new")
         assert caught.value.filename == str(tmp_path / name)
-    assert names(tmp_path) == {"fifo", "folder", "circle"}
+    assert names(tmp_path) == {"fifo", "folder"}
+    with pytest.raises(OSError, match="Is a directory"):
+        write_text(Path("/"), "new")
 
 
 # A folder

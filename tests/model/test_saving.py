@@ -415,6 +415,39 @@ def test_somebody_else_s_card_stays(tmp_path: Path) -> None:
     assert card.read_bytes() == b"\xff"
 
 
+@pytest.mark.parametrize("shards", [{}, {"max_shard_size": "2KB"}])
+def test_links_in_a_folder_are_replaced(shards: Any, tmp_path: Path) -> None:
+    """As in a cache of a hub, whose folders have links alone."""
+    model = build("sdpa; turned", task="causal-lm", causal=True)
+    model.save_pretrained(tmp_path / "one", **shards)
+    (tmp_path / "blobs").mkdir()
+    for path in (tmp_path / "one").iterdir():
+        blob = path.rename(tmp_path / "blobs" / path.name)
+        path.symlink_to(blob)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "blobs").iterdir()}
+    assert "generation_config.json" in before
+    other = build("sdpa; primer", task="causal-lm", causal=True, max_length=50)
+    other.generation_config.pad_token_id = 3
+    other.save_pretrained(tmp_path / "one", **shards)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "blobs").iterdir()} == before
+    links = {path.name for path in (tmp_path / "one").iterdir() if path.is_symlink()}
+    assert links == {
+        "modeling_azc.py"
+    }  # it was as it is to be, and nothing was written
+    other.save_pretrained(tmp_path / "two", **shards)
+    for path in (tmp_path / "two").iterdir():
+        assert path.read_bytes() == (tmp_path / "one" / path.name).read_bytes(), path
+    # Somebody else's card, or a place for one, is no place of ours.
+    (tmp_path / "mine").write_text("mine")
+    for name in ("README.md", "modeling_azc.py", "config.json"):
+        (tmp_path / "two" / name).unlink()
+        (tmp_path / "two" / name).symlink_to(tmp_path / "mine")
+    other.config.save_pretrained(tmp_path / "two")
+    assert (tmp_path / "mine").read_text() == "mine"
+    assert (tmp_path / "two" / "README.md").is_symlink()
+    assert AzcConfig.from_pretrained(tmp_path / "two").vocab_size == 50
+
+
 def test_a_configuration_from_a_repository_names_what_is_beside_it() -> None:
     config = build("sdpa").config.to_dict()
     config["auto_map"] = {n: f"some/repo--{each}" for n, each in AUTO_MAP.items()}

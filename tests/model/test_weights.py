@@ -145,8 +145,10 @@ def test_other_models_are_refused_by_their_type(kind: str, tmp_path: Path) -> No
 def test_a_folder_of_azc_is_loaded_otherwise(tmp_path: Path) -> None:
     model = build("sdpa")
     model.save_pretrained(tmp_path)
-    words = "from_pretrained loads a model of azc"
-    refused(model, "R025", words, tmp_path)
+    for source in (tmp_path, tmp_path / "model.safetensors", model):
+        with pytest.raises(RunError, match="are loaded by from_pretrained") as caught:
+            load_weights(model, source)
+        assert caught.value.code == "R025"
 
 
 @pytest.mark.parametrize(

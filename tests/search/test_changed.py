@@ -135,6 +135,26 @@ def test_lost_programs_are_written_again(
     assert result(half.path) == result(whole)
 
 
+def test_links_in_the_place_of_files_are_replaced(
+    half: RunFolder, whole: Path, home: Path, tmp_path: Path
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    places = [half.best_file, half.snapshot_file(2), half.path / "log.txt"]
+    for path in places:
+        path.unlink(missing_ok=True)
+        path.symlink_to(precious)
+    for path in (half.candidate_file(2), half.start_file):
+        path.unlink()
+        path.symlink_to(tmp_path / "nowhere")
+    resume(half.path, cache=home / "cache")
+    assert result(half.path) == result(whole)
+    assert not any(path.is_symlink() for path in half.path.rglob("*"))
+    assert precious.read_text() == "mine"
+    assert not (tmp_path / "nowhere").exists()
+    assert "done" in (half.path / "log.txt").read_text()
+
+
 @pytest.mark.parametrize(
     "change",
     [
