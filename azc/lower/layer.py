@@ -37,7 +37,7 @@ class Layer(CompiledModule):
 
     A layer of a causal model may be called with the last M of N tokens: `hidden` is
     [B, M, hidden], and a fifth argument `memory` holds what it needs of the others (see
-    `azc.model.cache`); None where there are none.
+    `azc.model.memory`); None where there are none.
     """
 
 

@@ -15,7 +15,7 @@ from azc.cli.explain import kept, words
 from azc.lower.explain import CARRIED, MOMENTS, SDPA, cache_size, explain
 from azc.lower.layer import compile_layer
 from azc.lower.runtime import positions_of
-from azc.model.cache import LayerMemory
+from azc.model.memory import LayerMemory
 from tests.programs import spec_of
 
 HIDDEN, HEADS = 32, 4

@@ -24,7 +24,7 @@ from azc.lower.modules import OwnStart
 from azc.lower.runtime import positions_of
 from azc.mixing.contract import ConvKind, LayerSizes
 from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND, ConvUse
-from azc.model.cache import LayerMemory
+from azc.model.memory import LayerMemory
 from azc.search.genome import Genome
 from azc.supernet.supernet import Supernet
 from tests.model.models import build, check, places, shake
