@@ -26,6 +26,7 @@ from azc.ops.axes import Time
 from azc.ops.contract import Operand, Weight
 from azc.ops.core import FILL, SO_FAR
 from azc.ops.table import operation
+from azc.shapes import N
 
 __all__ = ["OperationWeight", "compile_graph", "lower_graph"]
 
@@ -153,12 +154,13 @@ class _Writer:
             padding.row_real,
             padding.positions,
             padding.row_positions,
+            padding.at,
             builder.width(),
         )
         return builder.module(module, (*given, *places))
 
     def region(self, region: Region) -> None:
-        """Values moment by moment."""
+        """Values moment by moment, of tokens of which those at hand are the last."""
         builder = self.builder
         places = builder.padding = builder.within(None)
         time, states = self.prepared.time, self.prepared.states
@@ -169,16 +171,34 @@ class _Writer:
             turned = time[node] is Time.MIRROR
             if reading == "whole":
                 axis = -1 if turned else -2
-                given.append(self.so_far(operand, axis, None).node)
+                made = self.in_order(self.so_far(operand, axis, None).node, axis)
+                given.append(self.columns_in_order(node, made) if not turned else made)
             elif turned:
                 given.append(builder.method("transpose", operand.node, -1, -2))
             else:
-                given.append(operand.node)
+                given.append(self.columns_in_order(node, operand.node))
         sample = next(iter(self.inputs.values()))
-        where = (places.real, places.positions, sample, self.cache)
-        made = builder.module(module, (*where, *given))
+        where = (self.in_order(each, 1) for each in (places.real, places.positions))
+        made = builder.module(module, (*where, sample, self.cache, *given))
         for i, node in enumerate(region.outputs):
-            self.keep(node, builder.call("operator.getitem", made, i))
+            found = builder.call("operator.getitem", made, i)
+            self.keep(node, self.columns_in_order(node, found, back=True))
+
+    def in_order(self, node: fx.Node, axis: int, back: bool = False) -> fx.Node:
+        """A value with the tokens at hand at the end of an axis, wherever they stand."""
+        at = self.builder.padding.at
+        if at is None:
+            return node
+        made: fx.Node = self.builder.call(
+            "azc.lower.runtime.in_order", node, at, axis, back
+        )
+        return made
+
+    def columns_in_order(
+        self, value: Node, node: fx.Node, back: bool = False
+    ) -> fx.Node:
+        """The same of a value's columns, if these are tokens."""
+        return self.in_order(node, -1, back) if value.shape.cols is N else node
 
 
 def compile_graph(

@@ -60,6 +60,7 @@ class Padding:
     finite: bool
     rows: tuple[fx.Node, fx.Node] | None = None
     places: fx.Node | None = None
+    at: fx.Node | None = None
 
     @property
     def row_real(self) -> fx.Node:
@@ -282,6 +283,7 @@ class FxBuilder:
     ) -> fx.Node:
         """Where an entry is absent, for `azc.lower.masks.filled`; see `gone` there."""
         padding, whole = self.padding, operand.whole
+        rows = whole and operand.shape.rows is N
         mine = padding.real if whole else padding.row_real
         positions = padding.positions if whole else padding.row_positions
         # The columns of a value [n, n] are all tokens so far.
@@ -296,6 +298,7 @@ class FxBuilder:
             columns if "cols" in places or (spare and "rows" in places) else None,
             positions if beyond else None,
             padding.positions if beyond else None,
+            padding.at if beyond and not rows else None,
             tuple(sorted(places)),
             radius if "band" in places else None,
             spare,

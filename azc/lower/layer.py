@@ -17,7 +17,15 @@ from azc.lower.compiled import CompiledModule, again, finished
 from azc.lower.masks import filled, token_padding
 from azc.lower.modules import activation, norm
 from azc.lower.plan import BACKENDS, Backend
-from azc.lower.runtime import extended, memory_of, newest, pack, unpack, within
+from azc.lower.runtime import (
+    extended,
+    memory_of,
+    newest,
+    pack,
+    rows_of,
+    unpack,
+    within,
+)
 from azc.passes.dropout import Dropout
 from azc.passes.pipeline import program_graph
 
@@ -37,7 +45,8 @@ class Layer(CompiledModule):
 
     A layer of a causal model may be called with the last M of N tokens: `hidden` is
     [B, M, hidden], and a fifth argument `memory` holds what it needs of the others (see
-    `azc.model.memory`); None where there are none.
+    `azc.model.memory`); None where there are none. A memory of a fixed size says where
+    these M stand among N that it has place for.
     """
 
 
@@ -65,6 +74,7 @@ class _LayerWriter:
             self.graph.placeholder(name) for name in LAYER_INPUTS
         )
         self.memory: fx.Node | None = None
+        self.rows: fx.Node | None = None
         self.row_mask, self.row_positions = self.mask, self.positions
         self.remembered: dict[tuple[fx.Node, int, int | None], fx.Node] = {}
         self.spans: dict[int, fx.Node] = {}
@@ -72,8 +82,9 @@ class _LayerWriter:
         self.gone: dict[fx.Node, fx.Node] = {}
         if model.causal:
             self.memory = self.graph.placeholder("memory", default_value=None)
+            self.rows = self.graph.call_function(rows_of, (self.memory,))
             self.row_mask, self.row_positions = (
-                self.graph.call_function(newest, (node, self.hidden))
+                self.graph.call_function(newest, (node, self.hidden, self.rows))
                 for node in (self.mask, self.positions)
             )
 
@@ -106,7 +117,8 @@ class _LayerWriter:
     def _padding(self, reach: int | None) -> Padding:
         rows = (self.row_mask, self.row_positions) if self.model.causal else None
         if reach is None or rows is None:
-            return Padding(self.mask, self.positions, self.order, True, True, rows)
+            whole = (self.mask, self.positions, self.order)
+            return Padding(*whole, True, True, rows, at=self.rows)
         real, positions, places, order = (
             self.graph.call_function(getattr, (self.span(reach), name))
             for name in ("real", "positions", "places", "order")

@@ -131,6 +131,7 @@ def gone(
     columns: torch.Tensor | None,
     row_positions: torch.Tensor | None,
     positions: torch.Tensor | None,
+    at: torch.Tensor | None,
     places: tuple[Place, ...],
     radius: int | None,
     spare: bool,
@@ -139,7 +140,8 @@ def gone(
     """Where entries of a value [B, H, r, c] are absent, bool, broadcasts over it.
 
     `rows` and `columns`: which tokens are real, bool [B, M] and [B, N]; positions, int64
-    [B or 1, M] and [B or 1, N], where `places` ask for them.
+    [B or 1, M] and [B or 1, N], where `places` ask for them. `at`: which of the N tokens the
+    rows are of, int64 [M]; None: the last ones.
 
     With `spare` no row is all True: a sequence that is padding alone counts as real,
     unless it is known that there is none (`inhabited`), and neither a window nor the
@@ -159,7 +161,7 @@ def gone(
         parts.append(column(add(rows)))  # type: ignore[arg-type]
     if "cols" in places and columns is not None:
         parts.append(add(columns)[:, None, None, :])  # type: ignore[index]
-    beyond = _beyond(row_positions, positions, places, radius)
+    beyond = _beyond(row_positions, positions, at, places, radius)
     if beyond is not None:
         real = column(rows) if spare else None
         parts.append(beyond if real is None else beyond & real)
@@ -169,6 +171,7 @@ def gone(
 def _beyond(
     row_positions: torch.Tensor | None,
     positions: torch.Tensor | None,
+    at: torch.Tensor | None,
     places: tuple[Place, ...],
     radius: int | None,
 ) -> torch.Tensor | None:
@@ -186,7 +189,8 @@ def _beyond(
         count, tokens = row_positions.shape[1], positions.shape[1]
         if count > 1:  # the last token has no future
             every = torch.arange(tokens, device=positions.device)
-            later = (every > every[tokens - count :, None])[None, None]
+            mine = every[tokens - count :] if at is None else at
+            later = (every > mine[:, None])[None, None]
             found = later if found is None else found | later
     return found
 

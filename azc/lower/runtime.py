@@ -12,11 +12,13 @@ __all__ = [
     "Span",
     "alibi_slopes",
     "extended",
+    "in_order",
     "memory_of",
     "newest",
     "order_of",
     "pack",
     "positions_of",
+    "rows_of",
     "span_of",
     "taken",
     "unpack",
@@ -58,10 +60,24 @@ def _places_by(positions: torch.Tensor) -> torch.Tensor:
     )
 
 
-def newest(x: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor | None:
-    """Of what is told of N tokens, [B, N, …], that of the last M; `like` is [B, M, …]."""
+def rows_of(memory: Any) -> torch.Tensor | None:
+    """Where the tokens stand that a layer is called with among all that it is told of,
+    int64 [M]; None: at the end.
+    """
+    found: torch.Tensor | None = None if memory is None else memory.rows
+    return found
+
+
+def newest(
+    x: torch.Tensor | None, like: torch.Tensor, rows: torch.Tensor | None = None
+) -> torch.Tensor | None:
+    """Of what is told of N tokens, [B, N, …], that of the M at `rows`, None: the last ones;
+    `like` is [B, M, …].
+    """
     if x is None:
         return None
+    if rows is not None:
+        return x.index_select(1, rows)
     start = x.shape[1] - like.shape[1]
     return x if start == 0 else x[:, start:]
 
@@ -115,13 +131,27 @@ def span_of(
     elif base:
         assert real is not None
         before = real[:, :base].sum(-1, keepdim=True)
-        slots = before - reach + torch.arange(reach, device=real.device)
-        positions = torch.cat((slots, positions[:, base:]), 1)
-        real = known_real(torch.cat((slots >= 0, real[:, base:]), 1))
-        places = positions_of(real, positions[:, :, None])
-        order = order_of(real, places)
+        return _span(before, positions[:, base:], real[:, base:], reach, kept)
     at = None if kept is None else _last_real(real, places, kept)
     return Span(real, positions, places, order, kept, at)
+
+
+def _span(
+    before: torch.Tensor,
+    positions: torch.Tensor,
+    real: torch.Tensor,
+    reach: int,
+    kept: int | None,
+) -> Span:
+    """The last `reach` of `before` real tokens [B, 1], as far as there are so many, and the
+    tokens behind them, which are at these positions and real or not, [B, M].
+    """
+    slots = before - reach + torch.arange(reach, device=before.device)
+    positions = torch.cat((slots, positions), 1)
+    every = known_real(torch.cat((slots >= 0, real), 1))
+    places = positions_of(every, positions[:, :, None])
+    at = None if kept is None else _last_real(every, places, kept)
+    return Span(every, positions, places, order_of(every, places), kept, at)
 
 
 def _last_real(
@@ -153,6 +183,13 @@ def within(
     """
     if memory is None:
         return Span(real, positions, positions, order)
+    mine = memory.rows
+    if mine is not None:
+        assert real is not None
+        seen = torch.arange(real.shape[1], device=real.device) < mine[:1]
+        before = (real & seen).sum(-1, keepdim=True)
+        own = positions.index_select(1, mine), real.index_select(1, mine)
+        return _span(before, *own, reach, reach)
     past = positions.shape[1] - rows.shape[1]
     base = memory.base(past, reach)
     return span_of(real, positions, order, base, reach, not memory.record_past)
@@ -160,6 +197,20 @@ def within(
 
 def _only_at_the_left(real: torch.Tensor) -> torch.Tensor:
     return (real[:, 1:] | ~real[:, :-1]).all()
+
+
+def in_order(
+    x: torch.Tensor | None, rows: torch.Tensor | None, axis: int, back: bool = False
+) -> torch.Tensor | None:
+    """A value of N tokens along an axis, turned so that those at `rows` are at the end;
+    `back` undoes it. None: they are.
+    """
+    if x is None or rows is None or x.shape[axis] == 1:
+        return x
+    tokens = x.shape[axis]
+    shift = -rows[-1:] - 1 if back else rows[-1:] + 1
+    index = (torch.arange(tokens, device=x.device) + shift) % tokens
+    return x.index_select(axis, index)
 
 
 def memory_of(cache: Any, layer: int) -> Any:

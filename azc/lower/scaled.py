@@ -22,12 +22,12 @@ __all__ = ["ScaledDotProduct"]
 
 class ScaledDotProduct(nn.Module):
     """A dot product as a module: `forward(query, key, value, real, row_real, positions,
-    row_positions, width)`.
+    row_positions, at, width)`.
 
     `query`: [B, H, M, f]; `key`: [B, H, N, f]; `value`: [B, H, N, c]. `real`: bool
     [B, N], None where all tokens are; positions: int64 [B or 1, N]; those of rows are
-    of the last M tokens. `width`: that of a head. Gives [B, H, M, c]; anything finite in
-    padding.
+    of the last M tokens, or of those `at`, int64 [M]. `width`: that of a head. Gives
+    [B, H, M, c]; anything finite in padding.
     """
 
     def __init__(self, spec: DotProduct, causal: bool, inhabited: bool) -> None:
@@ -51,6 +51,7 @@ class ScaledDotProduct(nn.Module):
         row_real: torch.Tensor | None,
         positions: torch.Tensor,
         row_positions: torch.Tensor,
+        at: torch.Tensor | None,
         width: int,
     ) -> torch.Tensor:
         """The sums of the values, weighted."""
@@ -64,7 +65,7 @@ class ScaledDotProduct(nn.Module):
         mask: torch.Tensor | None = None
         if not causal and not (newest and plain):  # the newest token sees all
             places = tuple(p for p in self.places if p != "band" or not near)
-            where = (real, row_real, positions, row_positions)
+            where = (real, row_real, positions, row_positions, at)
             mask = self.mask(query, *where, places, width)
         return F.scaled_dot_product_attention(
             query,
@@ -83,6 +84,7 @@ class ScaledDotProduct(nn.Module):
         row_real: torch.Tensor | None,
         positions: torch.Tensor,
         row_positions: torch.Tensor,
+        at: torch.Tensor | None,
         places: tuple[Place, ...],
         width: int,
     ) -> torch.Tensor | None:
@@ -92,6 +94,7 @@ class ScaledDotProduct(nn.Module):
             real,
             row_positions,
             positions,
+            at,
             places,
             self.radius,
             spare=True,

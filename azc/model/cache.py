@@ -10,8 +10,12 @@ import torch
 from torch.utils import _pytree as pytree
 from transformers.cache_utils import Cache
 
+from azc.check.models import MAX_LENGTH
+from azc.diagnostics import whole
 from azc.lower.masks import holds
-from azc.model.memory import LayerMemory, Stream
+from azc.model.memory import Change, LayerMemory, Stream
+from azc.model.origin import Origin
+from azc.model.static import Slots, StaticMemory
 
 __all__ = ["AzcCache"]
 
@@ -21,11 +25,21 @@ class AzcCache(Cache):
 
     A model makes one when it is called with `use_cache`, and gives it back as
     `past_key_values`. Sequences are along the first axis of all that is kept.
+
+    `layers`: how many the model has. `max_cache_len`: of how many tokens there may be; what
+    is kept is then of a fixed size, so that `torch.compile` makes one graph for all steps.
+    Raises `UsageError` for a number that is none of tokens.
     """
 
-    def __init__(self, layers: int) -> None:
-        self.memories = [LayerMemory() for _ in range(layers)]
-        self.model: tuple[str, str] | None = None
+    def __init__(self, layers: int, max_cache_len: int | None = None) -> None:
+        self.slots: Slots | None = None
+        if max_cache_len is not None:
+            self.slots = Slots(whole("max_cache_len", max_cache_len, 1, MAX_LENGTH))
+        self.memories = [
+            LayerMemory() if self.slots is None else StaticMemory(self.slots)
+            for _ in range(layers)
+        ]
+        self.origin: Origin | None = None
         super().__init__(layers=list(self.memories))
 
     @property
@@ -50,9 +64,46 @@ class AzcCache(Cache):
                 raise ValueError(reason)
         super().crop(tokens_to_remove)
 
+    def _change(self, change: Change) -> None:
+        if self.slots is not None:
+            self.slots.change(change)
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Sequences by their index [B], in another order."""
+        super().reorder_cache(beam_idx)
+        self._change(lambda x: x.index_select(0, beam_idx.to(x.device)))
+
+    def batch_repeat_interleave(self, repeats: int) -> None:
+        """Every sequence so many times."""
+        super().batch_repeat_interleave(repeats)
+        self._change(lambda x: x.repeat_interleave(repeats, 0))
+
+    def batch_select_indices(self, indices: torch.Tensor) -> None:
+        """These sequences alone."""
+        super().batch_select_indices(indices)
+        self._change(lambda x: x[indices])
+
+    def reset(self) -> None:
+        """Forgets everything; a cache of a fixed size keeps its tensors."""
+        super().reset()  # type: ignore[no-untyped-call]
+        if self.slots is not None:
+            self.slots.reset()
+
+    @property
+    def past(self) -> int | None:
+        """How many tokens were seen; None where that is not to be known: in a graph for all
+        steps of a cache of a fixed size.
+        """
+        if self.slots is not None and torch.compiler.is_compiling():
+            return None
+        return self.get_seq_length()
+
     @property
     def real(self) -> torch.Tensor | None:
         """Which tokens are real, bool [B, N]; None for all."""
+        if self.slots is not None:
+            real = self.slots.real
+            return None if real is None else real[:, : self.slots.seen]
         return self.memories[0].real
 
     @property
@@ -67,19 +118,30 @@ class AzcCache(Cache):
         """
         return all(memory.is_whole for memory in self.memories)
 
-    def begin(self, model: tuple[str, str], real: torch.Tensor | None) -> None:
-        """Before a model sees tokens: which are real, with those before, bool [B, N];
-        None for all. `model` tells models apart.
+    def check(self, now: Origin, past: int | None) -> None:
+        """Raises ValueError where what is kept of so many tokens is not what this goes on
+        with.
         """
-        self.model = model
+        fault = self.origin.fault(now) if self.origin and past != 0 else None
+        if fault is not None:
+            raise ValueError(fault)
+        if self.origin is None or past == 0:
+            self.origin = now
+
+    def begin(self, real: torch.Tensor | None) -> None:
+        """Before a model sees tokens: which are real, with those before, bool [B, N];
+        None for all.
+        """
         begun = None if real is None else real.any(-1)
         if begun is not None and holds(begun, torch.all, unread=False):
             begun = None
         for layer in self.memories:
-            layer.real, layer.begun = real, begun
+            layer.real, layer.begun = None if self.slots else real, begun
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""
+        if self.slots is not None:
+            self.slots.advance(tokens)
         for layer in self.memories:
             layer.advance(tokens)
 
@@ -90,15 +152,11 @@ class AzcCache(Cache):
 
 
 # As `torch.export` and others take a cache apart and put it together: tensors, the first of
-# which tells the tokens that were seen, and what they are.
+# which tell the tokens that were seen, and what they are.
 
 
 def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
-    real = cache.real
-    if real is None:
-        device = next((x.device for x in _tensors(cache)), None)
-        shape = (cache.sequences or 1, cache.get_seq_length())
-        real = torch.ones(shape, dtype=torch.bool, device=device)
+    slots = cache.slots
     layers = [
         {
             "streams": [
@@ -111,8 +169,24 @@ def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
         }
         for memory in cache.memories
     ]
-    model = None if cache.model is None else list(cache.model)
-    return [real, *_tensors(cache)], [model, layers]
+    # Weights are not told: a program that is exported has its own.
+    origin = cache.origin
+    model = None if origin is None else [origin.program, origin.model]
+    size = None if slots is None else slots.size
+    seen = _seen(cache)
+    return [*seen, *_tensors(cache)], [model, layers, size, len(seen)]
+
+
+def _seen(cache: AzcCache) -> list[torch.Tensor]:
+    """What tells the tokens that were seen."""
+    slots = cache.slots
+    if slots is not None:
+        return [x for x in (slots.real, slots.tokens) if x is not None]
+    if cache.real is not None:
+        return [cache.real]
+    device = next((x.device for x in _tensors(cache)), None)
+    shape = (cache.sequences or 1, cache.get_seq_length())
+    return [torch.ones(shape, dtype=torch.bool, device=device)]
 
 
 def _tensors(cache: AzcCache) -> list[torch.Tensor]:
@@ -120,19 +194,24 @@ def _tensors(cache: AzcCache) -> list[torch.Tensor]:
 
 
 def _unflatten(tensors: Iterable[torch.Tensor], context: list[Any]) -> AzcCache:
-    model, layers = context
-    real, *rest = tensors
+    model, layers, size, count = context
+    left = iter(tensors)
+    seen = list(islice(left, count))
+    rest = list(left)
     left = iter(rest)
-    cache = AzcCache(len(layers))
-    cache.model = None if model is None else tuple(model)
+    cache = AzcCache(len(layers), size)
+    cache.origin = None if model is None else Origin(*model)
+    if cache.slots is not None and seen:
+        cache.slots.real, cache.slots.tokens = seen
     for memory, told in zip(cache.memories, layers, strict=True):
         for key, *what in told["streams"]:
             memory.streams[key] = Stream(next(left), *what)
-        for key, count in told["states"]:
-            memory.states[key] = tuple(islice(left, count))
+        for key, number in told["states"]:
+            memory.states[key] = tuple(islice(left, number))
         memory.record_past, memory.recorded = told["record_past"], told["recorded"]
-        memory.tokens = real.shape[1]
-        memory.real = real if rest else None
+        if cache.slots is None:
+            memory.tokens = seen[0].shape[1]
+            memory.real = seen[0] if rest else None
     return cache
 
 
@@ -151,4 +230,6 @@ pytree.register_pytree_node(
     flatten_with_keys_fn=_flatten_with_keys,
 )
 # What an exported program was made with is saved beside it.
-torch.serialization.add_safe_globals([AzcCache, LayerMemory, Stream])
+torch.serialization.add_safe_globals(
+    [AzcCache, LayerMemory, Origin, Slots, StaticMemory, Stream]
+)

@@ -41,9 +41,24 @@ class Places:
             tokens = past + like.shape[1]
             positions = torch.arange(tokens, device=like.device)[None]
             return cls(None, positions, None, None)
+        return cls.among(real)
+
+    @classmethod
+    def among(cls, real: torch.Tensor) -> Places:
+        """The places of tokens of which some are real, bool [B, N]."""
         mask = real | ~real.any(-1, keepdim=True)
         positions = positions_of(real, real)
         return cls(mask, positions, order_of(real, positions), real)
+
+    def at(self, rows: torch.Tensor) -> Places:
+        """The places of the tokens that stand at these, int64 [M]. Of these it does not
+        tell an order.
+        """
+        mask, real = (
+            None if each is None else each.index_select(1, rows)
+            for each in (self.mask, self.real)
+        )
+        return Places(mask, self.positions.index_select(1, rows), None, real)
 
     def newest(self, like: torch.Tensor) -> Places:
         """The places of the last M tokens alone; `like` is [B, M, …]. Of these it does

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import Any, NoReturn, cast
 
 import torch
+import torch.nn.functional as F
 from transformers import GenerationConfig, GenerationMixin
 from transformers.generation.configuration_utils import GenerationMode
 
 from azc.model.cache import AzcCache
 from azc.model.inputs import check_inputs, check_prompts
 
-__all__ = ["AzcGenerationMixin"]
+__all__ = ["CACHES", "AzcGenerationMixin"]
+
+# What `cache_implementation` may be; transformers takes hybrid for dynamic.
+CACHES = ("dynamic", "hybrid", "static")
 
 
 class AzcGenerationMixin(GenerationMixin):
@@ -99,10 +103,36 @@ class AzcGenerationMixin(GenerationMixin):
             _check_cache(cache, generation_config, model_kwargs, generation_mode)
             return
         if generation_config.use_cache is not False:
-            made = AzcCache(self.config.num_hidden_layers)
+            size = None
+            if generation_config.cache_implementation == "static":
+                tokens = kwargs.get("max_cache_length", *args[-1:])
+                size = self._size_of_cache(tokens, generation_config)
+            made = AzcCache(self.config.num_hidden_layers, size)
             if generation_config.is_assistant:  # what it guesses is taken back
                 made.activate_past_recording()  # type: ignore[no-untyped-call]
             model_kwargs["past_key_values"] = made
+
+    def _size_of_cache(self, tokens: int, generation_config: GenerationConfig) -> int:
+        """How many tokens a cache of a fixed size is for: so many at least, and as many as
+        the last one was, so that what was compiled for that one is not compiled again.
+        """
+        wanted = max(tokens, generation_config.max_cache_len or 0)
+        self._previous_max_cache_length: int = max(
+            wanted, getattr(self, "_previous_max_cache_length", 0)
+        )
+        return self._previous_max_cache_length
+
+    @staticmethod
+    def create_masks_for_generate(
+        attention_mask: torch.Tensor | None, past_key_values: object, **kwargs: Any
+    ) -> torch.Tensor | None:
+        """The mask of all slots of a cache of a fixed size, [B, max_cache_len]; those that
+        are free may be of anything.
+        """
+        slots = past_key_values.slots if isinstance(past_key_values, AzcCache) else None
+        if attention_mask is None or slots is None:
+            return attention_mask
+        return F.pad(attention_mask, (0, slots.size - attention_mask.shape[1]))
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Raises ValueError: there are no pages of keys and values."""
@@ -131,10 +161,10 @@ def _refuse_unserved(
 ) -> None:
     """Raises ValueError for options of `generate` that no decoder of azc serves."""
     wanted = generation_config.cache_implementation
-    if wanted not in (None, "dynamic"):
+    if wanted is not None and wanted not in CACHES:
         raise ValueError(
-            f"cache_implementation = {wanted!r} can't be served: a program says"
-            " itself what is kept"
+            f"cache_implementation is {', '.join(CACHES)}; got {wanted}, which is for keys"
+            " and values alone"
         )
     if generation_config.assistant_early_exit is not None:
         raise ValueError(

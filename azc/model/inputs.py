@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
+import torch.nn.functional as F
+from transformers import PretrainedConfig, StaticCache
 
 from azc.lower.masks import holds, mask_fault
 from azc.model.cache import AzcCache
 from azc.model.packing import documents_of, places_in_documents
 
 __all__ = [
+    "check_cache",
     "check_classes",
     "check_decoding",
     "check_documents",
@@ -73,52 +75,77 @@ def refuse_unserved(
         raise ValueError("config.is_decoder can't be false: the model is causal")
 
 
+def check_cache(cache: object, layers: int, batch: int) -> None:
+    """Raises ValueError for what is no cache of so many layers and sequences."""
+    if cache is None:
+        return
+    if not isinstance(cache, AzcCache):
+        kind = type(cache).__name__
+        size = ", max_cache_len=…" if isinstance(cache, StaticCache) else ""
+        raise ValueError(
+            "past_key_values is an AzcCache, which an azc model gives (an empty one:"
+            f" azc.model.AzcCache({layers}{size})); got {kind}"
+        )
+    if len(cache.layers) != layers:
+        raise ValueError(
+            f"past_key_values has {len(cache.layers)} layers; the model has {layers}"
+        )
+    if cache.sequences not in (None, batch):
+        raise ValueError(
+            f"past_key_values has {cache.sequences} sequences; got {batch} more"
+        )
+
+
 def check_decoding(
-    batch: int,
-    tokens: int,
-    past: int,
-    *,
-    layers: int,
-    cache: object,
+    like: torch.Tensor,
+    past: int | None,
+    cache: AzcCache | None,
     attention_mask: torch.Tensor | None,
-    model: object,
-) -> None:
-    """Raises ValueError for what a causal model can't go on with after `past` tokens.
-    `model` tells models apart.
+) -> torch.Tensor | None:
+    """The mask of the tokens so far, [B, N], of what a causal model is called with after
+    `past` tokens; None for all. `like`: [B, M, …]. Raises ValueError for a mask that it
+    can't go on with, and for more tokens than a cache has slots.
+
+    Where `past` can't be known, the mask may be of all slots, and is given back as it is.
     """
-    total = past + tokens
-    if cache is not None:
-        if not isinstance(cache, AzcCache):
-            kind = type(cache).__name__
-            raise ValueError(
-                "past_key_values is an AzcCache, which an azc model gives (an empty one:"
-                f" azc.model.AzcCache({layers})); got {kind}"
-            )
-        if len(cache.layers) != layers:
-            raise ValueError(
-                f"past_key_values has {len(cache.layers)} layers; the model has {layers}"
-            )
-        if past and cache.model != model:
-            raise ValueError("past_key_values is of another model")
-        if cache.sequences not in (None, batch):
-            raise ValueError(
-                f"past_key_values has {cache.sequences} sequences; got {batch} more"
-            )
-    if attention_mask is not None:
-        fault = mask_fault("attention_mask", attention_mask, batch, total)
-        if fault is not None:
-            after = f", of which {past} were seen before" if past else ""
-            raise ValueError(f"{fault[0]} ({fault[1]}{after})")
-    if past and attention_mask is not None:
-        assert isinstance(cache, AzcCache)
-        _check_past(cache, attention_mask[:, :past].bool())
-    if past and attention_mask is None:
+    batch, count = like.shape[:2]
+    slots = None if cache is None else cache.slots
+    if past is None:
+        assert slots is not None
+        _check_mask(attention_mask, batch, slots.size, 0)
+        return attention_mask
+    total = past + count
+    if slots is not None and total > slots.size:
+        raise ValueError(
+            f"{total} tokens; past_key_values was made for max_cache_len = {slots.size}"
+        )
+    if attention_mask is None:
+        real = None if cache is None or not past else cache.real
+        if real is None or holds(real, torch.all):
+            return None
         # It was given before, and counts still.
-        assert isinstance(cache, AzcCache)
-        if cache.real is not None and not holds(cache.real, torch.all):
+        if slots is None:
             raise ValueError(
                 "attention_mask must be given: past_key_values has tokens that are padding"
             )
+        return F.pad(real, (0, count), value=True)
+    if slots is not None and attention_mask.shape[-1] == slots.size:
+        attention_mask = attention_mask[..., :total]
+    _check_mask(attention_mask, batch, total, past)
+    if past:
+        assert cache is not None
+        _check_past(cache, attention_mask[:, :past].bool())
+    return attention_mask
+
+
+def _check_mask(
+    attention_mask: torch.Tensor | None, batch: int, tokens: int, past: int
+) -> None:
+    if attention_mask is not None:
+        fault = mask_fault("attention_mask", attention_mask, batch, tokens)
+        if fault is not None:
+            after = f", of which {past} were seen before" if past else ""
+            raise ValueError(f"{fault[0]} ({fault[1]}{after})")
 
 
 def check_documents(

@@ -63,6 +63,11 @@ class LayerMemory(CacheLayerMixin):
 
     # What layers call
 
+    @property
+    def rows(self) -> torch.Tensor | None:
+        """Where the tokens at hand stand among all, int64 [M]; None: at the end."""
+        return None
+
     def extend(
         self,
         key: str,
@@ -80,21 +85,39 @@ class LayerMemory(CacheLayerMixin):
         """
         own, parts = x, []
         if key in self.streams:
-            past = self.streams[key].data
+            past = self.past(key, x)
             if square:
                 past = F.pad(past, (0, x.shape[-1] - past.shape[-1]))
             parts = [past]
             x = torch.cat((past, own), axis)
         kept = x
         if self.begun is not None:
-            # A sequence that is padding alone is computed as if it were not. Later on
-            # these tokens are padding, of which it may be known that it holds 0.
-            begun = self.begun.view(-1, *(1,) * (own.dim() - 1))
-            kept = torch.cat((*parts, torch.where(begun, own, 0.0)), axis)
+            kept = torch.cat((*parts, self.begun_alone(own)), axis)
         if span is not None:
             kept = span.last(kept, axis)
         self.streams[key] = Stream(kept, axis, square, reach)
         return x
+
+    def past(self, key: str, x: torch.Tensor) -> torch.Tensor:
+        """What is kept of a stream, of which x comes next. Raises ValueError where the two
+        are on different devices.
+        """
+        data = self.streams[key].data
+        if data.device != x.device:
+            raise ValueError(
+                f"past_key_values is on {data.device}, and the model computes on {x.device}"
+            )
+        return data
+
+    def begun_alone(self, x: torch.Tensor) -> torch.Tensor:
+        """0 where a sequence is padding alone so far.
+
+        It is computed as if it were not. Later on these tokens are padding, of which it
+        may be known that it holds 0.
+        """
+        if self.begun is None:
+            return x
+        return torch.where(self.begun.view(-1, *(1,) * (x.dim() - 1)), x, 0.0)
 
     def base(self, past: int, reach: int) -> int:
         """After so many tokens: of how many the last `reach` alone are kept of what is
@@ -109,12 +132,8 @@ class LayerMemory(CacheLayerMixin):
 
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
         """Keeps states; of a sequence that is padding alone so far they are 0."""
-        if not states:
-            return
-        if self.begun is not None:
-            begun = self.begun[:, None, None, None, None]
-            states = tuple(torch.where(begun, x, 0.0) for x in states)
-        self.states[key] = states
+        if states:
+            self.states[key] = tuple(map(self.begun_alone, states))
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""

@@ -26,6 +26,7 @@ from azc.model.cache import AzcCache
 from azc.model.config import AzcConfig, program_with, spec_of
 from azc.model.embeddings import Embeddings, Places
 from azc.model.inputs import (
+    check_cache,
     check_decoding,
     check_documents,
     check_inputs,
@@ -35,6 +36,7 @@ from azc.model.inputs import (
     refuse_unserved,
 )
 from azc.model.layers import CheckpointedLayer
+from azc.model.origin import origin_of
 from azc.model.packing import Packing, documents_of
 from azc.saved import remove_links
 
@@ -217,29 +219,10 @@ class AzcModel(AzcPreTrainedModel):
         embeds = inputs_embeds
         if embeds is None:
             embeds = self.embeddings.tokens(input_ids)
-        cache = past_key_values
-        past = cache.get_seq_length() if isinstance(cache, AzcCache) else 0
-        if self.causal:
-            check_decoding(
-                embeds.shape[0],
-                embeds.shape[1],
-                past,
-                layers=self.config.num_hidden_layers,
-                cache=cache,
-                attention_mask=attention_mask,
-                model=(self.config.program, self.config.model),
-            )
         check_documents(embeds.shape[0], embeds.shape[1], position_ids, document_ids)
-        check_positions(position_ids, attention_mask, past)
-        if cache is None and self.causal and self._remembers(use_cache):
-            cache = AzcCache(self.config.num_hidden_layers)
-        twice = (self.training and torch.is_grad_enabled()) and any(
-            layer.gradient_checkpointing for layer in self.encoder.layers
+        cache, past, attention_mask = self._cache(
+            past_key_values, use_cache, embeds, attention_mask, position_ids
         )
-        if cache is not None and twice:
-            # What is computed twice would be remembered twice.
-            refuse_cache(past_key_values, None, "under gradient checkpointing")
-            cache = None
         packing = None
         if document_ids is not None or (position_ids is not None and past == 0):
             packing = _packing(attention_mask, position_ids, document_ids, embeds)
@@ -249,7 +232,9 @@ class AzcModel(AzcPreTrainedModel):
             embeds = packing.apart(embeds)
             if token_type_ids is not None:
                 token_type_ids = packing.apart(token_type_ids)
-        places, states = self._states(embeds, attention_mask, token_type_ids, cache)
+        places, states = self._states(
+            embeds, attention_mask, token_type_ids, cache, past
+        )
         if self.pre_norm:
             states = (*states[:-1], self.norm(states[-1]))
         pooled = None
@@ -267,11 +252,43 @@ class AzcModel(AzcPreTrainedModel):
             hidden_states=states if output_hidden_states else None,
         )
 
-    def _remembers(self, use_cache: bool | None) -> bool:
-        """Whether a causal model is to give back what later tokens need."""
+    def _cache(
+        self,
+        given: AzcCache | None,
+        use_cache: bool | None,
+        embeds: torch.Tensor,
+        attention_mask: torch.Tensor | None,
+        position_ids: torch.Tensor | None,
+    ) -> tuple[AzcCache | None, int | None, torch.Tensor | None]:
+        """The cache to go on with, or a new one where one is wanted; how many tokens it
+        has seen, None where that is not to be known; and the mask, of no more tokens than
+        there are.
+        """
+        if not self.causal:
+            check_positions(position_ids, attention_mask, 0)
+            return None, 0, attention_mask
+        layers = self.config.num_hidden_layers
+        check_cache(given, layers, embeds.shape[0])
+        past = 0 if given is None else given.past
         if use_cache is None:
-            return bool(getattr(self.config, "use_cache", False)) and not self.training
-        return use_cache
+            use_cache = bool(getattr(self.config, "use_cache", False))
+            use_cache = use_cache and not self.training
+        cache = AzcCache(layers) if given is None and use_cache else given
+        if cache is not None:
+            config = cast(AzcConfig, self.config)
+            cache.check(origin_of(self, config, embeds, begins=past == 0), past)
+        attention_mask = check_decoding(embeds, past, given, attention_mask)
+        if past is not None:
+            check_positions(position_ids, attention_mask, past)
+        trains = self.training and torch.is_grad_enabled()
+        if cache is not None and cache.slots is not None and trains:
+            refuse_cache(given, None, "with a fixed size while the model is trained")
+        twice = any(layer.gradient_checkpointing for layer in self.encoder.layers)
+        if cache is not None and trains and twice:
+            # What is computed twice would be remembered twice.
+            refuse_cache(given, None, "under gradient checkpointing")
+            cache = None
+        return cache, past, attention_mask
 
     def _states(
         self,
@@ -279,16 +296,22 @@ class AzcModel(AzcPreTrainedModel):
         attention_mask: torch.Tensor | None,
         token_type_ids: torch.Tensor | None,
         cache: AzcCache | None,
+        past: int | None,
     ) -> tuple[Places, tuple[torch.Tensor, ...]]:
         """Where the tokens at hand stand, and the hidden states before and after each
         layer.
         """
-        past = 0 if cache is None else cache.get_seq_length()
-        check_length(past + embeds.shape[1], self.max_length)
-        places = Places.of(attention_mask, embeds, past)
-        rows = places if past == 0 else places.newest(embeds)
+        if past is not None:
+            check_length(past + embeds.shape[1], self.max_length)
+        if cache is not None and cache.slots is not None:
+            places = Places.among(cache.slots.take(attention_mask, embeds))
+            assert cache.slots.rows is not None
+            rows = places.at(cache.slots.rows)
+        else:
+            places = Places.of(attention_mask, embeds, past or 0)
+            rows = places.newest(embeds) if past else places
         if cache is not None:
-            cache.begin((self.config.program, self.config.model), places.real)
+            cache.begin(places.real)
         hidden = self.embeddings(embeds, token_type_ids, rows)
         given = (hidden, places.mask, places.positions, places.order)
         states = self.encoder(*given, cache) if self.causal else self.encoder(*given)

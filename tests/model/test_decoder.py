@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import strategies as st
 
 from azc.check.program import AttentionUse
 from azc.ir.build import build_graph
 from azc.ir.run import Interpreter
+from azc.model.cache import AzcCache
 from azc.model.config import spec_of
 from tests.model.models import build
 from tests.model.random_models import (
@@ -54,9 +56,20 @@ def splits(draw: st.DrawFn, tokens: int) -> list[int]:
 
 
 @st.composite
-def pieces(draw: st.DrawFn) -> tuple[Case, list[int]]:
+def pieces(draw: st.DrawFn) -> tuple[Case, list[int], Any]:
+    """A case, lengths of pieces, and the cache to begin with; None: a new one."""
     case = draw(cases())
-    return case, draw(splits(case.ids.shape[1]))
+    tokens = case.ids.shape[1]
+    return case, draw(splits(tokens)), draw(caches(case, tokens))
+
+
+@st.composite
+def caches(draw: st.DrawFn, case: Case, tokens: int) -> Any:
+    """None, or an empty cache for so many tokens, with or without places to spare."""
+    if draw(st.booleans()):
+        return None
+    size = tokens + draw(st.integers(0, 3))
+    return AzcCache(case.model.config.num_hidden_layers, max_cache_len=size)
 
 
 def in_pieces(case: Case, lengths: list[int], cache: Any = None) -> tuple[Tensor, Any]:
@@ -66,6 +79,9 @@ def in_pieces(case: Case, lengths: list[int], cache: Any = None) -> tuple[Tensor
     for length in lengths:
         stop = start + length
         mask = case.mask[:, :stop] if padded or length % 2 else None
+        if cache is not None and cache.slots is not None and start % 2:
+            free = cache.slots.size - stop  # what it says of these has no say
+            mask = None if mask is None else F.pad(mask, (0, free), value=start % 3)
         output = case.output(
             case.ids[:, start:stop], mask, past_key_values=cache, use_cache=True
         )
@@ -76,10 +92,10 @@ def in_pieces(case: Case, lengths: list[int], cache: Any = None) -> tuple[Tensor
 
 
 def test_pieces_with_a_cache_give_the_full_pass() -> None:
-    def check(drawn: tuple[Case, list[int]], count: Counter[str]) -> None:
-        case, lengths = drawn
+    def check(drawn: tuple[Case, list[int], Any], count: Counter[str]) -> None:
+        case, lengths, cache = drawn
         wanted = case.full()
-        found, _ = in_pieces(case, lengths)
+        found, _ = in_pieces(case, lengths, cache)
         for b, real in enumerate(case.mask.bool()):
 
             def again(b: int = b, real: Tensor = real) -> Tensor:
@@ -114,9 +130,11 @@ def test_padding_that_fills_a_whole_piece(name: str, lengths: list[int]) -> None
     mask = torch.ones_like(ids)
     mask[1, :4], mask[2, :6] = 0, 0
     case = Case("", model, ids, mask, 0)
-    found, _ = in_pieces(case, lengths)
     wanted = case.full()
-    torch.testing.assert_close(found[mask > 0], wanted[mask > 0], rtol=0.0, atol=1e-9)
+    for cache in (None, AzcCache(2, max_cache_len=9)):
+        found, _ = in_pieces(case, lengths, cache)
+        gap = found[mask > 0] - wanted[mask > 0]
+        assert gap.abs().max() < 1e-9
 
 
 def test_a_sequence_gives_what_it_gives_alone() -> None:
@@ -150,17 +168,20 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
     """
 
     @st.composite
-    def changes(draw: st.DrawFn) -> tuple[Case, int, str, list[int]]:
+    def changes(draw: st.DrawFn) -> tuple[Case, int, str, list[int], Any]:
         case = draw(cases().filter(lambda case: case.ids.shape[1] > 1))
         batch, tokens = case.ids.shape
         kind = draw(st.sampled_from(CHANGES))
         index = draw(st.lists(st.integers(0, batch - 1), min_size=batch, max_size=4))
-        return case, draw(st.integers(1, tokens - 1)), kind, index
+        empty = draw(caches(case, tokens))
+        return case, draw(st.integers(1, tokens - 1)), kind, index, empty
 
-    def check(drawn: tuple[Case, int, str, list[int]], count: Counter[str]) -> None:
-        case, cut, kind, index = drawn
+    def check(
+        drawn: tuple[Case, int, str, list[int], Any], count: Counter[str]
+    ) -> None:
+        case, cut, kind, index, empty = drawn
         tokens = case.ids.shape[1]
-        _, cache = in_pieces(case, [cut])
+        _, cache = in_pieces(case, [cut], empty)
         rows, first = torch.arange(len(case.ids)), cut
         match kind:
             case "reorder":
@@ -172,6 +193,12 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
             case "select":
                 rows = torch.tensor(index)
                 cache.batch_select_indices(rows)
+            case "record" | "crop" if empty is not None:
+                with pytest.raises(ValueError, match="out of a cache of a fixed size"):
+                    cache.activate_past_recording()
+                with pytest.raises(ValueError, match="out of a cache of a fixed size"):
+                    cache.crop(-1)
+                cache.crop(0)
             case "record" if cut > 1 and not case.model.model.sums:
                 start = 1 + case.number % (cut - 1)
                 _, cache = in_pieces(case, [start])
@@ -215,8 +242,8 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
 
 
 def test_a_layer_in_pieces_is_the_token_by_token_reference() -> None:
-    def check(drawn: tuple[Case, list[int]], count: Counter[str]) -> None:
-        case, lengths = drawn
+    def check(drawn: tuple[Case, list[int], Any], count: Counter[str]) -> None:
+        case, lengths, cache = drawn
         layers = spec_of(case.model.config).layers
         uses = [i for i, x in enumerate(layers) if isinstance(x.mixing, AttentionUse)]
         use = layers[uses[0]].mixing
@@ -234,7 +261,7 @@ def test_a_layer_in_pieces_is_the_token_by_token_reference() -> None:
             hooks.append(
                 made.register_forward_hook(lambda _, __, x, name=name: keep(name, x))
             )
-        in_pieces(case, lengths)
+        in_pieces(case, lengths, cache)
         for hook in hooks:
             hook.remove()
         whole = {

@@ -24,8 +24,10 @@ from transformers import (
     TextIteratorStreamer,
     pipeline,
 )
+from transformers.generation.configuration_utils import ALL_CACHE_IMPLEMENTATIONS
 
 from azc.model.cache import AzcCache
+from azc.model.generation import CACHES
 from azc.model.weights import load_weights
 from tests.model.decoders import IDS, LAYERS, LEFT, close, decoder, generate
 from tests.model.kinds import KINDS, PAD, VOCAB
@@ -464,8 +466,19 @@ def test_options_that_are_refused_in_a_sentence(option: str) -> None:
     static = StaticCache(config=model.config, max_cache_len=20)
     given = called(option, static=static)
     wanted = "can't be (served|given)|is an AzcCache"
+    if "cache_implementation" in option and "paged" not in option:
+        wanted = f"cache_implementation is {', '.join(CACHES)}; got "
     with pytest.raises(ValueError, match=wanted):
         generate(model, **given)
+
+
+def test_every_cache_is_served_or_refused() -> None:
+    served = [x for x in options("the same tokens") if "cache_implementation" in x]
+    assert {called(x)["cache_implementation"] for x in served} == set(CACHES)
+    known = set(ALL_CACHE_IMPLEMENTATIONS) - set(CACHES)
+    for name in known:  # those that transformers has forgotten, too
+        with pytest.raises(ValueError, match="cache_implementation is dynamic, hyb"):
+            generate(decoder("sdpa"), cache_implementation=name)
 
 
 @pytest.mark.parametrize(

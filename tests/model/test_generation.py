@@ -22,9 +22,10 @@ from transformers import (
 from transformers.generation.streamers import BaseStreamer
 
 from azc.diagnostics import UsageError
+from azc.model.memory import LayerMemory
 from azc.model.tasks import AzcForCausalLM, AzcForMaskedLM
 from tests.model.decoders import IDS, LAYERS, LEFT, SUMS, close, decoder, generate
-from tests.model.models import ATTENTIONS, build
+from tests.model.models import ATTENTIONS, build, shake
 
 Tensor = torch.Tensor
 
@@ -118,7 +119,7 @@ def test_a_generated_token_is_never_taken_for_padding() -> None:
     """Whatever `pad_token_id` is, an assistant guesses on from all tokens."""
     main, helper = decoder("sdpa; turned", vocab=4), decoder("sdpa", vocab=4)
     met = 0
-    for seed in range(12):
+    for seed in range(6):
         random = torch.Generator().manual_seed(seed)
         for each in (main, helper):
             for parameter in each.parameters():
@@ -126,12 +127,11 @@ def test_a_generated_token_is_never_taken_for_padding() -> None:
         ids = torch.randint(0, 4, (1, 4), generator=random)
         every = torch.ones_like(ids)
         for more in ({"pad_token_id": 0}, {"pad_token_id": None}):
-            wanted = generate(main, ids, every, max_new_tokens=16, **more)
-            for mask in (every, None):
-                told = {"assistant_model": helper, "max_new_tokens": 16, **more}
-                assert torch.equal(generate(main, ids, mask, **told), wanted)
+            wanted = generate(main, ids, every, max_new_tokens=10, **more)
+            told = {"assistant_model": helper, "max_new_tokens": 10, **more}
+            assert torch.equal(generate(main, ids, None, **told), wanted)
             met += int((wanted == 0).any())
-    assert met > 8
+    assert met > 4
 
 
 def test_an_assistant_that_sums(small: Any) -> None:
@@ -523,6 +523,18 @@ def cache_of(model: Any, ids: Tensor = IDS, mask: Tensor | None = None) -> Any:
     return model(ids, attention_mask=mask, use_cache=True).past_key_values
 
 
+def after_a_step(model: Any, *args: Any, **more: Any) -> Any:
+    """What the model says after a step of training."""
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(1.5)
+    return model(*args, **more)
+
+
+def in_autocast(model: Any, *args: Any, **more: Any) -> Any:
+    with torch.autocast("cpu", torch.bfloat16):
+        return model(*args, **more)
+
+
 NEXT = IDS[:, :1]
 REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "other layers": (
@@ -551,9 +563,27 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: generate(m, past_key_values=DynamicCache()),
         "got DynamicCache",
     ),
-    "static": (
-        lambda m: generate(m, cache_implementation="static"),
-        "'static' can't be served",
+    "other weights": (
+        lambda m: m(NEXT, past_key_values=cache_of(shake(copy.deepcopy(m)))),
+        "^past_key_values was made with other weights than the model has$",
+    ),
+    "weights that have changed": (
+        lambda m: after_a_step(m, NEXT, past_key_values=cache_of(m)),
+        "made with other weights than the model has$",
+    ),
+    "other weights in generate": (
+        lambda m: generate(
+            m, IDS.repeat(1, 2), None, past_key_values=cache_of(shake(copy.deepcopy(m)))
+        ),
+        "made with other weights than the model has$",
+    ),
+    "other number type": (
+        lambda m: copy.deepcopy(m).bfloat16()(NEXT, past_key_values=cache_of(m)),
+        "^past_key_values was made in float32, and the model computes in bfloat16$",
+    ),
+    "other number type by autocast": (
+        lambda m: in_autocast(m, NEXT, past_key_values=cache_of(m)),
+        "^past_key_values was made in float32, and the model computes in bfloat16$",
     ),
     "mask of new tokens alone": (
         lambda m: m(
@@ -626,6 +656,34 @@ def test_what_is_refused_in_a_sentence(case: str) -> None:
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call(decoder("sdpa; conv(kernel = 3)"))
+
+
+def test_who_has_the_same_weights_goes_on_with_a_cache(
+    model: Any, tmp_path: Path
+) -> None:
+    """A copy, and the same model from a folder, in a cache that was saved."""
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    with torch.no_grad():
+        wanted = model(torch.cat((IDS, NEXT), 1)).logits[:, -1:]
+        for other in (copy.deepcopy(model), loaded):
+            for cache in (cache_of(model), pickle.loads(pickle.dumps(cache_of(model)))):
+                close(other(NEXT, past_key_values=cache).logits, wanted)
+        # What is empty is of nobody.
+        cache = cache_of(shake(copy.deepcopy(model)))
+        cache.reset()
+        model(IDS, past_key_values=cache)
+        close(model(NEXT, past_key_values=cache).logits, wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            cache = cache_of(model)
+            assert model(NEXT, past_key_values=cache).logits.isfinite().all()
+
+
+def test_a_cache_on_another_device() -> None:
+    layer = LayerMemory()
+    layer.extend("k", torch.empty(2, 3, 4, device="meta"), 1, False, None, None)
+    with pytest.raises(ValueError, match="is on meta, and the model computes on cpu"):
+        layer.extend("k", torch.empty(2, 1, 4), 1, False, None, None)
 
 
 def test_tasks_that_a_model_is_not_for() -> None:

@@ -1,0 +1,99 @@
+"""By what a cache was made: nothing else can go on with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from azc.model.config import AzcConfig
+
+__all__ = ["Origin", "origin_of"]
+
+_SAMPLES = 64  # entries of a parameter that are looked at
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The model that a cache was made by.
+
+    `program` and `model`: as in its configuration. `weights`: a fingerprint of its
+    parameters; `dtype`: the type that it computed in; None where they are not known, as
+    under `torch.compile`.
+    """
+
+    program: str
+    model: str
+    weights: str | None = None
+    dtype: torch.dtype | None = None
+
+    def fault(self, now: Origin) -> str | None:
+        """Why a model can't go on with what this one made; None if it can."""
+        if (self.program, self.model) != (now.program, now.model):
+            return "past_key_values is of another model"
+        if None not in (self.dtype, now.dtype) and self.dtype != now.dtype:
+            before, after = (
+                str(x).removeprefix("torch.") for x in (self.dtype, now.dtype)
+            )
+            return f"past_key_values was made in {before}, and the model computes in {after}"
+        if None not in (self.weights, now.weights) and self.weights != now.weights:
+            return "past_key_values was made with other weights than the model has"
+        return None
+
+
+def origin_of(
+    model: nn.Module, config: AzcConfig, embeds: torch.Tensor, begins: bool
+) -> Origin:
+    """The origin of what a model makes of these embeddings [B, N, hidden]. `begins`: it
+    may have other parameters than it had before, and not only changed ones.
+    """
+    if torch.compiler.is_compiling():
+        return Origin(config.program, config.model)
+    kind = embeds.device.type
+    dtype = embeds.dtype
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+    return Origin(config.program, config.model, _weights(model, begins), dtype)
+
+
+class _Known(NamedTuple):
+    parameters: Sequence[nn.Parameter]
+    versions: Sequence[int]
+    weights: str | None
+
+
+_known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
+
+
+def _weights(model: nn.Module, begins: bool) -> str | None:
+    """A fingerprint of a model's parameters, taken again where they have changed."""
+    found = _known.get(model)
+    # To walk through all modules takes as long as a layer does.
+    parameters = list(model.parameters()) if begins or not found else found.parameters
+    versions = [-1 if p.is_inference() else p._version for p in parameters]
+    if found is not None and found.versions == versions:
+        same = zip(found.parameters, parameters, strict=True)
+        if all(one is other for one, other in same):
+            return found.weights
+    weights = _fingerprint(parameters)
+    _known[model] = _Known(parameters, versions, weights)
+    return weights
+
+
+@torch.no_grad()
+def _fingerprint(parameters: Sequence[nn.Parameter]) -> str | None:
+    """Of some entries of each parameter; None where they can't be read."""
+    try:
+        parts = [
+            p.flatten()[:: max(1, p.numel() // _SAMPLES)].double().cpu()
+            for p in parameters
+        ]
+        content = torch.cat(parts).numpy().tobytes()
+    except (RuntimeError, NotImplementedError):  # tensors without data of their own
+        return None
+    return hashlib.sha256(content).hexdigest()[:16]
