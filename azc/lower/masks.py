@@ -24,6 +24,7 @@ __all__ = [
     "filled",
     "gone",
     "holds",
+    "is_recorded",
     "known_real",
     "mask_fault",
     "padding",
@@ -52,6 +53,16 @@ def holds(
         return bool(condition(tensor.detach()))
     except RuntimeError:  # tensors without data of their own say so in many ways
         return unread
+
+
+def is_recorded() -> bool:
+    """Whether operations are only recorded, so that no number can be read: under
+    `torch.compile`, a trace, in an export, in a CUDA graph.
+    """
+    traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    if traced or torch.compiler.is_compiling():
+        return True
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()
 
 
 def _zeros_and_ones(mask: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from azc.check.models import MAX_LENGTH
 from azc.diagnostics import whole
-from azc.lower.masks import holds
+from azc.lower.masks import holds, is_recorded
 from azc.model.memory import Change, LayerMemory, Stream
 from azc.model.origin import Origin
 from azc.model.static import Slots, StaticMemory
@@ -94,7 +94,7 @@ class AzcCache(Cache):
         """How many tokens were seen; None where that is not to be known: in a graph for all
         steps of a cache of a fixed size.
         """
-        if self.slots is not None and torch.compiler.is_compiling():
+        if self.slots is not None and is_recorded():
             return None
         return self.get_seq_length()
 

@@ -283,8 +283,10 @@ class AzcModel(AzcPreTrainedModel):
         trains = self.training and torch.is_grad_enabled()
         if cache is not None and cache.slots is not None and trains:
             refuse_cache(given, None, "with a fixed size while the model is trained")
-        twice = any(layer.gradient_checkpointing for layer in self.encoder.layers)
-        if cache is not None and trains and twice:
+        twice = trains and any(
+            layer.gradient_checkpointing for layer in self.encoder.layers
+        )
+        if cache is not None and twice:
             # What is computed twice would be remembered twice.
             refuse_cache(given, None, "under gradient checkpointing")
             cache = None

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from azc.lower.masks import is_recorded
 from azc.model.config import AzcConfig
 
 __all__ = ["Origin", "origin_of"]
@@ -52,7 +53,7 @@ def origin_of(
     """The origin of what a model makes of these embeddings [B, N, hidden]. `begins`: it
     may have other parameters than it had before, and not only changed ones.
     """
-    if torch.compiler.is_compiling():
+    if is_recorded():
         return Origin(config.program, config.model)
     kind = embeds.device.type
     dtype = embeds.dtype
@@ -94,6 +95,6 @@ def _fingerprint(parameters: Sequence[nn.Parameter]) -> str | None:
             for p in parameters
         ]
         content = torch.cat(parts).numpy().tobytes()
-    except (RuntimeError, NotImplementedError):  # tensors without data of their own
+    except Exception:  # tensors of many kinds, some without data of their own
         return None
     return hashlib.sha256(content).hexdigest()[:16]
