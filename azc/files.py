@@ -3,8 +3,8 @@
 Whoever reads sees what was there or what is new, never a part, and so does whoever
 comes after a kill. A kill may leave a hidden `.NAME.….part` beside.
 
-A symbolic link in the place of a file is replaced; what it points to stays as it is. So a
-folder from elsewhere can't have azc write outside of it.
+A symbolic link in the place of a file is replaced, and the file that it points to stays as
+it is, so that azc never writes outside of the folder that it was given.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import BinaryIO
 from uuid import uuid4
 
-_NOT_REGULAR = "it is not a regular file"
-
 __all__ = [
     "open_to_append",
     "remove_link",
@@ -31,6 +29,8 @@ __all__ = [
     "write_text",
     "write_with",
 ]
+
+_NOT_REGULAR = "it is not a regular file"
 
 
 def write_text(path: Path, text: str) -> None:
@@ -111,14 +111,23 @@ def write_folder(
 
 
 def remove_link(path: Path) -> None:
-    """Removes a link, and nothing else, for something that would write through it."""
+    """Remove `path` if it is a symbolic link, before something else would write through it.
+
+    Raises:
+        OSError: If the link can't be removed.
+    """
     if path.is_symlink():
         path.unlink()
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """Opens a file to write behind its end, without a buffer. A link in its place is
-    removed before: what it points to stays as it is. Raises `OSError`.
+    """Open a file for appending, without a buffer.
+
+    A symbolic link in its place is removed first, and the file that it points to stays as
+    it is.
+
+    Raises:
+        OSError: If the file can't be opened.
     """
     remove_link(path)
     flags = os.O_APPEND | os.O_CREAT | os.O_WRONLY | os.O_NOFOLLOW
@@ -126,7 +135,7 @@ def open_to_append(path: Path) -> BinaryIO:
 
 
 def _place(path: Path) -> Path:
-    """Where a file is: in a folder without links, under its own name."""
+    """Return the path of a file, with the links in its folder resolved, but not its own."""
     return Path(os.path.realpath(path.parent)) / path.name
 
 
@@ -183,7 +192,9 @@ def _beside(path: Path) -> Path:
 
 
 def _mode(target: Path) -> int | None:
-    """The permissions of a file that may be replaced; None where there is none, or a link."""
+    """Return the permissions of a file that may be replaced, None if a new file has to choose
+    its own: there is none yet, or a link.
+    """
     is_link = target.is_symlink()
     try:
         if is_link and _is_of_system(target.parent):
@@ -205,7 +216,7 @@ def _mode(target: Path) -> int | None:
 
 
 def _is_of_system(folder: Path) -> bool:
-    """Whether links in a folder stand for what a process has open, as /dev/stdout does."""
+    """Return whether links in this folder stand for open files, as /dev/stdout does."""
     return str(folder) in ("/dev", "/dev/fd") or folder.is_relative_to("/proc")
 
 

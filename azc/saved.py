@@ -89,8 +89,14 @@ _SIGNATURE = "\n<!-- written by azc-lang, {} -->\n"
 
 
 def remove_links(folder: Path, weights: bool) -> None:
-    """Removes the links that transformers would write through: in the place of the
-    configuration, and with `weights` of those and what goes with them.
+    """Remove the symbolic links that transformers would write through.
+
+    Args:
+        folder: The folder that is going to be written.
+        weights: Whether weights are written, and not only the configuration.
+
+    Raises:
+        OSError: If a link can't be removed.
     """
     remove_link(folder / CONFIG)
     if weights and folder.is_dir():

@@ -1,4 +1,4 @@
-"""A model as one text that needs no other file, and such a text with another setting."""
+"""Models as texts that need no other file."""
 
 from __future__ import annotations
 
@@ -52,14 +52,21 @@ def self_contained(
 
 
 def with_setting(source: Source, model: str, name: str, value: int | bool) -> str:
-    """The canonical text of a file in which a setting of a model has another value.
+    """Change one setting of a model in a file.
 
-    Comments stay where they are. Raises `DiagnosticError` where the text then does not
-    check, and `UsageError` where the file has no such model.
+    Comments stay where they are, and a setting that was not written is added.
+
+    Returns:
+        The canonical text of the changed file.
+
+    Raises:
+        DiagnosticError: If the changed text does not check.
+        UsageError: If the file has no such model.
     """
     choose_model(check_source(source), model)
-    number = ast.Number(f"{value}")
-    made = ast.Boolean(value) if isinstance(value, bool) else number
+    made: ast.Value = ast.Number(str(value))
+    if isinstance(value, bool):
+        made = ast.Boolean(value)
     file = parse(source)
     nodes = tuple(
         _with(each, name, made)
@@ -73,7 +80,7 @@ def with_setting(source: Source, model: str, name: str, value: int | bool) -> st
 
 
 def _with(model: ast.Model, name: str, value: ast.Value) -> ast.Model:
-    """A model with this setting, in its place or before all others."""
+    """Return the model with this setting, in its place or before all others."""
     items = tuple(
         replace(item, value=value)
         if isinstance(item, ast.Setting) and item.name == name

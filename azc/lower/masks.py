@@ -56,8 +56,8 @@ def holds(
 
 
 def is_recorded() -> bool:
-    """Whether operations are only recorded, so that no number can be read: under
-    `torch.compile`, a trace, in an export, in a CUDA graph.
+    """Return whether operations are only recorded, so that no value can be read: under
+    `torch.compile`, a trace or an export, and while a CUDA graph is captured.
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if traced or torch.compiler.is_compiling():

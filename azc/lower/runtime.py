@@ -61,8 +61,10 @@ def _places_by(positions: torch.Tensor) -> torch.Tensor:
 
 
 def rows_of(memory: Any) -> torch.Tensor | None:
-    """Where the tokens stand that a layer is called with among all that it is told of,
-    int64 [M]; None: at the end.
+    """Return the indices of a layer's M new tokens among the N of its mask.
+
+    Returns:
+        int64 [M]; None if they are the last ones.
     """
     found: torch.Tensor | None = None if memory is None else memory.rows
     return found
@@ -143,8 +145,9 @@ def _span(
     reach: int,
     kept: int | None,
 ) -> Span:
-    """The last `reach` of `before` real tokens [B, 1], as far as there are so many, and the
-    tokens behind them, which are at these positions and real or not, [B, M].
+    """Return the span of the last `reach` of `before` real tokens [B, 1] and of the tokens
+    behind them, whose positions and mask are [B, M]. Where there are fewer tokens than
+    `reach`, the others are padding.
     """
     slots = before - reach + torch.arange(reach, device=before.device)
     positions = torch.cat((slots, positions), 1)
@@ -202,8 +205,17 @@ def _only_at_the_left(real: torch.Tensor) -> torch.Tensor:
 def in_order(
     x: torch.Tensor | None, rows: torch.Tensor | None, axis: int, back: bool = False
 ) -> torch.Tensor | None:
-    """A value of N tokens along an axis, turned so that those at `rows` are at the end;
-    `back` undoes it. None: they are.
+    """Roll a value along its axis of tokens, so that the new tokens come last.
+
+    Args:
+        x: A value with N tokens along `axis`, or None.
+        rows: The indices of the new tokens, int64 [M], side by side; None if they are the
+            last ones already.
+        axis: The axis of the tokens.
+        back: Undo it.
+
+    Returns:
+        A value of the same shape.
     """
     if x is None or rows is None or x.shape[axis] == 1:
         return x

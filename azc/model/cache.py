@@ -26,9 +26,14 @@ class AzcCache(Cache):
     A model makes one when it is called with `use_cache`, and gives it back as
     `past_key_values`. Sequences are along the first axis of all that is kept.
 
-    `layers`: how many the model has. `max_cache_len`: of how many tokens there may be; what
-    is kept is then of a fixed size, so that `torch.compile` makes one graph for all steps.
-    Raises `UsageError` for a number that is none of tokens.
+    Args:
+        layers: The number of layers of the model.
+        max_cache_len: The number of tokens that there is room for. The cache then has a
+            fixed size, so that `torch.compile` makes one graph for all decoding steps.
+            None lets it grow.
+
+    Raises:
+        UsageError: If `max_cache_len` is not a positive whole number.
     """
 
     def __init__(self, layers: int, max_cache_len: int | None = None) -> None:
@@ -84,15 +89,15 @@ class AzcCache(Cache):
         self._change(lambda x: x[indices])
 
     def reset(self) -> None:
-        """Forgets everything; a cache of a fixed size keeps its tensors."""
+        """Forget all tokens. A cache of a fixed size keeps its tensors."""
         super().reset()  # type: ignore[no-untyped-call]
         if self.slots is not None:
             self.slots.reset()
 
     @property
     def past(self) -> int | None:
-        """How many tokens were seen; None where that is not to be known: in a graph for all
-        steps of a cache of a fixed size.
+        """The number of tokens seen so far. None while a graph is made for all steps of a
+        cache of a fixed size: the graph must not depend on it.
         """
         if self.slots is not None and is_recorded():
             return None
@@ -119,8 +124,11 @@ class AzcCache(Cache):
         return all(memory.is_whole for memory in self.memories)
 
     def check(self, now: Origin, past: int | None) -> None:
-        """Raises ValueError where what is kept of so many tokens is not what this goes on
-        with.
+        """Check that a model can continue from the `past` tokens of the cache, and remember
+        the model if there are none.
+
+        Raises:
+            ValueError: If another model, other weights or another number type made it.
         """
         fault = self.origin.fault(now) if self.origin and past != 0 else None
         if fault is not None:

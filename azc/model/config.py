@@ -199,7 +199,7 @@ class AzcConfig(PretrainedConfig):
                 # transformers keeps it for generation alone.
                 remembers = kwargs.pop("use_cache", None)
                 self.use_cache = True if remembers is None else bool(remembers)
-        # Any id may be a token of the text: a tokenizer says which one pads.
+        # Any id may be a token of the text. A tokenizer says which one pads.
         kwargs.setdefault("pad_token_id", None)
         kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
         try:
@@ -214,7 +214,7 @@ class AzcConfig(PretrainedConfig):
         """Writes `config.json`, the module that it names for those who do not import
         azc, and, with a model, a model card where there is none of somebody else's.
         """
-        # transformers ties and unties by its own setting.
+        # transformers has a setting of its own for this.
         ties = self.tie_word_embeddings
         if self.program and spec_of(self).tie_embeddings != ties:
             self.program = program_with(self, "tie_embeddings", ties)
@@ -280,7 +280,9 @@ def spec_of(config: AzcConfig) -> ModelSpec:
 
 
 def program_with(config: AzcConfig, setting: str, value: int | bool) -> str:
-    """The program of a configuration in which a setting of the model has another value.
-    Raises `DiagnosticError` where the language has no such model.
+    """Return the program of a configuration with another value for a setting of its model.
+
+    Raises:
+        DiagnosticError: If the language allows no such model.
     """
     return with_setting(_source(config.program), config.model, setting, value)

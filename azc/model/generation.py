@@ -113,8 +113,8 @@ class AzcGenerationMixin(GenerationMixin):
             model_kwargs["past_key_values"] = made
 
     def _size_of_cache(self, tokens: int, generation_config: GenerationConfig) -> int:
-        """How many tokens a cache of a fixed size is for: so many at least, and as many as
-        the last one was, so that what was compiled for that one is not compiled again.
+        """Return the size of a cache of a fixed size: `tokens` at least, and as many as any
+        such cache before had, so that the compiled step can be used again.
         """
         wanted = max(tokens, generation_config.max_cache_len or 0)
         self._previous_max_cache_length: int = max(
@@ -126,8 +126,8 @@ class AzcGenerationMixin(GenerationMixin):
     def create_masks_for_generate(
         attention_mask: torch.Tensor | None, past_key_values: object, **kwargs: Any
     ) -> torch.Tensor | None:
-        """The mask of all slots of a cache of a fixed size, [B, max_cache_len]; those that
-        are free may be of anything.
+        """Pad a mask [B, N] to all slots of a cache of a fixed size, [B, max_cache_len], so
+        that its shape is the same in every step.
         """
         slots = past_key_values.slots if isinstance(past_key_values, AzcCache) else None
         if attention_mask is None or slots is None:
@@ -143,7 +143,7 @@ class AzcGenerationMixin(GenerationMixin):
 
 
 def _refuse_padding(prompts: torch.Tensor, generation_config: GenerationConfig) -> None:
-    """Raises ValueError for prompts that seem to be padded without a mask that says so."""
+    """Raise ValueError for a batch without a mask of which a prompt begins with padding."""
     pad, end = generation_config._pad_token_tensor, generation_config._eos_token_tensor
     if pad is None or prompts.is_floating_point() or len(prompts) < 2:
         return

@@ -76,7 +76,11 @@ def refuse_unserved(
 
 
 def check_cache(cache: object, layers: int, batch: int) -> None:
-    """Raises ValueError for what is no cache of so many layers and sequences."""
+    """Check that `past_key_values` is a cache of so many layers and sequences.
+
+    Raises:
+        ValueError: If it is not.
+    """
     if cache is None:
         return
     if not isinstance(cache, AzcCache):
@@ -102,11 +106,21 @@ def check_decoding(
     cache: AzcCache | None,
     attention_mask: torch.Tensor | None,
 ) -> torch.Tensor | None:
-    """The mask of the tokens so far, [B, N], of what a causal model is called with after
-    `past` tokens; None for all. `like`: [B, M, …]. Raises ValueError for a mask that it
-    can't go on with, and for more tokens than a cache has slots.
+    """Check what a causal model is called with after `past` tokens.
 
-    Where `past` can't be known, the mask may be of all slots, and is given back as it is.
+    Args:
+        like: The embeddings of the new tokens, [B, M, hidden].
+        past: The number of tokens in the cache; None if a graph is made for any number.
+        cache: The cache, if there is one.
+        attention_mask: The mask that was given: [B, past + M], or of all slots of a cache
+            of a fixed size.
+
+    Returns:
+        The mask of the tokens so far, [B, past + M], None if all are real; the mask as it
+        was given if `past` is None.
+
+    Raises:
+        ValueError: If the mask does not fit, or a cache of a fixed size has no room.
     """
     batch, count = like.shape[:2]
     slots = None if cache is None else cache.slots
@@ -154,7 +168,11 @@ def check_documents(
     position_ids: torch.Tensor | None,
     document_ids: torch.Tensor | None,
 ) -> None:
-    """Raises ValueError for what does not tell documents in a row apart."""
+    """Check ids that tell documents in a row apart.
+
+    Raises:
+        ValueError: If their type or their shape is wrong.
+    """
     for name, ids in (("position_ids", position_ids), ("document_ids", document_ids)):
         if ids is None:
             continue

@@ -65,7 +65,7 @@ class LayerMemory(CacheLayerMixin):
 
     @property
     def rows(self) -> torch.Tensor | None:
-        """Where the tokens at hand stand among all, int64 [M]; None: at the end."""
+        """The indices of the new tokens among all, int64 [M]; None: they are the last."""
         return None
 
     def extend(
@@ -92,15 +92,17 @@ class LayerMemory(CacheLayerMixin):
             x = torch.cat((past, own), axis)
         kept = x
         if self.begun is not None:
-            kept = torch.cat((*parts, self.begun_alone(own)), axis)
+            kept = torch.cat((*parts, self.clear_unbegun(own)), axis)
         if span is not None:
             kept = span.last(kept, axis)
         self.streams[key] = Stream(kept, axis, square, reach)
         return x
 
     def past(self, key: str, x: torch.Tensor) -> torch.Tensor:
-        """What is kept of a stream, of which x comes next. Raises ValueError where the two
-        are on different devices.
+        """Return what is kept of a stream that x continues.
+
+        Raises:
+            ValueError: If the two are on different devices.
         """
         data = self.streams[key].data
         if data.device != x.device:
@@ -109,11 +111,11 @@ class LayerMemory(CacheLayerMixin):
             )
         return data
 
-    def begun_alone(self, x: torch.Tensor) -> torch.Tensor:
-        """0 where a sequence is padding alone so far.
+    def clear_unbegun(self, x: torch.Tensor) -> torch.Tensor:
+        """Set new values [B, …] to 0 where a sequence is padding alone so far.
 
-        It is computed as if it were not. Later on these tokens are padding, of which it
-        may be known that it holds 0.
+        Such a sequence is computed as if it were real. To later tokens it is padding, of
+        which a program may know that it holds 0.
         """
         if self.begun is None:
             return x
@@ -133,7 +135,7 @@ class LayerMemory(CacheLayerMixin):
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
         """Keeps states; of a sequence that is padding alone so far they are 0."""
         if states:
-            self.states[key] = tuple(map(self.begun_alone, states))
+            self.states[key] = tuple(map(self.clear_unbegun, states))
 
     def advance(self, tokens: int) -> None:
         """Counts tokens that were seen."""

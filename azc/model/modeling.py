@@ -85,11 +85,12 @@ class AzcPreTrainedModel(PreTrainedModel):
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """Changes how many tokens there are, as transformers does it, and the program with
-        them.
+        """Change the size of the vocabulary, as transformers does it, and with it `vocab` in
+        the program of the configuration.
 
-        Raises `UsageError` and `DiagnosticError`, with the model as it was, for numbers
-        that are none of tokens and where the language has no model of this size.
+        Raises:
+            UsageError: If a number is not one of tokens. The model stays as it was.
+            DiagnosticError: If the language allows no model of this size. The same.
         """
         tokens = self.config.vocab_size
         if new_num_tokens is not None:
@@ -111,8 +112,8 @@ class AzcPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
     ) -> None:
-        """Writes a folder, as transformers does it. Links in the place of its files are
-        replaced: what they point to stays as it is.
+        """Write the model to a folder, as transformers does it. Symbolic links in the place
+        of its files are replaced, and the files that they point to stay as they are.
         """
         remove_links(Path(save_directory), weights=True)
         super().save_pretrained(save_directory, *args, **kwargs)
@@ -260,9 +261,8 @@ class AzcModel(AzcPreTrainedModel):
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None,
     ) -> tuple[AzcCache | None, int | None, torch.Tensor | None]:
-        """The cache to go on with, or a new one where one is wanted; how many tokens it
-        has seen, None where that is not to be known; and the mask, of no more tokens than
-        there are.
+        """Return the cache to continue from or to fill, the number of tokens in it (None as
+        in `AzcCache.past`), and the mask of the tokens so far.
         """
         if not self.causal:
             check_positions(position_ids, attention_mask, 0)

@@ -1,4 +1,4 @@
-"""By what a cache was made: nothing else can go on with it."""
+"""Which model a cache belongs to."""
 
 from __future__ import annotations
 
@@ -21,11 +21,13 @@ _SAMPLES = 64  # entries of a parameter that are looked at
 
 @dataclass(frozen=True)
 class Origin:
-    """The model that a cache was made by.
+    """The model that made a cache.
 
-    `program` and `model`: as in its configuration. `weights`: a fingerprint of its
-    parameters; `dtype`: the type that it computed in; None where they are not known, as
-    under `torch.compile`.
+    Attributes:
+        program: The text of its program.
+        model: Its name in the program.
+        weights: A fingerprint of its parameters, None if unknown.
+        dtype: The number type that it computed in, None if unknown.
     """
 
     program: str
@@ -34,7 +36,7 @@ class Origin:
     dtype: torch.dtype | None = None
 
     def fault(self, now: Origin) -> str | None:
-        """Why a model can't go on with what this one made; None if it can."""
+        """Return why the model `now` can't continue from a cache of this one, or None."""
         if (self.program, self.model) != (now.program, now.model):
             return "past_key_values is of another model"
         if None not in (self.dtype, now.dtype) and self.dtype != now.dtype:
@@ -50,8 +52,18 @@ class Origin:
 def origin_of(
     model: nn.Module, config: AzcConfig, embeds: torch.Tensor, begins: bool
 ) -> Origin:
-    """The origin of what a model makes of these embeddings [B, N, hidden]. `begins`: it
-    may have other parameters than it had before, and not only changed ones.
+    """Identify a model by what it computes with.
+
+    Args:
+        model: The model.
+        config: Its configuration.
+        embeds: The embeddings that it is called with, [B, N, hidden].
+        begins: Whether a new cache is made. Only then parameters that were replaced are
+            noticed; those that were changed in place always are.
+
+    Returns:
+        The origin. Weights and number type are unknown where values can't be read, as
+        under `torch.compile`.
     """
     if is_recorded():
         return Origin(config.program, config.model)
@@ -72,9 +84,9 @@ _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def _weights(model: nn.Module, begins: bool) -> str | None:
-    """A fingerprint of a model's parameters, taken again where they have changed."""
+    """Return a fingerprint of a model's parameters, which is kept until they change."""
     found = _known.get(model)
-    # To walk through all modules takes as long as a layer does.
+    # Walking through all modules takes as long as computing a layer.
     parameters = list(model.parameters()) if begins or not found else found.parameters
     versions = [-1 if p.is_inference() else p._version for p in parameters]
     if found is not None and found.versions == versions:
@@ -88,7 +100,7 @@ def _weights(model: nn.Module, begins: bool) -> str | None:
 
 @torch.no_grad()
 def _fingerprint(parameters: Sequence[nn.Parameter]) -> str | None:
-    """Of some entries of each parameter; None where they can't be read."""
+    """Hash some entries of each parameter; None if they can't be read."""
     try:
         parts = [
             p.flatten()[:: max(1, p.numel() // _SAMPLES)].double().cpu()

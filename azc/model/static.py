@@ -1,9 +1,9 @@
-"""A cache of a fixed size: a step reads and writes the same tensors, whichever it is, so that
-one compiled graph does for all of them.
+"""Memory of a fixed size: every decoding step reads and writes the same tensors, so that one
+compiled graph serves all steps.
 
-There is a slot for each token that there may be. What is kept of every token is a tensor of
-all slots, of which those that are free are like padding; what a window or a convolution
-reads is one of as many tokens as they reach, of which there may be none yet.
+There is a slot for each token. A stream that is kept whole has all slots, and free slots
+are masked like padding. A stream that is read by a window or a convolution has as many
+tokens as these reach, and the tokens that have not come yet are masked.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ _STATIC = "tokens can't be taken back out of a cache of a fixed size (max_cache_
 
 
 class Slots:
-    """Which slots of a cache have tokens, for all of its layers.
+    """The slots of a cache, shared by its layers.
 
-    `size`: how many there are. `tokens`: how many tokens were seen, int64 [1]; `real`:
-    whether a slot has a real one, bool [B, size]; None before the first. `rows`: the slots
-    of the tokens at hand, int64 [M], while a model is being called.
+    Attributes:
+        size: The number of slots.
+        tokens: The number of tokens seen so far, int64 [1]; None before the first.
+        real: Whether a slot holds a real token, bool [B, size]; None before the first.
+        rows: The slots of the new tokens, int64 [M], during a call of the model.
     """
 
     def __init__(self, size: int) -> None:
@@ -38,10 +40,15 @@ class Slots:
     def take(
         self, attention_mask: torch.Tensor | None, like: torch.Tensor
     ) -> torch.Tensor:
-        """Takes slots for the tokens of `like`, [B, M, …].
+        """Assign slots to new tokens.
 
-        `attention_mask`: bool [B, N], of all tokens so far, or of all slots; None where
-        those of `like` are real. Gives `real` [B, size].
+        Args:
+            attention_mask: True at real tokens, [B, N], of all tokens so far or of all
+                slots; None if the new tokens are real.
+            like: A value of the new tokens, [B, M, …].
+
+        Returns:
+            Whether a slot holds a real token, bool [B, size].
         """
         batch, count = like.shape[:2]
         if self.tokens is None or self.real is None:
@@ -59,30 +66,30 @@ class Slots:
         return real
 
     def advance(self, count: int) -> None:
-        """Counts tokens that were seen."""
+        """Count tokens that the model has seen."""
         assert self.tokens is not None
         self.tokens.add_(count)
         self.rows = None
 
     @property
     def seen(self) -> int:
-        """How many tokens were seen. On a GPU it is waited for."""
+        """The number of tokens seen so far. Reading it waits for a GPU."""
         return 0 if self.tokens is None else int(self.tokens)
 
     def reset(self) -> None:
-        """Frees all slots."""
+        """Free all slots."""
         for each in (self.tokens, self.real):
             if each is not None:
                 each.zero_()
 
     def change(self, change: Change) -> None:
-        """Changes the sequences."""
+        """Apply a change to the sequences, along the first axis."""
         if self.real is not None:
             self.real = _changed(self.real, change)
 
 
 class StaticMemory(LayerMemory):
-    """Of one layer, in tensors of a fixed size."""
+    """The memory of one layer, in tensors of a fixed size."""
 
     is_compileable = True
 
@@ -92,7 +99,7 @@ class StaticMemory(LayerMemory):
 
     @property
     def rows(self) -> torch.Tensor | None:
-        """The slots of the tokens at hand, int64 [M]."""
+        """The slots of the new tokens, int64 [M]."""
         return self.slots.rows
 
     def extend(
@@ -104,14 +111,19 @@ class StaticMemory(LayerMemory):
         reach: int | None,
         span: Span | None,
     ) -> torch.Tensor:
-        """As of `LayerMemory`, but of all slots where everything is kept."""
+        """Store the new tokens of a stream; see `LayerMemory.extend`.
+
+        Returns:
+            The stream with all slots along `axis`; with `reach`, the last tokens before
+            the new ones and these.
+        """
         if key not in self.streams:
             shape = list(x.shape)
             shape[axis] = self.slots.size if reach is None else reach
             made = _fixed(shape, x.dtype, x.device)
             self.streams[key] = Stream(made, axis, square, reach)
         data = self.past(key, x)
-        own = self.begun_alone(x)
+        own = self.clear_unbegun(x)
         if span is None:
             assert self.rows is not None
             return data.index_copy_(axis, self.rows, own)
@@ -120,7 +132,7 @@ class StaticMemory(LayerMemory):
         return found
 
     def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
-        """So many states as they were left; None before the first token."""
+        """Return the states as they were left, None before the first token."""
         found = super().carried(key, count)
         if not torch.is_grad_enabled():
             return found
@@ -128,29 +140,29 @@ class StaticMemory(LayerMemory):
         return tuple(None if x is None else x.clone() for x in found)
 
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
-        """Keeps states. Those of 0 are like none."""
+        """Store states. States of zeros mean that there are none yet."""
         if key not in self.states:
             self.states[key] = tuple(_fixed(x.shape, x.dtype, x.device) for x in states)
         for kept, state in zip(self.states[key], states, strict=True):
-            kept.copy_(self.begun_alone(state))
+            kept.copy_(self.clear_unbegun(state))
 
     def advance(self, tokens: int) -> None:
-        """Nothing: the slots count."""
+        """Do nothing: the slots count tokens."""
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The length of a mask, and where it begins: masks are of all slots."""
+        """Return the length of a mask and its offset: masks are of all slots."""
         return self.slots.size, 0
 
     def get_seq_length(self) -> int:
-        """How many tokens were seen."""
+        """Return the number of tokens seen so far."""
         return self.slots.seen
 
     def get_max_length(self) -> int:
-        """How many there may be."""
+        """Return the number of slots."""
         return self.slots.size
 
     def reset(self) -> None:
-        """Forgets everything, in place."""
+        """Forget everything, in place."""
         for each in self.tensors():
             each.zero_()
 
@@ -161,29 +173,31 @@ class StaticMemory(LayerMemory):
 
     @property
     def is_croppable(self) -> bool:  # type: ignore[override]
-        """Whether tokens that come next can be taken back: no."""
+        """Whether tokens can be removed again: no."""
         return False
 
     @property
     def is_whole(self) -> bool:
-        """Whether what is kept is each token's own, of all of them."""
+        """Whether every token is kept by itself: no states, no windows."""
         return not self.states and all(
             stream.reach is None for stream in self.streams.values()
         )
 
     def activate_past_recording(self) -> None:
-        """Raises ValueError: there is no place for more tokens than are read."""
+        """Raise ValueError: there is no room for tokens that nothing reads."""
         raise ValueError(_STATIC)
 
     def uncroppable(self, tokens_to_remove: int) -> str | None:
-        """Why the last tokens, −k for k of them, can't be taken back; None for none of
-        them. Raises ValueError for a positive number.
+        """Return why the last k tokens, given as −k, can't be removed; None if k is 0.
+
+        Raises:
+            ValueError: If the number is positive.
         """
         none = super().uncroppable(0 if tokens_to_remove < 0 else tokens_to_remove)
         return _STATIC if tokens_to_remove < 0 else none
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Raises ValueError for any number but 0."""
+        """Raise ValueError for any number but 0."""
         reason = self.uncroppable(tokens_to_remove)
         if reason is not None:
             raise ValueError(reason)
@@ -194,10 +208,10 @@ def _fixed(
     dtype: torch.dtype,
     device: torch.device,
 ) -> torch.Tensor:
-    """Zeros that stay where they are, as CUDA graphs want it."""
+    """Return zeros whose address does not change, as CUDA graphs need it."""
     if torch.compiler.is_compiling():
         return torch.zeros(shape, dtype=dtype, device=device)
-    # Or else they could not be written to outside of the mode.
+    # Tensors made in inference mode can't be written to outside of it.
     usual = torch.is_inference_mode_enabled()
     with torch.inference_mode(False) if usual else nullcontext():
         made = torch.zeros(shape, dtype=dtype, device=device)
@@ -206,7 +220,7 @@ def _fixed(
 
 
 def _changed(x: torch.Tensor, change: Change) -> torch.Tensor:
-    """A tensor changed, in place where its shape and its device stay."""
+    """Apply a change to a tensor, in place if its shape and its device stay the same."""
     found = change(x)
     if found.shape != x.shape or found.device != x.device:
         return found
