@@ -212,4 +212,4 @@ def test_smoothed_labels_of_a_decoder_are_those_of_the_next_tokens(
     wanted = LabelSmoother(0.3)(logits, whole["labels"], shift_labels=True)
     for batch in (8, 1):
         loss, _ = after_a_step("causal-lm", batch, tmp_path, label_smoothing_factor=0.3)
-        assert loss == pytest.approx(float(wanted), rel=1e-5)
+        assert loss == pytest.approx(wanted.item(), rel=1e-5)
