@@ -49,14 +49,14 @@ AUTO_MAP: Mapping[str, str] = {
 # Within `try`, for transformers looks for the packages of all other imports itself, and
 # would ask for one that is called azc.
 _LOADER_TEXT = f'''\
-"""The classes of this model come with azc-lang: pip install azc-lang"""
+"""The classes of this model, which azc provides."""
 
 try:
     from azc.model import {", ".join(sorted(_CLASSES.values()))}
 except ModuleNotFoundError as error:
     if error.name != "azc":
         raise
-    raise ImportError("this model needs azc-lang: pip install azc-lang") from None
+    raise ImportError("this model needs azc: install its wheel or a checkout") from None
 '''
 
 _CARD_TEXT = """\
@@ -68,11 +68,8 @@ tags:
 
 # {model}
 
-A model compiled by azc-lang from the program below.
-
-```sh
-pip install azc-lang
-```
+A model compiled by azc from the program below. It needs azc, which is installed from a
+wheel or a checkout of it.
 
 ```python
 from transformers import {auto}
@@ -85,6 +82,7 @@ With `import azc` before it, `trust_remote_code` is not needed.
 ```azg
 {program}```
 """
+# Cards of earlier versions have it too, and are written anew.
 _SIGNATURE = "\n<!-- written by azc-lang, {} -->\n"
 
 

@@ -205,5 +205,5 @@ def find_sink(name: str) -> Callable[[Path], Sink]:
         raise UsageError("U027", f"there is no log {name!r}", f"{hint}it is {known}")
     if importlib.util.find_spec(name) is None:
         message = f"{name} is not installed"
-        raise UsageError("U027", message, f"pip install 'azc-lang[{name}]'")
+        raise UsageError("U027", message, f"pip install {name}")
     return SINKS[name]

@@ -382,7 +382,7 @@ def test_a_new_process_without_azc_is_told_what_to_install(
         for auto in ("AutoConfig", models[name][0])
     ]
     told = process(ALONE, json.dumps(todo), home=tmp_path)
-    assert told == len(todo) * "this model needs azc-lang: pip install azc-lang\n"
+    assert told == len(todo) * "this model needs azc: install its wheel or a checkout\n"
 
 
 def test_the_classes_that_a_folder_names_are_those_registered() -> None:

@@ -25,9 +25,7 @@ def check_executor(options: EvolveOptions) -> None:
         )
     if options.executor == "ray":
         if find_spec("ray") is None:
-            raise UsageError(
-                "U028", "Ray is not installed", "pip install 'azc-lang[ray]'"
-            )
+            raise UsageError("U028", "Ray is not installed", "pip install ray")
     else:
         check_device(options.device)  # of a cluster, each worker looks for itself
 
