@@ -11,6 +11,7 @@ from tests.docs.blocks import Folder, blocks, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+READY = {"decoders"}
 RUN = {"python", "console"}  # the others are files, or shown alone
 
 
@@ -21,6 +22,8 @@ def test_a_page_runs_as_it_is_read(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    if page.stem not in READY:
+        pytest.skip("this page is being rewritten")
     found = blocks(page)
     if not any(block.language in RUN for block in found):
         pytest.skip("nothing to run")
