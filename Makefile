@@ -10,7 +10,9 @@
 
 VENV ?= .venv
 PYTHON ?=
-DEMO_ARGS ?= examples/demo.azg --weights fresh --steps 200 --evaluations 39 --contenders 4 --final-steps 300 --seed 0 --workers 2
+DEMO_ARGS ?= examples/demo.azg --data python+task:recall --length 32 --batch 32 \
+	--learning-rate 6e-3 --warmup-ratio 0.5 --weights fresh --steps 300 --evaluations 36 \
+	--contenders 4 --final-steps 300 --seed 2 --workers 2
 PYTEST_ARGS ?=
 
 BIN := $(VENV)/bin

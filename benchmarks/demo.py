@@ -72,9 +72,9 @@ HAND = _COLUMNS["hand"][1]
 def arguments() -> list[str]:
     """Return the arguments of `make demo`, without its seed and workers."""
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    found = re.search(r"^DEMO_ARGS \?= (.*)$", text, re.MULTILINE)
+    found = re.search(r"^DEMO_ARGS \?= ((?:.*\\\n)*.*)$", text, re.MULTILINE)
     assert found is not None
-    words = shlex.split(found[1])
+    words = shlex.split(found[1].replace("\\\n", " "))
     for name in ("--seed", "--workers"):
         place = words.index(name)
         del words[place : place + 2]

@@ -45,7 +45,7 @@ from tests.search.spaces import space_of, start_of
 
 NAME = "mutants"
 SPACES = {
-    "demo": "examples/demo.azg",
+    "text": "examples/text.azg",
     "autobert_zero": "std.spaces",
     "all_ops": "all operations",
 }

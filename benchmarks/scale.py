@@ -374,7 +374,7 @@ def main() -> int:
     parser.add_argument("what", choices=["journal", "workers"])
     parser.add_argument("--sizes", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--weights", choices=["fresh", "shared"], default="fresh")
-    parser.add_argument("--program", default="examples/demo.azg")
+    parser.add_argument("--program", default="examples/text.azg")
     parser.add_argument("--evaluations", type=int, default=24)
     parser.add_argument("--warm-up", type=int, default=300)
     parser.add_argument("--final-steps", type=int, default=400)

@@ -148,7 +148,7 @@ space s {
 def program_of(name: str) -> Program:
     """The file that a space is in."""
     files = {
-        "demo": ROOT / "examples" / "demo.azg",
+        "text": ROOT / "examples" / "text.azg",
         "causal": ROOT / "examples" / "decoder.azg",
         "hybrids": ROOT / "examples" / "04_space.azg",
         "scratch": ROOT / "examples" / "scratch.azg",
@@ -182,7 +182,7 @@ def start_of(name: str) -> Genome:
 
 
 SPACES = [
-    "demo",
+    "text",
     "causal",
     "hybrids",
     "scratch",

@@ -50,10 +50,10 @@ def test_only_where_it_is_asked_for(name: str) -> None:
 
 def test_a_decoder_has_the_same_families() -> None:
     typed = {}
-    for name in ("demo", "causal"):
+    for name in ("text", "causal"):
         start, space = start_of(name), space_named(name)
         typed[name] = baselines(start, space)
-    assert typed["causal"].keys() == typed["demo"].keys()
+    assert typed["causal"].keys() == typed["text"].keys()
     assert len(typed["causal"]) >= 8
     assert all(genome.spec.causal for genome in typed["causal"].values())
     assert all(not genome.faults for genome in typed["causal"].values())

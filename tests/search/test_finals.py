@@ -168,9 +168,9 @@ def test_equal_programs_are_trained_once(
 
 
 def test_attention_is_replaced_first() -> None:
-    text = (ROOT / "examples/demo.azg").read_text(encoding="utf-8")
+    text = (ROOT / "examples/text.azg").read_text(encoding="utf-8")
     start = Genome.from_text(text, "start")
-    space = start.program.spaces["demo"]
+    space = start.program.spaces["text"]
     winner = text.replace(
         "from std.attention import rope_attention",
         "attention rope_attention(q, k, v) {\n    return softmax(tanh(q @ k.T)) @ v\n}",
@@ -204,9 +204,9 @@ def test_attention_is_replaced_first() -> None:
 
 
 def test_a_winner_of_convolutions_has_neighbours_of_its_space() -> None:
-    text = (ROOT / "examples/demo.azg").read_text(encoding="utf-8")
+    text = (ROOT / "examples/text.azg").read_text(encoding="utf-8")
     start = Genome.from_text(text, "start")
-    space = start.program.spaces["demo"]
+    space = start.program.spaces["text"]
     winner = baselines(start, space)["conv(3), conv(5), conv(9), conv(15)"]
     found = list(neighbours(winner, space, 4, random.Random(0)))
     assert len(found) == 4
@@ -222,10 +222,10 @@ def test_a_winner_of_convolutions_has_neighbours_of_its_space() -> None:
 # Baselines
 
 
-def test_baselines_of_the_demo() -> None:
-    text = (ROOT / "examples/demo.azg").read_text(encoding="utf-8")
+def test_baselines_of_the_example() -> None:
+    text = (ROOT / "examples/text.azg").read_text(encoding="utf-8")
     start = Genome.from_text(text, "start")
-    space = start.program.spaces["demo"]
+    space = start.program.spaces["text"]
     found = baselines(start, space)
     assert "4 × conv(3)" in found
     assert "conv(3), conv(5), conv(9), conv(15)" in found

@@ -95,7 +95,7 @@ def merged(
     ]
 
 
-@pytest.mark.parametrize("name", ["demo", "commented", "all_ops", "causal"])
+@pytest.mark.parametrize("name", ["text", "commented", "all_ops", "causal"])
 def test_mutants_with_one_key_are_one_function(name: str) -> None:
     specs = [
         layer.mixing.program

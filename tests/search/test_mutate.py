@@ -155,7 +155,7 @@ from azc.search.mutate import mutate
 from azc.search.priorities import Priorities
 import sys
 program = check_file(Path(sys.argv[1]))
-space = program.spaces["demo"]
+space = program.spaces["text"]
 genome = Genome.from_text(self_contained(program, "start"), "start")
 priorities = Priorities.start(space_features(space), 0.5)
 rng = random.Random(7)
@@ -171,7 +171,7 @@ def test_no_hash_seed_and_no_torch_has_a_part_in_it() -> None:
     outputs = set()
     for seed in ("1", "2"):
         done = subprocess.run(
-            [sys.executable, "-c", _SCRIPT, str(ROOT / "examples" / "demo.azg")],
+            [sys.executable, "-c", _SCRIPT, str(ROOT / "examples" / "text.azg")],
             env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,

@@ -37,7 +37,7 @@ def _attention(body: str, params: str = "q, k, v") -> AttentionSpec:
 
 def test_a_program_of_several_layers_is_changed_for_all_or_copied() -> None:
     copies = 0
-    for made in children("demo", 200):
+    for made in children("text", 200):
         names = [layer.mixing.name for layer in made.genome.spec.layers]  # type: ignore[union-attr]
         if "takes a copy rope_attention_2 of rope_attention" in made.description:
             copies += 1
@@ -60,7 +60,7 @@ def test_a_program_of_several_layers_is_changed_for_all_or_copied() -> None:
 
 def test_names_of_copies() -> None:
     names = {
-        name for _, made in walk("demo") for name in made.genome.program.attentions
+        name for _, made in walk("text") for name in made.genome.program.attentions
     }
     assert {"rope_attention_2", "rope_attention_3"} <= names
     assert not any(re.search(r"_\d+_\d+$", name) for name in names)
@@ -145,7 +145,7 @@ def test_a_similarity_can_stand_for_a_product() -> None:
 
 def test_an_input_of_the_space_becomes_a_parameter() -> None:
     found = set()
-    for name in ("commented", "demo"):
+    for name in ("commented", "text"):
         for _, made in walk(name):
             for spec in made.genome.program.attentions.values():
                 found.add(spec.params)

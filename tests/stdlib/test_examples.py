@@ -32,6 +32,7 @@ def test_the_examples_are_found() -> None:
         "demo.azg",
         "recall.azg",
         "scratch.azg",
+        "text.azg",
     ]
 
 
@@ -48,8 +49,8 @@ def test_an_example_is_canonical_and_begins_with_what_it_is(path: Path) -> None:
     assert format_text(source) == source.text
 
 
-@pytest.mark.parametrize(("name", "causal"), [("demo", False), ("decoder", True)])
-def test_the_demo_is_small_and_quick_to_learn(name: str, causal: bool) -> None:
+@pytest.mark.parametrize(("name", "causal"), [("text", False), ("decoder", True)])
+def test_a_start_is_small_and_quick_to_learn(name: str, causal: bool) -> None:
     (space,) = check_file(EXAMPLES / f"{name}.azg").spaces.values()
     start = space.start
     assert (start.hidden, start.heads, start.ffn) == (64, 4, (256,))

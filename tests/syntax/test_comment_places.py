@@ -16,7 +16,7 @@ from azc.syntax.parse import parse
 ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     ROOT / "stdlib" / "spaces.azg",
-    ROOT / "examples" / "demo.azg",
+    ROOT / "examples" / "text.azg",
     ROOT / "tests" / "golden" / "format" / "language.azg",
     *sorted((ROOT / "tests" / "golden" / "format").glob("[!l]*.azg")),
     *sorted((ROOT / "examples").glob("0*.azg")),
