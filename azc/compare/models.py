@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
@@ -14,6 +15,7 @@ from azc.check.program import (
     LayerSpec,
     ModelSpec,
 )
+from azc.compare.align import align
 from azc.compare.match import Interner, ProgramDiff, match_graphs, operations
 from azc.compare.summary import ModelSummary, summarise
 from azc.ir.graph import Graph
@@ -111,10 +113,8 @@ def compare_models(old: ModelSpec, new: ModelSpec, tokens: int) -> ModelDiff:
     """
     before, after = summarise(old, tokens), summarise(new, tokens)
     compare = _Layers(old, new)
-    layers = tuple(
-        _layer_diff(compare, before, after, i, j)
-        for i, j in _line_up(len(old.layers), len(new.layers), compare.cost)
-    )
+    pairs = align(len(old.layers), len(new.layers), compare.cost, compare.least())
+    layers = tuple(_layer_diff(compare, before, after, i, j) for i, j in pairs)
     return ModelDiff(before, after, _settings(old, new), layers)
 
 
@@ -142,9 +142,9 @@ def _layer_diff(
     changes: tuple[Change, ...] = ()
     program = None
     status: Literal["same", "added", "removed", "changed"] = "added"
-    if old and new:
-        changes = compare.changes(old.layer, new.layer)
-        program = compare.program(old.layer, new.layer)
+    if i is not None and j is not None:
+        pair = compare.old[i], compare.new[j]
+        changes, program = compare.changes(*pair), compare.program(*pair)
         status = "changed" if changes or program else "same"
     elif old:
         status = "removed"
@@ -161,16 +161,37 @@ def _layer_diff(
     )
 
 
-class _Layers:
-    """Compares layers of two models, each pair once."""
+@dataclass(frozen=True)
+class _Layer:
+    """A layer as pairs of layers are compared by it.
 
-    ALONE = 20  # what it costs to add or remove a layer
+    `arguments`: its own ones, each with whether it is as the model has it. `operations`:
+    how often each is in the attention program, which `key` stands for; both None of a
+    convolution.
+    """
+
+    mixing: AttentionUse | ConvUse
+    arguments: tuple[tuple[object, bool], ...]
+    key: tuple[object, ...] | None
+    operations: Counter[str] | None
+    kind: int  # the same of layers that cost the same in any pair
+
+
+class _Layers:
+    """Compares the layers of two models, each kind of pair once."""
+
+    OTHER = (
+        17  # the cost of an attention program in the place of a convolution, or back
+    )
 
     def __init__(self, old: ModelSpec, new: ModelSpec) -> None:
-        self.old, self.new = old, new
         self.intern = Interner()
         self.graphs: dict[int, tuple[Graph, tuple[object, ...]]] = {}
+        self.kinds: dict[Hashable, int] = {}
         self.costs: dict[tuple[int, int], int] = {}
+        self.unlike: dict[tuple[object, object], int] = {}
+        self.programs: dict[tuple[object, object], ProgramDiff] = {}
+        self.old, self.new = self.read(old), self.read(new)
 
     def graph(self, program: AttentionSpec) -> tuple[Graph, tuple[object, ...]]:
         """The graph of a program, and what it has in common with equal ones."""
@@ -179,46 +200,96 @@ class _Layers:
             self.graphs[id(program)] = graph, self.intern.key(graph)
         return self.graphs[id(program)]
 
+    def read(self, model: ModelSpec) -> list[_Layer]:
+        """The layers of a model; what `repeat` repeats is read once."""
+        done: dict[int, _Layer] = {}
+        for layer in model.layers:
+            if id(layer) not in done:
+                done[id(layer)] = self.layer(model, layer)
+        return [done[id(layer)] for layer in model.layers]
+
+    def layer(self, model: ModelSpec, layer: LayerSpec) -> _Layer:
+        mixing = layer.mixing
+        values = [(getattr(layer, n), getattr(model, n)) for n in LAYER_ARGUMENTS]
+        arguments = tuple((value, value == models) for value, models in values)
+        key = ops = None
+        what: Hashable = mixing
+        if isinstance(mixing, AttentionUse):
+            graph, key = self.graph(mixing.program)
+            ops = operations(graph)
+            what = mixing.name, key
+        kind = self.kinds.setdefault((what, arguments), len(self.kinds))
+        return _Layer(mixing, arguments, key, ops, kind)
+
     def cost(self, i: int, j: int) -> int:
         """How unlike two layers are: 0 if equal, less than removing one and adding the
         other in any case.
         """
-        old, new = self.old.layers[i], self.new.layers[j]
-        key = (id(old), id(new))
-        if key not in self.costs:
-            self.costs[key] = self._cost(old, new)
-        return self.costs[key]
+        old, new = self.old[i], self.new[j]
+        kinds = old.kind, new.kind
+        if kinds not in self.costs:
+            self.costs[kinds] = self._cost(old, new)
+        return self.costs[kinds]
 
-    def _cost(self, old: LayerSpec, new: LayerSpec) -> int:
+    def _cost(self, old: _Layer, new: _Layer) -> int:
         changed = len(self.changes(old, new))
-        if not isinstance(old.mixing, AttentionUse):
-            other = isinstance(new.mixing, AttentionUse)
-            return 17 if other else 3 * changed
-        if not isinstance(new.mixing, AttentionUse):
-            return 17
-        (a, key_a), (b, key_b) = map(
-            self.graph, (old.mixing.program, new.mixing.program)
-        )
-        if key_a == key_b:
+        if (old.key is None) != (new.key is None):
+            return self.OTHER
+        if old.key is None:
+            return 3 * changed
+        if old.key == new.key:
             return changed
-        ops_a, ops_b = operations(a), operations(b)
-        total = ops_a.total() + ops_b.total()
-        unlike = 1 - 2 * (ops_a & ops_b).total() / max(1, total)
-        renamed = old.mixing.name != new.mixing.name
-        return 4 + renamed + round(9 * unlike) + min(changed, 3)
+        renamed = old.mixing.text != new.mixing.text
+        return 4 + renamed + self.difference(old, new) + min(changed, 3)
 
-    def program(self, old: LayerSpec, new: LayerSpec) -> ProgramDiff | None:
+    def difference(self, old: _Layer, new: _Layer) -> int:
+        """How unlike two programs are by the operations that they have: from 0 to 9."""
+        assert old.operations is not None
+        assert new.operations is not None
+        keys = old.key, new.key
+        if keys not in self.unlike:
+            a, b = old.operations, new.operations
+            both = sum(min(times, b[op]) for op, times in a.items() if op in b)
+            self.unlike[keys] = _unlike(both, a.total() + b.total())
+        return self.unlike[keys]
+
+    def least(self) -> list[int]:
+        """What each old layer costs at least, whatever new layer it is paired with."""
+        known = {layer.key for layer in self.new if layer.key is not None}
+        convolutions = {each.mixing for each in self.new if each.key is None}
+        most: Counter[str] = Counter()
+        for ops in {layer.kind: layer.operations for layer in self.new}.values():
+            for op, times in (ops or Counter()).items():
+                most[op] = max(most[op], times)
+
+        def bound(layer: _Layer) -> int:
+            if layer.operations is None:
+                found = 0 if layer.mixing in convolutions else 3
+                return found if convolutions else self.OTHER
+            if layer.key in known or not known:
+                return 0 if known else self.OTHER
+            # At best, the other program has nothing but what both have.
+            both = sum((layer.operations & most).values())
+            return 4 + _unlike(both, layer.operations.total() + both)
+
+        found = {layer.kind: layer for layer in self.old}
+        bounds = {kind: bound(layer) for kind, layer in found.items()}
+        return [bounds[layer.kind] for layer in self.old]
+
+    def program(self, old: _Layer, new: _Layer) -> ProgramDiff | None:
         """The difference of their attention programs, if there is one."""
         if not isinstance(old.mixing, AttentionUse):
             return None
-        if not isinstance(new.mixing, AttentionUse):
+        if not isinstance(new.mixing, AttentionUse) or old.key == new.key:
             return None
-        (a, key_a), (b, key_b) = map(
-            self.graph, (old.mixing.program, new.mixing.program)
-        )
-        return None if key_a == key_b else match_graphs(a, b)
+        keys = old.key, new.key
+        if keys not in self.programs:
+            programs = old.mixing.program, new.mixing.program
+            graphs = [self.graph(each)[0] for each in programs]
+            self.programs[keys] = match_graphs(*graphs)
+        return self.programs[keys]
 
-    def changes(self, old: LayerSpec, new: LayerSpec) -> tuple[Change, ...]:
+    def changes(self, old: _Layer, new: _Layer) -> tuple[Change, ...]:
         """What else changed, but what only follows a setting of the model."""
         found = []
         if type(old.mixing) is not type(new.mixing):
@@ -228,57 +299,13 @@ class _Layers:
                 before, after = getattr(old.mixing, name), getattr(new.mixing, name)
                 if before != after:
                     found.append(Change(name, before, after))
-        for name in LAYER_ARGUMENTS:
-            before, after = getattr(old, name), getattr(new, name)
-            inherited = before == getattr(self.old, name) and after == getattr(
-                self.new, name
-            )
-            if before != after and not inherited:
-                found.append(Change(name, before, after))
+        pairs = zip(LAYER_ARGUMENTS, old.arguments, new.arguments, strict=True)
+        for name, (value, follows), (other, follows_too) in pairs:
+            if value != other and not (follows and follows_too):
+                found.append(Change(name, value, other))
         return tuple(found)
 
 
-def _line_up(
-    rows: int, cols: int, cost: Callable[[int, int], int]
-) -> Iterator[tuple[int | None, int | None]]:
-    """Pairs of places, from the first to the last, at the least cost in all.
-
-    Like the edit distance of two words; None stands for a layer that is not there.
-    """
-    start = 0
-    while start < min(rows, cols) and cost(start, start) == 0:
-        yield start, start
-        start += 1
-    end = 0
-    while end < min(rows, cols) - start and cost(rows - end - 1, cols - end - 1) == 0:
-        end += 1
-    yield from _distance(range(start, rows - end), range(start, cols - end), cost)
-    for i in range(end, 0, -1):
-        yield rows - i, cols - i
-
-
-def _distance(
-    rows: range, cols: range, cost: Callable[[int, int], int]
-) -> list[tuple[int | None, int | None]]:
-    alone = _Layers.ALONE
-    table = [[alone * j for j in range(len(cols) + 1)]]
-    for i, row in enumerate(rows):
-        line = [alone * (i + 1)]
-        for j, col in enumerate(cols):
-            paired = table[i][j] + cost(row, col)
-            line.append(min(paired, table[i][j + 1] + alone, line[j] + alone))
-        table.append(line)
-    found: list[tuple[int | None, int | None]] = []
-    i, j = len(rows), len(cols)
-    while i or j:
-        here = table[i][j]
-        if i and j and here == table[i - 1][j - 1] + cost(rows[i - 1], cols[j - 1]):
-            i, j = i - 1, j - 1
-            found.append((rows[i], cols[j]))
-        elif j and here == table[i][j - 1] + alone:
-            j -= 1
-            found.append((None, cols[j]))
-        else:
-            i -= 1
-            found.append((rows[i], None))
-    return found[::-1]
+def _unlike(both: int, total: int) -> int:
+    """From 0 to 9: how little of `total` operations of two programs is in both."""
+    return round(9 * (1 - 2 * both / max(1, total)))
