@@ -30,12 +30,16 @@ def visible(text: str, keep: str = "") -> str:
 class Source:
     """A named piece of azg text: `name` is what diagnostics show (usually a path).
 
-    `own`: azc put it together from what people wrote, within the limits for that.
+    A byte order mark at the beginning is no part of the text. `own`: azc put it together
+    from what people wrote, within the limits for that.
     """
 
     name: str
     text: str
     own: bool = field(default=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", self.text.removeprefix("\ufeff"))
 
     @cached_property
     def _line_starts(self) -> tuple[int, ...]:

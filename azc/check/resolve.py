@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
@@ -137,7 +138,7 @@ def _program(unit: _Unit, file: ast.File) -> Program:
 
 def _check_unit(unit: _Unit, reading: Reading, session: _Session) -> None:
     findings = unit.findings
-    for diagnostic in reading.errors:
+    for diagnostic in (*reading.errors, *reading.warnings):
         findings.add(diagnostic)
     if reading.file is None:
         unit.broken = True
@@ -354,10 +355,8 @@ def _locate(
         fix: Fix | None = None
         help_ = None
         if near:
-            end = node.span.text.index("import")
-            at = node.span.start + node.span.text.rindex(parts[-1], 0, end)
-            fix = Fix(replace(node.span, start=at, end=at + len(parts[-1])), near)
-            help_ = f"did you mean `{near}`?"
+            fix = _renamed_module(node.span, parts[-1], near)
+            help_ = f"did you mean `{near}`?" if fix else None
         elif not relative and known:
             help_ = f"the standard library has: {listed(known)}"
         shown = "/".join(parts) + ".azg" if relative else node.module
@@ -365,6 +364,17 @@ def _locate(
         findings.add(Diagnostic("AZG123", message, node.span, help_, fix=fix))
         return None
     return resolved, root
+
+
+def _renamed_module(span: Span, old: str, new: str) -> Fix | None:
+    """The mend of the last part of a module's name; None where it is written in another
+    way, which is an error of its own.
+    """
+    found = re.search(rf"\b{re.escape(old)}(?=\s+import\b)", span.text)
+    if found is None:
+        return None
+    start, end = found.span()
+    return Fix(replace(span, start=span.start + start, end=span.start + end), new)
 
 
 def _load(

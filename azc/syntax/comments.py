@@ -2,8 +2,9 @@
 
 A comment at the end of a line belongs to what ends there, a comment on its own line to
 what follows it, or else to the end of the block, list or call around it. In the middle
-of an expression it belongs to the operand before or behind it; where there is none that
-a line of its own could have, it goes above the statement, or the argument, it is in.
+of an expression it belongs to the operand before or behind it, as one behind the last
+operand in parentheses does; where there is no operand that could have a line of its own,
+it goes above the statement, or the argument, it is in.
 """
 
 from __future__ import annotations
@@ -50,13 +51,31 @@ def _infix(node: ast.Node) -> bool:
     return found is not None and found.fixity == "infix"
 
 
+def _in_parentheses(outer: ast.Node, chain: ast.Node) -> bool:
+    """Whether a chain of operators right below a node is printed in parentheses."""
+    if not _infix(chain) or isinstance(outer, ast.Bind | ast.Return):
+        return _infix(chain)
+    found = ast.operator(outer)
+    if found is None or found.fixity != "infix":
+        return found is not None
+    last = chain is _parts(outer)[-1]
+    return ast.precedence(chain) < found.precedence + last
+
+
 class _Attach:
     def __init__(self, file: ast.File) -> None:
         self.file = file
         self.source = file.span.source
         self.text = self.source.text
-        found = re.finditer(r"#[^\n]*|\{", self.text)
-        self.braces = [m.start() for m in found if m.group() == "{"]
+        self.braces: list[int] = []
+        self.brackets: list[int] = []  # where those of the kind `( )` are
+        self.open = [0]  # how many are open, before the first of them and after each
+        for found in re.finditer(r"#[^\n]*|[{()]", self.text):
+            if found[0] == "{":
+                self.braces.append(found.start())
+            elif found[0] in "()":
+                self.brackets.append(found.start())
+                self.open.append(self.open[-1] + (1 if found[0] == "(" else -1))
         self.parts: dict[int, list[ast.Node]] = {}
         self.around: set[int] = set()  # the nodes that comments were found inside
         self.before: dict[int, list[str]] = defaultdict(list)
@@ -89,6 +108,10 @@ class _Attach:
         if old is not None:
             self.hoisted[id(node)].append(old)
         self.after[id(node)] = text
+
+    def depth(self, offset: int) -> int:
+        """How many parentheses are open at a place."""
+        return self.open[bisect_left(self.brackets, offset)]
 
     def brace(self, block: ast.Node) -> int:
         """Where the body of a block starts."""
@@ -129,26 +152,48 @@ class _Attach:
         """Hands a comment inside a statement or an element to one of its operands."""
         carrier = path[0]
         if previous is not None and (following is None or self.follows(offset)):
-            self.behind(self.up(path, previous, last=True), text)
+            self.behind(self.ends(path, previous, offset), text)
             return
         if following is not None:
-            held = self.up(path, following, last=False)
+            held = self.starts(path, following)
             if held is not carrier:
                 self.before[id(held)].append(text)
                 return
         self.hoisted[id(carrier)].append(text)
 
-    def up(self, path: list[ast.Node], node: ast.Node, last: bool) -> ast.Node:
-        """The largest part of an infix chain that ends (or starts) with a node and has
-        something behind (or before) it in the chain; else what all is in.
+    def starts(self, path: list[ast.Node], node: ast.Node) -> ast.Node:
+        """The largest part of a chain that starts with a node and has an operator before
+        it; else what all is in.
         """
         for above in reversed(path):
-            parts = self.parts_of(above)
-            edge = parts[-1] if last else parts[0]
-            if _infix(above) and node is not edge:
+            if _infix(above) and node is not self.parts_of(above)[0]:
                 return node
             node = above
         return path[0]
+
+    def ends(self, path: list[ast.Node], node: ast.Node, offset: int) -> ast.Node:
+        """The largest part of a chain that ends with a node, and before `offset`, and has
+        an operator behind it or parentheses around the chain; else what all is in.
+        """
+        if self.encloses(path[-1], node, offset):
+            self.around.add(id(node))
+            return self.parts_of(node)[-1]
+        for place in reversed(range(len(path))):
+            above = path[place]
+            inside = place > 0 and self.encloses(path[place - 1], above, offset)
+            if _infix(above) and (inside or node is not self.parts_of(above)[-1]):
+                return node
+            node = above
+        return path[0]
+
+    def encloses(self, outer: ast.Node, chain: ast.Node, offset: int) -> bool:
+        """Whether a chain stands in parentheses that are still open at a place, and that
+        the canonical form has too where the chain is on several lines.
+        """
+        return (
+            _in_parentheses(outer, chain)
+            and self.depth(offset) > self.depth(outer.span.start)
+        )  # fmt: skip
 
     def in_block(
         self,

@@ -81,6 +81,7 @@ _NO_ARROW = "programs are not annotated: the result is [n, d]"
 _NO_CONDITION = "a program has no conditions and no comparisons"
 _REPEAT = "a program has no loops; in a model, `repeat 4 { … }` repeats layers"
 _DECLARE = "a program is declared as `attention name(q, k, v) { … }`"
+_NAMES = "names are made of a to z, 0 to 9 and _"
 _BIND = "a value is named with `name = expression`, nothing before it"
 # What a line starts with elsewhere.
 _HABITS = {
@@ -93,6 +94,8 @@ _HABITS = {
     "print": "`azc check -v` shows the type of every value",
     "pass": "a program ends with `return` and an expression",
 }
+_TURNED = "ᵀ⊤"
+_PRIMES = "'’′"
 _CHARACTERS = {
     ".": _TRANSPOSE,
     ":": "a body is written in `{ }`",
@@ -103,10 +106,8 @@ _CHARACTERS = {
     "²": "`square(x)` is x²",
     "³": "`square(x) * x` is x³",
     "√": "`sqrt(x)` is √x",
-    "ᵀ": "write `.T`",
-    "⊤": "write `.T`",
-    "⊙": "write `*`",
-    "∘": "write `*`",
+    **dict.fromkeys(_TURNED, "write `.T`"),
+    "\r": "a line ends with a line feed (U+000A), before which this may stand",
     **dict.fromkeys("<>!&|~?≤≥≠", _NO_CONDITION),
     **dict.fromkeys("\"'“”‘’`´", "names are written without quotes"),
 }
@@ -146,9 +147,14 @@ def _character(source: Source, error: UnexpectedCharacters) -> Diagnostic:
             help_ = "values are not annotated: azc infers their types"
     elif char == ">" and line[: span.column - 1].endswith("-"):
         help_ = _NO_ARROW
+    elif char == "^":
+        help_ = _power(source, start, start + 1)
+    elif char in _PRIMES and re.search(r"[\w)]$", line[: span.column - 1]):
+        help_ = f"`.T` transposes; {_NAMES}"
     elif help_ is None and not char.isascii() and char.isalpha():
-        help_ = "names are made of a to z, 0 to 9 and _"
-    return Diagnostic("AZG001", f"unexpected character {shown}", span, help_)
+        help_ = _NAMES
+    fix = Fix(span, ".T") if char in _TURNED else None
+    return Diagnostic("AZG001", f"unexpected character {shown}", span, help_, fix=fix)
 
 
 def _where(source: Source, token: Token) -> Span:
@@ -163,6 +169,15 @@ def _where(source: Source, token: Token) -> Span:
 def _unclosed(source: Source, bracket: Token) -> Diagnostic:
     span = source.span(bracket.start_pos or 0, bracket.end_pos or 0)
     return Diagnostic("AZG002", f"this `{bracket}` is never closed", span)
+
+
+def _unopened(source: Source, span: Span) -> Diagnostic:
+    """The braces in a row that close nothing are one fault."""
+    found = re.compile(r"\}(?:[ \t]*\})*").match(source.text, span.start)
+    end = found.end() if found else span.end
+    one = end == span.end
+    message = "this `}` matches no `{`" if one else "these `}` match no `{`"
+    return Diagnostic("AZG002", message, source.span(span.start, end))
 
 
 def _line_goes_on(source: Source, start: int) -> bool:
@@ -182,7 +197,8 @@ def _help(source: Source, token: Token, kinds: frozenset[str]) -> str | None:
     if token.type in _OPERATORS and not before.strip() and "RETURN" in kinds:
         return _BROKEN
     if token.type in ("STAR", "SLASH") and before.endswith(str(token)):
-        return _power(source, token) if token.type == "STAR" else _DIVIDES
+        at = token.start_pos or 0
+        return _power(source, at - 1, at + 1) if token.type == "STAR" else _DIVIDES
     if _follows(source, token) == ">" and token.type == "MINUS":
         return _NO_ARROW
     if _follows(source, token) == "=" and token.type in _OPERATORS:
@@ -217,11 +233,11 @@ def _follows(source: Source, token: Token) -> str:
     return source.text[end : end + 1]
 
 
-def _power(source: Source, token: Token) -> str:
-    """How the power is written that a `**` is for."""
-    at = token.start_pos or 0
-    base = re.search(r"(?<![\w.])([a-z_]\w*)\s*\*$", source.text[max(0, at - 80) : at])
-    exponent = re.match(r"\*\s*(2|0?\.5)(?![\w.])", source.text[at : at + 80])
+def _power(source: Source, start: int, end: int) -> str:
+    """How the power is written that the operator between two places is for."""
+    before, after = source.text[max(0, start - 80) : start], source.text[end : end + 80]
+    base = re.search(r"(?<![\w.])([a-z_]\w*)\s*$", before)
+    exponent = re.match(r"\s*(2|0?\.5)(?![\w.])", after)
     if not base or not exponent:
         return _POWER
     call = "square" if exponent[1] == "2" else "sqrt"
@@ -271,7 +287,7 @@ def unexpected(
     ):
         return _unclosed(source, braces[-1])
     if not braces and token.type == "RBRACE" and "RBRACE" not in error.expected:
-        return Diagnostic("AZG002", "this `}` matches no `{`", span)
+        return _unopened(source, span)
     kinds = frozenset(error.accepts or error.expected) - {"COMMENT"}
     found = _words(token.type) if token.type in ("_NL", "$END") else f"`{token}`"
     twice = source.text[max(0, span.start - 1) : span.start] == str(token)

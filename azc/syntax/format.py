@@ -221,14 +221,17 @@ class _Printer:
         found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found or found.fixity != "infix":
             return self.content(node)
-        chain = self.operation(node)
+        chain = self.operation(node, closed=True)
         if _nesting(flat(chain)) + 2 > MAX_DEPTH:  # no room for one more bracket
             self.strays.extend(comments(chain))
             return flat(chain)
         return group(Either("(", ""), indent(SOFT, chain), SOFT, Either(")", ""))
 
-    def operation(self, node: ast.Apply) -> Doc:
-        """An operation with its symbol; an infix chain breaks before each operator."""
+    def operation(self, node: ast.Apply, closed: bool = False) -> Doc:
+        """An operation with its symbol; an infix chain breaks before each operator.
+
+        `closed`: a line ends behind it where it breaks, and it is in parentheses.
+        """
         self.strays.extend(filter(None, node.comments.closing))
         found = ast.operator(node)
         assert found is not None
@@ -241,14 +244,14 @@ class _Printer:
             operand = self.operand(first, found.precedence)
             gap = " " if flat(operand).endswith(".") else ""  # `1..T` is a range
             return concat((operand, gap, found.symbol))
-        # From the last operand to the first, each with the comments behind it: behind
-        # the last one the line ends, and with it what the chain is in.
+        # From the last operand to the first, each with the comments behind it. Behind the
+        # last one there is no line end but in parentheses: its comment goes above.
         spine: list[tuple[str, ast.Expr, list[str]]] = []
         symbol, chain, after = found.symbol, node, list[str]()
         while True:
             last = chain.args[1]
             after[:0] = filter(None, [last.comments.after])
-            if not spine:
+            if not spine and not closed:
                 self.strays.extend(after)
                 after = []
             spine.append((symbol, last, after))
@@ -278,8 +281,9 @@ class _Printer:
         found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found:
             return self.content(node)
-        doc = self.operation(node)
-        if ast.precedence(node) < least:
+        closed = ast.precedence(node) < least
+        doc = self.operation(node, closed)
+        if closed:
             return group("(", indent(SOFT, doc), SOFT, ")")
         return group(indent(doc)) if found.fixity == "infix" else doc
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from azc.syntax import ast
 from azc.syntax.build import MAX_DEPTH, Build, TooDeep
 from azc.syntax.comments import attach
 from azc.syntax.faults import bad_words, is_name, unexpected
+from azc.syntax.hidden import hidden_in
 from azc.syntax.repair import Region, blank, conflicts, lookalikes
 
 __all__ = [
@@ -142,6 +144,14 @@ def _balanced(braces: list[tuple[int, str]]) -> bool:
     return depth == 0
 
 
+def _depth(braces: list[tuple[int, str]]) -> int:
+    """How many braces are open after these; one that closes nothing counts nothing."""
+    depth = 0
+    for _, brace in braces:
+        depth = depth + 1 if brace == "{" else max(0, depth - 1)
+    return depth
+
+
 def _declaration(text: str, start: int, end: int) -> tuple[int, int] | None:
     """The declaration around a line, to its last brace or else to the next one."""
     depth = opened = 0
@@ -157,7 +167,8 @@ def _declaration(text: str, start: int, end: int) -> tuple[int, int] | None:
         elif at >= start:
             return start, end
     following = _DECLARATION.search(text, end)
-    return (opened, following.start()) if following else None
+    first = min(opened, start) if depth else start
+    return (first, following.start()) if following else None
 
 
 def _skipped(text: str, at: int) -> Region | None:
@@ -165,6 +176,9 @@ def _skipped(text: str, at: int) -> Region | None:
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
+    above = _braces(text, 0, at)
+    if above and above[-1][0] >= start and _depth(above) == 0:
+        start = at  # a declaration ends in the line
     inside = _braces(text, start, end)
     below = None if inside else _BODY_BELOW.match(text, end)
     region: Region | None = start, end
@@ -179,13 +193,14 @@ class Reading:
 
     `file` is None where reading was given up. `broken`: the declarations that have
     errors inside. `lost`: the words outside any declaration that could be read, which
-    may be what it declares.
+    may be what it declares. `warnings` are of characters in comments.
     """
 
     file: ast.File | None
     errors: tuple[Diagnostic, ...]
     broken: tuple[ast.Declaration, ...] = ()
     lost: frozenset[str] = frozenset()
+    warnings: tuple[Diagnostic, ...] = ()
 
 
 def parse(source: Source) -> ast.File:
@@ -232,6 +247,12 @@ class _Recovery:
         text = blank(source.text, self.skipped)
         self.text, found = lookalikes(source, text, MAX_ERRORS)
         self.errors.extend(found)
+        for each in found:
+            # What stands in the middle of a name leaves two, which are no errors.
+            at = _in_a_word(each)
+            region = None if at is None else _skipped(self.text, at)
+            if region is not None:
+                self.skip(region)
 
     def read(self) -> Reading:
         """Reads until there is nothing more to skip."""
@@ -241,17 +262,20 @@ class _Recovery:
             try:
                 file = self.parser.parse(self.source, self.text)
             except TooDeep as error:
-                at = error.start
-                self.errors.append(_too_deep(self.source, error))
+                found = _too_deep(self.source, error)
             except UnexpectedInput as error:
                 newlines = self.parser.newlines
                 brackets, braces = newlines.brackets, newlines.braces
                 found = unexpected(self.source, error, brackets, braces)
-                self.errors.append(found)
-                at = found.span.start if found.span else 0
             if file is None:
-                reread += at
-                region = _skipped(self.text, at)
+                self.errors.append(found)
+                start, end = (
+                    (found.span.start, found.span.end) if found.span else (0, 0)
+                )
+                reread += start
+                region: Region | None = start, end
+                if found.code != "AZG002" or self.text[start] != "}":
+                    region = _skipped(self.text, start)
                 if region is None:
                     break
                 self.skip(region)
@@ -263,20 +287,22 @@ class _Recovery:
 
     def done(self, file: ast.File | None) -> Reading:
         broken: list[Region] = list(self.skipped)
+        warnings: tuple[Diagnostic, ...] = ()
         if file is not None:
             collected = self.parser.collected
             comments = [(t.start_pos or 0, str(t)) for t in collected["COMMENT"]]
+            warnings = tuple(hidden_in(self.source, comments))
             wrong = bad_words(self.source, collected["NAME"], collected["NUMBER"])
             self.errors.extend(wrong)
             file = self.mended(file, wrong, broken)
             if not self.errors:
-                return Reading(attach(file, comments), ())
+                return Reading(attach(file, comments), (), warnings=warnings)
         ordered = sorted(self.errors, key=lambda d: d.span.start if d.span else 0)
         errors = tuple(ordered[:MAX_ERRORS])
         if file is None:
             return Reading(None, errors)
         found = tuple(d for d in file.declarations if _touched(d, broken))
-        return Reading(file, errors, found, self.lost(file))
+        return Reading(file, errors, found, self.lost(file), warnings)
 
     def mended(
         self, file: ast.File, wrong: list[Diagnostic], broken: list[Region]
@@ -316,6 +342,18 @@ def _touched(node: ast.Node, regions: list[Region]) -> bool:
     return any(a < node.span.end and node.span.start < b for a, b in regions)
 
 
+def _in_a_word(found: Diagnostic) -> int | None:
+    """Where a character that is to be taken out stands in the middle of a name or a
+    number; None of any other.
+    """
+    if found.span is None or found.fix is None or found.fix.text:
+        return None
+    text, span = found.span.source.text, found.span
+    around = text[max(0, span.start - 1) : span.start], text[span.end : span.end + 1]
+    inside = all(char.isalnum() or char == "_" for char in around)
+    return span.start if inside else None
+
+
 def _too_deep(source: Source, error: TooDeep) -> Diagnostic:
     span = source.span(error.start, error.end)
     message = f"nested more than {MAX_DEPTH} levels deep"
@@ -350,12 +388,44 @@ def decoded(data: bytes, shown: str) -> Source:
 
     Raises `DiagnosticError` when they are not UTF-8 text.
     """
+    encoding = _wide_encoding(data)
+    if encoding is not None:
+        message = f"{shown} is {encoding} text, not UTF-8"
+        help_ = f"save it as UTF-8; `iconv -f {encoding} -t UTF-8` converts it"
+        raise DiagnosticError([Diagnostic("AZG004", message, None, help_)])
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode()
     except UnicodeDecodeError as error:
         if len(data) >= MAX_BYTES:
-            text = data.decode("utf-8-sig", errors="ignore")
+            text = data.decode(errors="ignore")
             return Source(shown, text)  # too long, which `parse` tells
         message = f"{shown} is not UTF-8 text (byte {error.start})"
-        raise DiagnosticError([Diagnostic("AZG004", message, None)]) from error
+        fault = Diagnostic("AZG004", message, None, "save it as UTF-8")
+        raise DiagnosticError([fault]) from error
     return Source(shown, text)
+
+
+# The longer mark comes first: that of UTF-16 begins it.
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+_LOOKED_AT = 200  # bytes of a file without a mark
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """The encoding of text in units of two or four bytes, None of any other.
+
+    Without a mark at its beginning, it is known by the zeros that nearly every second
+    byte is.
+    """
+    for mark, encoding in _MARKS.items():
+        if data.startswith(mark):
+            return encoding
+    even, odd = data[:_LOOKED_AT:2], data[1:_LOOKED_AT:2]
+    for encoding, high, low in ("UTF-16LE", odd, even), ("UTF-16BE", even, odd):
+        if 0 not in low and high.count(0) > max(1, 3 * len(high) // 4):
+            return encoding
+    return None

@@ -7,10 +7,11 @@ is put in their place is as long, so that places stay what they are.
 from __future__ import annotations
 
 import re
-import unicodedata
+from collections.abc import Iterator
 
 from azc.diagnostics import Diagnostic, Fix
 from azc.source import Source
+from azc.syntax.hidden import HIDDEN, called
 
 __all__ = ["Region", "blank", "conflicts", "lookalikes"]
 
@@ -33,14 +34,18 @@ _LOOKALIKES = {
     "\uff5d": "}",
     "\uff0e": ".",
     "\uff03": "#",
-    **dict.fromkeys("\u00a0\u1680\u202f\u205f\u3000\u200b\u2060\ufeff", " "),
+    **dict.fromkeys("\u00a0\u1680\u202f\u205f\u3000", " "),
+    **dict.fromkeys("\u2299\u2218", "*"),
     **{chr(code): " " for code in range(0x2000, 0x200B)},
 }
+_SPACES = "".join(char for char, mend in _LOOKALIKES.items() if mend == " ")
+_OTHERS = "".join(char for char, mend in _LOOKALIKES.items() if mend != " ")
 _RUN = re.compile(
-    f"#[^\n]*|(?P<found>[{''.join(c for c, mend in _LOOKALIKES.items() if mend == ' ')}]+"
-    f"|[{''.join(c for c, mend in _LOOKALIKES.items() if mend != ' ')}])"
+    rf"#[^\n]*|(?P<hidden>[{HIDDEN}]+)|(?P<turned>(?<=[\w)])\^(?:T\b|[⊤ᵀ]))|[{_SPACES}]+|[{_OTHERS}]"
 )
-_MARKER = re.compile(r"^(<{7}|\|{7}|={7}|>{7})(?=[ \r\n]|\Z)", re.MULTILINE)
+# They are longer where the text itself has lines that begin so.
+_MARKER = re.compile(r"^([<|=>%+\\-])\1{6,}(?=[ \r\n]|\Z)", re.MULTILINE)
+_JUJUTSU = frozenset("%+-\\")
 
 
 def blank(text: str, regions: list[Region]) -> str:
@@ -56,12 +61,17 @@ def lookalikes(source: Source, text: str, most: int) -> tuple[str, list[Diagnost
     found: list[Diagnostic] = []
 
     def meant(match: re.Match[str]) -> str:
-        run = match["found"]
-        if not run:
-            return match[0]
-        mend = _LOOKALIKES[run[0]] * len(run)
+        run = match[0]
+        if run.startswith("#"):
+            return run
+        if match["turned"]:
+            mend = fix = ".T"
+        elif match["hidden"]:
+            mend, fix = " " * len(run), ""
+        else:
+            mend = fix = _LOOKALIKES[run[0]] * len(run)
         if len(found) < most:
-            found.append(_lookalike(source, match.start(), run, mend))
+            found.append(_lookalike(source, match.start(), run, fix))
         return mend
 
     return _RUN.sub(meant, text), found
@@ -69,39 +79,67 @@ def lookalikes(source: Source, text: str, most: int) -> tuple[str, list[Diagnost
 
 def _lookalike(source: Source, start: int, run: str, mend: str) -> Diagnostic:
     span = source.span(start, start + len(run))
-    char = run[0]
-    name = unicodedata.name(char, "a control character").lower()
-    shown = f"`{char}`, " if mend[0] != " " else ""
-    message = f"unexpected {shown}U+{ord(char):04X} ({name})"
-    help_ = "write a space" if mend[0] == " " else f"write `{mend}`"
+    if run.startswith("^"):
+        message = f"unexpected `{run}`: a transpose is not a power"
+    else:
+        shown = f"`{run[0]}`, " if mend.strip() else ""
+        message = f"unexpected {shown}{called(run[0])}"
+    help_ = f"write `{mend}`" if mend.strip() else "write a space"
+    if not mend:
+        help_ = "take it out" if len(run) == 1 else "take them out"
     return Diagnostic("AZG001", message, span, help_, fix=Fix(span, mend))
 
 
 def conflicts(source: Source) -> tuple[list[Region], Diagnostic | None]:
-    """The regions that a merge conflict leaves to skip, and the diagnostic that tells.
+    """The regions that merge conflicts leave to skip, and the diagnostic that tells.
 
-    What is kept is the side between `<<<<<<<` and the next marker.
+    One side is kept: the first one of git's conflicts, and of Jujutsu's, where a side may
+    be a difference, the first that is written out.
     """
-    markers = list(_MARKER.finditer(source.text))
-    told = [m for m in markers if not m[0].startswith("=")]
-    if not told:
+    found = list(_conflicts(source.text))
+    if not found:
         return [], None
-    regions: list[Region] = []
-    skipping = -1  # where what is not kept begins
-    for marker in markers:
-        end = source.text.find("\n", marker.end())
-        end = len(source.text) if end < 0 else end
-        kind = marker[0][0]
-        if kind in "|=" and skipping < 0:
-            skipping = marker.start()
-        elif kind == ">" and skipping >= 0:
-            regions.append((skipping, end))
-            skipping = -1
-        elif kind in "<>":
-            regions.append((marker.start(), end))
-    if skipping >= 0:  # no end of it: the markers alone
-        regions.append((skipping, skipping + 7))
-    span = source.span(told[0].start(), told[0].end())
-    message = "unresolved merge conflict: these are git's markers"
-    help_ = "keep one side and remove the lines with <<<<<<<, ======= and >>>>>>>"
+    regions = [each for markers in found for each in _not_kept(source.text, markers)]
+    kinds = list(dict.fromkeys(marker[0] for marker in found[0]))
+    whose = "Jujutsu" if any(kind[0] in _JUJUTSU for kind in kinds) else "git"
+    message = f"unresolved merge conflict: these are {whose}'s markers"
+    listed = f"{', '.join(kinds[:-1])} and {kinds[-1]}" if len(kinds) > 1 else kinds[0]
+    help_ = f"keep one side, and remove the others and the lines with {listed}"
+    span = source.span(*found[0][0].span())
     return regions, Diagnostic("AZG001", message, span, help_)
+
+
+def _conflicts(text: str) -> Iterator[list[re.Match[str]]]:
+    """The markers of each conflict; not all of them need be there."""
+    groups: list[list[re.Match[str]]] = [[]]
+    for marker in _MARKER.finditer(text):
+        kind = marker[0][0]
+        if kind == "<":
+            groups.append([])
+        # Outside a conflict, these are no markers.
+        if kind not in _JUJUTSU or (groups[-1] and groups[-1][0][0][0] == "<"):
+            groups[-1].append(marker)
+        if kind == ">":
+            groups.append([])
+    # A line of `=` alone is none.
+    yield from (each for each in groups if any(m[0][0] != "=" for m in each))
+
+
+def _not_kept(text: str, markers: list[re.Match[str]]) -> list[Region]:
+    """All of a conflict but the side that is read; of one without an end, its markers."""
+    lines = [(m.start(), _line_end(text, m.end())) for m in markers]
+    kinds = [marker[0][0] for marker in markers]
+    if kinds[-1] != ">":
+        return lines
+    jujutsu = any(kind in _JUJUTSU for kind in kinds)
+    kept = 0 if kinds[0] == "<" else -1  # the side above the first marker
+    if jujutsu:
+        kept = kinds.index("+") if "+" in kinds else len(kinds) - 1
+    before = [(lines[0][0], lines[kept][1])] if kept >= 0 else []
+    after = [(lines[kept + 1][0], lines[-1][1])] if kept + 1 < len(lines) else []
+    return before + after
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end

@@ -91,7 +91,7 @@ def test_every_suggestion_mends_what_it_is_for(suggested: Diagnostic) -> None:
         return Counter(
             (each.code, each.message)
             for each in found
-            if each.severity == "error"
+            if each.severity == suggested.severity
             and each.span is not None
             and first <= each.span.line <= last
         )

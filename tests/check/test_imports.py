@@ -200,11 +200,26 @@ def test_what_a_broken_file_does_declare_is_used(tmp_path: Path) -> None:
     assert codes(path) == ["AZG122", "AZG001", "AZG101"]
 
 
+def test_a_module_whose_name_holds_the_word_import(tmp_path: Path) -> None:
+    path = write(tmp_path, main="from .an_import import plain\n", an_imports=PLAIN)
+    (found,) = refused(path)
+    assert (found.code, found.help) == ("AZG123", "did you mean `an_imports`?")
+    assert found.fix is not None
+    path.write_text(found.fix.applied())
+    assert set(check_file(path).attentions) == {"plain"}
+    # Written in upper case, it is not the word that is looked for.
+    path.write_text("from .An_Import import plain\n")
+    assert sorted(codes(path)) == ["AZG003", "AZG123"]
+
+
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = write(tmp_path, main="from .mine import plain\n")
     (tmp_path / "mine.azg").write_bytes(b"\xff\xfe")
     (found,) = refused(path)
-    assert found.code == "AZG004"
+    assert (found.code, found.message) == (
+        "AZG004",
+        "mine.azg is UTF-16 text, not UTF-8",
+    )
     assert found.span is not None
     assert found.span.source.name == "main.azg"
 

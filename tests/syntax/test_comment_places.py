@@ -87,3 +87,52 @@ def test_a_comment_stays(path: Path, mark: str) -> None:
         assert not {"{", "}"} & set(passed), found
         assert set(passed) <= _GLUE or above(found), found
     assert tried > 3 or not tokens(text)
+
+
+def broken_expressions() -> list[tuple[str, int, int]]:
+    """Statements of canonical texts that are on several lines: text, first, last line."""
+    found = []
+    for path in sorted((ROOT / "tests" / "golden" / "format").glob("*.expected")):
+        lines = re.sub(r" *#.*", "", path.read_text("utf-8")).splitlines()
+        text = format_text(Source(path.name, "\n".join(lines) + "\n"))
+        file = parse(Source(path.name, text))
+        for node in file.declarations:
+            for statement in getattr(node, "body", ()):
+                last = statement.span.source.position(statement.span.end)[0]
+                if last > statement.span.line:
+                    found.append((text, statement.span.line, last))
+    return found
+
+
+@pytest.mark.parametrize(("text", "first", "last"), broken_expressions())
+def test_comments_at_the_ends_of_lines_stay_there(
+    text: str, first: int, last: int
+) -> None:
+    lines = text.splitlines()
+    for place in range(first - 1, last):
+        # Behind an opening bracket nothing stands that it could be about.
+        if not lines[place].endswith(("(", "[")):
+            lines[place] += f"  # {place}"
+    marked = "\n".join(lines) + "\n"
+    assert format_text(Source("test.azg", marked)) == marked
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("(q @ (k  # x\n).T)  # y", "(\n        q\n        @ k.T  # x\n    )  # y"),
+        ("-(q @ (k  # x\n).T)", "-(\n        q\n        @ k.T  # x\n    )"),
+        ("(q + (k  # x\n) )  # y", "(\n        q\n        + k  # x\n    )  # y"),
+        (
+            "(q - (k - (v * q  # x\n) # y\n)  # z\n)",
+            "(\n        q\n        - (\n            k\n            # x\n"
+            "            - v * q  # y\n        )  # z\n    )",
+        ),
+        ("exp(q + (k  # x\n))  # y", "exp(\n        q + k,  # x\n    )  # y"),
+        ("((k  # x\n).T  # y\n)  # z", "k.T  # z"),
+    ],
+)
+def test_several_comments_of_one_expression(text: str, expected: str) -> None:
+    found = format_text(Source("a", f"attention a(q, k, v) {{\n    s = {text}\n}}\n"))
+    assert f"    s = {expected}\n" in found
+    assert sorted(re.findall(r"# (\w)", found)) == sorted(re.findall(r"# (\w)", text))
