@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.build import MAX_DEPTH, Build, TooDeep
 from azc.syntax.comments import attach
+from azc.syntax.encoding import wide_encoding
 from azc.syntax.faults import bad_words, is_name, unexpected
 from azc.syntax.hidden import hidden_in
 from azc.syntax.repair import Region, blank, conflicts, lookalikes
@@ -388,7 +388,7 @@ def decoded(data: bytes, shown: str) -> Source:
 
     Raises `DiagnosticError` when they are not UTF-8 text.
     """
-    encoding = _wide_encoding(data)
+    encoding = wide_encoding(data)
     if encoding is not None:
         message = f"{shown} is {encoding} text, not UTF-8"
         help_ = f"save it as UTF-8; `iconv -f {encoding} -t UTF-8` converts it"
@@ -403,29 +403,3 @@ def decoded(data: bytes, shown: str) -> Source:
         fault = Diagnostic("AZG004", message, None, "save it as UTF-8")
         raise DiagnosticError([fault]) from error
     return Source(shown, text)
-
-
-# The longer mark comes first: that of UTF-16 begins it.
-_MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",
-    codecs.BOM_UTF32_BE: "UTF-32",
-    codecs.BOM_UTF16_LE: "UTF-16",
-    codecs.BOM_UTF16_BE: "UTF-16",
-}
-_LOOKED_AT = 200  # bytes of a file without a mark
-
-
-def _wide_encoding(data: bytes) -> str | None:
-    """The encoding of text in units of two or four bytes, None of any other.
-
-    Without a mark at its beginning, it is known by the zeros that nearly every second
-    byte is.
-    """
-    for mark, encoding in _MARKS.items():
-        if data.startswith(mark):
-            return encoding
-    even, odd = data[:_LOOKED_AT:2], data[1:_LOOKED_AT:2]
-    for encoding, high, low in ("UTF-16LE", odd, even), ("UTF-16BE", even, odd):
-        if 0 not in low and high.count(0) > max(1, 3 * len(high) // 4):
-            return encoding
-    return None
