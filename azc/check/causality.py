@@ -151,8 +151,8 @@ def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape, count: int) -> str
         if len(_refusals(spec.params, body)) < count:
             return f"`{_shortened(new)}` has one: its rows are computed one by one"
     if shape.rows is N:
-        return "let rows be of the tokens that ask: `softmax(q @ k.T) @ v`"
-    return "a product goes over the tokens so far: `softmax(k.T) @ v`"
+        return "scores with a row for every query have one: `softmax(q @ k.T) @ v`"
+    return "a product over the tokens has one: `softmax(k.T) @ v`"
 
 
 def _with(statement: ast.Statement, part: ast.Apply, new: ast.Expr) -> ast.Statement:

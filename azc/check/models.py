@@ -210,6 +210,14 @@ def _setting_help(name: str) -> str | None:
     return f"{told}; the settings are {', '.join(SETTINGS)}" if told else None
 
 
+def _argument_help(name: str, known: Iterable[str]) -> str | None:
+    """What there is for an argument of a layer that is a setting of the model."""
+    name = RENAMED.get(name, name)
+    if name not in SETTINGS or name in known:
+        return None
+    return f"`{name}` is a setting of the model; a layer takes {', '.join(known)}"
+
+
 def _renames(
     node: ast.Model, named: ast.Setting | ast.Attr, known: Iterable[str]
 ) -> Offers:
@@ -297,8 +305,9 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
         if arg.name not in known:
             where = f"of `{node.name}`"
             offers = _renames(scope.node, arg, known)
+            help_ = _argument_help(arg.name, known)
             findings.unknown(
-                "AZG308", "argument", arg.name, known, arg.span, where, offers=offers
+                "AZG308", "argument", arg.name, known, arg.span, where, help_, offers
             )
             if not findings.full:
                 slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])

@@ -19,6 +19,7 @@ from azc.check.program import AttentionSpec, ModelSpec, Program, SpaceSpec
 from azc.check.spaces import MAX_SPACES, check_space
 from azc.check.types import check_attention
 from azc.diagnostics import Diagnostic, DiagnosticError, Fix, Note, listed, nearest
+from azc.ops.table import load_ops
 from azc.resources import stdlib_folder
 from azc.source import Source, Span
 from azc.syntax import ast
@@ -111,7 +112,7 @@ def check_source(source: Source, path: Path | None = None) -> Program:
     unit = session.unit(source, resolved, resolved.parent if resolved else None)
     if resolved:
         session.open.append(resolved)
-    reading = read_text(source)
+    reading = read_text(source, load_ops())
     _check_unit(unit, reading, session)
     errors = [d for each in session.order for d in each.findings.errors]
     if errors or reading.file is None:
@@ -414,7 +415,11 @@ def _load(
         return None
     session.open.append(path)
     standard = root == stdlib_folder().resolve()
-    _check_unit(other, _read_once(source) if standard else read_text(source), session)
+    _check_unit(
+        other,
+        _read_once(source) if standard else read_text(source, load_ops()),
+        session,
+    )
     session.open.pop()
     return None if other.broken else other
 
@@ -422,7 +427,7 @@ def _load(
 @lru_cache(maxsize=16)
 def _read_once(source: Source) -> Reading:
     """A file of the standard library: the same in every program that imports it."""
-    return read_text(source)
+    return read_text(source, load_ops())
 
 
 def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:

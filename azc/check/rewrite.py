@@ -5,20 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cache
 
+from azc.check.calls import CALLS
 from azc.check.mend import Scene, transposed
-from azc.check.words import CALLS
+from azc.check.words import ATTRIBUTES
 from azc.ops.table import load_ops
 from azc.shapes import D, Dim, N
 from azc.source import Source
 from azc.syntax import ast
 from azc.syntax.parse import parse
 
-__all__ = ["LAST_AXIS", "axis_help", "calls", "counted", "over_axis", "pattern_help"]
+__all__ = [
+    "LAST_AXIS",
+    "attribute_help",
+    "calls",
+    "counted",
+    "over_axis",
+    "pattern_help",
+]
 
 _ROWS = frozenset("softmax normalize layer_norm rms_norm sum mean amax".split())
 _REDUCE = frozenset("sum mean amax".split())
 _AXES = frozenset("dim axis dims axes".split())
 _KEEP = frozenset("keepdim keepdims keep_dims".split())
+_CAUSAL = frozenset("causal is_causal".split())
+_DROPOUT = frozenset("dropout dropout_p".split())
 _WIDTHS = frozenset("d d_k dk d_head head_dim".split())
 _LENGTHS = frozenset("n n_tokens seq_len length".split())
 
@@ -40,14 +50,17 @@ def _patterns() -> Mapping[str, tuple[_Pattern, ...]]:
     return found
 
 
-def calls(expr: ast.Apply) -> Iterator[ast.Expr]:
-    """A call of something known elsewhere as an expression that means the same."""
-    if any(not _idle(attr) for attr in expr.attrs):
+def calls(expr: ast.Apply) -> Iterator[tuple[ast.Expr, str]]:
+    """A call of something known elsewhere as an expression that means the same, and what
+    is to be said of it.
+    """
+    if not all(map(_idle, expr.attrs)):
         return
+    causal = any(attr.name in _CAUSAL and _true(attr.value) for attr in expr.attrs)
     for call, result in _patterns().get(expr.op, ()):
         bound = _bound(call, expr)
         if bound is not None:
-            yield _filled(result, bound)
+            yield _filled(result, bound), ATTRIBUTES["causal"] if causal else ""
 
 
 def pattern_help(name: str) -> str | None:
@@ -62,10 +75,14 @@ def _bound(call: ast.Apply, expr: ast.Apply) -> dict[str, ast.Expr] | None:
     if len(call.args) != len(expr.args):
         return None
     bound: dict[str, ast.Expr] = {}
-    for wanted, given in zip(call.args, expr.args, strict=True):
+    for place, (wanted, given) in enumerate(zip(call.args, expr.args, strict=True)):
+        number = _number(given)
         if isinstance(wanted, ast.Name):
+            # In the second place of these, PyTorch has an axis.
+            if place and call.op in ("max", "min") and number in range(-4, 5):
+                return None
             bound[wanted.id] = given
-        elif _number(given) != _number(wanted):
+        elif number != _number(wanted):
             return None
     return bound
 
@@ -95,15 +112,25 @@ def _number(value: ast.Node) -> float | None:
 
 
 def _idle(attr: ast.Attr) -> bool:
-    """Whether an argument of another library says what is so here anyway."""
+    """Whether an argument of another library says what is so here anyway, or what the
+    model says.
+    """
     if attr.name in _AXES:
         return _number(attr.value) in (-1.0, 1.0)
+    if attr.name in _DROPOUT:
+        return _number(attr.value) == 0
+    if attr.name in _CAUSAL:
+        return isinstance(attr.value, ast.Boolean)
     return attr.name in _KEEP
 
 
-def axis_help(expr: ast.Apply, name: str) -> str | None:
-    """What there is to say of an axis given to an operation over rows."""
-    return LAST_AXIS if expr.op in _ROWS and name in _AXES else None
+def _true(value: ast.Value) -> bool:
+    return isinstance(value, ast.Boolean) and value.value
+
+
+def attribute_help(expr: ast.Apply, name: str) -> str | None:
+    """What there is to say of an argument that no operation has."""
+    return LAST_AXIS if expr.op in _ROWS and name in _AXES else ATTRIBUTES.get(name)
 
 
 def over_axis(expr: ast.Apply, attr: ast.Attr | None) -> Iterator[tuple[ast.Expr, str]]:

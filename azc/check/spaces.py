@@ -27,7 +27,7 @@ from azc.check.rewrite import pattern_help
 from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
 from azc.check.words import ENTRIES, OPERATIONS, RENAMED
-from azc.diagnostics import Diagnostic, Fix, Note, listed
+from azc.diagnostics import Diagnostic, Fix, Note, listed, nearby
 from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.defs.places import MAX_KERNEL
 from azc.ops.table import load_ops
@@ -126,6 +126,7 @@ class _Reader:
     def __init__(self, node: ast.Space, findings: Findings) -> None:
         self.node = node
         self.findings = findings
+        self.slips: set[str] = set()  # what entries with unknown names may be meant as
 
     def unique(
         self, settings: tuple[ast.Setting, ...], known: tuple[str, ...], where: str
@@ -133,6 +134,9 @@ class _Reader:
         found: dict[str, ast.Setting] = {}
         for setting in settings:
             if setting.name not in known:
+                if not self.findings.full:
+                    self.slips.update(nearby(setting.name, known))
+                self.slips.add(RENAMED.get(setting.name, setting.name))
                 space = where == "space"
                 what = "setting" if space else "entry"
                 place = "of a space" if space else f"of `{where}`"
@@ -170,6 +174,11 @@ class _Reader:
 
         return renames(value.id, known, value.span, renamed, {})
 
+    def missing(self, name: str, message: str, help_: str) -> None:
+        """Tells of an entry that is needed, unless it is there with a slip in its name."""
+        if name not in self.slips:
+            self.findings.error("AZG403", message, self.node.name_span, help_)
+
     def value(self, name: str, kind: Kind, value: ast.Value) -> Any | None:
         return read_value(name, kind, value, self.findings, "AZG404", self.node)
 
@@ -204,7 +213,7 @@ class _Reader:
         if "start" not in settings:
             message = f"`{self.node.name}` has no start"
             help_ = "start = NAME, a model: its settings, and where evolution begins"
-            self.findings.error("AZG403", message, self.node.name_span, help_)
+            self.missing("start", message, help_)
             return None
         value = settings["start"].value
         if not isinstance(value, ast.Name):
@@ -269,7 +278,7 @@ class _Reader:
                 help_ = (
                     "inputs = [q, k, v]" if name == "inputs" else "ops = [matmul, …]"
                 )
-                self.findings.error("AZG403", message, self.node.name_span, help_)
+                self.missing(name, message, help_)
         inputs: list[str] = []
         ops: list[str] = []
         if "inputs" in block:
@@ -314,9 +323,7 @@ class _Reader:
             return (), ()
         if "kernel" not in block:
             message = f"the block `conv` of `{self.node.name}` needs `kernel`"
-            self.findings.error(
-                "AZG403", message, self.node.name_span, "kernel = [3, 5, 7]"
-            )
+            self.missing("kernel", message, "kernel = [3, 5, 7]")
             return (), ()
         odd = OddWhole(1, MAX_KERNEL)
         found = [

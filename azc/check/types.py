@@ -9,13 +9,13 @@ from dataclasses import replace
 from azc.check.collect import Findings, Offer, Offers
 from azc.check.mend import Scene, mends
 from azc.check.program import AttentionSpec
-from azc.check.rewrite import axis_help, calls, counted, over_axis, pattern_help
+from azc.check.rewrite import attribute_help, calls, counted, over_axis, pattern_help
 from azc.check.words import NAMES, OPERATIONS
 from azc.diagnostics import Fix, Note, nearby
 from azc.mixing.attention import live_statements
 from azc.ops.contract import Attribute, Op, TypeFault
 from azc.ops.table import load_ops
-from azc.shapes import SCALAR, TOKENS, Shape
+from azc.shapes import SCALAR, TOKENS, D, N, Shape
 from azc.source import Span
 from azc.syntax import ast
 from azc.syntax.format import format_expr
@@ -267,9 +267,7 @@ class _Checker:
             return
         help_: str | None
         if name in self.types:
-            help_ = (
-                f"`{name}` is a value; products are written `{name} * x`, `{name} @ x`"
-            )
+            help_ = f"`{name}` is a value; a product is written `{self._product(name)}`"
         elif name in self.programs:
             help_ = f"`{name}` is an attention program: a layer, not an expression"
         else:
@@ -278,8 +276,8 @@ class _Checker:
         def candidates(
             scene: Scene, root: ast.Expr, path: tuple[int, ...]
         ) -> Iterator[tuple[ast.Expr, str]]:
-            for new in calls(expr) if name not in self.types else ():
-                yield ast.put(root, path, new), ""
+            for new, why in calls(expr) if name not in self.types else ():
+                yield ast.put(root, path, new), why
             for near in nearby(name, load_ops()) if help_ is None else ():
                 yield ast.put(root, path, replace(expr, op=near)), ""
 
@@ -288,6 +286,12 @@ class _Checker:
         self.findings.unknown(
             "AZG103", "operation", name, known, span, help=help_, offers=offers
         )
+
+    def _product(self, name: str) -> str:
+        """How a value is multiplied with one of type [n, d]."""
+        shape = self.types[name] or TOKENS
+        tokens = {N: f"{name} @ x", D: f"{name} @ x.T"}
+        return tokens.get(shape.cols, f"{name} * x")
 
     def _arity(self, op: Op, expr: ast.Apply) -> None:
         self.told.append(expr)
@@ -357,7 +361,7 @@ class _Checker:
 
         message = f"`{op.name}` takes no `{attr.name}`"
         offers = self.offers(expr, candidates)
-        help_ = axis_help(expr, attr.name) or _usage(op)
+        help_ = attribute_help(expr, attr.name) or _usage(op)
         self.findings.error("AZG204", message, attr.span, help_, offers)
 
     # Mends
@@ -384,7 +388,7 @@ class _Checker:
                     body = list(self.node.body)
                     body[place] = replace(statement, value=new)
                     words = f"did you mean `{_shortened(fix.text)}`?"
-                    words += f" {why[0].upper()}{why[1:]}" if why else ""
+                    words += f" {_sentence(why)}" if why else ""
                     yield Offer(replace(self.node, body=tuple(body)), fix, words)
 
         return offers
@@ -395,7 +399,9 @@ _RESULT_HELP = {
     "[d, d]": "a state is read by a parameter: `q @ s`",
     "[n, 1]": "a column is broadcast over a parameter: `s * v`",
     "[1, 1]": "a number is broadcast over a parameter: `2 * v`",
+    "[d, n]": "its transpose is [n, d]: `s.T`",
     "[d, 1]": "transposed it is broadcast over a parameter: `s.T * v`",
+    "[1, n]": "transposed it is broadcast over a parameter: `s.T * v`",
     "[1, d]": "a row is broadcast over a parameter: `s * v`",
 }
 
@@ -486,6 +492,11 @@ def _least(above: ast.Apply, part: ast.Expr) -> int:
     if found is None or (before == "(" and after == ")"):
         return 0
     return found.precedence + (found.fixity == "infix" and above.args[1] is part)
+
+
+def _sentence(text: str) -> str:
+    """The text with a capital letter, where it does not begin with code."""
+    return text if text.startswith("`") else f"{text[0].upper()}{text[1:]}"
 
 
 def _shortened(text: str) -> str:

@@ -1,8 +1,8 @@
 """Words of PyTorch, NumPy, einops and papers, and what azc has instead.
 
-Data for the help lines of unknown names; what is offered here exists in this version.
-`CALLS` are rewritten where the result checks: `bmm(q, k.T)` becomes `q @ k.T`. The
-others are told as they stand here.
+Data for the help lines of unknown names. What is written here holds in this version: the
+tests check every expression, setting and command, compute what one is said to be, and
+prove what is said not to be there. Calls that can be rewritten are in `azc.check.calls`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from azc.mixing.convolution import CONV_KINDS
 
 __all__ = [
-    "CALLS",
+    "ATTRIBUTES",
     "ENTRIES",
     "LAYERS",
     "NAMES",
@@ -28,119 +28,31 @@ def _each(groups: Mapping[str, str]) -> Mapping[str, str]:
     return {word: text for words, text in groups.items() for word in words.split()}
 
 
-# A call as it is known elsewhere: the expression that means the same. Names stand for
-# operands, a number for itself.
-CALLS: tuple[tuple[str, str], ...] = (
-    # Products
-    ("mm(a, b)", "a @ b"),
-    ("bmm(a, b)", "a @ b"),
-    ("dot(a, b)", "a @ b"),
-    ("mat_mul(a, b)", "a @ b"),
-    ("inner(a, b)", "a @ b.T"),
-    ("outer(a, b)", "a @ b.T"),
-    ("similarity(a, b)", "a @ b.T"),
-    ("multiply(a, b)", "a * b"),
-    ("times(a, b)", "a * b"),
-    ("prod(a, b)", "a * b"),
-    ("hadamard(a, b)", "a * b"),
-    ("divide(a, b)", "a / b"),
-    ("true_divide(a, b)", "a / b"),
-    ("plus(a, b)", "a + b"),
-    ("subtract(a, b)", "a - b"),
-    ("minus(a, b)", "a - b"),
-    ("negative(x)", "-x"),
-    ("t(x)", "x.T"),
-    ("swapaxes(x, -1, -2)", "x.T"),
-    ("swapaxes(x, -2, -1)", "x.T"),
-    ("transposed(x)", "x.T"),
-    # Powers
-    ("pow(x, 2)", "square(x)"),
-    ("pow(x, 0.5)", "sqrt(x)"),
-    ("pow(x, 3)", "square(x) * x"),
-    ("power(x, 2)", "square(x)"),
-    ("sqr(x)", "square(x)"),
-    ("squared(x)", "square(x)"),
-    ("rsqrt(x)", "reciprocal(sqrt(x))"),
-    ("inverse(x)", "reciprocal(x)"),
-    ("recip(x)", "reciprocal(x)"),
-    # Elementwise
-    ("absolute(x)", "abs(x)"),
-    ("fabs(x)", "abs(x)"),
-    ("log1p(x)", "log(1 + x)"),
-    ("expm1(x)", "exp(x) - 1"),
-    ("ln(x)", "log(x)"),
-    ("logistic(x)", "sigmoid(x)"),
-    ("expit(x)", "sigmoid(x)"),
-    ("sigm(x)", "sigmoid(x)"),
-    ("log_sigmoid(x)", "logsigmoid(x)"),
-    ("soft_plus(x)", "softplus(x)"),
-    ("soft_sign(x)", "softsign(x)"),
-    ("swish(x)", "silu(x)"),
-    ("mish(x)", "x * tanh(softplus(x))"),
-    ("relu2(x)", "square(relu(x))"),
-    ("squared_relu(x)", "square(relu(x))"),
-    ("relu6(x)", "minimum(relu(x), 6)"),
-    ("leaky_relu(x)", "maximum(x, 0.01 * x)"),
-    ("max(a, b)", "maximum(a, b)"),
-    ("min(a, b)", "minimum(a, b)"),
-    ("fmax(a, b)", "maximum(a, b)"),
-    ("fmin(a, b)", "minimum(a, b)"),
-    ("clamp(x, a, b)", "minimum(maximum(x, a), b)"),
-    ("clip(x, a, b)", "minimum(maximum(x, a), b)"),
-    # Rows
-    ("max(x)", "amax(x)"),
-    ("min(x)", "-amax(-x)"),
-    ("amin(x)", "-amax(-x)"),
-    ("avg(x)", "mean(x)"),
-    ("average(x)", "mean(x)"),
-    ("logsumexp(x)", "log(sum(exp(x)))"),
-    ("log_softmax(x)", "log(softmax(x))"),
-    ("softmin(x)", "softmax(-x)"),
-    ("norm(x)", "sqrt(sum(square(x)))"),
-    ("l1norm(x)", "sum(abs(x))"),
-    ("l2norm(x)", "normalize(x)"),
-    ("l2_norm(x)", "normalize(x)"),
-    ("l2_normalize(x)", "normalize(x)"),
-    ("normalise(x)", "normalize(x)"),
-    ("unit(x)", "normalize(x)"),
-    ("unit_norm(x)", "normalize(x)"),
-    ("layernorm(x)", "layer_norm(x)"),
-    ("rmsnorm(x)", "rms_norm(x)"),
-    # Pairs of rows
-    ("cosine_similarity(a, b)", "cosine(a, b)"),
-    ("cos_sim(a, b)", "cosine(a, b)"),
-    ("cosine_sim(a, b)", "cosine(a, b)"),
-    ("cdist(a, b)", "euclidean(a, b)"),
-    ("pairwise_distance(a, b)", "euclidean(a, b)"),
-    ("distance(a, b)", "euclidean(a, b)"),
-    ("dist(a, b)", "euclidean(a, b)"),
-    ("l2_distance(a, b)", "euclidean(a, b)"),
-    # Positions
-    ("rotary(x)", "rope(x)"),
-    ("rotary_embedding(x)", "rope(x)"),
-    ("apply_rope(x)", "rope(x)"),
-    ("apply_rotary(x)", "rope(x)"),
-    ("apply_rotary_pos_emb(x)", "rope(x)"),
-    # Attention itself
-    ("sdpa(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("self_attention(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("scaled_dot_product_attention(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("attn(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("mha(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("multihead_attention(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-    ("flash_attention(q, k, v)", "softmax(scale(q @ k.T)) @ v"),
-)
-
 _SHAPES = (
     "every value is already the matrix of one head; `.T` is the only way to reshape it"
 )
+_CAUSAL = "`causal = true` in the model hides later tokens from every program"
 _MASKS = (
-    "padding is masked by azc itself; `window(s, radius = 16)` limits what a token sees"
+    "azc masks padding by itself, and later tokens where the model has `causal = true`;"
+    " `window(s, radius = 16)` limits what a token sees"
 )
 _HEADS = "heads are split and joined by the layer: a program says what one head does"
 *_FIRST, _LAST = CONV_KINDS
 _KINDS = f"{', '.join(_FIRST)} and {_LAST}"
 _PROJECTIONS = "every parameter is a learned projection of its own: (q, k, v, gate)"
+_LEARNED = (
+    "`conv(x, kernel = 1)` multiplies every feature by a learned weight, which starts at"
+    " 1; `conv(x - x + 1, kernel = 1)` is the weights themselves"
+)
+_DROPOUT = "dropout is a setting of the model: `attention_dropout = 0.1`"
+# The number of tokens and the width of a head, which have no names.
+_TOKENS = (
+    "`mean(x.T).T` is the mean over the tokens, `sum((x - x + 1).T).T` their number"
+)
+_WIDTH = (
+    "`scale(x)` is x / √d, `mean(x)` is the sum of a row over its length, and"
+    " `sum(x - x + 1)` is that length"
+)
 
 # Operations that are not there: what is.
 OPERATIONS: Mapping[str, str] = _each(
@@ -152,46 +64,70 @@ OPERATIONS: Mapping[str, str] = _each(
         "cat concat concatenate stack hstack vstack": "values can't be put side by side;"
         " the layer joins the heads. Add what comes from each: `a @ x + b @ y`",
         "einsum tensordot contract": "`@` and `.T` are how products are written",
-        "dropout attention_dropout": "dropout is a setting of the model:"
-        " `attention_dropout = 0.1`",
+        "outer ger": "the outer product of two columns is `a @ b.T`; `k.T @ v` is the"
+        " sum of those of every token",
+        "similarity sim": "`q @ k.T` and `cosine(q, k)` compare every row of q with"
+        " every row of k, and so does the distance `euclidean(q, k)`",
+        "inverse inv pinv solve": "no operation inverts a matrix; `reciprocal(x)` is 1 /"
+        " x of every entry",
+        "dropout attention_dropout": _DROPOUT,
         "mask masked_fill masked_softmax apply_mask attn_mask attention_mask"
         " key_padding_mask": _MASKS,
-        "where keep": f"there are no conditions; {_MASKS}",
-        "tril triu causal causal_mask autoregressive": "causal models can't be compiled"
-        " yet; `window(s, radius = 16)` reaches equally far to both sides",
+        "where keep": "`c * x + (1 - c) * y` is x where c is 1, and y where c is 0;"
+        f" {_MASKS}",
+        "tril triu causal causal_mask autoregressive is_causal causal_softmax"
+        " causal_attention look_ahead_mask subsequent_mask": _CAUSAL,
         "local local_attention sliding_window band banded": "`window(s, radius = 16)`"
         " limits what a token sees",
-        "topk top_k argmax argmin argsort sort gather scatter index_select take cumsum"
-        " cumprod": "nothing picks or orders entries; `softmax` weighs them",
+        "cumsum cumulative_sum running_sum": "`sum(x.T).T` is the sum over all tokens,"
+        " and over those so far where the model has `causal = true`",
+        "cumprod": "`exp(sum(log(x).T).T)` is the product over all tokens of a positive"
+        " x, and over those so far where the model has `causal = true`",
+        "cummax": "`amax(x.T).T` is the largest of all tokens, and of those so far where"
+        " the model has `causal = true`",
+        "topk top_k argmax argmin argsort sort gather scatter index_select take pick"
+        " one_hot": "no operation sorts, or picks by number: `amax(x)` is the largest"
+        " entry of a row, and `softmax(x)` weighs all of them",
+        "shift roll flip": "`conv(x, kernel = 3)` mixes each token with its neighbours",
         "sin cos": "there is no sine or cosine of numbers; `rope(x)` turns features by"
         " their positions, and `cosine(a, b)` compares rows",
-        "tan atan atan2 asin acos sinh cosh": "of these, there is only `tanh`",
+        "tan atan atan2 asin acos atanh asinh acosh": "of such functions, `tanh(x)`,"
+        " `exp(x)` and `log(x)` are operations",
         "var variance": "the variance of a row is `mean(square(x - mean(x)))`",
         "std": "the deviation of a row is `sqrt(mean(square(x - mean(x))))`",
-        "median quantile mode prod": "of a row there are `sum`, `mean` and `amax`",
-        "sign floor ceil round trunc": "there is no rounding; `softsign(x)` is"
+        "max min": "`maximum(x, y)` and `minimum(x, y)` are of two values; `amax(x)` is"
+        " the largest entry of a row, `-amax(-x)` the smallest",
+        "median quantile mode prod": "of a row there are `sum(x)`, `mean(x)` and"
+        " `amax(x)`",
+        "diag diagonal": "the diagonal of scores s is `sum(window(s, radius = 0))`",
+        "sign": "of an x that is not 0, the sign is `x / abs(x)`; `tanh(x)` lies between"
+        " -1 and 1",
+        "floor ceil round trunc": "no operation rounds; `softsign(x)` is"
         " x / (1 + |x|), and `tanh(x)` lies between -1 and 1",
         "pow power": "`square(x)` is x², `sqrt(x)` is √x, `exp(y * log(x))` any power"
         " of a positive x",
-        "exp2 log2 log10 erf": "there are `exp` and `log`, to base e",
-        "batch_norm batchnorm group_norm groupnorm instance_norm": "there are"
-        " `layer_norm(x)` and `rms_norm(x)`, each over a row",
+        "erf": "`gelu(x)` is x · (1 + erf(x / √2)) / 2",
+        "batch_norm batchnorm group_norm groupnorm": "there are `layer_norm(x)` and"
+        " `rms_norm(x)`, each over a row",
         "softmax1 softmax_one quiet_softmax": "with one more in the sum:"
         " `exp(s) / (1 + sum(exp(s)))`",
         "sparsemax entmax entmax15 hardmax gumbel_softmax": "weights of a row come from"
-        " `softmax`, or from `relu(s) / sum(relu(s))`",
-        "hardtanh hardsigmoid hardswish": "`minimum(maximum(x, -1), 1)` clips",
-        "prelu rrelu celu selu glu": "there are relu, gelu, silu, elu, softplus"
+        " `softmax(s)`, or from `relu(s) / (sum(relu(s)) + 1e-6)`",
+        "softcap soft_cap logit_softcap": "`30 * tanh(s / 30)` caps scores at 30",
+        "prelu rrelu glu": "there are relu, gelu, silu, elu, softplus"
         " and tanh; a gate is `sigmoid(a) * b`",
         "linear dense proj projection fc to_q to_k to_v w_q w_k w_v": _PROJECTIONS,
         "embedding position positions position_embedding pos_emb pos_embed"
-        " sinusoidal": "positions are a setting of the model, or `rope(x)` and"
-        " `alibi(s)` in a program",
-        "alibi_bias get_alibi bias": "`alibi(s)` adds its bias to the scores s",
-        "ones zeros full eye arange linspace rand randn ones_like zeros_like"
-        " tensor parameter": "numbers are written out and broadcast: `1 + x`",
-        "len size shape numel dim": "lengths are not values; `mean(x)` divides by the"
-        " length of a row, and `scale(x)` by √d",
+        " sinusoidal arange linspace": "positions are a setting of the model, or"
+        " `rope(x)` and `alibi(s)` in a program",
+        "alibi_bias get_alibi": "`alibi(s)` adds its bias to the scores s",
+        "ones zeros full ones_like zeros_like full_like tensor": "numbers are written"
+        " out and broadcast: `1 + x`",
+        "eye identity": "as scores, `softmax(window(s, radius = 0))` is 1 on the"
+        " diagonal, and absent elsewhere",
+        "parameter weight learned gain bias": _LEARNED,
+        "rand randn randint bernoulli": "nothing in a program is random; " + _DROPOUT,
+        "len size shape numel dim": f"{_WIDTH}; {_TOKENS}",
         "mha multihead_attention multi_head_attention multihead gqa mqa"
         " flash_attention flash_attn flex_attention xformers": _HEADS,
         "ffn mlp feed_forward feedforward swiglu geglu": "every layer has a"
@@ -211,15 +147,25 @@ OPERATIONS: Mapping[str, str] = _each(
     }
 )
 
+# Arguments of operations that none of them has.
+ATTRIBUTES: Mapping[str, str] = _each(
+    {
+        "causal is_causal": _CAUSAL,
+        "mask attn_mask attention_mask key_padding_mask": _MASKS,
+        "dropout dropout_p dropout_rate": _DROPOUT,
+        "temperature": "a temperature is written out: `softmax(s / 2)`",
+        "dtype": "number types are the model's, not the program's",
+    }
+)
+
 # Names that stand for nothing: what they would be for.
 NAMES: Mapping[str, str] = _each(
     {
-        "d d_k dk d_head head_dim dim": "the width of a head is not a value: `scale(x)`"
-        " is x / √d, and `mean(x)` divides by the length of a row",
-        "n n_tokens seq_len length l t": "the number of tokens is not a value: `mean(x.T).T`"
-        " is the mean over the tokens",
+        "d d_k dk d_head head_dim dim": f"the width of a head has no name: {_WIDTH}",
+        "n n_tokens seq_len length l t": f"the number of tokens has no name: {_TOKENS}",
         "h heads num_heads n_heads": _HEADS,
         "mask attn_mask attention_mask key_padding_mask": _MASKS,
+        "causal is_causal causal_mask": _CAUSAL,
         "pi e inf infinity nan eps": "numbers are written out: 3.14159, 1e-6",
         "torch np numpy math nn functional": "operations have no prefix: `softmax(x)`",
         "x hidden hidden_states inputs input": "a program sees projections of its"
@@ -247,7 +193,8 @@ RENAMED: Mapping[str, str] = _each(
         "normalization norm_type norm_layer": "norm",
         "tie_word_embeddings tie_weights weight_tying tied": "tie_embeddings",
         "use_bias biases qkv_bias": "bias",
-        "is_decoder autoregressive": "causal",
+        "is_decoder decoder decoder_only autoregressive is_causal causal_lm"
+        " causal_mask causal_attention use_causal_mask unidirectional": "causal",
         "residuals residual_type": "residual",
         "kernel_size kernels kernel_width": "kernel",
         "kinds": "kind",
@@ -267,6 +214,7 @@ SETTINGS: Mapping[str, str] = _each(
         "post_norm postnorm": "a norm after each branch is `residual = post`",
         "lr learning_rate batch_size epochs steps seed optimizer": "training is no part"
         " of a model: `azc evolve --help`",
+        "bidirectional": "tokens see both sides, unless the model has `causal = true`",
         "name": "a model's name stands after the word `model`",
     }
 )

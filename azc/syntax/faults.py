@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from lark import Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
@@ -77,8 +77,18 @@ _POWER = "`square(x)` is x², `sqrt(x)` is √x"
 _DIVIDES = "`/` divides; nothing is rounded"
 _LAYERS = "a model has a block `layers { … }`; in a space their number is `depth`"
 _NO_INDEX = "a value is a whole matrix and can't be indexed"
+_NO_PREFIX = "operations have no prefix"
+_NO_METHODS = "operations are not called on a value, but by their name"
 _NO_ARROW = "programs are not annotated: the result is [n, d]"
-_NO_CONDITION = "a program has no conditions and no comparisons"
+_NO_CONDITION = (
+    "a program has no conditions and no comparisons; `relu(x)` is x where it is above 0,"
+    " `maximum(x, y)` the larger of two"
+)
+_NO_SCAN = (
+    "a program has no recurrence; in a model with `causal = true`, `k.T @ v` goes over the"
+    " tokens so far"
+)
+_LEARNED = "`conv(x, kernel = 1)` multiplies every feature by a learned weight"
 _REPEAT = "a program has no loops; in a model, `repeat 4 { … }` repeats layers"
 _DECLARE = "a program is declared as `attention name(q, k, v) { … }`"
 _NAMES = "names are made of a to z, 0 to 9 and _"
@@ -90,6 +100,8 @@ _HABITS = {
     **dict.fromkeys(("if", "elif", "else", "match", "assert"), _NO_CONDITION),
     **dict.fromkeys(("for", "while"), _REPEAT),
     **dict.fromkeys(("let", "const", "var", "val", "global"), _BIND),
+    "scan": _NO_SCAN,
+    **dict.fromkeys(("learned", "param", "parameter"), _LEARNED),
     "import": "write `from MODULE import NAME`",
     "print": "`azc check -v` shows the type of every value",
     "pass": "a program ends with `return` and an expression",
@@ -187,11 +199,13 @@ def _line_goes_on(source: Source, start: int) -> bool:
     return source.text[end : end + 1] not in ("", "}", "{")
 
 
-def _help(source: Source, token: Token, kinds: frozenset[str]) -> str | None:
+def _help(
+    source: Source, token: Token, kinds: frozenset[str], operations: Collection[str]
+) -> str | None:
     span = _where(source, token)
     before = source.line(span.line)[: span.column - 1]
     if token.type == "DOT" and "DOT" not in kinds:
-        return _dot_help(source, token, kinds, before)
+        return _dot_help(source, token, kinds, before, operations)
     if token.type == "_NL" and kinds >= _EXPRESSION:
         return _BROKEN if _line_goes_on(source, token.start_pos or 0) else None
     if token.type in _OPERATORS and not before.strip() and "RETURN" in kinds:
@@ -248,25 +262,36 @@ _PREFIXES = frozenset("torch nn functional math np numpy jnp jax tf self".split(
 
 
 def _dot_help(
-    source: Source, token: Token, kinds: frozenset[str], before: str
+    source: Source,
+    token: Token,
+    kinds: frozenset[str],
+    before: str,
+    operations: Collection[str],
 ) -> str | None:
     """What to write for `q.mean()`, `torch.exp(q)` and the like."""
     if "TRANSPOSE" not in kinds:
         return None
     owner = re.search(r"(\w+)$", before)
     called = re.match(r"\.(\w+)\s*\(", source.text[token.start_pos or 0 :][:80])
+    shown = called[1] if called and called[1] in operations else "softmax"
     if owner and owner[1] in _PREFIXES:
-        name = called[1] if called else "softmax"
-        return f"operations have no prefix: `{name}(x)`" if name != "x" else None
+        return f"{_NO_PREFIX}: `{shown}(x)`"
     if called and called[1] not in ("t", "transpose", "permute", "swapaxes"):
-        return f"operations are called by their name: `{called[1]}(x)`"
+        return f"{_NO_METHODS}: `{shown}(x)`"
     return _TRANSPOSE
 
 
 def unexpected(
-    source: Source, error: UnexpectedInput, brackets: list[Token], braces: list[Token]
+    source: Source,
+    error: UnexpectedInput,
+    brackets: list[Token],
+    braces: list[Token],
+    operations: Collection[str] = (),
 ) -> Diagnostic:
-    """The diagnostic for what Lark refuses, with the brackets and braces still open."""
+    """The diagnostic for what Lark refuses, with the brackets and braces still open.
+
+    `operations`: names that a help line may call.
+    """
     if isinstance(error, UnexpectedCharacters):
         return _character(source, error)
     if not isinstance(error, UnexpectedToken):
@@ -290,14 +315,13 @@ def unexpected(
         return _unopened(source, span)
     kinds = frozenset(error.accepts or error.expected) - {"COMMENT"}
     found = _words(token.type) if token.type in ("_NL", "$END") else f"`{token}`"
+    help_ = _help(source, token, kinds, operations)
     twice = source.text[max(0, span.start - 1) : span.start] == str(token)
     if token.type in ("STAR", "SLASH") and twice:
         span = source.span(span.start - 1, span.end)
-        return Diagnostic(
-            "AZG001", f"there is no `{span.text}`", span, _help(source, token, kinds)
-        )
+        return Diagnostic("AZG001", f"there is no `{span.text}`", span, help_)
     message = f"unexpected {found}{_expected(kinds)}"
-    return Diagnostic("AZG001", message, span, _help(source, token, kinds))
+    return Diagnostic("AZG001", message, span, help_)
 
 
 def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -216,8 +216,11 @@ def parse(source: Source) -> ast.File:
     return reading.file
 
 
-def read_text(source: Source) -> Reading:
-    """What can be read of a file; see `parse`. Comments are attached if all can be."""
+def read_text(source: Source, operations: Collection[str] = ()) -> Reading:
+    """What can be read of a file; see `parse`. Comments are attached if all can be.
+
+    `operations`: the names that help lines may call; the syntax knows none.
+    """
     size, limit = len(source.text), MAX_TEXT
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
@@ -231,15 +234,18 @@ def read_text(source: Source) -> Reading:
         return Reading(None, (Diagnostic("AZG501", text, source.span(0, 1)),))
     parser = _parser()
     with parser.lock:
-        return _Recovery(parser, source).read()
+        return _Recovery(parser, source, operations).read()
 
 
 class _Recovery:
     """One text, read again without what could not be read."""
 
-    def __init__(self, parser: _Parser, source: Source) -> None:
+    def __init__(
+        self, parser: _Parser, source: Source, operations: Collection[str]
+    ) -> None:
         self.parser = parser
         self.source = source
+        self.operations = operations
         self.errors: list[Diagnostic] = []
         self.skipped, conflict = conflicts(source)
         if conflict:
@@ -265,8 +271,8 @@ class _Recovery:
                 found = _too_deep(self.source, error)
             except UnexpectedInput as error:
                 newlines = self.parser.newlines
-                brackets, braces = newlines.brackets, newlines.braces
-                found = unexpected(self.source, error, brackets, braces)
+                still_open = newlines.brackets, newlines.braces
+                found = unexpected(self.source, error, *still_open, self.operations)
             if file is None:
                 self.errors.append(found)
                 start, end = (
