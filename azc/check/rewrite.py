@@ -7,7 +7,7 @@ from functools import cache
 
 from azc.check.calls import CALLS
 from azc.check.mend import Scene, transposed
-from azc.check.words import ATTRIBUTES
+from azc.check.words import ATTRIBUTES, OPERATIONS
 from azc.ops.table import load_ops
 from azc.shapes import D, Dim, N
 from azc.source import Source
@@ -19,8 +19,8 @@ __all__ = [
     "attribute_help",
     "calls",
     "counted",
+    "operation_help",
     "over_axis",
-    "pattern_help",
 ]
 
 _ROWS = frozenset("softmax normalize layer_norm rms_norm sum mean amax".split())
@@ -63,8 +63,10 @@ def calls(expr: ast.Apply) -> Iterator[tuple[ast.Expr, str]]:
             yield _filled(result, bound), ATTRIBUTES["causal"] if causal else ""
 
 
-def pattern_help(name: str) -> str | None:
-    """How what a name stands for elsewhere is written, in words."""
+def operation_help(name: str) -> str | None:
+    """What there is for an operation that there is not, in words."""
+    if name in OPERATIONS:
+        return OPERATIONS[name]
     for call, result in CALLS:
         if call.split("(")[0] == name:
             return f"`{call}` is written `{result}`"

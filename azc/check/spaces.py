@@ -23,10 +23,10 @@ from azc.check.program import (
     ModelSpec,
     SpaceSpec,
 )
-from azc.check.rewrite import pattern_help
+from azc.check.rewrite import operation_help
 from azc.check.types import MAX_OPERATIONS
 from azc.check.values import Choice, Kind, OddWhole, Whole, read_value
-from azc.check.words import ENTRIES, OPERATIONS, RENAMED
+from azc.check.words import ENTRIES, RENAMED
 from azc.diagnostics import Diagnostic, Fix, Note, listed, nearby
 from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.defs.places import MAX_KERNEL
@@ -312,7 +312,7 @@ class _Reader:
             item.id,
             known,
             item.span,
-            help=OPERATIONS.get(item.id) or pattern_help(item.id),
+            help=operation_help(item.id),
             offers=self.named(item, known),
         )
 

@@ -9,8 +9,8 @@ from dataclasses import replace
 from azc.check.collect import Findings, Offer, Offers
 from azc.check.mend import Scene, mends
 from azc.check.program import AttentionSpec
-from azc.check.rewrite import attribute_help, calls, counted, over_axis, pattern_help
-from azc.check.words import NAMES, OPERATIONS
+from azc.check.rewrite import attribute_help, calls, counted, operation_help, over_axis
+from azc.check.words import NAMES
 from azc.diagnostics import Fix, Note, nearby
 from azc.mixing.attention import live_statements
 from azc.ops.contract import Attribute, Op, TypeFault
@@ -271,7 +271,7 @@ class _Checker:
         elif name in self.programs:
             help_ = f"`{name}` is an attention program: a layer, not an expression"
         else:
-            help_ = OPERATIONS.get(name) or pattern_help(name)
+            help_ = operation_help(name)
 
         def candidates(
             scene: Scene, root: ast.Expr, path: tuple[int, ...]

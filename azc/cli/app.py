@@ -15,7 +15,9 @@ from azc.cli.diff import diff
 from azc.cli.evolve import evolve
 from azc.cli.explain import explain
 from azc.cli.fmt import fmt
+from azc.cli.help import help
 from azc.cli.log import log
+from azc.cli.ops import ops
 from azc.cli.output import Command
 from azc.cli.propose import propose
 from azc.cli.report import report
@@ -23,20 +25,21 @@ from azc.cli.resume import resume
 from azc.cli.serve import serve
 from azc.cli.show import show
 from azc.cli.steer import steer
+from azc.cli.usage import Group
 
 __all__ = ["app"]
 
 app = typer.Typer(
     name="azc",
-    add_completion=False,
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_LANGUAGE = check, fmt, show, explain, compile, diff
+_LANGUAGE = check, fmt, show, explain, compile, diff, ops
 _SEARCH = evolve, resume, log, report, best, serve, ask, propose, steer
-for _command in (*_LANGUAGE, *_SEARCH):
+for _command in (*_LANGUAGE, *_SEARCH, help):
     app.command(_command.__name__, cls=Command)(_command)
 
 
@@ -53,13 +56,18 @@ def _azc(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", callback=_version, is_eager=True, help="Show the version."
+            "-V",
+            "--version",
+            callback=_version,
+            is_eager=True,
+            help="Show the version.",
         ),
     ] = False,
 ) -> None:
     """Attention programs: written, checked, compiled and evolved.
 
     A program is a text file (.azg) that says how the layers of a transformer mix their
-    tokens. `azc show std.models` lists known models, and `azc COMMAND --help` has an
-    example of each command.
+    tokens. `azc show std.models` lists known models, `azc ops` the operations, and
+    `azc help COMMAND` has an example of each command. NO_COLOR turns colours off,
+    FORCE_COLOR on.
     """

@@ -22,6 +22,7 @@ from azc.check.params import model_parameters
 from azc.check.program import AttentionSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.check.types import count_operations
+from azc.cli.completion import programs, spaces
 from azc.cli.files import expanded, load, split_name
 from azc.cli.options import Json
 from azc.cli.output import Output, count, out
@@ -39,6 +40,7 @@ def check(
             help="Programs to check, or folders of them; FILE:NAME is one declaration "
             "of a file, `std.models` is of the standard library, and `-` is standard "
             "input.",
+            autocompletion=programs,
         ),
     ],
     verbose: Annotated[
@@ -54,6 +56,7 @@ def check(
             metavar="NAME",
             help="Also check that the models lie in this search space, of the file "
             "itself or given as FILE:NAME.",
+            autocompletion=spaces,
         ),
     ] = None,
     as_json: Json = False,

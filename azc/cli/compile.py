@@ -18,6 +18,7 @@ from azc import api
 from azc.check.choose import choose_model
 from azc.check.models import MAX_WIDTH
 from azc.cli import caches
+from azc.cli.completion import models, programs
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import out
@@ -37,7 +38,9 @@ def compile(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program, or `std.models`; FILE:NAME is a model in it.",
+            help="A program, or `std.models`; FILE:NAME is a model in it. The folder of a "
+            "run stands for its best program.",
+            autocompletion=programs,
         ),
     ],
     folder: Annotated[
@@ -46,7 +49,12 @@ def compile(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="The model to compile."),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The model to compile.",
+            autocompletion=models,
+        ),
     ] = None,
     task: Annotated[
         Literal["causal-lm", "masked-lm", "base", "sequence-classification"] | None,

@@ -15,8 +15,10 @@ Codes: U105 two arguments name the same thing; U109 these can't be compared.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +27,7 @@ from azc.check.choose import choose_attention, choose_model
 from azc.check.flatten import self_contained
 from azc.check.models import MAX_LENGTH
 from azc.check.program import AttentionSpec, Program
+from azc.cli.completion import attentions, models, programs
 from azc.cli.diff_files import (
     Entry,
     compare_files,
@@ -50,6 +53,9 @@ from azc.syntax import ast
 from azc.syntax.diff import text_diff
 from azc.syntax.format import format_file
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 __all__ = ["diff"]
 
 _SIDE = (
@@ -59,18 +65,34 @@ _SIDE = (
 
 def diff(
     context: typer.Context,
-    old: Annotated[str, typer.Argument(metavar="OLD", help=_SIDE)],
+    old: Annotated[
+        str,
+        typer.Argument(metavar="OLD", help=_SIDE, autocompletion=programs),
+    ],
     new: Annotated[
-        str, typer.Argument(metavar="NEW", help="The program to compare it with.")
+        str,
+        typer.Argument(
+            metavar="NEW",
+            help="The program to compare it with.",
+            autocompletion=programs,
+        ),
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", metavar="NAME", help="The model to compare, in both."),
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The model to compare, in both.",
+            autocompletion=models,
+        ),
     ] = None,
     attention: Annotated[
         str | None,
         typer.Option(
-            "--attention", metavar="NAME", help="The program to compare, in both."
+            "--attention",
+            metavar="NAME",
+            help="The program to compare, in both.",
+            autocompletion=attentions,
         ),
     ] = None,
     tokens: Annotated[
@@ -88,23 +110,35 @@ def diff(
     text: Annotated[
         bool, typer.Option("--text", help="Show a diff of the texts instead.")
     ] = False,
+    exit_code: Annotated[
+        bool,
+        typer.Option("--exit-code", help="Exit with 1 if the two differ, as git does."),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Show nothing; the exit code is that of --exit-code."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare two models by what they mean: layer by layer, operation by operation.
 
-    Layout, comments, names of values and where a program is declared play no part. Files
-    with several models are compared one by one, by name, and `/dev/null` is a file with
-    none. The exit code is 0 whether or not they differ.
+    Layout, comments, names of values and where a program is declared play no part; with
+    --text, the texts are compared. Files with several models are compared one by one, by
+    name, and `/dev/null` is a file with none. The exit code is 0 whether or not they differ,
+    unless --exit-code or --quiet is given.
 
     Example: azc diff std.models:bert_base std.models:autobert_zero_base
     """
     output = out(context)
+    show = _Shown(output, text, quiet, exit_code or quiet)
     if model is not None and attention is not None:
         raise UsageError("U105", "give only one of --model and --attention")
     given = _Given.open(old), _Given.open(new)
     named = model is not None or attention is not None
     if not named and _as_wholes(*given):
-        _files(*given, tokens, text, output)
+        _files(*given, tokens, show)
         return
     sides = [_Side(each, model, attention) for each in given]
     before, after = sides
@@ -118,11 +152,34 @@ def diff(
         answer["text"] = text_diff(
             before.text(), after.text(), before.label, after.label
         )
-        output.text(answer["text"])
     if before.is_model:
-        _models(before, after, tokens, answer, output, quiet=text)
+        _models(before, after, tokens, answer, show)
     else:
-        _programs(before, after, answer, output, quiet=text)
+        _programs(before, after, answer, show)
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """How a difference is shown, and whether the exit code says that there is one."""
+
+    output: Output
+    text: bool
+    quiet: bool
+    exit_code: bool
+
+    def __call__(
+        self, answer: dict[str, Any], same: bool, draw: Callable[[Console], None]
+    ) -> None:
+        """Shows a difference: as JSON, as a diff of the texts, or drawn."""
+        differs = bool(answer["text"]) if self.text else not same
+        fails = self.exit_code and differs
+        self.output.result(not fails, **answer)
+        if self.text and not self.quiet:
+            self.output.text(answer["text"])
+        elif not self.quiet and not self.output.as_json:
+            draw(self.output.console())
+        if fails:
+            raise typer.Exit(1)
 
 
 @dataclass(frozen=True)
@@ -155,9 +212,7 @@ def _as_wholes(old: _Given, new: _Given) -> bool:
     return all(g.name is None for g in both) and any(g.candidates != 1 for g in both)
 
 
-def _files(
-    old: _Given, new: _Given, tokens: int | None, text: bool, output: Output
-) -> None:
+def _files(old: _Given, new: _Given, tokens: int | None, show: _Shown) -> None:
     entries = compare_files(old.program, new.program, tokens)
     same = all(entry.status == "same" for entry in entries)
     answer: dict[str, Any] = {
@@ -166,13 +221,11 @@ def _files(
         "same": same,
         "declarations": [_entry_json(entry) for entry in entries],
     }
-    if text:
+    if show.text:
         before, after = format_file(old.program.file), format_file(new.program.file)
         answer["text"] = text_diff(before, after, old.file, new.file)
-        output.text(answer["text"])
-    output.result(**answer)
-    if not text and not output.as_json:
-        print_files(entries, old.file, new.file, output.console())
+    draw = partial(print_files, entries, old.file, new.file)
+    show(answer, same, draw)
 
 
 class _Side:
@@ -216,23 +269,19 @@ def _models(
     new: _Side,
     tokens: int | None,
     answer: dict[str, Any],
-    output: Output,
-    quiet: bool,
+    show: _Shown,
 ) -> None:
     specs = old.program.models[old.name], new.program.models[new.name]
     found = compare_models(*specs, api.cost_tokens(tokens, *specs))
-    output.result(**answer, **_model_json(found))
-    if not quiet and not output.as_json:
-        print_model(found, old.label, new.label, output.console())
+    draw = partial(print_model, found, old.label, new.label)
+    show({**answer, **_model_json(found)}, found.same, draw)
 
 
-def _programs(
-    old: _Side, new: _Side, answer: dict[str, Any], output: Output, quiet: bool
-) -> None:
+def _programs(old: _Side, new: _Side, answer: dict[str, Any], show: _Shown) -> None:
     found = compare_programs(old.attention, new.attention)
-    output.result(**answer, same=found.same, program=_program_json(found))
-    if not quiet and not output.as_json:
-        print_program(found, old.label, new.label, output.console())
+    program = _program_json(found)
+    draw = partial(print_program, found, old.label, new.label)
+    show({**answer, "same": found.same, "program": program}, found.same, draw)
 
 
 # JSON

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from azc.check.choose import choose_space
+from azc.cli.completion import programs, spaces, strategies
 from azc.cli.files import load, split_name
 from azc.cli.options import Git, Json, Log
 from azc.cli.output import out
@@ -34,7 +35,9 @@ def evolve(
     file: Annotated[
         str,
         typer.Argument(
-            metavar="FILE", help="A program with a space; FILE:SPACE names it."
+            metavar="FILE",
+            help="A program with a space; FILE:SPACE names it.",
+            autocompletion=programs,
         ),
     ],
     folder: Annotated[
@@ -42,7 +45,13 @@ def evolve(
         typer.Option("-o", "--output", metavar="RUN", help="The folder of the run."),
     ],
     space: Annotated[
-        str | None, typer.Option("--space", metavar="NAME", help="The space to search.")
+        str | None,
+        typer.Option(
+            "--space",
+            metavar="NAME",
+            help="The space to search.",
+            autocompletion=spaces,
+        ),
     ] = None,
     data: Annotated[
         str,
@@ -110,6 +119,7 @@ def evolve(
             "several objectives the default), `sepx`, `surrogate`, or a class of your "
             "own, `my.py:Mine`.",
             rich_help_panel=_SEARCH,
+            autocompletion=strategies,
         ),
     ] = "op-nas",
     preset: Annotated[

@@ -18,6 +18,7 @@ import typer
 
 from azc.check.choose import choose_attention
 from azc.check.models import MAX_HEADS, MAX_WIDTH
+from azc.cli.completion import programs
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import out
@@ -36,6 +37,7 @@ def explain(
         typer.Argument(
             metavar="FILE",
             help="A program, or `std.attention`; FILE:NAME is an attention program in it.",
+            autocompletion=programs,
         ),
     ],
     hidden: Annotated[

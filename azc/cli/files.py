@@ -70,6 +70,7 @@ def readable(file: str, path: Path) -> Path:
         raise unreadable(file, PermissionError(errno.EACCES, "permission denied"))
     if os.path.isdir(path):
         help_ = "name one of the files in it" if _programs(path) else _NO_PROGRAMS
+        help_ = "its run has no best program yet" if _is_run(path) else help_
         reason = "is a directory"
     elif not os.path.exists(path) and (whole := split_name(file))[1] is not None:
         help_ = f"give the whole file: {whole[0]}"
@@ -84,14 +85,26 @@ _NO_PROGRAMS = "it has no .azg files"
 
 
 def open_source(file: str) -> tuple[Source, Path | None]:
-    """The text of a file, of `std.NAME`, or of standard input (`-`); and its path.
+    """The text of a file, of `std.NAME`, or of standard input (`-`); and its path. The
+    folder of a run stands for its best program.
 
     Raises `DiagnosticError` if it can't be read.
     """
     if file == "-":
         return _standard_input(), None
     path, shown = api.find_file(file)
+    if os.path.isdir(path) and _is_run(path):
+        from azc.search.folder import RunFolder
+
+        best = RunFolder(path).best_file
+        path, shown = (best, str(best)) if best.is_file() else (path, shown)
     return read_source(readable(file, path), shown), path
+
+
+def _is_run(folder: Path) -> bool:
+    from azc.search.folder import RunFolder
+
+    return RunFolder(folder).config_file.is_file()
 
 
 def _standard_input() -> Source:

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from azc.cli.completion import programs
 from azc.cli.files import expanded, open_source, readable
 from azc.cli.options import Json
 from azc.cli.output import Output, count, out
@@ -35,6 +36,7 @@ def fmt(
             metavar="FILE",
             help="Programs to format in place, or folders of them; `-` formats "
             "standard input to standard output.",
+            autocompletion=programs,
         ),
     ],
     check: Annotated[

@@ -7,9 +7,14 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.completion import runs
+
 __all__ = ["By", "Git", "Json", "Log", "Run"]
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Run = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="The folder of a run.", autocompletion=runs),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Write one JSON object instead of text.")
 ]

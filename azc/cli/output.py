@@ -9,8 +9,7 @@ With `--json`, a command writes one object to standard output, and nothing else:
     …        the fields of the command, said in its file
 
 A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
-end_line, end_column; those that don't apply are null or left out. Options that make no
-sense are told as text on standard error all the same, with exit code 2.
+end_line, end_column; those that don't apply are null or left out.
 
 Codes: R100 standard output or a file can't be written or read; R103 there is not enough
 memory; X001 an error of azc's own.
@@ -127,18 +126,23 @@ class Output:
         """Standard output with tables: as wide as needed where it is no terminal."""
         from azc.cli.visible import console
 
-        if _colours(sys.stdout):
-            return console()
-        width = None if sys.stdout.isatty() else 1000
-        return console(color_system=None, width=width)
+        terminal = sys.stdout.isatty()
+        size = {} if terminal else {"width": 1000, "height": 25}
+        if not _colours(sys.stdout):
+            return console(color_system=None, **size)
+        system = "auto" if terminal else "standard"
+        return console(color_system=system, force_terminal=True, **size)
 
 
 def _colours(stream: TextIO) -> bool:
-    return (
-        stream.isatty()
-        and not os.environ.get("NO_COLOR")
-        and os.environ.get("TERM") != "dumb"
-    )
+    """Whether a stream has colours: as no-color.org and force-color.org say, or where it
+    is a terminal.
+    """
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _painted(diagnostic: Diagnostic, colours: bool) -> str:
@@ -207,13 +211,11 @@ def _answered(output: Output) -> Iterator[None]:
     except AzcError as error:
         output.fault(error)
         raise typer.Exit(1) from None
-    except BrokenPipeError:
-        drop_output()  # nobody reads on; a second try at exit would fail again
-        raise typer.Exit(1) from None
     except OSError as error:
         fault = AzcError("R100", os_words(error))
         try:
             output.fault(fault)
+            sys.stdout.flush()
         except OSError:  # what can't be written is the answer
             drop_output()
             Output(output.command, as_json=False).fault(fault)

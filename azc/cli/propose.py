@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from azc.cli.completion import programs
 from azc.cli.files import load, split_name
 from azc.cli.options import By, Json, Run
 from azc.cli.output import out
@@ -29,6 +30,7 @@ def propose(
             metavar="FILE",
             help="A program with a model, `-` for standard input; FILE:NAME names the"
             " model.",
+            autocompletion=programs,
         ),
     ],
     parents: Annotated[

@@ -30,6 +30,7 @@ from azc.check.program import (
 )
 from azc.check.types import count_operations
 from azc.cli import caches
+from azc.cli.completion import attentions, models, programs
 from azc.cli.files import load, split_name
 from azc.cli.options import Json
 from azc.cli.output import Output, count, fields, out
@@ -50,14 +51,26 @@ def show(
             metavar="FILE",
             help="A program, or `std.models`; FILE:NAME is a model or an attention "
             "program in it.",
+            autocompletion=programs,
         ),
     ],
     model: Annotated[
-        str | None, typer.Option("--model", metavar="NAME", help="The model to show.")
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="NAME",
+            help="The model to show.",
+            autocompletion=models,
+        ),
     ] = None,
     attention: Annotated[
         str | None,
-        typer.Option("--attention", metavar="NAME", help="The program to show."),
+        typer.Option(
+            "--attention",
+            metavar="NAME",
+            help="The program to show.",
+            autocompletion=attentions,
+        ),
     ] = None,
     tokens: Annotated[
         int | None,

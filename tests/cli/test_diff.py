@@ -249,6 +249,48 @@ def test_files_as_wholes(azc: Azc, write: Write) -> None:
     )
 
 
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "text", "differ"),
+    [
+        ("good.azg", "good.azg", False, False),
+        ("good.azg", "new.azg", False, True),
+        # Two texts of one meaning.
+        ("good.azg", "same.azg", False, False),
+        ("good.azg", "same.azg", True, True),
+        ("good.azg", "good.azg", True, False),
+        ("std.attention:sdpa", "std.attention:sdpa", False, False),
+        ("std.attention:sdpa", "std.attention:cosine", False, True),
+        ("std.models", "std.models", False, False),
+        ("std.models", "std.attention", False, True),
+        (os.devnull, "good.azg", True, True),
+    ],
+)
+def test_the_exit_code_says_whether_they_differ(
+    azc: Azc, good: str, write: Write, old: str, new: str, text: bool, differ: bool
+) -> None:
+    write("same.azg", GOOD.replace("key", "other"))
+    write("new.azg", NEW)
+    words = ["diff", old, new, *(["--text"] if text else [])]
+    shown = azc(*words)
+    assert (shown.code, shown.err) == (0, "")
+    coded = azc(*words, "--exit-code")
+    assert (coded.code, coded.out, coded.err) == (int(differ), shown.out, "")
+    for flag in ("-q", "--quiet"):
+        quiet = azc(*words, flag)
+        assert (quiet.code, quiet.out, quiet.err) == (int(differ), "", "")
+    answer = azc(*words, "--exit-code", "--json")
+    assert (answer.code, answer.json["ok"]) == (int(differ), not differ)
+    assert azc(*words, "--json").json["ok"] is True
+
+
+def test_faults_have_their_own_exit_codes(azc: Azc, good: str) -> None:
+    assert azc("diff", good, "nothing.azg", "--quiet").code == 1
+    assert azc("diff", good, "std.attention:sdpa", "--quiet").code == 2
+
+
 def test_a_file_that_is_not_there(azc: Azc, good: str) -> None:
     found = azc("diff", os.devnull, good)
     assert (found.code, found.err) == (0, "")

@@ -48,21 +48,62 @@ def test_closed_streams(tmp_path: Path, good: str, command: str, code: int) -> N
 
 
 @pytest.mark.parametrize(
-    "command", ["--version", "--help", "check good.azg", "check good.azg --json"]
+    ("command", "buffered"),
+    [
+        ("--version", ""),
+        ("--help", ""),
+        ("check good.azg", "1"),
+        ("check good.azg --json", ""),
+        ("check good.azg --json", "1"),
+    ],
 )
-def test_a_full_disk(tmp_path: Path, good: str, command: str) -> None:
-    found = shell(f"azc {command} > /dev/full", tmp_path)
+def test_a_full_disk(tmp_path: Path, good: str, command: str, buffered: str) -> None:
+    found = shell(f"PYTHONUNBUFFERED={buffered} azc {command} > /dev/full", tmp_path)
     assert found.returncode == 1
-    assert "no space left on device" in found.stderr
+    assert found.stderr.count("no space left on device") == 1
     assert "Traceback" not in found.stderr
     assert "Exception ignored" not in found.stderr
 
 
-@pytest.mark.parametrize("command", ["--help", "check nothing.azg 2>&1"])
-def test_nobody_reads(tmp_path: Path, command: str) -> None:
-    found = shell(f"azc {command} | true; exit ${{PIPESTATUS[0]}}", tmp_path)
-    assert found.returncode in (0, 1)
-    assert found.stderr == ""
+@pytest.mark.parametrize(
+    ("command", "closed", "buffered", "code"),
+    [
+        ("ops --json", "stdout", "", 0),
+        ("show std.models:bert_base --ir", "stdout", "1", 0),
+        ("check bad.azg", "stderr", "", 1),
+        ("check bad.azg --json", "stdout", "", 1),
+        ("diff std.attention std.models --exit-code", "stdout", "1", 1),
+        ("chek --json", "stdout", "", 2),
+    ],
+)
+def test_nobody_reads(
+    tmp_path: Path, command: str, closed: str, buffered: str, code: int
+) -> None:
+    """The exit code is that of the command, as where somebody does."""
+    (tmp_path / "bad.azg").write_text("attention a(q) { return x }\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    streams[closed] = writer
+    done = subprocess.run(
+        [*AZC, *command.split()],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": buffered},
+        check=False,
+        **streams,
+    )
+    os.close(writer)
+    assert done.returncode == code
+    assert not done.stderr
+    assert not done.stdout
+
+
+def test_a_reader_that_has_enough(tmp_path: Path) -> None:
+    found = shell("azc ops | head -1; echo ${PIPESTATUS[0]}", tmp_path)
+    assert (found.stdout, found.stderr) == (
+        "Elementwise operations of one operand\n0\n",
+        "",
+    )
 
 
 def test_a_folder_that_is_gone(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -57,6 +58,29 @@ def test_report_writes_the_page(azc: Azc, run: Path, view: RunView) -> None:
     found = azc("report", "run", "--json").json
     assert found["file"] == "run/report.html"
     assert found["over"] is True
+
+
+def test_the_folder_of_a_run_stands_for_its_best_program(azc: Azc, run: Path) -> None:
+    best = azc("best", "run").out
+    assert azc("best", "run", "-o", "best.azg").code == 0
+    assert azc("diff", "run", "best.azg", "--exit-code").code == 0
+    shown = azc("show", "run").out
+    assert shown == azc("show", "best.azg").out
+    assert azc("explain", "run").code == azc("explain", "best.azg").code
+    found = azc("compile", "run", "-o", "compiled")
+    assert (found.code, found.err) == (0, "")
+    program = json.loads(Path("compiled/config.json").read_text())["program"]
+    Path("compiled.azg").write_text(program)
+    assert azc("diff", "compiled.azg", "best.azg", "--exit-code").code == 0
+    # A file is what it is, and so is a run that has come to nothing.
+    assert (
+        azc("show", "run/start.azg").out != shown
+        or best == Path("run/start.azg").read_text()
+    )
+    (run / "best.azg").unlink()
+    found = azc("compile", "run", "-o", "other")
+    assert (found.code, found.out) == (1, "")
+    assert "can't read run: is a directory\n = help: its run has no best" in found.err
 
 
 def test_a_page_in_the_folder_is_no_fault_of_the_run(azc: Azc, run: Path) -> None:
