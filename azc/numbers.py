@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["amount", "change", "in_bytes", "in_milliseconds", "ranges", "setting"]
+__all__ = [
+    "amount",
+    "change",
+    "count",
+    "in_bytes",
+    "in_milliseconds",
+    "ranges",
+    "setting",
+]
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([uµm]?)s\s*")
@@ -16,6 +24,11 @@ def amount(number: float) -> str:
         if abs(number) >= 0.9995 * 10**power:
             return f"{_digits(number / 10**power)} {unit}"
     return f"{number:.0f}" if number == int(number) else _digits(number)
+
+
+def count(number: int, noun: str) -> str:
+    """`1 error`, `2 errors`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _digits(number: float) -> str:

@@ -59,10 +59,19 @@ def evolve(
             "--data",
             metavar="D",
             help="A text: `python` (docstrings of the standard library), a file, a "
-            "folder, or hf:NAME/CONFIG; a task: task:recall, task:copy, task:induction "
-            "or task:listops; or both: python+task:recall.",
+            "folder of texts and tables, or hf:NAME/CONFIG; a task: task:recall, task:copy, "
+            "task:induction or task:listops; or both: python+task:recall.",
         ),
     ] = "python",
+    documents: Annotated[
+        str,
+        typer.Option(
+            "--documents",
+            metavar="D",
+            help="Divide text files into documents by `paragraph` (at blank lines), `line` or"
+            " `file`. A row of a table is a document.",
+        ),
+    ] = "paragraph",
     tokenizer: Annotated[
         str | None,
         typer.Option(
@@ -483,6 +492,7 @@ def evolve(
         strategy = "nsga2"
     options = EvolveOptions(
         data=data,
+        documents=documents,
         tokenizer=tokenizer,
         evaluations=evaluations,
         objectives=tuple(map(read_objective, objectives or [LOSS])),

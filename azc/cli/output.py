@@ -39,6 +39,7 @@ from azc.diagnostics import (
     out_of_memory,
     render,
 )
+from azc.numbers import count
 from azc.source import visible
 
 if TYPE_CHECKING:
@@ -49,11 +50,6 @@ __all__ = ["Command", "Output", "count", "fields", "os_words", "out"]
 _LAYOUT = "\n\t"  # control characters that what azc writes may have
 _DIFF = {"+": "32", "-": "31", "@": "36"}
 _STYLES = {"error": "1;31", "warning": "1;33", "bold": "1", "place": "34", "help": "36"}
-
-
-def count(number: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 class Output:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
+
+    from azc.data.summary import TextSummary
 
 __all__ = ["IGNORED", "TASK", "Batch", "Data", "Split", "task_part"]
 
@@ -58,6 +60,20 @@ class Batch:
             inputs["attention_mask"] = self.attention_mask
         return {name: tensor.to(device) for name, tensor in inputs.items()}
 
+    @staticmethod
+    def joined(parts: Sequence[Batch]) -> Batch:
+        """The sequences of several batches of one kind, none of which has documents."""
+        import torch
+
+        first = parts[0]
+        assert first.document_ids is None
+        return replace(
+            first,
+            input_ids=torch.cat([part.input_ids for part in parts]),
+            attention_mask=torch.cat([part.attention_mask for part in parts]),
+            labels=torch.cat([part.labels for part in parts]),
+        )
+
     def rows(self, start: int, end: int) -> Batch:
         """The sequences from `start` to `end`."""
         return self.at(slice(start, end))
@@ -77,6 +93,9 @@ class Batch:
 class Data(Protocol):
     """Batches to train and to measure on; a seed fixes all of them."""
 
+    summary: TextSummary | None
+    """What was read of a text; None where there is none."""
+
     @property
     def vocab_size(self) -> int:
         """Ids and labels are below it."""
@@ -92,11 +111,21 @@ class Data(Protocol):
         """
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
-        """Endless training batches of `batch_size` sequences, the same for a seed."""
+        """Yield endless training batches of `batch_size` sequences, the same for a seed;
+        each asks for something.
+        """
 
     def held_out(
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
-        """The first `blocks` sequences (of each part) of validation or test, the same
-        each time. Raises UsageError D023 for the training split.
+        """Yield the first `blocks` sequences (of each part) of validation or test, the
+        same each time. Raises UsageError D023 for the training split.
         """
+
+    def check(self, blocks: int | None = None) -> None:
+        """Raise RunError D024 where training, validation (its first `blocks` sequences) or
+        test of any part asks for nothing: no loss is a number there.
+        """
+
+    def in_memory(self) -> Data:
+        """The same without files of this machine: it can be sent to another one."""

@@ -6,23 +6,64 @@ hub can't be loaded; D005 the name of the data makes no sense.
 
 from __future__ import annotations
 
+import gzip
+import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from azc.data.documents import bounded
+from azc.data.files import ending
 from azc.diagnostics import RunError, UsageError
 
-__all__ = ["load", "load_table"]
+__all__ = ["NoText", "Rows", "load", "load_table"]
 
 _COLUMNS = ("text", "sentence", "content", "document", "article", "body")
+_BATCH = 64  # rows in memory at a time
 
 
-def load(name: str) -> list[str]:
-    """Rows of text of `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
+class NoText(RunError):
+    """A table without a column of text."""
 
-    Raises UsageError D005 for a name of another form, RunError D002 for a data set
-    without a column of text and D004 for one that does not load.
+
+class Rows:
+    """The text of each row of a data set: its column of text, or all columns of strings
+    joined where none stands out.
+    """
+
+    def __init__(self, name: str, rows: Any) -> None:
+        """Raises NoText for a data set without a column of text, and RunError D002 for one
+        with other values in it.
+        """
+        strings = [
+            column
+            for column, feature in rows.features.items()
+            if getattr(feature, "dtype", None) in ("string", "large_string")
+        ]
+        if not strings:
+            raise _without_text(name, rows)
+        chosen = [column for column in _COLUMNS if column in strings][:1] or strings
+        self._rows = rows.select_columns(chosen)
+        self._columns = chosen
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[str]:
+        for batch in self._rows.iter(batch_size=_BATCH):
+            for values in zip(*(batch[name] for name in self._columns), strict=True):
+                yield from bounded(["\n".join(str(value) for value in values if value)])
+
+
+def load(name: str) -> Rows:
+    """Load the data set `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
+
+    Raises:
+        UsageError: D005 for a name of another form.
+        RunError: D002 for a data set without a column of text and D004 for one that does
+            not load.
     """
     parts = name.split("/")
     if name and Path(name).exists():
@@ -54,9 +95,16 @@ def load(name: str) -> list[str]:
     )
 
 
-def load_table(path: Path) -> list[str]:
-    """Rows of text of a parquet, csv, tsv, json or jsonl file; raises as `load`."""
-    kind = path.suffix.lower().lstrip(".")
+def load_table(path: Path) -> Rows | list[str]:
+    """Load a parquet, csv, tsv, json or jsonl file, which may be compressed with gzip.
+
+    Raises:
+        NoText: For a table without a column of text.
+        RunError: D002 for one with other values in it and D003 for one that can't be read.
+    """
+    if path.stat().st_size == 0:
+        return []
+    kind = ending(path).lstrip(".")
     options: dict[str, Any] = {"data_files": str(path)}
     if kind == "tsv":
         options |= {"delimiter": "\t", "quoting": 3, "keep_default_na": False}
@@ -65,42 +113,71 @@ def load_table(path: Path) -> list[str]:
         return _read(str(path), builder, None, **options)
     except RunError:
         raise
-    except Exception as error:
-        raise RunError(
-            "D003", f"{path} cannot be read as {kind}: {_first_line(error)}"
-        ) from error
+    except Exception as error:  # its readers raise what they like
+        reason = _first_line(error)
+        if kind == "jsonl":
+            reason = _wrong_row(path) or reason
+        raise RunError("D003", f"{path} can't be read as {kind}: {reason}") from error
 
 
-def _read(name: str, path: str, config: str | None, **options: Any) -> list[str]:
+def _read(name: str, path: str, config: str | None, **options: Any) -> Rows:
     import datasets
 
-    datasets.disable_progress_bars()
-    with tempfile.TemporaryDirectory() as folder:
+    with _quiet(), tempfile.TemporaryDirectory() as folder:
         # What is on this disk needs no copy in the cache of `datasets`, which may be
-        # full, write-protected, or damaged by a kill.
+        # full, write-protected, or damaged by a kill. The copy made here is mapped into
+        # memory: it stays readable once its name is gone.
         if options or Path(path).exists():
             options["cache_dir"] = folder
         loaded = datasets.load_dataset(path, config, **options)
         split = "train" if "train" in loaded else next(iter(loaded))
-        return list(_texts(name, loaded[split]))
+        return Rows(name, loaded[split])
 
 
-def _texts(name: str, rows: Any) -> Iterator[str]:
-    """The column of text, or all columns of strings joined where none stands out."""
-    strings = [
-        column
-        for column, feature in rows.features.items()
-        if getattr(feature, "dtype", None) in ("string", "large_string")
-    ]
-    if not strings:
-        raise RunError(
-            "D002",
-            f"{name} has no column of text (its columns: {', '.join(rows.features)})",
-        )
-    chosen = [column for column in _COLUMNS if column in strings][:1] or strings
-    return (
-        "\n".join(str(row[column]) for column in chosen if row[column]) for row in rows
-    )
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep `datasets` from printing: what it would say of an error, the error says."""
+    import datasets
+
+    verbosity = datasets.logging.get_verbosity()
+    bars = datasets.is_progress_bar_enabled()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(verbosity)
+        if bars:
+            datasets.enable_progress_bars()
+
+
+def _without_text(name: str, rows: Any) -> RunError:
+    """Say which row keeps a data set from having a column of text, if one does."""
+    for column in _COLUMNS:
+        if column not in rows.features:
+            continue
+        for number, row in enumerate(rows.select_columns([column]), start=1):
+            value = row[column]
+            if value is not None and not isinstance(value, str):
+                message = f"{name}, row {number}: `{column}` is {value!r}, not a string"
+                return RunError("D002", message, "every row needs a string, or nothing")
+    columns = ", ".join(rows.features)
+    return NoText("D002", f"{name} has no column of text (its columns: {columns})")
+
+
+def _wrong_row(path: Path) -> str | None:
+    """Say which line of a JSON Lines file is no JSON object, if one is not."""
+    with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                return f"line {number}: {getattr(error, 'msg', error)}"
+            if not isinstance(row, dict):
+                return f"line {number} is no JSON object"
+    return None
 
 
 def _first_line(error: Exception) -> str:

@@ -9,15 +9,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from azc.data.causal import CausalLMData
 from azc.data.contract import TASK, Data, task_part
-from azc.data.corpus import load_corpus
+from azc.data.corpus import Corpus, load_corpus
+from azc.data.documents import PARAGRAPH, check_undivided
 from azc.data.mixed import MixedData
 from azc.data.mlm import MaskedLMData
+from azc.data.progress import Tell, silent
+from azc.data.summary import TextSummary
 from azc.data.tasks import Symbols, Task, TaskData, find_task
+from azc.data.text import TextData, check_documents
 from azc.data.tokenizer import SMALLEST, ends, load_tokenizer
+from azc.data.tokens import encode
 from azc.diagnostics import RunError, UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
 
 __all__ = ["DataSpec", "load_data"]
 
@@ -72,18 +81,38 @@ def load_data(
     length: int,
     seed: int = 0,
     tokenizer: str | None = None,
+    division: str = PARAGRAPH,
     cache: Path | None = None,
     mask_rate: float = 0.15,
     causal: bool = False,
+    blocks: int | None = None,
+    tell: Tell = silent,
 ) -> Data:
-    """The data that `spec` names, for a model with a vocabulary of `vocab`.
+    """Load the data that `spec` names, for a model with a vocabulary of `vocab`.
 
     For an encoder `mask_rate` of the tokens of a text are masked in training (see
     `MaskedLMData`); for a `causal` model every token is asked for (see `CausalLMData`).
 
     In a mix, the symbols of tasks come after the tokens of the text, whose tokenizer is
-    trained (without `tokenizer`) to leave room for them. Raises what the parts raise,
-    UsageError D030 and D032, and RunError R034 where `vocab` is too small.
+    trained (without `tokenizer`) to leave room for them.
+
+    Args:
+        spec: See `DataSpec`.
+        vocab: Tokens of the model.
+        length: Tokens of a sequence.
+        seed: Fixes the parts of a text and all that is drawn.
+        tokenizer: A folder or a name; None trains one on the text.
+        division: How text files are divided into documents, see `load_corpus`.
+        cache: Keeps tokenizers and tokens, see `azc.data.tokens`.
+        mask_rate: The share of tokens that training masks.
+        causal: Whether the model is.
+        blocks: Sequences of validation that scores are measured on; None for all.
+        tell: Is told how far it is.
+
+    Raises:
+        UsageError: D030 and D032, and what the parts raise.
+        RunError: R034 where `vocab` is too small, D024 where a part of the data asks for
+            nothing, and what the parts raise.
     """
     named = DataSpec.parse(spec)
     tasks = [find_task(name) for name in named.tasks]
@@ -98,47 +127,71 @@ def load_data(
                 f"a tokenizer is for text, and {spec} has none",
                 "leave --tokenizer out",
             )
+        check_undivided(spec, division)
         symbols = Symbols()
         _fits(spec, symbols.first + taken, vocab)
         parts = _tasks(tasks, symbols, length, seed, causal)
         return parts[0] if len(parts) == 1 else MixedData(parts)
     if tasks and tokenizer is None:
         _fits(spec, SMALLEST + taken, vocab)
-    corpus = load_corpus(named.text, cache=cache)
+    corpus = load_corpus(named.text, division=division, cache=cache, tell=tell)
+    check_documents(corpus.documents)
     found = load_tokenizer(
         corpus,
         vocab_size=vocab - taken,
         name_or_path=tokenizer,
         cache=cache,
         causal=causal,
+        tell=tell,
     )
-    tokens = len(found)
-    if tokens > vocab - taken:
+    if len(found) > vocab - taken:
         also = f" and {'+'.join(named.tasks)} {taken} symbols" if tasks else ""
         raise RunError(
             "R034",
-            f"the tokenizer has {tokens} tokens{also}, the model {vocab}",
-            f"vocab = {tokens + taken} in the model",
+            f"the tokenizer has {len(found)} tokens{also}, the model {vocab}",
+            f"vocab = {len(found) + taken} in the model",
         )
-    text: Data
+    encoded = encode(corpus, found, cache=cache, tell=tell)
+    text: TextData
     if causal:
-        text = CausalLMData(corpus, found, length=length, seed=seed)
+        text = CausalLMData(encoded, found, length=length, seed=seed)
     else:
         text = MaskedLMData(
-            corpus, found, length=length, seed=seed, mask_rate=mask_rate
+            encoded, found, length=length, seed=seed, mask_rate=mask_rate
         )
+    text.check(blocks)
+    text.summary = _summary(corpus, text, tokenizer)
     if not tasks:
         return text
-    first, last = ends(found)
-    pad, mask = found.pad_token_id, found.mask_token_id
-    symbols = Symbols(
+    symbols = _symbols(found)
+    return MixedData([text, *_tasks(tasks, symbols, length, seed, causal)])
+
+
+def _summary(corpus: Corpus, data: TextData, tokenizer: str | None) -> TextSummary:
+    text = data.text
+    documents = len(text.sizes)
+    return TextSummary.of(
+        corpus.name,
+        corpus.source,
+        documents,
+        documents - len(text.distinct),
+        data.splits,
+        data.vocab_size,
+        tokenizer,
+    )
+
+
+def _symbols(tokenizer: PreTrainedTokenizerFast) -> Symbols:
+    """The symbols of tasks that share a vocabulary with a text."""
+    first, last = ends(tokenizer)
+    pad, mask = tokenizer.pad_token_id, tokenizer.mask_token_id
+    return Symbols(
         pad=last if pad is None else pad,
         cls=first,
         sep=last,
         mask=last if mask is None else mask,  # which no causal row has
-        first=tokens,
+        first=len(tokenizer),
     )
-    return MixedData([text, *_tasks(tasks, symbols, length, seed, causal)])
 
 
 def _tasks(

@@ -21,6 +21,8 @@ class MixedData:
     def __init__(self, parts: Sequence[Data]) -> None:
         self.parts = tuple(parts)
         self.vocab_size = max(part.vocab_size for part in parts)
+        summaries = (part.summary for part in parts)
+        self.summary = next((each for each in summaries if each is not None), None)
 
     @property
     def fingerprint(self) -> str:
@@ -41,3 +43,12 @@ class MixedData:
         """The first `blocks` sequences of each part, one part after the other."""
         for part in self.parts:
             yield from part.held_out(split, batch_size, blocks=blocks)
+
+    def check(self, blocks: int | None = None) -> None:
+        """Raise RunError D024 where a split of a part asks for nothing."""
+        for part in self.parts:
+            part.check(blocks)
+
+    def in_memory(self) -> MixedData:
+        """The same without files of this machine."""
+        return MixedData([part.in_memory() for part in self.parts])

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from azc.data.contract import Batch, Split
-from azc.data.corpus import Corpus
+from azc.data.contract import IGNORED, Batch, Split
 from azc.data.text import TextData
+from azc.data.tokens import EncodedText
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerFast
 
 __all__ = ["MaskedLMData"]
 
 _MEASURED = 0.15  # of the tokens of validation and test are masked, as for BERT
+_AT_ONCE = 2**21  # tokens of them that are masked at once
+_HELD_OUT: tuple[Split, ...] = ("validation", "test")
 _REDRAWS = 100
 
 
 class MaskedLMData(TextData):
-    """A corpus as blocks of `length` tokens, masked for training and for measuring.
+    """A text as sequences of `length` tokens, masked for training and for measuring.
 
-    Each block is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between.
+    Each sequence is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between.
     `mask_rate` of the tokens of training are masked, anew each time; of validation and
     test always 15 %, with masks that depend on the seed alone.
     """
 
     bytes_per_token = None
+    _computed = frozenset({"_ends", "_measured"})
 
     def __init__(
         self,
-        corpus: Corpus,
+        text: EncodedText,
         tokenizer: PreTrainedTokenizerFast,
         *,
         length: int,
@@ -38,53 +44,109 @@ class MaskedLMData(TextData):
         mask_rate: float = 0.15,
     ) -> None:
         """Raises UsageError D021 for `length` below 8, RunError D020 and D022."""
-        super().__init__(corpus, tokenizer, length=length, seed=seed)
+        super().__init__(text, tokenizer, length=length, seed=seed)
         self.mask_rate = mask_rate
-        self.blocks = {split: self._pack(split) for split in self.documents}
-        held_out: tuple[Split, ...] = ("validation", "test")
-        self._measured = {
-            split: self._mask(self.blocks[split], self._generator(split), _MEASURED)
-            for split in held_out
-        }
 
-    def _training(self, places: torch.Tensor, generator: torch.Generator) -> Batch:
-        blocks = self.blocks["train"][places]
-        batch = self._mask(blocks, generator, self.mask_rate)
-        # By chance a tiny batch may ask for nothing: the mean over it is NaN.
-        for _ in range(_REDRAWS):
-            if batch.asked:
-                break
-            batch = self._mask(blocks, generator, self.mask_rate)
-        return batch
+    def count(self, split: Split) -> int:
+        """Return how many sequences a split has."""
+        return -(-int(self._ends[split][-1] - 1) // (self.length - 2))
 
-    def _fixed(self, split: Split) -> Batch:
-        return self._measured[split]
-
-    def _pack(self, split: Split) -> torch.Tensor:
+    def ids(self, split: Split, places: torch.Tensor) -> torch.Tensor:
+        """Make the sequences of a split at these places, [places, length], int64."""
+        import numpy as np
         import torch
 
         tokenizer: Any = self.tokenizer
-        stream: list[int] = []
-        for _, ids in self._encoded(split):
-            stream += [*ids, tokenizer.sep_token_id]
         inner = self.length - 2
-        stream.pop()  # each block brings its own last [SEP]
-        count = -(-len(stream) // inner)
-        pad = tokenizer.pad_token_id
-        blocks = torch.full((count, self.length), pad, dtype=torch.int64)
-        blocks[:, 0] = tokenizer.cls_token_id
-        stream_tensor = torch.tensor(stream, dtype=torch.int64)
-        whole = len(stream) // inner
-        blocks[:whole, 1:-1] = stream_tensor[: whole * inner].view(whole, inner)
-        blocks[:whole, -1] = tokenizer.sep_token_id
-        rest = stream_tensor[whole * inner :]
-        if len(rest):
-            blocks[-1, 1 : 1 + len(rest)] = rest
-            blocks[-1, 1 + len(rest)] = tokenizer.sep_token_id
-        return blocks
+        ends, documents = self._ends[split], self.documents[split]
+        # Places in the stream of the split: all documents, each with a [SEP] behind.
+        stream = places.numpy()[:, None] * inner + np.arange(inner)
+        real = stream < ends[-1] - 1  # each sequence brings its own last [SEP]
+        found = stream[real]
+        number = np.searchsorted(ends, found, side="right")
+        rest = ends[number] - found - 1  # tokens of the document behind this one
+        last = self.text.starts[documents[number] + 1]
+        flat = np.full(len(found), tokenizer.sep_token_id, np.int64)
+        is_token = rest > 0
+        flat[is_token] = self.text.ids[(last - rest)[is_token]]
+        ids = np.full((len(places), self.length), tokenizer.pad_token_id, np.int64)
+        ids[:, 0] = tokenizer.cls_token_id
+        ids[:, 1:-1][real] = flat
+        rows = np.arange(len(places))
+        ids[rows, 1 + real.sum(1)] = tokenizer.sep_token_id
+        return torch.from_numpy(ids)
+
+    @cached_property
+    def _ends(self) -> dict[Split, NDArray[np.int64]]:
+        """Where in the stream of its split the [SEP] behind each document ends."""
+        import numpy as np
+
+        lengths = self.text.lengths
+        return {
+            split: np.cumsum(lengths[places] + 1)
+            for split, places in self.documents.items()
+        }
+
+    @cached_property
+    def _special(self) -> torch.Tensor:
+        """Ids that are never masked."""
+        import torch
+
+        return torch.tensor(self.tokenizer.all_special_ids)
+
+    @property
+    def _also(self) -> str:
+        # Versions that held all of a large split drew its masks in another way.
+        in_parts = max(map(self.count, _HELD_OUT)) > self._at_once
+        return "masked in parts" if in_parts else ""
+
+    @property
+    def _at_once(self) -> int:
+        """Sequences of validation or test that are masked at once."""
+        return max(1, _AT_ONCE // self.length)
+
+    @cached_property
+    def _measured(self) -> dict[Split, tuple[int, Batch]]:
+        """Of validation and test the masked sequences that were asked for last, with the
+        place of the first of them.
+        """
+        return {}
+
+    def _fixed(self, split: Split, start: int, end: int) -> Batch:
+        step = self._at_once
+        middle = (start // step + 1) * step
+        if end > middle:
+            parts = self._fixed(split, start, middle), self._fixed(split, middle, end)
+            return Batch.joined(parts)
+        first = middle - step
+        if self._measured.get(split, (None,))[0] != first:
+            import torch
+
+            last = min(middle, self.count(split))
+            ids = torch.cat([*self.sequences(split, first, last)])
+            purpose = f"{split} {first}" if first else split
+            generator = self._generator(purpose)
+            masked = self._mask(ids, generator, _MEASURED)
+            self._measured[split] = first, masked
+        return self._measured[split][1].rows(start - first, end - first)
+
+    def check(self, blocks: int | None = None) -> None:
+        """Raise RunError D024 where a split asks for nothing."""
+        super().check(blocks)
+        self._measured.clear()  # they may be measured in other processes alone
+
+    def _training(self, places: torch.Tensor, generator: torch.Generator) -> Batch:
+        sequences = self.ids("train", places)
+        batch = self._mask(sequences, generator, self.mask_rate)
+        # By chance a tiny batch may ask for nothing: the mean over it is NaN.
+        for _ in range(_REDRAWS):
+            if batch.asked:
+                return batch
+            batch = self._mask(sequences, generator, self.mask_rate)
+        return self._mask_one(sequences, generator)
 
     def _mask(
-        self, blocks: torch.Tensor, generator: torch.Generator, rate: float
+        self, sequences: torch.Tensor, generator: torch.Generator, rate: float
     ) -> Batch:
         """Mask so many: of those 80 % become [MASK], 10 % any token, 10 % stay."""
         import torch
@@ -94,7 +156,20 @@ class MaskedLMData(TextData):
             self.tokenizer, mlm_probability=rate
         )
         collator.generator = generator
-        special = torch.isin(blocks, torch.tensor(self.tokenizer.all_special_ids))
-        real = blocks != self.tokenizer.pad_token_id
-        ids, labels = collator.torch_mask_tokens(blocks.clone(), special)
+        special = torch.isin(sequences, self._special)
+        real = sequences != self.tokenizer.pad_token_id
+        ids, labels = collator.torch_mask_tokens(sequences.clone(), special)
         return Batch(ids, real, labels)
+
+    def _mask_one(self, sequences: torch.Tensor, generator: torch.Generator) -> Batch:
+        """Mask a single token, where there is one that may be masked."""
+        import torch
+
+        ids, labels = sequences.clone(), torch.full_like(sequences, IGNORED)
+        places = (~torch.isin(sequences, self._special)).nonzero()
+        if len(places):
+            chosen = torch.randint(len(places), (1,), generator=generator)
+            row, column = places[chosen].unbind(-1)
+            labels[row, column] = ids[row, column]
+            ids[row, column] = self.tokenizer.mask_token_id
+        return Batch(ids, sequences != self.tokenizer.pad_token_id, labels)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from azc.data.contract import IGNORED, Batch, Split, task_part
+from azc.data.summary import TextSummary
 from azc.diagnostics import UsageError
 
 __all__ = ["TASKS", "Symbols", "Task", "TaskData", "find_task"]
@@ -212,6 +213,7 @@ class TaskData:
     """
 
     bytes_per_token = None
+    summary: TextSummary | None = None
 
     def __init__(
         self,
@@ -274,6 +276,13 @@ class TaskData:
         end = min(_HELD_OUT, _HELD_OUT if blocks is None else blocks)
         for start in range(0, end, batch_size):
             yield whole.rows(start, min(start + batch_size, end))
+
+    def check(self, blocks: int | None = None) -> None:
+        """Every row asks for something."""
+
+    def in_memory(self) -> TaskData:
+        """The same: it has no files."""
+        return self
 
     def _random(self, purpose: str, seed: int = 0) -> random.Random:
         return random.Random(f"{self.task.name} {purpose} {self.seed} {seed}")

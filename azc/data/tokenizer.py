@@ -6,11 +6,15 @@ token that is needed.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.data.corpus import Corpus
+from azc.data.pieces import pieces
+from azc.data.progress import Progress, Tell, silent
 from azc.data.store import kept
 from azc.diagnostics import RunError, UsageError
 
@@ -22,6 +26,9 @@ __all__ = ["SMALLEST", "SPECIAL_TOKENS", "ends", "load_tokenizer"]
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _FORMAT = 2  # raise it when the same corpus would give another vocabulary or file
 SMALLEST = 64  # vocabulary
+_WORD = re.compile(r"[^ \t\n\r]+")
+_WORDS = 200_000  # different words that are held in memory
+_SIZE = 2**25  # characters of the text that they are from, at most
 _NEEDED = ("pad", "unk", "cls", "sep", "mask")
 
 
@@ -32,15 +39,17 @@ def load_tokenizer(
     name_or_path: str | None = None,
     cache: Path | None = None,
     causal: bool = False,
+    tell: Tell = silent,
 ) -> PreTrainedTokenizerFast:
-    """The tokenizer of a directory or name, or one trained on `corpus`.
+    """Load the tokenizer of a directory or name, or train one on `corpus`.
 
     A trained one lower-cases, has at most `vocab_size` tokens, is the same in every
-    process and is kept in `cache`.
+    process and is kept in `cache`. `tell` is told how far its training is.
 
-    Raises UsageError D010 for a `vocab_size` below 64, RunError D011 where
-    `name_or_path` does not load or lacks one of the tokens that masking needs; for
-    `causal` text, a token that ends a document.
+    Raises:
+        UsageError: D010 for a `vocab_size` below 64.
+        RunError: D011 where `name_or_path` does not load or lacks one of the tokens that
+            masking needs; for `causal` text, a token that ends a document.
     """
     if name_or_path is not None:
         return _given(name_or_path, causal)
@@ -52,7 +61,7 @@ def load_tokenizer(
         )
     key = f"wordpiece-v{_FORMAT}-{corpus.fingerprint[:16]}-{vocab_size}.json"
     place = None if cache is None else cache / key
-    return _wrapped(kept(place, lambda: _train(corpus, vocab_size)).decode())
+    return _wrapped(kept(place, lambda: _train(corpus, vocab_size, tell)).decode())
 
 
 def ends(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
@@ -113,7 +122,7 @@ def _wrapped(text: str) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=found, **names)
 
 
-def _train(corpus: Corpus, vocab_size: int) -> bytes:
+def _train(corpus: Corpus, vocab_size: int, tell: Tell) -> bytes:
     """The JSON of a tokenizer."""
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
     from tokenizers.pre_tokenizers import BertPreTokenizer
@@ -124,7 +133,7 @@ def _train(corpus: Corpus, vocab_size: int) -> bytes:
         tokenizer.pre_tokenizer = BertPreTokenizer()
         return tokenizer
 
-    tokenizer = wordpiece(_vocabulary(wordpiece({}), corpus, vocab_size))
+    tokenizer = wordpiece(_vocabulary(wordpiece({}), corpus, vocab_size, tell))
     cls, sep = (tokenizer.token_to_id(token) for token in ("[CLS]", "[SEP]"))
     tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", sep), ("[CLS]", cls))
@@ -132,7 +141,9 @@ def _train(corpus: Corpus, vocab_size: int) -> bytes:
     return str(tokenizer.to_str()).encode()
 
 
-def _vocabulary(tokenizer: Any, corpus: Corpus, vocab_size: int) -> dict[str, int]:
+def _vocabulary(
+    tokenizer: Any, corpus: Corpus, vocab_size: int, tell: Tell
+) -> dict[str, int]:
     """Tokens and their ids, the same in every process.
 
     The trainer of `tokenizers` numbers the `##x` of single characters in the order of a
@@ -141,27 +152,66 @@ def _vocabulary(tokenizer: Any, corpus: Corpus, vocab_size: int) -> dict[str, in
     """
     from tokenizers.trainers import WordPieceTrainer
 
-    counts: Counter[str] = Counter()
-    for document in corpus.documents:
-        counts.update(tokenizer.normalizer.normalize_str(document))
+    found = _Characters(tokenizer)
+    for document in corpus.read("counting the characters", tell):
+        for piece in pieces(document):
+            found.add(piece)
+    counts = found.counts()
     ranked = sorted(
         (char for char in counts if not char.isspace()), key=lambda c: (-counts[c], c)
     )
     alphabet = sorted(ranked[: min(1000, vocab_size // 4)])
+    inner = [f"##{char}" for char in alphabet if char in found.inner]
+    trainer = WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*SPECIAL_TOKENS, *inner],
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
 
-    def train(size: int, first: list[str]) -> dict[str, int]:
-        trainer = WordPieceTrainer(
-            vocab_size=size,
-            special_tokens=first,
-            initial_alphabet=alphabet,
-            limit_alphabet=len(alphabet),
-            show_progress=False,
-        )
-        tokenizer.train_from_iterator(corpus.documents, trainer)
-        return dict(tokenizer.get_vocab())
+    def text() -> Iterator[str]:
+        for document in corpus.read("training the tokenizer", tell):
+            yield from pieces(document)
+        tell(Progress("choosing the vocabulary", 0))
 
-    inner = sorted(token for token in train(1, []) if token.startswith("##"))
-    # A word "##" of the text is no single character inside a word.
-    inner = [token for token in inner if len(token) == 3]
-    found = train(vocab_size, [*SPECIAL_TOKENS, *inner])
-    return {token: i for i, token in enumerate(sorted(found, key=found.__getitem__))}
+    tokenizer.train_from_iterator(text(), trainer)
+    vocabulary: dict[str, int] = tokenizer.get_vocab()
+    ordered = sorted(vocabulary, key=vocabulary.__getitem__)
+    return {token: i for i, token in enumerate(ordered)}
+
+
+class _Characters:
+    """How often each character of a text occurs, and which occur within words.
+
+    A word that occurs often is looked at seldom: words are held and counted first.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.inner: set[str] = set()
+        self._tokenizer = tokenizer
+        self._counts: Counter[str] = Counter()
+        self._words: Counter[str] = Counter()
+        self._size = 0  # characters of the text that they are from
+
+    def add(self, text: str) -> None:
+        """Take in a text that ends where a word ends."""
+        self._words.update(_WORD.findall(text))
+        self._size += len(text)
+        if len(self._words) > _WORDS or self._size > _SIZE:
+            self._flush()
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the counts of all characters but spaces."""
+        self._flush()
+        return self._counts
+
+    def _flush(self) -> None:
+        for word, times in self._words.items():
+            normal = self._tokenizer.normalizer.normalize_str(word)
+            for char in normal:
+                self._counts[char] += times
+            for part, _ in self._tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+                self.inner.update(part[1:])
+        self._words.clear()
+        self._size = 0

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from azc.data.documents import DIVISIONS, PARAGRAPH
 from azc.diagnostics import UsageError
 from azc.search.objectives import LOSS, check_objectives, checked_limit
 
@@ -126,7 +127,8 @@ class EvolveOptions:
     computed with, and not on how many workers there are. A candidate has `time_limit`
     seconds to be scored, for each seed, and alone as many times more as it has more
     steps; it may take `memory_limit` bytes (None: all that there are). Sequences have
-    `length` tokens, batches `batch_size` of them, in which `mask_rate` of the tokens of
+    `length` tokens of documents, into which text files are divided by `documents` (see
+    `azc.data.documents`), batches `batch_size` of them, in which `mask_rate` of the tokens of
     a text are masked; the masks of the validation and test text are 15 %. `objectives`:
     what is searched for the least of, see `azc.search.objectives`; a child over one of
     the `limits`, an objective with a number, is not trained; `seconds_alone`: how long
@@ -135,6 +137,7 @@ class EvolveOptions:
     """
 
     data: str = "python"
+    documents: str = PARAGRAPH
     tokenizer: str | None = None
     evaluations: int = 60
     objectives: tuple[str, ...] = (LOSS,)
@@ -207,6 +210,8 @@ class EvolveOptions:
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise _wrong(name, value, "true or false")
+        if self.documents not in DIVISIONS:
+            raise _wrong("documents", self.documents, f"one of {', '.join(DIVISIONS)}")
         if self.executor not in EXECUTORS:
             raise _wrong("executor", self.executor, f"one of {', '.join(EXECUTORS)}")
         for name in ("data", "strategy", "tokenizer", "device"):

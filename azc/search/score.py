@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal
 
+from azc.data.progress import Tell, silent
 from azc.diagnostics import AzcError, RunError, out_of_memory
 from azc.search.folder import fingerprint
 from azc.search.objectives import LATENCY, LOSS, MEMORY, Scores
@@ -131,34 +132,18 @@ class _Enough(Exception):
 class Scorer:
     """Runs jobs; holds the data."""
 
-    def __init__(self, bench: Bench, data: Data | None = None) -> None:
-        """Loads the data, unless it is given. Raises `AzcError` where it can't be had or
-        is not what the run began with.
+    def __init__(
+        self, bench: Bench, data: Data | None = None, tell: Tell = silent
+    ) -> None:
+        """Loads the data, and tells how far that is, unless it is given: then it is what
+        the run began with. Raises `AzcError` where it can't be had or is something else.
         """
-        from azc.data.load import load_data
         from azc.model import register
 
-        options = bench.options
         register()
         self.bench = bench
-        self.data = data or load_data(
-            options.data,
-            vocab=bench.vocab,
-            length=options.length,
-            seed=options.seed,
-            tokenizer=options.tokenizer,
-            cache=bench.cache,
-            mask_rate=options.mask_rate,
-            causal=bench.causal,
-        )
-        self.fingerprint = self.data.fingerprint
-        if bench.fingerprint not in (None, self.fingerprint):
-            raise RunError(
-                "R033",
-                f"the data of {options.data} is not what the run began with: a text, its"
-                " tokenizer or a task has changed",
-                "scores of one run compare only on the same data; start a new run",
-            )
+        self.data = _data(bench, tell) if data is None else data
+        self.fingerprint = bench.fingerprint or self.data.fingerprint
 
     def __call__(self, job: Job) -> Outcome:
         """Trains and measures one program from the files that its job names; see `train`.
@@ -310,6 +295,36 @@ class Scorer:
             fit(model, self.data, training, on_step=until, device=options.device)
         model.eval()
         return evaluate(model, self.data, "validation", device=options.device)
+
+
+def _data(bench: Bench, tell: Tell) -> Data:
+    """The data of a run. Raises `AzcError` where it can't be had, and `RunError` R033
+    where it is not what the run began with.
+    """
+    from azc.data.load import load_data
+
+    options = bench.options
+    data = load_data(
+        options.data,
+        vocab=bench.vocab,
+        length=options.length,
+        seed=options.seed,
+        tokenizer=options.tokenizer,
+        division=options.documents,
+        cache=bench.cache,
+        mask_rate=options.mask_rate,
+        causal=bench.causal,
+        blocks=options.blocks,
+        tell=tell,
+    )
+    if bench.fingerprint not in (None, data.fingerprint):
+        raise RunError(
+            "R033",
+            f"the data of {options.data} is not what the run began with: a text, its"
+            " tokenizer or a task has changed, or this azc reads it in another way",
+            "scores of one run compare only on the same data; start a new run",
+        )
+    return data
 
 
 @contextmanager

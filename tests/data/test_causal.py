@@ -8,6 +8,7 @@ from pathlib import Path
 from pydoc_data.topics import topics
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -18,13 +19,14 @@ from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from azc.data.causal import CausalLMData, packed
-from azc.data.contract import IGNORED, Batch
+from azc.data.contract import IGNORED, Batch, Split
 from azc.data.corpus import Corpus
 from azc.data.load import load_data
 from azc.data.mixed import MixedData
 from azc.data.tasks import TASKS, TaskData, find_task
 from azc.data.text import split_documents
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from azc.diagnostics import AzcError
 from azc.search.score import build_candidate
 from azc.training.fit import measure
@@ -33,7 +35,16 @@ from tests.runs import DECODER, write_corpus
 # Short documents and long ones.
 TEXTS = tuple(topics[name] for name in sorted(topics))
 SHORT = tuple(part for text in TEXTS[8:32] for part in text.split("\n\n"))
-CORPUS = Corpus("topics", (*TEXTS[:8], *SHORT), "topics")
+CORPUS = Corpus.of("topics", (*TEXTS[:8], *SHORT))
+
+
+def made(corpus: Corpus, tokenizer: Any, **settings: Any) -> CausalLMData:
+    return CausalLMData(encode(corpus, tokenizer), tokenizer, **settings)
+
+
+def whole(data: CausalLMData, split: Split) -> Batch:
+    """All sequences of a split."""
+    return data._rows(split, torch.arange(data.count(split)))
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +54,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def data(tokenizer: PreTrainedTokenizerFast) -> CausalLMData:
-    return CausalLMData(CORPUS, tokenizer, length=32, seed=3)
+    return made(CORPUS, tokenizer, length=32, seed=3)
 
 
 def pieces(batch: Batch) -> list[tuple[int, ...]]:
@@ -60,10 +71,29 @@ def pieces(batch: Batch) -> list[tuple[int, ...]]:
     return found
 
 
+def best_fit(sizes: list[int], room: int) -> list[list[int]]:
+    """The same by the definition: each into the fullest block that has room, or else the
+    first of them.
+    """
+    blocks: list[list[int]] = []
+    for piece in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+        left = [room - sum(sizes[each] for each in block) for block in blocks]
+        fitting = [
+            number for number in range(len(blocks)) if left[number] >= sizes[piece]
+        ]
+        if fitting:
+            blocks[min(fitting, key=lambda number: left[number])].append(piece)
+        else:
+            blocks.append([piece])
+    return blocks
+
+
 @given(st.lists(st.integers(2, 16)))
 def test_packing(sizes: list[int]) -> None:
     """Each once, none beyond its room, and no two blocks that would fit in one."""
-    blocks = packed(sizes, 16)
+    pieces, starts = packed(np.array(sizes, np.int64), 16)
+    blocks = [pieces[a:b].tolist() for a, b in itertools.pairwise(starts)]
+    assert blocks == best_fit(sizes, 16)
     assert sorted(itertools.chain(*blocks)) == list(range(len(sizes)))
     full = sorted(sum(sizes[piece] for piece in block) for block in blocks)
     assert all(size <= 16 for size in full)
@@ -74,15 +104,16 @@ def test_blocks_hold_whole_documents_and_nothing_else(
     data: CausalLMData, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     """A document longer than a block is cut; each piece begins anew."""
-    for split, texts in split_documents(CORPUS.documents, 3).items():
+    texts = list(dict.fromkeys(CORPUS.documents))
+    for split, places in split_documents(len(texts), 3).items():
         wanted: Counter[tuple[int, ...]] = Counter()
-        for text in texts:
-            ids: Any = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for place in places:
+            ids: Any = tokenizer(texts[place], add_special_tokens=False)["input_ids"]
             told = [*ids, tokenizer.sep_token_id]
             for start in range(0, len(told), 31):
                 piece = (tokenizer.cls_token_id, *told[start : start + 31])
                 wanted[piece] += 1
-        batch = data._whole[split]
+        batch = whole(data, split)
         assert Counter(pieces(batch)) == wanted
         assert any(len(each) < 31 for each in wanted)
         real, ids = batch.attention_mask, batch.input_ids
@@ -95,23 +126,24 @@ def test_blocks_hold_whole_documents_and_nothing_else(
 
 
 def test_little_room_is_left(data: CausalLMData) -> None:
-    assert data._whole["train"].attention_mask.float().mean() > 0.99
+    assert whole(data, "train").attention_mask.float().mean() > 0.99
 
 
 def test_bytes_a_token(data: CausalLMData) -> None:
-    texts = split_documents(CORPUS.documents, 3)["test"]
-    (whole,) = data.held_out("test", 10**6)
-    size = len("".join(texts).encode())
-    assert data.bytes_per_token == pytest.approx(size / whole.asked)
+    texts = list(dict.fromkeys(CORPUS.documents))
+    places = split_documents(len(texts), 3)["test"]
+    (batch,) = data.held_out("test", 10**6)
+    size = len("".join(texts[place] for place in places).encode())
+    assert data.bytes_per_token == pytest.approx(size / batch.asked)
 
 
 def test_an_epoch_holds_every_block_once_in_an_order_of_the_seed(
     data: CausalLMData,
 ) -> None:
-    count = len(data.blocks["train"])
+    count = data.count("train")
     first, second = itertools.islice(data.batches(count, seed=5), 2)
     for batch in (first, second):
-        assert Counter(pieces(batch)) == Counter(pieces(data._whole["train"]))
+        assert Counter(pieces(batch)) == Counter(pieces(whole(data, "train")))
     assert not torch.equal(first.input_ids, second.input_ids)
     again = next(data.batches(count, seed=5))
     assert torch.equal(again.input_ids, first.input_ids)
@@ -123,11 +155,10 @@ def test_an_epoch_holds_every_block_once_in_an_order_of_the_seed(
 
 
 def test_the_seed_alone_fixes_it(tokenizer: PreTrainedTokenizerFast) -> None:
-    made = [
-        CausalLMData(CORPUS, tokenizer, length=32, seed=seed).fingerprint
-        for seed in (1, 1, 2)
+    prints = [
+        made(CORPUS, tokenizer, length=32, seed=seed).fingerprint for seed in (1, 1, 2)
     ]
-    assert made[0] == made[1] != made[2]
+    assert prints[0] == prints[1] != prints[2]
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -136,7 +167,7 @@ def test_no_token_sees_another_document(data: CausalLMData) -> None:
     text = DECODER.replace("vocab = 96", "vocab = 400")
     model, _ = build_candidate(text.replace("max_length = 16", ""), "start", 0)
     found = measure(model, data, "test", blocks=60, batch_size=9, device="cpu")
-    batch = data._whole["test"].rows(0, 60)
+    batch = whole(data, "test").rows(0, 60)
     total, right, count = 0.0, 0, 0
     assert len(pieces(batch)) > 70
     for piece in pieces(batch):
@@ -207,15 +238,15 @@ def test_a_tokenizer_with_an_end_of_text_alone(tmp_path: Path) -> None:
 
 
 def test_refusals(tokenizer: PreTrainedTokenizerFast, data: CausalLMData) -> None:
-    two = Corpus("two", ("a", "b", "a"), "two")
-    blank = Corpus("blank", ("\u200b", "\u200d", "\u2060"), "blank")
+    two = Corpus.of("two", ("a", "b", "a"))
+    blank = Corpus.of("blank", ("\u200b", "\u200d", "\u2060"))
     for corpus, length, code in [
         (two, 16, "D020"),
         (CORPUS, 4, "D021"),
         (blank, 16, "D022"),
     ]:
         with pytest.raises(AzcError) as caught:
-            CausalLMData(corpus, tokenizer, length=length)
+            made(corpus, tokenizer, length=length)
         assert caught.value.code == code
     with pytest.raises(AzcError) as caught:
         next(data.held_out("train", 4))

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import gzip
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from azc.data.corpus import load_corpus
+from azc.data import files as files_module
+from azc.data.corpus import Source, load_corpus
 from azc.diagnostics import AzcError
+
+
+def documents(spec: Path | str, **options: Any) -> tuple[str, ...]:
+    return tuple(load_corpus(str(spec), **options).documents)
 
 
 def test_python_is_the_documentation_of_the_standard_library(tmp_path: Path) -> None:
     corpus = load_corpus("python", cache=tmp_path)
-    size = sum(map(len, corpus.documents))
-    assert 1_000_000 < size < 6_000_000
-    assert len(corpus.documents) > 1000
-    assert any(text.startswith("Heap queue") for text in corpus.documents)
-    assert any("context manager" in text for text in corpus.documents)
+    texts = list(corpus.documents)
+    assert 1_000_000 < sum(map(len, texts)) <= corpus.size < 6_000_000
+    assert len(texts) > 1000
+    assert any(text.startswith("Heap queue") for text in texts)
+    assert any("context manager" in text for text in texts)
     (store,) = tmp_path.iterdir()
     kept = store.stat().st_mtime_ns
     assert load_corpus("python", cache=tmp_path) == corpus
@@ -31,34 +38,114 @@ def test_python_is_the_documentation_of_the_standard_library(tmp_path: Path) -> 
 def test_blank_lines_divide_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"one\r\ntwo\r\n\r\n \t\r\nthree\n\n\n")
-    assert load_corpus(str(path)).documents == ("one\ntwo", "three")
+    assert documents(path) == ("one\ntwo", "three")
 
 
 def test_without_blank_lines_groups_of_lines_are_documents(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("\n".join(f"line {i}" for i in range(70)), "utf-8")
-    documents = load_corpus(str(path)).documents
-    assert len(documents) == 3
-    assert "\n".join(documents) == path.read_text("utf-8")
+    found = documents(path)
+    assert len(found) == 3
+    assert "\n".join(found) == path.read_text("utf-8")
 
 
 def test_a_gzip_file_is_its_text(tmp_path: Path) -> None:
     path = tmp_path / "a.txt.gz"
     path.write_bytes(gzip.compress("größer\n\nkleiner".encode()))
-    assert load_corpus(str(path)).documents == ("größer", "kleiner")
+    assert documents(path) == ("größer", "kleiner")
 
 
-def test_a_folder_is_read_in_order_and_text_alone(tmp_path: Path) -> None:
+def folder_of(folder: Path, **files: str | bytes) -> Path:
+    """A folder with these files; `__` in a name is a dot."""
+    for name, content in files.items():
+        path = folder / name.replace("__", ".")
+        raw = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(raw)
+    return folder
+
+
+def test_a_folder_is_read_in_order_and_by_the_rule_for_files(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    (tmp_path / "b.md").write_text("second\n\nstill second", "utf-8")
-    (tmp_path / "a.txt").write_text("first", "utf-8")
-    (tmp_path / "sub" / "c.rst").write_text("third", "utf-8")
-    (tmp_path / "image.png").write_bytes(b"\x89PNG\0")
-    assert load_corpus(str(tmp_path)).documents == (
-        "first",
-        "second\n\nstill second",
-        "third",
-    )
+    folder_of(tmp_path / "sub", c__rst="fourth", d__txt__gz=gzip.compress(b"fifth"))
+    folder_of(tmp_path, b__md="second\n\nthird", a__txt="first", z__TXT=" ")
+    assert documents(tmp_path) == ("first", "second", "third", "fourth", "fifth")
+    assert documents(tmp_path / "b.md") == ("second", "third")
+    whole = ("first", "second\n\nthird", "fourth", "fifth")
+    assert documents(tmp_path, division="file") == whole
+
+
+def test_tables_in_a_folder_are_read(tmp_path: Path) -> None:
+    rows = b'{"text": "second"}\n{"text": null}\n{"text": "third\\n\\nand more"}\n'
+    packed = gzip.compress(b'{"text": "fourth"}\n')
+    folder_of(tmp_path, a__txt="first", b__jsonl=rows, c__jsonl__gz=packed)
+    corpus = load_corpus(str(tmp_path))
+    found = ("first", "second", "third\n\nand more", "fourth")
+    assert tuple(corpus.documents) == found
+    assert tuple(corpus.documents) == found, "they can be read again"
+    assert corpus.source == Source(files=3, rows=4, blank_rows=1)
+    assert documents(tmp_path / "c.jsonl.gz") == ("fourth",)
+
+
+def test_what_a_folder_has_besides_is_counted(tmp_path: Path) -> None:
+    for name in (".git", "images"):
+        (tmp_path / name).mkdir()
+        folder_of(tmp_path / name, hidden__txt="of git", a__png=b"\x89PNG\0")
+    folder_of(tmp_path, a__txt="first", __b__txt="hidden", LICENSE="none")
+    folder_of(tmp_path, config__json="{}", n__csv="n,m\n1,2\n", empty__jsonl="")
+    folder_of(tmp_path / "images", b__png=b"")
+    (tmp_path / "images" / "hidden.txt").unlink()
+    corpus = load_corpus(str(tmp_path))
+    assert tuple(corpus.documents) == ("first",)
+    left_out = {
+        ".csv without a column of text": 1,
+        ".png": 2,
+        "config.json": 1,
+        "no ending": 1,
+    }
+    assert corpus.source == Source(files=2, left_out=left_out)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is closed to root")
+def test_a_folder_that_is_closed_is_not_passed_over(tmp_path: Path) -> None:
+    folder_of(tmp_path, a__txt="first")
+    (tmp_path / "sub").mkdir(mode=0)
+    with pytest.raises(AzcError, match="can't be read") as caught:
+        load_corpus(str(tmp_path))
+    (tmp_path / "sub").chmod(0o700)
+    assert caught.value.code == "D003"
+
+
+def test_lines_as_documents(tmp_path: Path) -> None:
+    folder_of(tmp_path, a__txt="one\n\n  two \nthree\n", b__csv="text\nfour\n")
+    assert documents(tmp_path, division="line") == ("one", "two", "three", "four")
+
+
+@pytest.mark.parametrize("spec", ["python", "hf:glue/cola", "table.csv", "tables"])
+def test_only_text_files_are_divided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spec: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tables").mkdir()
+    for folder in (tmp_path, tmp_path / "tables"):
+        folder_of(folder, table__csv="text\none\n")
+    with pytest.raises(AzcError, match=f"{spec} has no text file") as caught:
+        load_corpus(spec, division="line")
+    assert caught.value.code == "D006"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_chunks_of_a_file_change_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Characters, line ends and blank lines may lie across their bounds."""
+    monkeypatch.setattr(files_module, "_CHUNK", size)
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufeffgrößer\r\n日本\r\r\n \t\r\n😀\n\n".encode())
+    assert documents(path) == ("größer\n日本", "😀")
+    for content, place in ((b"abc\xe4def", 3), ("ab日".encode()[:-1], 2)):
+        path.write_bytes(content)
+        with pytest.raises(AzcError, match=rf"\(byte {place}\)"):
+            load_corpus(str(path))
 
 
 @pytest.mark.parametrize(
@@ -74,19 +161,19 @@ def test_a_table_gives_its_column_of_text(
 ) -> None:
     path = tmp_path / name
     path.write_bytes(content)
-    assert load_corpus(str(path)).documents == ("good film", "bad film")
+    assert documents(path) == ("good film", "bad film")
 
 
 def test_a_quote_in_a_tsv_merges_no_rows(tmp_path: Path) -> None:
     path = tmp_path / "a.tsv"
     path.write_bytes(b'sentence\n"open\nclosed"\nNA\n')
-    assert load_corpus(str(path)).documents == ('"open', 'closed"', "NA")
+    assert documents(path) == ('"open', 'closed"', "NA")
 
 
 def test_a_folder_of_this_disk_as_a_data_set(tmp_path: Path) -> None:
     (tmp_path / "train.jsonl").write_text('{"text": "kept"}\n', "utf-8")
     (tmp_path / "test.jsonl").write_text('{"text": "other"}\n', "utf-8")
-    assert load_corpus(f"hf:{tmp_path}").documents == ("kept",)
+    assert documents(f"hf:{tmp_path}") == ("kept",)
 
 
 def test_the_fingerprint_is_of_the_documents(tmp_path: Path) -> None:
@@ -125,6 +212,49 @@ def test_refusals(tmp_path: Path) -> None:
         assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("a.jsonl", '{"text": 5}', "row 1: `text` is 5, not a string"),
+        (
+            "a.jsonl",
+            '{"text": "a"}\n{"text": null}\n{"text": 5}',
+            "row 3: `text` is 5, not a string",
+        ),
+        ("a.jsonl", '{"text": "a"}\n{"text": ["b"]}', "row 2: `text` is ['b']"),
+        ("a.json", '[{"text": "a"}, {"text": true}]', "row 2: `text` is True"),
+        ("a.csv", "n,text\n1,2\n", "row 1: `text` is 2, not a string"),
+        ("a.jsonl", '{"text": "a"}\n\n{"text": }', "line 3: Expecting value"),
+        ("a.jsonl", '"a"\n"b"', "line 1 is no JSON object"),
+    ],
+)
+def test_the_row_that_is_wrong_is_named(
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    name: str,
+    content: str,
+    said: str,
+) -> None:
+    """And nobody else says a word of it."""
+    (tmp_path / name).write_text(content, "utf-8")
+    for spec in (tmp_path / name, tmp_path):
+        with pytest.raises(AzcError) as caught:
+            load_corpus(str(spec))
+        assert f"{tmp_path / name}" in caught.value.message
+        assert said in caught.value.message
+    assert capfd.readouterr() == ("", "")
+
+
+def test_datasets_is_left_as_it_was(tmp_path: Path) -> None:
+    import datasets
+
+    (tmp_path / "a.csv").write_text("text\na\n", "utf-8")
+    before = datasets.logging.get_verbosity(), datasets.is_progress_bar_enabled()
+    load_corpus(str(tmp_path / "a.csv"))
+    after = datasets.logging.get_verbosity(), datasets.is_progress_bar_enabled()
+    assert after == before
+
+
 def test_an_unknown_data_set_is_a_clear_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -147,7 +277,7 @@ def test_nothing_heavy_is_imported_for_text(tmp_path: Path) -> None:
         "import sys; from azc.data.corpus import load_corpus;"
         "import azc.data.mlm, azc.data.tokenizer, azc.training.fit;"
         f"load_corpus({str(tmp_path / 'a.txt')!r});"
-        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'tokenizers'};"
+        "heavy = {'torch', 'transformers', 'datasets', 'numpy', 'pyarrow', 'tokenizers'};"
         "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

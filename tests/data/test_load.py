@@ -18,6 +18,7 @@ from azc.data.mixed import MixedData
 from azc.data.mlm import MaskedLMData
 from azc.data.tasks import TASKS, TaskData, find_task
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from azc.diagnostics import AzcError
 from tests.runs import write_corpus
 
@@ -76,11 +77,29 @@ def test_a_text_is_what_it_was(corpus: Path) -> None:
     """The fingerprint is of the tokens alone: runs of earlier versions have it."""
     text = load_corpus(str(corpus))
     tokenizer = load_tokenizer(text, vocab_size=200)
-    data = MaskedLMData(text, tokenizer, length=32)
+    data = MaskedLMData(encode(text, tokenizer), tokenizer, length=32)
     found = load(str(corpus))
     assert isinstance(found, MaskedLMData)
     assert found.fingerprint == data.fingerprint
     assert found.fingerprint.startswith("477715074ac23aac")
+
+
+@pytest.mark.parametrize(
+    ("causal", "length", "print_"),
+    [
+        (False, 32, "fafeed12100d9ce4"),
+        (False, 9, "2c2935789daae5a9"),
+        (True, 32, "a4f5f3c166b0bbb0"),
+        (True, 9, "49463b2cc492bcee"),
+    ],
+)
+def test_sequences_are_what_they_were(
+    corpus: Path, tmp_path: Path, causal: bool, length: int, print_: str
+) -> None:
+    """Made by the version that held all of them in memory."""
+    for cache in (None, tmp_path, tmp_path):
+        data = load(str(corpus), length=length, seed=2, causal=causal, cache=cache)
+        assert data.fingerprint.startswith(print_)
 
 
 @pytest.mark.parametrize("name", TASKS)

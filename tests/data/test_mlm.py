@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import random
 import subprocess
 import sys
 from pydoc_data.topics import topics
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from azc.data.contract import IGNORED
+from azc.data import mlm as mlm_module
+from azc.data.contract import IGNORED, Batch, Split
 from azc.data.corpus import Corpus
 from azc.data.mlm import MaskedLMData
 from azc.data.text import split_documents
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from azc.diagnostics import AzcError
 
-CORPUS = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
+CORPUS = Corpus.of("topics", tuple(topics[name] for name in sorted(topics)))
+
+
+def made(corpus: Corpus, tokenizer: Any, **settings: Any) -> MaskedLMData:
+    return MaskedLMData(encode(corpus, tokenizer), tokenizer, **settings)
+
+
+def sequences(data: MaskedLMData, split: Split) -> torch.Tensor:
+    """All sequences of a split."""
+    return torch.cat([*data.sequences(split, 0, data.count(split))])
 
 
 @pytest.fixture(scope="module")
@@ -29,23 +43,40 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def data(tokenizer: PreTrainedTokenizerFast) -> MaskedLMData:
-    return MaskedLMData(CORPUS, tokenizer, length=32, seed=3)
+    return made(CORPUS, tokenizer, length=32, seed=3)
 
 
 def test_every_document_is_in_one_split() -> None:
-    texts = [f"document {i}" for i in range(100)]
-    parts = split_documents([*texts, texts[7], texts[7]], seed=1)
+    parts = split_documents(100, seed=1)
     assert [len(parts[s]) for s in ("train", "validation", "test")] == [90, 5, 5]
-    assert sorted(itertools.chain(*parts.values())) == sorted(texts)
-    assert split_documents(texts, seed=1) == parts
-    assert split_documents(texts, seed=2) != parts
+    assert sorted(itertools.chain(*parts.values())) == list(range(100))
+    for seed, same in ((1, True), (2, False)):
+        other = split_documents(100, seed=seed)
+        assert all((other[split] == parts[split]).all() for split in parts) is same
+
+
+def test_documents_are_drawn_as_they_always_were() -> None:
+    """A list of the documents shuffled, as runs of earlier versions have it."""
+    texts = [f"document {i}" for i in range(101)]
+    parts = split_documents(len(texts), seed=7)
+    random.Random(7).shuffle(texts)
+    drawn = [*parts["validation"], *parts["test"], *parts["train"]]
+    assert [f"document {i}" for i in drawn] == texts
+
+
+def test_equal_documents_are_there_once(tokenizer: PreTrainedTokenizerFast) -> None:
+    texts = tuple(f"a document of number {i}" for i in range(40))
+    data = made(Corpus.of("twice", (*texts, texts[7], texts[7])), tokenizer, length=8)
+    held = np.concatenate([*data.documents.values()])
+    assert sorted(held) == list(range(40))
 
 
 def test_blocks_hold_the_documents_and_nothing_else(
     data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    parts = split_documents(CORPUS.documents, 3)
-    for split, blocks in data.blocks.items():
+    texts = list(dict.fromkeys(CORPUS.documents))
+    for split, places in split_documents(len(texts), 3).items():
+        blocks = sequences(data, split)
         assert blocks.shape[1] == 32
         real = blocks != tokenizer.pad_token_id
         assert real[:-1].all()
@@ -55,8 +86,8 @@ def test_blocks_hold_the_documents_and_nothing_else(
             assert block[kept][-1] == tokenizer.sep_token_id
             found += block[kept][1:-1].tolist()
         expected: list[int] = []
-        for text in parts[split]:
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        for place in places:
+            ids = tokenizer(texts[place], add_special_tokens=False)["input_ids"]
             expected += [*ids, tokenizer.sep_token_id]
         assert found == expected[:-1]
 
@@ -65,8 +96,8 @@ def test_blocks_hold_the_documents_and_nothing_else(
 def test_masking_rates_and_what_is_never_masked(
     rate: float, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    data = MaskedLMData(CORPUS, tokenizer, length=32, seed=3, mask_rate=rate)
-    originals = data.blocks["train"]
+    data = made(CORPUS, tokenizer, length=32, seed=3, mask_rate=rate)
+    originals = sequences(data, "train")
     batches = list(itertools.islice(data.batches(100, seed=0), 40))
     ids = torch.cat([batch.input_ids for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
@@ -86,7 +117,7 @@ def test_masking_rates_and_what_is_never_masked(
 def test_what_is_measured_does_not_depend_on_the_mask_rate(
     data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
 ) -> None:
-    other = MaskedLMData(CORPUS, tokenizer, length=32, seed=3, mask_rate=0.4)
+    other = made(CORPUS, tokenizer, length=32, seed=3, mask_rate=0.4)
     assert other.fingerprint == data.fingerprint
     for split in ("validation", "test"):
         (mine,), (theirs,) = data.held_out(split, 10_000), other.held_out(split, 10_000)
@@ -97,8 +128,8 @@ def test_what_is_measured_does_not_depend_on_the_mask_rate(
 def test_padding_is_marked_and_never_asked_for(
     tokenizer: PreTrainedTokenizerFast,
 ) -> None:
-    corpus = Corpus("small", ("a b c", "d e f", "g h i j k"), "small")
-    data = MaskedLMData(corpus, tokenizer, length=16)
+    corpus = Corpus.of("small", ("a b c", "d e f", "g h i j k"))
+    data = made(corpus, tokenizer, length=16)
     batch = next(data.batches(64, seed=0))
     pads = batch.input_ids == tokenizer.pad_token_id
     assert (batch.attention_mask[:, :5]).all()
@@ -109,7 +140,7 @@ def test_padding_is_marked_and_never_asked_for(
 
 
 def test_an_epoch_holds_every_block_once(data: MaskedLMData) -> None:
-    blocks = data.blocks["train"]
+    blocks = sequences(data, "train")
     count = len(blocks)
     batches = data.batches(count, seed=5)
     for _ in range(2):
@@ -130,7 +161,7 @@ def test_batches_differ_by_seed_alone(data: MaskedLMData) -> None:
 
 
 def _fixed_masks(tokenizer: PreTrainedTokenizerFast, seed: int) -> str:
-    data = MaskedLMData(CORPUS, tokenizer, length=32, seed=seed)
+    data = made(CORPUS, tokenizer, length=32, seed=seed)
     digest = hashlib.sha256()
     for split in ("validation", "test"):
         for batch in data.held_out(split, 7):
@@ -154,6 +185,31 @@ def test_held_out_masks_are_the_same_in_every_process(
     assert _fixed_masks(tokenizer, 1) != here
 
 
+def test_a_large_split_is_masked_in_parts(
+    data: MaskedLMData, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """So that what is held does not grow with it. The first part is what it was."""
+    (whole,) = data.held_out("test", 10_000)
+    fingerprint = data.fingerprint
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlm_module, "_AT_ONCE", 32 * 7)
+        other = made(CORPUS, tokenizer, length=32, seed=3)
+        assert other.fingerprint != fingerprint
+        found = [
+            Batch.joined([*other.held_out("test", size)]) for size in (1, 3, 7, 50)
+        ]
+        assert len(other._measured["test"][1].labels) <= 7
+    for parts in found:
+        before = torch.where(parts.labels == IGNORED, parts.input_ids, parts.labels)
+        assert torch.equal(before, sequences(data, "test"))
+        assert torch.equal(parts.labels, found[0].labels)
+        assert not torch.equal(parts.labels, whole.labels)
+    # Of the first part the last draws alone differ: there are fewer.
+    asked = found[0].labels != IGNORED
+    assert torch.equal(asked[:7], whole.labels[:7] != IGNORED)
+    assert asked.float().mean() == pytest.approx(0.15, abs=0.02)
+
+
 def test_fewer_blocks_are_the_first_ones(data: MaskedLMData) -> None:
     whole = torch.cat([b.input_ids for b in data.held_out("test", 4)])
     part = torch.cat([b.input_ids for b in data.held_out("test", 3, blocks=5)])
@@ -163,15 +219,15 @@ def test_fewer_blocks_are_the_first_ones(data: MaskedLMData) -> None:
 
 
 def test_refusals(tokenizer: PreTrainedTokenizerFast, data: MaskedLMData) -> None:
-    two = Corpus("two", ("a", "b", "a"), "two")
-    blank = Corpus("blank", ("\u200b", "\u200d", "\u2060"), "blank")
+    two = Corpus.of("two", ("a", "b", "a"))
+    blank = Corpus.of("blank", ("\u200b", "\u200d", "\u2060"))
     for corpus, length, code in [
         (two, 16, "D020"),
         (CORPUS, 4, "D021"),
         (blank, 16, "D022"),
     ]:
         with pytest.raises(AzcError) as caught:
-            MaskedLMData(corpus, tokenizer, length=length)
+            made(corpus, tokenizer, length=length)
         assert caught.value.code == code
     with pytest.raises(AzcError) as caught:
         next(data.held_out("train", 4))

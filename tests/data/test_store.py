@@ -156,4 +156,4 @@ def test_a_table_needs_no_cache_of_datasets(
     table = tmp_path / f"table.{suffix}"
     rows = {"csv": "text\na\nb\n", "jsonl": '{"text": "a"}\n{"text": "b"}\n'}
     table.write_text(rows[suffix], "utf-8")
-    assert load_corpus(str(table)).documents == ("a", "b")
+    assert tuple(load_corpus(str(table)).documents) == ("a", "b")

@@ -100,7 +100,7 @@ def alike(one: Any, other: Any) -> bool:
 def test_a_corpus_of_many_characters_keeps_room_for_words() -> None:
     chars = "".join(chr(0x4E00 + i) for i in range(3000))
     tokenizer = load_tokenizer(
-        Corpus("many", (chars, "the word " * 500), "0"), vocab_size=256
+        Corpus.of("many", (chars, "the word " * 500)), vocab_size=256
     )
     assert len(tokenizer) <= 256
     assert "the" in tokenizer.get_vocab()

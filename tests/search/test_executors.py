@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -40,7 +41,7 @@ def scorer(home: Path) -> Scorer:
 
 @pytest.fixture(scope="module")
 def pool(scorer: Scorer) -> Iterator[PoolExecutor]:
-    made = PoolExecutor(replace(scorer.bench, fingerprint=scorer.fingerprint), 2)
+    made = PoolExecutor(scorer.bench, scorer.data, 2)
     yield made
     made.close()
     assert multiprocessing.active_children() == []
@@ -141,6 +142,29 @@ def test_idle_workers_that_die_are_replaced(
     values(pool.run(jobs[:2]))
     assert kill_workers() == 2
     assert values(pool.run(jobs[:1])) == {1: expected[1]}
+
+
+def test_workers_read_no_text(
+    scorer: Scorer,
+    jobs: list[Job],
+    home: Path,
+    tmp_path: Path,
+    expected: dict[int, tuple[object, object]],
+) -> None:
+    """They map the tokens that the first process has; without these, they read it."""
+    text, cache = tmp_path / "corpus.txt", tmp_path / "cache"
+    shutil.copy(home / "corpus.txt", text)
+    options = replace(scorer.bench.options, data=str(text))
+    bench = replace(scorer.bench, options=options, cache=cache)
+    read = Scorer(bench)
+    bench = replace(bench, fingerprint=read.fingerprint)
+    with closing(PoolExecutor(bench, read.data, 1)) as pool:
+        text.unlink()
+        assert values(pool.run(jobs[:1])) == {1: expected[1]}
+        assert kill_workers() >= 1
+        shutil.copy(home / "corpus.txt", text)
+        shutil.rmtree(cache)
+        assert values(pool.run(jobs[:1])) == {1: expected[1]}
 
 
 # Workers that die or hang at work, and what is the machine's fault
@@ -253,7 +277,7 @@ def test_workers_that_never_begin_stop_the_run(
     """A module that can't be imported there, though it could be here."""
     (tmp_path / "tokenizers.py").write_text("raise ImportError('broken')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with closing(PoolExecutor(scorer.bench, 2)) as broken:
+    with closing(PoolExecutor(scorer.bench, scorer.data, 2)) as broken:
         with pytest.raises(RunError, match="ImportError: broken") as caught:
             list(broken.run(jobs))
         assert caught.value.code == "R044"
@@ -265,7 +289,7 @@ def test_a_module_that_breaks_at_work_stops_the_run(
 ) -> None:
     (tmp_path / "accelerate.py").write_text("raise ImportError('broken')\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with closing(PoolExecutor(scorer.bench, 1)) as broken:
+    with closing(PoolExecutor(scorer.bench, scorer.data, 1)) as broken:
         with pytest.raises(RunError, match="ImportError") as caught:
             list(broken.run(jobs[:1]))
         assert caught.value.code == "R044"
@@ -285,7 +309,7 @@ def test_workers_that_die_or_hang_before_they_begin_stop_the_run(
         return original(worker, job)
 
     monkeypatch.setattr(pool_module._Worker, "send", send)
-    with closing(PoolExecutor(scorer.bench, 1, start_limit=0.5)) as broken:
+    with closing(PoolExecutor(scorer.bench, scorer.data, 1, start_limit=0.5)) as broken:
         with pytest.raises(RunError, match="worker processes can't begin") as caught:
             list(broken.run(jobs[:2]))
         assert caught.value.code == "R044"

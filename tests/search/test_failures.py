@@ -264,7 +264,13 @@ def test_without_ray_there_is_no_cluster(
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("", "D002"), ("one\n\ntwo", "D020"), ("a\n\nb\n\nc\n", None)]
+    ("text", "code"),
+    [
+        ("", "D002"),
+        ("one\n\ntwo", "D020"),
+        ("a\n\nb\n\nc\n", "D024"),
+        ("a b c d e f g h i j\n\na b a b a b a c\n\nb c b c c c c c a d d d\n", None),
+    ],
 )
 def test_little_text_is_enough_or_refused(
     go: Callable[..., RunView], tmp_path: Path, text: str, code: str | None

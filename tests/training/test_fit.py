@@ -32,16 +32,18 @@ from azc.data.mixed import MixedData
 from azc.data.mlm import MaskedLMData
 from azc.data.tasks import Symbols, TaskData, find_task
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from azc.diagnostics import UsageError
 from azc.training.fit import FitOptions, TrainingFailed, evaluate, fit, measure
 
 OPTIONS = FitOptions(steps=30, batch_size=8, learning_rate=3e-3)
-CORPUS = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
+CORPUS = Corpus.of("topics", tuple(topics[name] for name in sorted(topics)))
 
 
 @pytest.fixture(scope="module")
 def data() -> MaskedLMData:
-    return MaskedLMData(CORPUS, load_tokenizer(CORPUS, vocab_size=300), length=16)
+    tokenizer = load_tokenizer(CORPUS, vocab_size=300)
+    return MaskedLMData(encode(CORPUS, tokenizer), tokenizer, length=16)
 
 
 def build(seed: int, layers: int = 1) -> BertForMaskedLM:
@@ -195,10 +197,12 @@ from transformers import BertConfig, BertForMaskedLM
 from azc.data.corpus import Corpus
 from azc.data.mlm import MaskedLMData
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from azc.training.fit import FitOptions, evaluate, fit
 
-corpus = Corpus("topics", tuple(topics[name] for name in sorted(topics)), "topics")
-data = MaskedLMData(corpus, load_tokenizer(corpus, vocab_size=300), length=16)
+corpus = Corpus.of("topics", tuple(topics[name] for name in sorted(topics)))
+tokenizer = load_tokenizer(corpus, vocab_size=300)
+data = MaskedLMData(encode(corpus, tokenizer), tokenizer, length=16)
 config = BertConfig(vocab_size=300, hidden_size=8, num_hidden_layers=1,
                     num_attention_heads=1, intermediate_size=8)
 model = BertForMaskedLM(config)

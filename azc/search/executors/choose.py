@@ -41,7 +41,7 @@ def choose_executor(bench: Bench, data: Data) -> Executor:
     if options.workers > 1 or options.memory_limit is not None:
         from azc.search.executors.pool import PoolExecutor
 
-        return PoolExecutor(bench, options.workers)
+        return PoolExecutor(bench, data, options.workers)
     from azc.search.executors.serial import SerialExecutor
 
     return SerialExecutor(Scorer(bench, data))

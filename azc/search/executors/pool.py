@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import time
@@ -18,6 +19,7 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+from azc.data.contract import Data
 from azc.diagnostics import RunError
 from azc.search.executors.worker import (
     Begun,
@@ -47,19 +49,24 @@ _Answer = Outcome | Fault | OSError | Begun | _Gone
 
 
 class PoolExecutor:
-    """Runs jobs in `workers` processes.
+    """Runs jobs in `workers` processes, which share what is mapped of the data.
 
     They end with this one, however it ends. A worker that takes longer than its job may
     is killed, and so is one after an outcome that is suspect: a new one takes its place.
     """
 
     def __init__(
-        self, bench: Bench, workers: int, start_limit: float | None = None
+        self,
+        bench: Bench,
+        data: Data,
+        workers: int,
+        start_limit: float | None = None,
     ) -> None:
         """`start_limit`: seconds that a worker has until it takes its first job; None
         follows the time limit of a candidate.
         """
         self.bench = bench
+        self._data = pickle.dumps(data)
         self.workers = workers
         self.start_limit = start_limit or usual_start(bench)
         self._idle: list[_Worker] = []
@@ -127,7 +134,7 @@ class PoolExecutor:
             if worker.send(job):
                 return worker
             worker.end()
-        worker = _Worker(self.bench, self.start_limit)
+        worker = _Worker(self.bench, self._data, self.start_limit)
         worker.send(job)  # where even a new one died, answer tells
         return worker
 
@@ -144,12 +151,12 @@ def _never_began(answer: _Answer) -> RunError:
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, bench: Bench, start_limit: float) -> None:
+    def __init__(self, bench: Bench, data: bytes, start_limit: float) -> None:
         # A fork would share torch's threads and locks with this process.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(
-            target=_serve, args=(theirs, bench, os.getpid()), daemon=True
+            target=_serve, args=(theirs, bench, data, os.getpid()), daemon=True
         )
         self.start_limit = start_limit
         self.limit = start_limit
@@ -218,7 +225,7 @@ def _uninterrupted() -> Iterator[None]:
 # In the other process
 
 
-def _serve(pipe: Connection, bench: Bench, parent: int) -> None:
+def _serve(pipe: Connection, bench: Bench, data: bytes, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # Where memory runs out, let the system end this process and not the first one.
     with suppress(OSError):
@@ -229,7 +236,7 @@ def _serve(pipe: Connection, bench: Bench, parent: int) -> None:
         nonlocal scorer
         if scorer is None:
             settle()
-            scorer = Scorer(bench)
+            scorer = Scorer(bench, _received(data))
             limit_memory(bench.options.memory_limit)
             pipe.send(Begun())
         return scorer(job)
@@ -240,6 +247,17 @@ def _serve(pipe: Connection, bench: Bench, parent: int) -> None:
         except EOFError:
             return
         pipe.send(answered(partial(scored, job)))
+
+
+def _received(data: bytes) -> Data | None:
+    """The data of the first process; None where what it mapped is gone from the cache,
+    and the data is to be loaded anew.
+    """
+    try:
+        found: Data = pickle.loads(data)
+    except (OSError, ValueError):
+        return None
+    return found
 
 
 def _end_with(parent: int) -> None:

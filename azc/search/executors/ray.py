@@ -77,7 +77,8 @@ class RayExecutor:
         self._connected = not ray.is_initialized()
         if self._connected:
             _connect()
-        self._needs: Any = ray.put((bench, data, _versions()))
+        # Workers of one node share the tokens that Ray's object store has there.
+        self._needs: Any = ray.put((bench, data.in_memory(), _versions()))
         self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
         self._staff: list[_Worker] = []
         self._failed = 0  # times in a row that nobody could begin
