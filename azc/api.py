@@ -284,7 +284,7 @@ def evolve(
 
     `space` may be left out where the file has just one. `options` are the fields of
     `azc.search.options.EvolveOptions`: data, evaluations, seed, workers and the rest.
-    `cache` keeps corpora and tokenizers (by default `azc` in the user's cache).
+    `cache` keeps texts, tokenizers and tokens (by default `azc` in the user's cache).
     `on_event` is told what happens. With `workers` above 1 the calling script needs the
     usual `if __name__ == "__main__":`. Raises `DiagnosticError`, `UsageError` and
     `RunError`.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from azc.check.resolve import check_source
-from azc.search.events import Event
+from azc.search.events import Event, Progress, Read
 from azc.search.options import EvolveOptions
 from azc.search.run import evolve
 from azc.search.view import RunView
@@ -149,11 +149,23 @@ def run_here(
     folder: Path,
     cache: Path,
     text: str = PROGRAM,
+    on_event: Callable[[Event], None] | None = None,
     **more: Any,
 ) -> RunView:
     """A run in this process; `more` is what `evolve` takes beyond these."""
     program = check_source(Source("tiny.azg", text))
-    return evolve(program, None, options, folder, cache=cache, **more)
+    tell = of_the_loop(on_event) if on_event else None
+    return evolve(program, None, options, folder, cache=cache, on_event=tell, **more)
+
+
+def of_the_loop(tell: Callable[[Event], None]) -> Callable[[Event], None]:
+    """Told what the loop tells, and not what comes before it of the data."""
+
+    def on_event(event: Event) -> None:
+        if not isinstance(event, Progress | Read):
+            tell(event)
+
+    return on_event
 
 
 class Killed(BaseException):
@@ -168,7 +180,7 @@ def cut_at(number: int) -> Callable[[Event], None]:
         if next(told) == number:
             raise Killed
 
-    return on_event
+    return of_the_loop(on_event)
 
 
 def arguments(options: EvolveOptions) -> list[str]:

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from azc.cli.output import count
+from azc.numbers import amount
 from azc.search.events import (
     Acted,
     Closed,
@@ -21,6 +22,8 @@ from azc.search.events import (
     Fitted,
     Opened,
     Paused,
+    Progress,
+    Read,
     Retried,
     Scored,
     Skipped,
@@ -37,6 +40,7 @@ __all__ = ["LineProgress", "LiveProgress", "progress_for"]
 _RECENT = 8  # candidates shown
 _DISPLAYED = 10  # rows shown of the strategy
 _OFTEN = 60.0  # seconds between two lines that say the time left
+_LOADING = 10.0  # seconds between two lines while data is loaded
 
 
 def progress_for(console: Console, quiet: bool) -> LiveProgress | LineProgress:
@@ -56,10 +60,14 @@ class Pace:
         self.done, self.total = 0, 0
         self._first = 0
         self._began = time.monotonic()
+        self.in_bytes = False
 
     def take(self, event: Event) -> None:
         """Takes one event in."""
-        if isinstance(event, Warming):
+        self.in_bytes = isinstance(event, Progress)
+        if isinstance(event, Progress):
+            self._at(event.stage, event.done, event.total or 0)
+        elif isinstance(event, Warming):
             self._at("warming the shared weights", event.step, event.steps)
         elif isinstance(event, Opened | Scored):
             self._at("searching", event.spent, event.budget)
@@ -71,13 +79,22 @@ class Pace:
             self.stage, self._began, self._first = stage, time.monotonic(), done
         self.done, self.total = done, total
 
+    def place(self) -> str:
+        """How much is done, of how much; empty before that is known."""
+        if not self.in_bytes:
+            return f"{self.done}/{self.total}" if self.total else ""
+        of = f" of {amount(self.total)}B" if self.total else ""
+        return f"{amount(self.done)}B{of}" if self.done else ""
+
     def words(self) -> str:
         """The rate and the time left; empty before they are known."""
         new = self.done - self._first
-        if new <= 0:
+        if new <= 0 or self.total < self.done:
             return ""
         rate = new / max(time.monotonic() - self._began, 1e-3)
         left = _clock((self.total - self.done) / rate)
+        if self.in_bytes:
+            return f"{left} left"
         return f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute, {left} left"
 
 
@@ -102,9 +119,12 @@ class LineProgress:
         self.pace.take(event)
         if self.quiet:
             return
-        lines = [_line(event)]
+        lines: list[str | None] = [_line(event)]
+        if isinstance(event, Read):
+            lines = [*event.text.sentences()]
         now = time.monotonic()
-        if isinstance(event, Closed) or now - self.said >= _OFTEN:
+        often = _LOADING if isinstance(event, Progress) else _OFTEN
+        if isinstance(event, Closed) or now - self.said >= often:
             self.said = now
             lines.append(self._pace())
         text = "".join(f"{visible(line)}\n" for line in lines if line)
@@ -112,12 +132,17 @@ class LineProgress:
         sys.stderr.flush()
 
     def _pace(self) -> str | None:
-        words, pace = self.pace.words(), self.pace
-        return f"{pace.stage}: {pace.done}/{pace.total}, {words}" if words else None
+        pace, words = self.pace, self.pace.words()
+        if pace.in_bytes:
+            known = ", ".join(filter(None, (pace.place(), words)))
+            return f"{pace.stage}: {known}" if known else pace.stage
+        return f"{pace.stage}: {pace.place()}, {words}" if words else None
 
 
 def _line(event: Event) -> str | None:
     match event:
+        case Progress() | Read():
+            return None
         case Warming(step, steps, reason):
             if reason is not None:
                 return f"warm-up {step}/{steps} steps: a path failed: {reason}"
@@ -210,7 +235,18 @@ class LiveProgress:
             self.note = _line(event)
         elif isinstance(event, Fitted):
             self.fits = (*self.fits, event)
+        elif isinstance(event, Read):
+            self._print(event)
         self.live.refresh()
+
+    def _print(self, event: Read) -> None:
+        """Says what was read above the display, where it stays."""
+        from rich.text import Text
+
+        from azc.cli.visible import Visible
+
+        for sentence in event.text.sentences():
+            self.console.print(Visible(Text(sentence)))
 
     def _draw(self) -> Any:
         from rich.console import Group
@@ -225,8 +261,7 @@ class LiveProgress:
         row: list[Any] = [Text(pace.stage, style="bold")]
         if pace.total:
             row.append(ProgressBar(total=pace.total, completed=pace.done, width=30))
-            row.append(Text(f"{pace.done}/{pace.total}"))
-            row.append(Text(pace.words()))
+        row += [Text(pace.place()), Text(pace.words())]
         head.add_row(*row)
         parts: list[Any] = [head]
         if self.best is not None:

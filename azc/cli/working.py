@@ -1,6 +1,6 @@
 """What commands that search have in common: a display of the work, then its report.
 
-Codes: R039 every evaluation failed.
+Codes: R039 every evaluation failed; R052 the comparison has no loss of the winner.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["branch_of", "cache_folder", "show_run"]
 
 
 def cache_folder() -> Path:
-    """Where corpora and tokenizers are kept: AZC_CACHE, or azc in the user's cache."""
+    """Where texts, tokenizers and tokens are kept: AZC_CACHE, or azc in the user's cache."""
     given = os.environ.get("AZC_CACHE")
     if given:
         return Path(given)
@@ -105,11 +105,6 @@ class _Log:
             self.output.note(f"{os_words(error)}: no more is logged")
 
 
-def _all(event: Event, *consumers: Callable[[Event], None]) -> None:
-    for each in consumers:
-        each(event)
-
-
 def show_run(
     output: Output,
     work: Callable[[Callable[[Event], None]], RunView],
@@ -118,7 +113,7 @@ def show_run(
     log: str | None = None,
 ) -> None:
     """Does the work with a display of it, then reports. Raises `RunError` where every
-    candidate failed.
+    candidate failed, or the winner in the last comparison.
     """
     # Before torch is there. Its threads otherwise spin while they wait for each other:
     # with anything else at work on the machine, a step then takes ten times as long.
@@ -126,6 +121,7 @@ def show_run(
     from azc.cli.progress import progress_for
     from azc.cli.result import result_json, show_result
     from azc.cli.visible import console
+    from azc.data.progress import Progress
 
     sink = _Log(log, folder, output)
     try:
@@ -135,7 +131,14 @@ def show_run(
             redirect_stdout(sys.stderr),
         ):
             commits = _Commits(branch, output)
-            view = work(lambda event: _all(event, tell, commits, sink))
+
+            def on_event(event: Event) -> None:
+                tell(event)
+                if not isinstance(event, Progress):  # before there is a folder
+                    commits(event)
+                    sink(event)
+
+            view = work(on_event)
             commits(view)
     except KeyboardInterrupt:
         if (folder / "run.json").is_file():
@@ -152,4 +155,21 @@ def show_run(
             f"azc log --all {folder} shows the candidates",
         )
     show_result(view, output)
+    _check_comparison(view)
     output.result(**result_json(view))
+
+
+def _check_comparison(view: RunView) -> None:
+    """Raise `RunError` R052 where the last comparison has no loss of the winner: then it
+    says nothing.
+    """
+    if not view.rows or view.rows[0].losses:
+        return
+    fits = (fit for row in view.rows for fit in row.fits if fit is not None)
+    reasons = Counter(fit.reason for fit in fits if fit.reason)
+    found = "; ".join(f"{reason} ({n}x)" for reason, n in reasons.most_common(3))
+    raise RunError(
+        "R052",
+        f"the comparison has no loss of the winner: {found}",
+        f"azc best {view.folder} has the best program of the search all the same",
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from azc.data.progress import Progress
+from azc.data.summary import TextSummary
 from azc.search.objectives import Scores, first_score
 
 __all__ = [
@@ -16,11 +18,20 @@ __all__ = [
     "Fitted",
     "Opened",
     "Paused",
+    "Progress",
+    "Read",
     "Retried",
     "Scored",
     "Skipped",
     "Warming",
 ]
+
+
+@dataclass(frozen=True)
+class Read:
+    """The text of the run is read; before, `Progress` tells how far that is."""
+
+    text: TextSummary
 
 
 @dataclass(frozen=True)
@@ -140,7 +151,9 @@ class Paused:
 
 
 Event = (
-    Warming
+    Progress
+    | Read
+    | Warming
     | Skipped
     | Opened
     | Scored

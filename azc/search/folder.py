@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from azc.check.choose import choose_start
 from azc.check.program import Program, SpaceSpec
 from azc.check.resolve import check_source
+from azc.data.summary import TextSummary
 from azc.diagnostics import RunError, UsageError
 from azc.files import write_text
 from azc.search.database import FORMAT
@@ -170,6 +171,15 @@ class RunFolder:
             return EvolveOptions.from_json(config["options"])
         except UsageError as error:
             message = f"{self.config_file}: {error.message}"
+            raise RunError("R035", message) from error
+
+    def text(self, config: Mapping[str, Any]) -> TextSummary | None:
+        """What the run read of a text, where it was noted. Raises `RunError` R035."""
+        values = config.get("text")
+        try:
+            return None if values is None else TextSummary.from_json(values)
+        except (TypeError, KeyError, AttributeError) as error:
+            message = f"{self.config_file} has no text that can be read"
             raise RunError("R035", message) from error
 
     # At work

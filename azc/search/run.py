@@ -20,6 +20,7 @@ from azc.check.flatten import self_contained
 from azc.check.program import ModelSpec, Program, SpaceSpec
 from azc.check.spaces import membership
 from azc.data.load import DataSpec
+from azc.data.progress import silent
 from azc.diagnostics import DiagnosticError, RunError, UsageError
 from azc.files import open_to_append
 from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
@@ -32,6 +33,8 @@ from azc.search.events import (
     Fitted,
     Opened,
     Paused,
+    Progress,
+    Read,
     Retried,
     Scored,
     Skipped,
@@ -101,7 +104,8 @@ def evolve(
     strategy(*_start(program, name), options)
     check_executor(options)
     start = spec.start
-    scorer = Scorer(Bench(options, start.vocab, cache, None, start.causal))
+    bench = Bench(options, start.vocab, cache, None, start.causal)
+    scorer = Scorer(bench, tell=on_event or silent)
     with _files_told(folder), run.lock():
         config = {
             "azc": _version(),
@@ -110,6 +114,7 @@ def evolve(
             "options": options.as_json(),
             "fingerprint": scorer.fingerprint,
             "bytes_per_token": scorer.data.bytes_per_token,
+            "text": scorer.data.summary and scorer.data.summary.as_json(),
             "strategy": own,
         }
         run.create(config)
@@ -168,7 +173,8 @@ def resume(
     with _files_told(folder), run.lock():
         start, kept = spec.start, config["fingerprint"]
         bench = Bench(options, start.vocab, cache, kept, start.causal)
-        return _work(run, Scorer(bench), strategy, on_event, evaluations)
+        scorer = Scorer(bench, tell=on_event or silent)
+        return _work(run, scorer, strategy, on_event, evaluations)
 
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
@@ -296,6 +302,8 @@ def _work(
         if begun:
             loop.check()  # a run that can't go on keeps its budget
             _goes_on(journal, evaluations)
+        if scorer.data.summary is not None:
+            tell(Read(scorer.data.summary))
         loop.run()
         log.line("done")
     except BaseException as error:
@@ -341,6 +349,10 @@ class _Log:
 
 def _words(event: Event) -> str:
     match event:
+        case Progress(stage):
+            return stage
+        case Read(text):
+            return "; ".join(text.sentences())
         case Warming(step, steps, reason):
             failed = f": a path failed: {reason}" if reason else ""
             return f"warm-up {step}/{steps}{failed}"

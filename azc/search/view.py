@@ -11,6 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from azc.data.load import DataSpec
+from azc.data.summary import TextSummary
 from azc.search.acts import (
     DRAW,
     LIMIT,
@@ -93,7 +94,8 @@ class RunView:
     """What a run holds: read without its lock, also while it is at work.
 
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
-    comparison is measured on, where every token of it is told; else None. `options`
+    comparison is measured on, where every token of it is told; else None. `text`: what was
+    read of one; None where there is none, or an earlier azc began the run. `options`
     have the budget and the limits that the run has now; `ending` is why the search ended
     before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
@@ -122,6 +124,7 @@ class RunView:
     version: str = "unknown"
     causal: bool = False
     bytes_per_token: float | None = None
+    text: TextSummary | None = None
 
     @property
     def data(self) -> DataSpec:
@@ -375,6 +378,7 @@ def _of(run: RunFolder, config: Mapping[str, Any]) -> RunView:
         version=str(config.get("azc", "unknown")),
         causal=space.start.causal,
         bytes_per_token=config.get("bytes_per_token"),
+        text=run.text(config),
     )
 
 
