@@ -17,6 +17,7 @@ from typer.testing import CliRunner, Result
 from azc.cli import progress as progress_module
 from azc.cli.app import app
 from azc.cli.progress import LiveProgress
+from azc.data.summary import SplitSummary, TextSummary
 from azc.search.events import (
     Closed,
     Comparing,
@@ -24,6 +25,8 @@ from azc.search.events import (
     Event,
     Fitted,
     Opened,
+    Progress,
+    Read,
     Retried,
     Scored,
     Warming,
@@ -73,6 +76,9 @@ def answer_of(result: Result) -> dict[str, Any]:
 # What is said
 
 _LINES = r"""
+(reading|counting|training|choosing|encoding) the .+
+.+: 1 file, 100 documents, [\d,]+ tokens \(tokenizer: trained on it, \d+ tokens\)
+train: 90 documents, [\d,]+ tokens; validation: 5 documents, \d+ tokens; test: 5 .+
 warm-up \d+/20 steps
 round \d: 3 candidates
 round \d: \d+ child(ren)? not trained: .+
@@ -118,7 +124,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert result.stderr == ""
     answer = answer_of(result)
     assert list(answer) == [
-        *("azc", "command", "ok", "folder", "space", "model", "data", "unit"),
+        *("azc", "command", "ok", "folder", "space", "model", "data", "text", "unit"),
         *("evaluations", "ending", "rounds", "refused"),
         *(
             "start",
@@ -134,6 +140,13 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
     assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)
     assert answer["unit"] == "a masked token"
+    assert answer["text"]["documents"] == 100
+    splits = answer["text"]["splits"]
+    assert {name: each["documents"] for name, each in splits.items()} == {
+        "train": 90,
+        "validation": 5,
+        "test": 5,
+    }
     assert answer["evaluations"] == {"spent": 6, "budget": 6, "failed": 0}
     for role in ("start", "winner"):
         assert list(answer[role]) == ["id", "program", "parameters", "flops_per_token"]
@@ -217,11 +230,34 @@ def test_where_every_candidate_fails_so_does_the_run(
     assert log.stdout.count("failed: the loss ") == 3
 
 
+def test_a_comparison_without_a_number_is_an_error(
+    words: list[str | Path], home: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    # The learning rate rises from 0: one step changes nothing, and later ones all.
+    weights = ["--weights", "fresh", "--steps", "1", "--final-steps", "9"]
+    rate = ["--learning-rate", "1e30", "--warmup-ratio", "1", "--evaluations", "2"]
+    result = here(*words, *weights, *rate, "-o", run, home=home)
+    assert result.exit_code == 1
+    assert "the best programs of the search" in result.stdout
+    said = "error[R052]: the comparison has no loss of the winner: the loss is nan"
+    assert said in result.stderr
+    assert f"azc best {run} has the best program" in result.stderr
+    best = here("best", run, home=home)
+    assert best.exit_code == 0
+    again = here("resume", run, "--json", home=home)
+    assert again.exit_code == 1
+    assert answer_of(again)["error"]["code"] == "R052"
+
+
 @pytest.mark.parametrize(
     ("changes", "status", "code"),
     [
         (["--data", "/nothing/there.txt"], 1, "D001"),
         (["--data", "EMPTY"], 1, "D002"),
+        (["--data", "SHORT"], 1, "D024"),
+        (["--data", "task:copy", "--documents", "line"], 2, "D006"),
+        (["--documents", "sentence"], 2, "U020"),
         (["--tokenizer", "/nothing/there"], 1, "D011"),
         (["--device", "cuda:77"], 1, "R041"),
         (["--learning-rate", "0"], 2, "U020"),
@@ -241,8 +277,11 @@ def test_faults_have_a_code_and_write_nothing(
     code: str,
 ) -> None:
     (tmp_path / "empty.txt").touch()
+    short = tmp_path / "short.txt"
+    short.write_text("one two\n\nthree four\n\nfive\n\nsix seven\n", "utf-8")
     places = {
         "EMPTY": "empty.txt",
+        "SHORT": "short.txt",
         "FILE": "empty.txt",
         "FILE/below": "empty.txt/below",
     }
@@ -250,7 +289,10 @@ def test_faults_have_a_code_and_write_nothing(
     result = here(*words, "-o", tmp_path / "run", *changes, "--json", home=home)
     assert (result.exit_code, answer_of(result)["error"]["code"]) == (status, code)
     assert result.stderr == ""
-    assert [path.name for path in tmp_path.iterdir()] == ["empty.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "empty.txt",
+        "short.txt",
+    ]
 
 
 @pytest.mark.parametrize("command", ["resume", "log"])
@@ -294,6 +336,80 @@ _EVENTS: list[Event] = [
     Comparing(0, 4),
     Fitted("candidate 0002", 1, 400, "test", 4.0, None, 1, 4),
 ]
+
+
+TEXT = TextSummary(
+    name="texts",
+    files=2,
+    rows=7,
+    documents=20,
+    splits={
+        "validation": SplitSummary(1, 30, 1),
+        "test": SplitSummary(1, 20, 1),
+        "train": SplitSummary(14, 1000, 17),
+    },
+    vocabulary=1024,
+    tokenizer="bert",
+    left_out_files={".png": 2, ".csv without a column of text": 1},
+    blank_rows=1,
+    repeated=3,
+    empty=1,
+)
+SENTENCES = [
+    "texts: 2 files, 7 rows, 20 documents, 1,050 tokens (tokenizer: bert, 1,024 tokens)",
+    "train: 14 documents, 1,000 tokens; validation: 1 document, 30 tokens; test: 1"
+    " document, 20 tokens",
+    "left out: 3 files of other kinds: .csv without a column of text, .png (2), 1 row"
+    " without text, 3 documents equal to another, 1 document without tokens",
+]
+
+
+def test_what_was_read_stays_above_the_display() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=200, height=30)
+    with LiveProgress(console) as progress:
+        for done in (0, 10**6, 2 * 10**6):
+            progress(Progress("encoding the text", done, 4 * 10**6))
+        drawn = Console(file=io.StringIO(), width=200, height=30, record=True)
+        drawn.print(progress._draw())
+        assert re.search(
+            r"^encoding the text .* 2\.00 MB of 4\.00 MB +\d+:\d\d left$",
+            drawn.export_text().strip(),
+        )
+        progress(Read(TEXT))
+    for sentence in SENTENCES:
+        assert sentence in file.getvalue()
+
+
+def test_lines_say_how_far_the_reading_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seldom, and not at all where it takes no time."""
+    now = 0.0
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    tell = progress_module.LineProgress(quiet=False)
+    for second in range(60):
+        now = float(second)
+        tell(Progress("reading the text", second * 10**6, 100 * 10**6))
+    tell(Progress("choosing the vocabulary", 0))
+    now += 20
+    tell(Progress("choosing the vocabulary", 0))
+    tell(Read(TEXT))
+    assert capsys.readouterr().err.splitlines() == [
+        *(
+            f"reading the text: {second}.0 MB of 100 MB, 1:{left:02} left"
+            for second, left in ((10, 30), (20, 20), (30, 10))
+        ),
+        "reading the text: 40.0 MB of 100 MB, 1:00 left",
+        "reading the text: 50.0 MB of 100 MB, 0:50 left",
+        "choosing the vocabulary",
+        *SENTENCES,
+    ]
+    quiet = progress_module.LineProgress(quiet=True)
+    now += 20
+    quiet(Progress("choosing the vocabulary", 0))
+    quiet(Read(TEXT))
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("width", [30, 80, 120])
@@ -411,7 +527,8 @@ def test_a_cache_that_can_not_be_written_is_done_without(
     )
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert errors.count("can't be") == 1
+    # A tokenizer and the tokens of the text.
+    assert errors.count("can't be") == errors.count("can't be kept") == 2
     assert len(scored(tmp_path / "run")) == 1
 
 
