@@ -14,6 +14,7 @@ import tempfile
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -57,7 +58,7 @@ class EncodedText:
     distinct: NDArray[np.int64]
     path: Path | None = None
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each document, [documents]."""
         return self.starts[1:] - self.starts[:-1]
