@@ -15,6 +15,7 @@ import pytest
 from azc.data.corpus import Corpus, load_corpus
 from azc.data.store import kept
 from azc.data.tokenizer import load_tokenizer
+from azc.data.tokens import encode
 from tests.runs import write_corpus
 
 TWO_AT_ONCE = """
@@ -22,10 +23,11 @@ import sys
 from pathlib import Path
 from azc.data.corpus import load_corpus
 from azc.data.tokenizer import load_tokenizer
-corpus = load_corpus(sys.argv[1])
+from azc.data.tokens import encode
+corpus, cache = load_corpus(sys.argv[1]), Path(sys.argv[2])
 print("ready", flush=True)
 sys.stdin.readline()
-load_tokenizer(corpus, vocab_size=96, cache=Path(sys.argv[2]))
+encode(corpus, load_tokenizer(corpus, vocab_size=96, cache=cache), cache=cache)
 """
 
 
@@ -137,10 +139,11 @@ def test_two_processes_make_it_at_once(corpus: Corpus, tmp_path: Path) -> None:
     for process in processes:
         process.communicate()
         assert process.returncode == 0
-    (file,) = cache.iterdir()
-    before = file.stat().st_mtime_ns
-    load_tokenizer(corpus, vocab_size=96, cache=cache)
-    assert file.stat().st_mtime_ns == before
+    tokens, vocabulary = sorted(cache.iterdir())
+    before = [file.stat().st_mtime_ns for file in (tokens, vocabulary)]
+    tokenizer = load_tokenizer(corpus, vocab_size=96, cache=cache)
+    assert encode(corpus, tokenizer, cache=cache).path == tokens
+    assert [file.stat().st_mtime_ns for file in (tokens, vocabulary)] == before
 
 
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
