@@ -106,7 +106,7 @@ class LineProgress:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.pace = Pace()
-        self.said = time.monotonic()
+        self.said = self.begun = time.monotonic()
 
     def __enter__(self) -> LineProgress:
         return self
@@ -116,6 +116,7 @@ class LineProgress:
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""
+        stage = self.pace.stage
         self.pace.take(event)
         if self.quiet:
             return
@@ -123,8 +124,14 @@ class LineProgress:
         if isinstance(event, Read):
             lines = [*event.text.sentences()]
         now = time.monotonic()
-        often = _LOADING if isinstance(event, Progress) else _OFTEN
-        if isinstance(event, Closed) or now - self.said >= often:
+        since = now - self.said
+        if isinstance(event, Progress):
+            # A stage may be silent: what has taken long so far is told by its name.
+            is_new = event.stage != stage and now - self.begun >= _LOADING
+            due = is_new or since >= _LOADING
+        else:
+            due = isinstance(event, Closed) or since >= _OFTEN
+        if due:
             self.said = now
             lines.append(self._pace())
         text = "".join(f"{visible(line)}\n" for line in lines if line)

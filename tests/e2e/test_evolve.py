@@ -388,11 +388,10 @@ def test_lines_say_how_far_the_reading_is(
     now = 0.0
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
     tell = progress_module.LineProgress(quiet=False)
+    tell(Progress("reading a.csv", 0))
     for second in range(60):
         now = float(second)
         tell(Progress("reading the text", second * 10**6, 100 * 10**6))
-    tell(Progress("choosing the vocabulary", 0))
-    now += 20
     tell(Progress("choosing the vocabulary", 0))
     tell(Read(TEXT))
     assert capsys.readouterr().err.splitlines() == [
