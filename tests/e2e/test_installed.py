@@ -102,7 +102,7 @@ def test_the_installed_command_checks_compiles_and_evolves(
     result = json.loads(out)
     assert result["evaluations"] == {"spent": 4, "budget": 4, "failed": 0}
     rows = {row["role"]: row for row in result["comparison"]["rows"]}
-    assert set(rows) == {"winner", "start", "random", "hand"}
+    assert set(rows) == {"winner", "start", "random", "hand", "neighbour"}
     assert len(rows["start"]["losses"]) == 2
     assert (tmp_path / "run" / "best.azg").is_file()
     _run([str(azc), "check", "run/best.azg"], cwd=tmp_path)

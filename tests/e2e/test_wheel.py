@@ -62,7 +62,7 @@ def test_every_module_is_inside(wheel: Path, root: Path) -> None:
 def test_what_the_page_is_made_of_is_inside(wheel: Path, root: Path) -> None:
     folder = root / "azc" / "report" / "templates"
     expected = {path.relative_to(root).as_posix() for path in folder.iterdir()}
-    assert len(expected) == 5
+    assert expected, "azc/report/templates/ is empty"
     assert expected <= names(wheel)
 
 
