@@ -1,7 +1,7 @@
 """The code blocks of a page, run in order in one folder as a reader would run them.
 
 A comment in front of a block says what the page does not show: `<!-- file: mine.azg -->`
-stores the block in that file, `<!-- with: --steps 2 -->` adds arguments to its commands so
+stores the block in that file, `<!-- with: --steps 2 -->` adds arguments to its searches so
 that they take seconds, `<!-- not run: REASON -->` leaves it out.
 """
 
@@ -76,7 +76,8 @@ class Folder:
                 self._command(command, shown, block.words)
 
     def _command(self, command: str, shown: str, words: str) -> None:
-        if words:  # in front of a comment, which would hide them
+        if words and command.startswith(("azc evolve", "azc resume")):
+            # In front of a comment, which would hide them.
             program, mark, comment = command.partition("  #")
             command = f"{program.rstrip()} {words} {mark}{comment}"
         done = subprocess.run(
