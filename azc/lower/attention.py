@@ -123,7 +123,8 @@ class _Writer:
         if node.op == NUMBER:
             return lower_number(node.number, node in self.wide, builder)
         builder.weight_of = lambda name: self.weight(f"{node.op}_{node.ordinal}_{name}")
-        made = lower_operation(builder, node, [self.done[arg] for arg in node.args])
+        operands = [self.done[arg] for arg in node.args]
+        made = lower_operation(builder, node, operands, node in self.wide)
         if builder.causal and operation(node.op).reach(node.attrs) is not None:
             made = builder.newest(made)
         return made
@@ -137,18 +138,20 @@ class _Writer:
         """A value by `scaled_dot_product_attention`, [B, H, M, c]."""
         builder = self.builder
         padding = builder.within(step.radius)
+        parts = (step.query, step.key, step.value)
+        exact = any(self.done[node].wide for node in parts)
         given = []
-        for node, whole in ((step.query, False), (step.key, True), (step.value, True)):
+        for node, whole in zip(parts, (False, True, True), strict=True):
             operand = self.done[node]
             turned = node is step.key and step.turned
             if builder.causal and whole:
                 axis = -1 if turned else -2
                 operand = self.so_far(operand, axis, step.radius)
-            made = builder.narrow(operand.node) if operand.wide else operand.node
+            made = builder.ranged(operand.node) if exact else operand.node
             if turned:
                 made = builder.method("transpose", made, -1, -2)
             given.append(made)
-        module = ScaledDotProduct(step, builder.causal, padding.inhabited)
+        module = ScaledDotProduct(step, builder.causal, padding.inhabited, exact)
         places = (
             padding.real,
             padding.row_real,
@@ -157,7 +160,11 @@ class _Writer:
             padding.at,
             builder.width(),
         )
-        return builder.module(module, (*given, *places))
+        made = builder.module(module, (*given, *places))
+        if not exact:
+            return made
+        wide = step.output in self.wide
+        return builder.wide(made) if wide else builder.narrow(made)
 
     def region(self, region: Region) -> None:
         """Values moment by moment, of tokens of which those at hand are the last."""

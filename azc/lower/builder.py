@@ -218,6 +218,13 @@ class FxBuilder:
         """The node in the type of the program's inputs."""
         return self.method("to", node, self.narrow_type())
 
+    def ranged(self, node: fx.Node) -> fx.Node:
+        """The node in the type of the program's inputs, if that has float32's range, as
+        bfloat16 has; else in at least float32.
+        """
+        kind = self.call("azc.lower.exact.ranged_type", self.narrow_type())
+        return self.method("to", node, kind)
+
     # Where tokens stand
 
     def _as_column(self, node: fx.Node) -> fx.Node:

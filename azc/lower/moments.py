@@ -303,7 +303,7 @@ class _Writer:
             if each not in self.lowered:  # a mask, or the value
                 operands = [self.lowered[arg] for arg in each.args]
                 wide = node in self.wide if each is value else operands[0].wide
-                written = lower_operation(b, each, operands)
+                written = lower_operation(b, each, operands, wide)
                 self.lowered[each] = Operand(written, each.shape, wide)
         self.states_at[value] = after
         return value
@@ -352,21 +352,18 @@ class _Writer:
         """A row times a sum of products over the tokens so far."""
         b, places = self.builder, self.builder.places
         query, state = self.lowered[self.operand(node, 0)], node.args[1]
-        rows = [
-            b.narrow(self.taken[arg, "rows"]) if arg in self.wide
-            else self.taken[arg, "rows"]
-            for arg in state.args
-        ]  # fmt: skip
-        row = b.narrow(query.node) if query.wide else query.node
+        # Of an [n, 1], as of all statistics, every part is in float32.
+        fit = b.wide if node.shape.cols is ONE else b.ranged
+        rows = [fit(self.taken[arg, "rows"]) for arg in state.args]
         made = b.call(
             "azc.lower.scans.read_sum",
-            row,
+            fit(query.node),
             *rows,
             places.row_real,
             places.leading,
             self.carried[state],
         )
-        return Operand(made, Shape(ONE, node.shape.cols), node in self.wide)
+        return Operand(b.wide(made), Shape(ONE, node.shape.cols), node in self.wide)
 
     def state_so_far(self, node: Node, known: Running) -> Operand:
         """A state of the tokens so far, and what is carried on of it."""

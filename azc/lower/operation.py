@@ -4,39 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from torch import fx
 
 from azc.ir.graph import Node
 from azc.lower.builder import FxBuilder
-from azc.ops.contract import Builder, Operand
+from azc.ops.contract import Builder, Op, Operand
 from azc.ops.table import operation
+from azc.shapes import ONE, N, Shape
 
 __all__ = ["lower_number", "lower_operation"]
 
+_SCORES = Shape(N, N)
+
 
 def lower_operation(
-    builder: FxBuilder, node: Node, operands: Sequence[Operand]
+    builder: FxBuilder, node: Node, operands: Sequence[Operand], wide: bool
 ) -> fx.Node:
     """Writes an operation of a graph in the type that it computes in; the result's node.
 
+    `wide`: the result is in float32 where the program's inputs are in a narrower type.
     Masks are operations like any other: here none is put in.
     """
     op = operation(node.op)
+    kind = _kind(op, node, [operand.shape for operand in operands], wide)
     omits = node.omits or (None,) * len(operands)
     taken = []
     for operand, absent in zip(operands, omits, strict=True):
-        made = operand.node
-        if op.precision == "narrow" and operand.wide:
-            made = builder.narrow(made)
-        elif op.precision in ("wide", "inside") and not operand.wide:
-            made = builder.wide(made)
-        taken.append(replace(operand, node=made, omits=absent))
+        made, becomes = (
+            operand.node,
+            operand.wide if kind == "own" else kind != "narrow",
+        )
+        if kind == "ranged":
+            made = builder.ranged(made)
+        elif becomes != operand.wide:
+            made = builder.wide(made) if becomes else builder.narrow(made)
+        taken.append(replace(operand, node=made, wide=becomes, omits=absent))
     asked: Builder = builder
     result = op.lower(asked, *taken, attrs=node.attrs)
-    if op.precision == "inside" and not any(operand.wide for operand in operands):
-        result = builder.narrow(result)
+    if op.precision == "inside" or kind == "ranged":
+        result = builder.wide(result) if wide else builder.narrow(result)
     return result
+
+
+def _kind(
+    op: Op, node: Node, operands: Sequence[Shape], wide: bool
+) -> Literal["own", "narrow", "wide", "ranged"]:
+    """Which type the operands are taken in: their own, that of the inputs, float32, or
+    the narrowest one with the range of float32.
+    """
+    if op.precision == "same" or (op.precision == "weights" and not wide):
+        return "own"
+    if op.precision != "product":
+        return "wide"
+    if not wide:
+        return "narrow"
+    # Products with n × n numbers take long.
+    scores = _SCORES in (node.shape, *operands)
+    statistic = ONE in (node.shape.rows, node.shape.cols)
+    return "ranged" if scores and not statistic else "wide"
 
 
 def lower_number(

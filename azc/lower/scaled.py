@@ -7,12 +7,14 @@ a kernel without one.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from azc.lower.dot_product import DotProduct
+from azc.lower.exact import without_autocast
 from azc.lower.masks import gone
 from azc.lower.runtime import alibi_slopes
 from azc.ops.contract import Place
@@ -27,15 +29,19 @@ class ScaledDotProduct(nn.Module):
     `query`: [B, H, M, f]; `key`: [B, H, N, f]; `value`: [B, H, N, c]. `real`: bool
     [B, N], None where all tokens are; positions: int64 [B or 1, N]; those of rows are
     of the last M tokens, or of those `at`, int64 [M]. `width`: that of a head. Gives
-    [B, H, M, c]; anything finite in padding.
+    [B, H, M, c]; anything finite in padding. `exact`: autocast leaves the tensors in the
+    type that they have.
     """
 
-    def __init__(self, spec: DotProduct, causal: bool, inhabited: bool) -> None:
+    def __init__(
+        self, spec: DotProduct, causal: bool, inhabited: bool, exact: bool
+    ) -> None:
         super().__init__()
         self.factor, self.biases = spec.factor, spec.biases
         self.radius = spec.radius
         self.causal = causal
         self.inhabited = inhabited
+        self.exact = exact
         self.dropout = spec.dropout
         places: list[Place] = ["cols"]
         places += ["band"] if spec.radius is not None else []
@@ -67,15 +73,16 @@ class ScaledDotProduct(nn.Module):
             places = tuple(p for p in self.places if p != "band" or not near)
             where = (real, row_real, positions, row_positions, at)
             mask = self.mask(query, *where, places, width)
-        return F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=mask,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-            scale=self.factor.at(width),
-        )
+        with without_autocast(query) if self.exact else nullcontext():
+            return F.scaled_dot_product_attention(
+                query,
+                key,
+                value,
+                attn_mask=mask,
+                dropout_p=self.dropout if self.training else 0.0,
+                is_causal=causal,
+                scale=self.factor.at(width),
+            )
 
     def mask(
         self,

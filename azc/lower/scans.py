@@ -13,6 +13,7 @@ import math
 
 import torch
 
+from azc.lower.exact import matmul
 from azc.ops.contract import Place
 
 __all__ = [
@@ -85,13 +86,13 @@ def read_sum(
     `query`: [B, H, T, 1, f]; `left`: [B, H, T, f]; `right`: [B, H, T, c].
     """
     rows = query.squeeze(-2)
-    scores = rows @ left.transpose(-1, -2)
+    scores = matmul(rows, left.transpose(-1, -2))
     index = torch.arange(scores.shape[-1], device=scores.device)
     seen = (index <= index[:, None]) & row_real[:, None, :]
     own = (index == index[:, None]) & leading[:, None, :]
-    found = torch.where((seen | own)[:, None], scores, 0.0) @ right
+    found = matmul(torch.where((seen | own)[:, None], scores, 0.0), right)
     if carried is not None:
-        found = found + rows @ carried.squeeze(2).to(rows.dtype)
+        found = found + matmul(rows.to(carried), carried.squeeze(2))
     return found.unsqueeze(-2)
 
 
@@ -104,7 +105,7 @@ def last_sum(
     """Σ leftᵀ right over the real tokens so far, the last moment's, [B, H, 1, f, c]."""
     wide = torch.promote_types(left.dtype, torch.float32)
     left = torch.where(row_real[:, None, :, None], left, 0.0).to(wide)
-    total = (left.transpose(-1, -2) @ right.to(wide)).unsqueeze(2)
+    total = matmul(left.transpose(-1, -2), right.to(wide)).unsqueeze(2)
     return total if carried is None else total + carried
 
 
@@ -161,7 +162,7 @@ def running_softmax(
     exponents = rows.transpose(-1, -2).unsqueeze(2) - scale.unsqueeze(-1)
     weights = torch.where(seen, exponents, -math.inf).exp()
     if outer:
-        total = weights @ values.unsqueeze(2)
+        total = matmul(weights, values.unsqueeze(2))
     else:
         total = (weights * values.transpose(-1, -2).unsqueeze(2)).sum(-1, keepdim=True)
     count = weights.sum(-1, keepdim=True)

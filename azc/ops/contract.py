@@ -15,7 +15,7 @@ wherever its *result* is absent: an infinite slope times a gradient of 0 is NaN,
 broadcast operand would carry it to entries that are present.
 
 Precision. In float16 and bfloat16, what torch computes in float32 under autocast is
-computed in float32 here too (`Op.precision`).
+computed in float32 here too (`Op.precision`), and so are products that sum over the tokens.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ __all__ = [
 
 Attrs = Mapping[str, int]
 Place = Literal["rows", "cols", "band", "future"]
-Precision = Literal["same", "wide", "inside", "narrow"]
+Precision = Literal["same", "wide", "inside", "product", "weights"]
 Number = int | float | FxNode  # known, or as the graph runs
 
 
@@ -231,7 +231,8 @@ class Operand:
     """An operand on its way to torch: the fx node (tensor [B, H, r, c], absent entries
     filled as the operation asked) and its symbolic type.
 
-    `wide`: it is in float32 where the program's inputs are in a narrower type.
+    `wide`: it is in float32 where the program's inputs are in a narrower type, or has
+    the range of it, and autocast must not narrow it (`azc.lower.exact`).
     `whole`: its rows are all tokens so far, where a model is called with the next ones
     alone. `omits`: what is absent of its rows, where the operation has to know.
     """
@@ -351,7 +352,9 @@ class Op:
     `precision`, where the program's inputs are narrower than float32: "same" computes
     in the operands' type; "wide" in float32, where the result stays (it may be out of
     the narrow type's range); "inside" in float32, and back in the operands' type;
-    "narrow" in the type of the inputs. `axes`: which axes of the operands the result has.
+    "product" in float32 where `azc.facts.precision` says that the result is, else in the
+    type of the inputs; "weights" in float32 where it says so, else in the operands' type.
+    `axes`: which axes of the operands the result has.
     `reach`: in a causal model, how many tokens before its own a row of the result takes
     of an operand that it does not read row by row; None for all.
     """

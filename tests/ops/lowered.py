@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from azc.facts.precision import wide_values
 from azc.ir.graph import INPUT, Graph, GraphBuilder
 from azc.lower.builder import FxBuilder, Padding, adds_to
 from azc.lower.operation import lower_operation
@@ -117,7 +118,8 @@ class Lowered:
         rows, cols = self.after.shape.sizes(tokens, WIDTH)
         assert out.shape[-2:] == (rows, cols), "not the shape that is declared"
         wide = torch.promote_types(operands[0].dtype, torch.float32)
-        stays = self.op.precision == "wide"
+        program = masked_program(self)
+        stays = program.output in wide_values(program)
         assert out.dtype == (wide if stays else operands[0].dtype)
         return out.expand(batch, HEADS, rows, cols)
 
@@ -143,6 +145,7 @@ def lower(
     builder = FxBuilder(graph, padding, like, *sizes, module=adds_to(root, graph))
     made = Lowered(op, sample, known, fx.GraphModule(root, fx.Graph()))
     program = masked_program(made)
+    wide = wide_values(program)
     done = {
         node: Operand(graph.placeholder(node.name), node.shape, wide=False)
         for node in program.nodes
@@ -153,8 +156,9 @@ def lower(
     builder.weight_of = weights.__getitem__
     for node in program.nodes:
         if node.op != INPUT:
-            written = lower_operation(builder, node, [done[arg] for arg in node.args])
-            done[node] = Operand(written, node.shape, wide=False)
+            operands = [done[arg] for arg in node.args]
+            written = lower_operation(builder, node, operands, node in wide)
+            done[node] = Operand(written, node.shape, node in wide)
     graph.output(done[program.output].node)
     made.module = fx.GraphModule(root, graph)
     return made

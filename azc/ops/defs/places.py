@@ -269,9 +269,8 @@ def _conv_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
     padding = 0 if b.causal else kernel // 2
     if b.causal:
         rows = b.call("torch.nn.functional.pad", rows, (kernel - 1, 0))
-    mixed = b.call(
-        "torch.nn.functional.conv1d", rows, weight, padding=padding, groups=channels
-    )
+    target = "azc.lower.exact.conv1d" if x.wide else "torch.nn.functional.conv1d"
+    mixed = b.call(target, rows, weight, padding=padding, groups=channels)
     mixed = b.method("unflatten", mixed, 1, (heads, width))
     return b.unpacked(b.method("transpose", mixed, -1, -2))
 
@@ -301,7 +300,7 @@ CONV = Op(
     weights=_conv_weights,
     reference=_conv_reference,
     lower=_conv_lower,
-    precision="narrow",
+    precision="same",
     flops=_conv_flops,
     absence=Absence(
         fill=fill_result(0.0), omits=omit_nothing, after=dirty, local=False

@@ -136,7 +136,8 @@ def _matmul_reference(frame: Frame, a: Value, b: Value) -> Value:
 
 
 def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
-    return b.call("torch.matmul", x.node, y.node)
+    target = "azc.lower.exact.matmul" if x.wide else "torch.matmul"
+    return b.call(target, x.node, y.node)
 
 
 def _fill_product(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
@@ -168,7 +169,7 @@ MATMUL = Op(
     weights=no_weights,
     reference=_matmul_reference,
     lower=_matmul_lower,
-    precision="narrow",
+    precision="product",
     flops=_product_flops,
     absence=Absence(
         fill=_fill_product, omits=omit_nothing, after=row_reduce, local=False

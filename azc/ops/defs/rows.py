@@ -174,7 +174,7 @@ OPS = (
         8,
         -_INF,
         _after_softmax,
-        "same",
+        "weights",
         "torch.nn.functional.softmax(x, -1)",
     ),
     _row_op(
