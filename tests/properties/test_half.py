@@ -261,16 +261,17 @@ def check(case: Case, dtype: torch.dtype, count: Counter[str]) -> list[str]:
         gap = distance(found[name], want, LEAST[kind])
         if gap <= 4 * ROUNDING[dtype]:
             continue
+        single = run(case.module(case.graph), inputs, mask, torch.float32, slopes)
+        if not bool(single[name].isfinite().all()):
+            count[f"{kind} not finite in float32"] += 1
+            continue
+        if half and is_out_of_range(case, inputs):
+            count[f"{kind} of values out of range"] += 1
+            continue
         rounding = rounding or Rounding(case, module, dtype, wanted, slopes)
         if rounding.allows(name, gap):
             digits = "conditioned" if rounding.far[name] <= 1.0 else "without a digit"
             count[f"{kind} {digits}"] += 1
-            continue
-        single = run(case.module(case.graph), inputs, mask, torch.float32, slopes)
-        if not bool(single[name].isfinite().all()):
-            count[f"{kind} not finite in float32"] += 1
-        elif half and is_out_of_range(case, inputs):
-            count[f"{kind} of values out of range"] += 1
         elif half and kind == "gradient" and rounding.steep:
             count["gradient of gradients out of range"] += 1
         else:
