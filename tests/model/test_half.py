@@ -117,9 +117,19 @@ def test_a_thousand_tokens(mixer: str, causal: bool) -> None:
             assert float((found[name] - want).norm() / size) < 20 * rounding, name
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_a_decoder_writes_more_than_a_thousand_tokens(dtype: torch.dtype) -> None:
-    """Its states go on where float16 ends."""
+@pytest.mark.parametrize(
+    ("dtype", "cache"),
+    [
+        (torch.float16, "dynamic"),
+        (torch.float16, "static"),
+        (torch.bfloat16, "dynamic"),
+    ],
+    ids=str,
+)
+def test_a_decoder_writes_more_than_a_thousand_tokens(
+    dtype: torch.dtype, cache: str
+) -> None:
+    """Its states go on where float16 ends, in caches of either kind."""
     model = model_of("linear_attention", causal=True, task="causal-lm", **LONG)
     half = copy.deepcopy(model).to(dtype)
     random = torch.Generator().manual_seed(0)
@@ -129,6 +139,7 @@ def test_a_decoder_writes_more_than_a_thousand_tokens(dtype: torch.dtype) -> Non
         max_new_tokens=100,
         do_sample=False,
         eos_token_id=None,
+        cache_implementation=cache,
         output_logits=True,
         return_dict_in_generate=True,
     )
