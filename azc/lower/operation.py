@@ -32,10 +32,8 @@ def lower_operation(
     omits = node.omits or (None,) * len(operands)
     taken = []
     for operand, absent in zip(operands, omits, strict=True):
-        made, becomes = (
-            operand.node,
-            operand.wide if kind == "own" else kind != "narrow",
-        )
+        made = operand.node
+        becomes = operand.wide if kind == "own" else kind != "narrow"
         if kind == "ranged":
             made = builder.ranged(made)
         elif becomes != operand.wide:
