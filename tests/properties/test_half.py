@@ -1,8 +1,9 @@
 """Random programs in half precision: a thousand tokens and more, beside float64.
 
 Half precision rounds every value and every gradient, and some programs blow that up. So
-a result may be off by four roundings of its largest entry, or by eight times what the
-program in float64 moves when each value, and each gradient, is off by a rounding.
+a result may be off by four roundings of its largest entry, by eight times what the program
+in float64 moves when each value, and each gradient, is off by a rounding, or by eight times
+what it is off in float32.
 
 What is left out is what float16 can't hold: a result or gradient beyond 65,504; a value
 beyond it that is in the type of the inputs by the rules of the language (`is_plain`); the
@@ -276,6 +277,9 @@ def check(case: Case, dtype: torch.dtype, count: Counter[str]) -> list[str]:
         single = run(case.module(case.graph), inputs, mask, torch.float32, slopes)
         if not bool(single[name].isfinite().all()):
             count[f"{kind} not finite in float32"] += 1
+            continue
+        if gap <= 8 * distance(single[name], want, LEAST[kind]):
+            count[f"{kind} no better in float32"] += 1
             continue
         if half and is_out_of_range(case, inputs):
             count[f"{kind} of values out of range"] += 1
