@@ -79,20 +79,10 @@ def test_every_kind_of_convolution_is_in_the_reference() -> None:
     rows = []
     for kind in CONV_KINDS.values():
         name = f"`{kind.name}`" + (" (the default)" * (kind.name == DEFAULT_KIND))
-        heads = "matter" if kind.headed else "mean nothing"
+        heads = "used" if kind.headed else "ignored"
         rows.append(f"| {name} | {kind.doc} | {heads} | {kind.source} |")
     head = "| kind | kernels | heads | source |\n|---|---|---|---|\n"
     assert head + "\n".join(rows) + "\n\n" in LANGUAGE
-
-
-def test_every_diagnostic_is_in_the_reference() -> None:
-    told = set(re.findall(r"AZG\d{3}", LANGUAGE))
-    for first, last in re.findall(r"AZG(\d{3}) to AZG(\d{3})", LANGUAGE):
-        told.update(f"AZG{code}" for code in range(int(first), int(last) + 1))
-    code = "\n".join(p.read_text("utf-8") for p in (ROOT / "azc").rglob("*.py"))
-    used = set(re.findall(r'"(AZG\d{3})"', code))
-    assert used
-    assert sorted(used - told) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
