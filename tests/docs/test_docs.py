@@ -1,4 +1,4 @@
-"""The documents: programs in them check, errors are as shown, tables are up to date."""
+"""The documents: programs in them check, tables are up to date, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from azc.check.models import SETTINGS
 from azc.check.resolve import check_source
-from azc.diagnostics import DiagnosticError, render
+from azc.diagnostics import render
 from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.table import load_ops
 from azc.source import Source
@@ -53,18 +53,6 @@ def test_a_program_checks_without_warnings(place: str, text: str) -> None:
 @pytest.mark.parametrize(("place", "text"), blocks("azg"))
 def test_a_program_is_canonical(place: str, text: str) -> None:
     assert format_text(Source(place, text)) == text
-
-
-def test_an_error_is_as_shown() -> None:
-    pattern = re.compile(
-        r"^```azg wrong\n(.*?)^```\n\n```text\n(.*?)^```$", re.M | re.S
-    )
-    shown = pattern.findall(LANGUAGE)
-    assert len(shown) == len(blocks("azg wrong")) > 0
-    for text, expected in shown:
-        with pytest.raises(DiagnosticError) as caught:
-            check_source(Source("plain.azg", text))
-        assert str(caught.value) == expected.rstrip("\n")
 
 
 def test_every_setting_is_in_the_reference() -> None:
