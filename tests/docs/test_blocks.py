@@ -22,7 +22,7 @@ def test_a_page_runs_as_it_is_read(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    if page.stem not in READY:
+    if page.stem not in READY and page.parent.name != "studies":
         pytest.skip("this page is being rewritten")
     found = blocks(page)
     if not any(block.language in RUN for block in found):
