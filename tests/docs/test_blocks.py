@@ -11,7 +11,7 @@ from tests.docs.blocks import Folder, blocks, environment
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-READY = {"decoders", "diagnostics", "git", "language", "operations"}
+READY = {"decoders", "diagnostics", "git", "language", "operations", "results"}
 RUN = {"python", "console"}  # the others are files, or shown alone
 
 
