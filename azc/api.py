@@ -2,7 +2,7 @@
 
 Light to import: what needs torch imports it when called.
 
-Codes: U020 an option of a search makes no sense.
+Codes: U020 an option of a search is invalid.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ one `DiagnosticError`. A fault elsewhere (a missing data file, a run folder in u
 `UsageError` or a `RunError`, both of them an `AzcError` with a code. What is none of
 these is a bug of azc itself, an `InternalError`.
 
-Codes: U012 a number is not whole, or out of its range.
+Codes: U012 a number is not a whole number, or is out of range.
 """
 
 from __future__ import annotations

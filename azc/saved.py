@@ -5,8 +5,8 @@ where the caller trusts the folder's code, and says what to install where azc is
 The model card is the author's as soon as a word of it is changed: its last line has a
 digest of the rest.
 
-Codes: U108 a folder has no model of azc, and is not replaced; U110 a folder has files
-that azc did not write, and is not replaced.
+Codes: U108 the folder contains no azc model and is not replaced; U110 the folder
+contains files that azc did not write and is not replaced.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def speed_claims() -> str:
     journal = {row["candidates"]: row for row in found["journal"]}
     few, many = min(journal), max(journal)
     key = "a round beside training"
-    same = "the same run to the last bit" if two["the same run"] else "another run"
+    same = "an identical run" if two["the same run"] else "another run"
     return "\n".join(
         [
             f"- Two workers give {same}, {two['times as fast']:.2f} times as fast"

@@ -55,7 +55,7 @@ _WITHOUT = re.compile(r"winner with mean_mixing(_\d+)? for its attention")
 _COLUMNS: Mapping[str, tuple[str, str]] = {
     "start": ("start", "the start"),
     "random": ("random", "random sampling with the same beginning"),
-    "hand": ("best by hand", "the best typed by hand*"),
+    "hand": ("best by hand", "the best handwritten model*"),
     "neighbours": ("mean of neighbours", "the mean of its neighbours"),
     "neighbour": ("best neighbour", "the best of its neighbours*"),
     "without": ("mean for attention", "itself with a mean for its evolved attention"),

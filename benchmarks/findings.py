@@ -96,12 +96,12 @@ def short() -> str:
         f"**Attention from scratch, {count} seeds.** `op-nas` finds a program as good as"
         f" `sdpa` from {mine} seeds, random sampling from {theirs}.",
         "**One program above a convolution, one search.** The evolved program learns"
-        f" recall better than {words.count('better')} of the {len(words)} attentions of"
+        f" recall better than {words.count('better')} of the {len(words)} programs of"
         f" the library; {words.count(NO_DIFFERENCE)} show no significant difference.",
         f"**Proxies.** Of 2,000 steps, the first 400 rank programs at τ ="
         f" {_tau('first 400 of the long steps, another seed')}; 20 steps from shared weights"
-        f" do at {_tau('shared weights, 1600 warm-up (mutants), 20 steps')}, and 100 steps"
-        f" alone at {_tau('100 steps, own schedule')}.",
+        f" rank them at {_tau('shared weights, 1600 warm-up (mutants), 20 steps')}, and 100"
+        f" steps alone at {_tau('100 steps, own schedule')}.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -134,9 +134,10 @@ def _of_the_demo() -> list[str]:
     behind = sum(not demo.is_first(row) for row in runs)
     return [
         _studied(
-            f"**The lead over random sampling is the search.** Of {lead:.3f} nats on the"
-            f" earlier demo, at most {hand:.3f} nats are: `op-nas` began with models typed"
-            " by hand, and random sampling did not. Now both begin with them.",
+            "**The improvement over random sampling comes from the search.** At most"
+            f" {hand:.3f} of the {lead:.3f} nats on the earlier demo do. There, `op-nas`"
+            " started with handwritten models and random sampling did not. Now both start"
+            " with them.",
             *page,
         ),
         _studied(
@@ -165,12 +166,12 @@ def _of_strategies() -> list[str]:
     )
     return [
         _studied(
-            "**op-nas is ahead from the beginning.** In the table of encoders it is"
+            "**op-nas is better from the beginning.** In the table of encoders it is"
             f" {early} after {budgets[0]} evaluations.",
             *page,
         ),
         _studied(
-            f"**Learned kinds of mutation pay.** After {budgets[-1]} evaluations there,"
+            f"**Learned kinds of mutation help.** After {budgets[-1]} evaluations there,"
             f" op-nas with them is {kinds}.",
             *page,
         ),
@@ -201,7 +202,7 @@ def _of_scratch() -> list[str]:
             *page,
         ),
         _studied(
-            f"**Attention pays on text.** From {seeds(text)}, `op-nas` reaches {losses[0]}"
+            f"**Attention helps on text.** From {seeds(text)}, `op-nas` reaches {losses[0]}"
             f" nats, random sampling {losses[1]} and two convolutions {losses[2]}.",
             *page,
         ),
@@ -224,7 +225,7 @@ def _of_programs() -> list[str]:
             *page,
         ),
         _studied(
-            f"**A search finds a single layer that recalls.** After {count} evaluations"
+            f"**A search finds a single layer that learns recall.** After {count} evaluations"
             f" its best program is {worse}.",
             *page,
         ),
@@ -244,7 +245,7 @@ def _of_proxies() -> list[str]:
             "Fidelity",
         ),
         _studied(
-            "**A short training ranks as the beginning of a long one.** 400 steps with"
+            "**A short training ranks like the beginning of a long one.** 400 steps with"
             f" their own schedule rank at τ = {_tau('400 steps, own schedule')}, the first"
             " 400 of the long schedule at"
             f" {_tau('first 400 of the long steps, another seed')}.",
@@ -253,8 +254,8 @@ def _of_proxies() -> list[str]:
         ),
         _studied(
             f"**Training-free scores rank architectures.** {above or 'None'} of"
-            f" {len(scores) - 1} ranks better than layers × hidden, which says nothing"
-            " within one size.",
+            f" {len(scores) - 1} ranks better than layers × hidden, which cannot"
+            " rank architectures of one size.",
             "training-free-scores",
             "Training-free scores",
         ),

@@ -1,4 +1,4 @@
-"""Writes docs/operations.md, the reference of all operations, from their definitions.
+"""Write docs/operations.md, the reference of all operations, from their definitions.
 
 python docs/generate_operations.py
 """
@@ -25,18 +25,26 @@ PAGE = Path(__file__).resolve().parent / "operations.md"
 HEAD = """\
 # Operations
 
-Every operation of the language; `azc ops NAME` also says what one costs, what it does
-with absent entries and in a causal model, and shows a program with it. The page is made
-from the definitions in `azc/ops/defs` by `python docs/generate_operations.py`; a test
-holds it up to date.
+This page lists every operation of the language. `azc ops NAME` also shows the cost of an
+operation, how it handles absent entries, what it means in a causal model, and a program that
+uses it:
 
-In a type, `n` is the number of tokens, `d` the width of one head, and a letter that
-comes twice is the same both times. *Broadcast* means that axes of length `1` meet any
-other, and nothing else does. Where entries of an operand are absent (padding, or
-outside a window) see [the language](language.md#absence).
+```console
+$ azc ops scale
+scale(x): x / √d, d the width of one head
+…
+```
 
-An operation with a symbol may be written as a call too, `add(q, k)`; `azc fmt` writes
-the symbol.
+- **Types.** `n` is the number of tokens and `d` the width of one head. A letter that occurs
+  twice stands for the same dimension. *Broadcast* means that dimensions of length `1` expand
+  to match the other operand, and no others do.
+- **Absent entries**, in padding or outside a window, are described in
+  [the language reference](language.md#absence).
+- **Operators.** An operation with a symbol can also be called, as in `add(q, k)`. `azc fmt`
+  rewrites the call with the symbol.
+
+This page is generated from the definitions in `azc/ops/defs`. Run
+`python docs/generate_operations.py` to update it.
 """
 
 
@@ -76,18 +84,18 @@ def _weights(ops: Iterable[Op]) -> list[str]:
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     ops = list(load_ops().values())
     lines = [HEAD]
     for title, members in groupby(ops, group_text):
         lines.extend((f"## {title}", ""))
-        head = ("name", "written", "type", "meaning", "source")
+        head = ("name", "syntax", "type", "result", "source")
         lines.extend((*_table(head, map(_row, members)), ""))
     lines.extend(("## Attributes", ""))
-    lines.append("Attributes are given by name and have no defaults.\n")
+    lines.append("Attributes are passed by name and have no defaults.\n")
     lines.extend((*_attributes(ops), ""))
     lines.extend(("## Learned weights", ""))
-    lines.append("Every call that is written has weights of its own.\n")
+    lines.append("Each call in the source has its own weights.\n")
     lines.extend((*_weights(ops), ""))
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """One declaration of a checked file, by name or because there is no other.
 
-Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
-wanted; U103 a file has several of the kind that is wanted.
+Codes: U101 the file has no declaration of this name; U102 the file has no declaration
+of the required kind; U103 the file has several declarations of the required kind.
 """
 
 from __future__ import annotations

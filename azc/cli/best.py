@@ -3,7 +3,7 @@
 JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written, or
 null; `over`, whether nothing is left to be done.
 
-Codes: R040 a run has not come so far yet.
+Codes: R040 the run has no results yet.
 """
 
 from __future__ import annotations

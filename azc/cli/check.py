@@ -5,8 +5,8 @@ JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `atten
 and `spaces` (name, start); `errors` and `warnings`, how many in all. A diagnostic has a
 `fix` where there is a mend that is sure: a text, and from where to where it belongs.
 
-Codes: U101 a file has nothing of that name; U102 a file has nothing of the kind that is
-wanted.
+Codes: U101 the file has no declaration of this name; U102 the file has no declaration
+of the required kind.
 """
 
 from __future__ import annotations

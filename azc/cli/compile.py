@@ -2,8 +2,8 @@
 
 JSON: `folder`, `model`, `task`, `parameters`.
 
-Codes: R102 the weights of a compiled model can't be written; U105 two arguments name
-the same thing; U106 a folder can't be written to; U107 a folder is not empty.
+Codes: R102 the weights of a compiled model cannot be written; U105 two arguments name
+the same thing; U106 the folder cannot be written; U107 the folder is not empty.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ added), operations (removed, added, rewired: how many by name), attributes (oper
 name, old, new). Of whole files `declarations`, each with kind, name and status (same,
 added, removed, changed), and where it changed the fields of models or programs.
 
-Codes: U105 two arguments name the same thing; U109 these can't be compared.
+Codes: U105 two arguments name the same thing; U109 these cannot be compared.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 JSON: see `azc.cli.result.result_json`.
 
-Codes: D033 a mask rate is given for a causal model; U020 an option of a search makes no
-sense; U105 two arguments name the same thing.
+Codes: D033 a mask rate was passed for a causal model; U020 an option of a search is
+invalid; U105 two arguments name the same thing.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ what stands in the way, or null; reason, and refusal as `azc check` has it; cach
 bytes_a_token, and bytes_of_windows and bytes_of_states, which are all however many tokens
 there are, of one layer in float32, for the `hidden` and `heads` asked for.
 
-Codes: U012 a number is not whole, or out of its range; U102 a file has nothing of the kind
-that is wanted.
+Codes: U012 a number is not a whole number, or is out of range; U102 the file has no
+declaration of the required kind.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The files that commands are given, and those that they write.
 
-Codes: U113 a file is not azc's own, and is not replaced.
+Codes: U113 the file was not written by azc and is not replaced.
 """
 
 from __future__ import annotations

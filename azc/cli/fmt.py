@@ -3,7 +3,7 @@
 JSON: `files`, each with `file`, `changed` (whether it is not in canonical form), `diff`
 (with --diff), `text` (of standard input), `diagnostics`.
 
-Codes: R101 a program can't be written.
+Codes: R101 a program cannot be written.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ JSON:
                 function to a candidate), faults (by reason)
     candidates  with --all: every candidate, in the same form
 
-Codes: R040 a run has not come so far yet.
+Codes: R040 the run has no results yet.
 """
 
 from __future__ import annotations

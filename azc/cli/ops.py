@@ -6,7 +6,7 @@ attributes (name, doc, values), weights (their shapes by name), flops, absence a
 attention programs of the standard library that use it. With a name, they are those of
 that name alone.
 
-Codes: U117 there is no such operation.
+Codes: U117 unknown operation in `azc ops`.
 """
 
 from __future__ import annotations

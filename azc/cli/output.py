@@ -11,8 +11,8 @@ With `--json`, a command writes one object to standard output, and nothing else:
 A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
 end_line, end_column; those that don't apply are null or left out.
 
-Codes: R100 standard output or a file can't be written or read; R103 there is not enough
-memory; X001 an error of azc's own.
+Codes: R100 standard output or a file cannot be written or read; R103 there is not
+enough memory; X001 internal error of azc.
 """
 
 from __future__ import annotations

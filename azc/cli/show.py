@@ -8,8 +8,8 @@ activation, parameters, flops_per_token. Of one attention program: `attention` w
 name, params, expression, operations. Of a file: `models` and `attentions`, a few fields
 of each. In any case `ir` (by program) and `code` (title and text) as asked for.
 
-Codes: U102 a file has nothing of the kind that is wanted; U103 a file has several of
-the kind that is wanted; U105 two arguments name the same thing.
+Codes: U102 the file has no declaration of the required kind; U103 the file has several
+declarations of the required kind; U105 two arguments name the same thing.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 JSON: `folder` of the run; `acts`: of each id, time, author, kind and words; `over`,
 whether nothing is left to be done.
 
-Codes: U114 there is nothing to do.
+Codes: U114 no action was requested.
 """
 
 from __future__ import annotations

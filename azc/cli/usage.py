@@ -3,7 +3,7 @@
 Without it, typer says so as text. JSON: `error` with code, message and help, as of any
 fault.
 
-Codes: U100 the command line makes no sense.
+Codes: U100 the command line is invalid.
 """
 
 from __future__ import annotations

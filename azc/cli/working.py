@@ -1,6 +1,6 @@
 """What commands that search have in common: a display of the work, then its report.
 
-Codes: R039 every evaluation failed; R052 the comparison has no loss of the winner.
+Codes: R039 every evaluation failed; R052 the comparison has no loss for the winner.
 """
 
 from __future__ import annotations

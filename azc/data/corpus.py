@@ -1,7 +1,7 @@
 """Text to train on: Python's own documentation, files, folders and data sets.
 
-Codes: D001 there is no data of that name; D002 the data holds no text; D003 the data
-can't be read; D005 the name of the data makes no sense.
+Codes: D001 the data does not exist; D002 the data contains no text; D003 the data
+cannot be read; D005 the name of the data is invalid.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ is divided into groups of 32 lines. Documents can also be single lines or whole 
 any case, a document of more than `LONGEST` characters is divided again, at a line end or
 a space: this bounds the memory that a text takes.
 
-Codes: D006 a division into documents makes no sense.
+Codes: D006 a division into documents is invalid.
 """
 
 from __future__ import annotations

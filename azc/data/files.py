@@ -2,7 +2,7 @@
 
 A file is read anew whenever its documents are asked for, a chunk at a time.
 
-Codes: D002 the data holds no text; D003 the data can't be read.
+Codes: D002 the data contains no text; D003 the data cannot be read.
 """
 
 from __future__ import annotations

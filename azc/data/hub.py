@@ -1,7 +1,7 @@
 """Data sets read by `datasets`: of the Hugging Face hub, or tables on this disk.
 
-Codes: D002 the data holds no text; D003 the data can't be read; D004 a data set of the
-hub can't be loaded; D005 the name of the data makes no sense.
+Codes: D002 the data contains no text; D003 the data cannot be read; D004 a data set of
+the hub cannot be loaded; D005 the name of the data is invalid.
 """
 
 from __future__ import annotations

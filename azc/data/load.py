@@ -1,7 +1,7 @@
 """Data from what `--data` names.
 
-Codes: D030 a task is unknown, or named twice; D032 a tokenizer is given for data
-without text; R034 a vocabulary is too small for the data.
+Codes: D030 a task is unknown, or is named twice; D032 a tokenizer was passed for data
+without text; R034 the vocabulary of the model is too small for the data.
 """
 
 from __future__ import annotations

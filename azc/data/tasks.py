@@ -5,8 +5,8 @@ alone. They are masked for an encoder; a decoder is asked for each at the symbol
 it. Rows are drawn on the spot: training never sees one twice but by chance, and those
 of validation and test are fixed by the seed and drawn apart.
 
-Codes: D023 the training split has nothing fixed to measure on; D030 a task is unknown,
-or named twice; D031 sequences are too short for a task.
+Codes: D023 the training split cannot be evaluated, because it is not fixed; D030 a task
+is unknown, or is named twice; D031 the sequences are too short for a task.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A text as sequences of tokens, whole documents held out.
 
-Codes: D020 there are too few documents to split; D021 a text is cut into sequences that
-are too short; D022 a split has no tokens; D023 the training split has nothing fixed to
-measure on; D024 a part of the data asks for nothing.
+Codes: D020 there are too few documents to split; D021 the sequences are too short; D022
+a split has no tokens; D023 the training split cannot be evaluated, because it is not
+fixed; D024 a part of the data has no tokens to predict.
 """
 
 from __future__ import annotations

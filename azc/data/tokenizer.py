@@ -1,7 +1,7 @@
 """A BERT-style WordPiece tokenizer, trained on the corpus or loaded from elsewhere.
 
-Codes: D010 a vocabulary is too small; D011 a tokenizer can't be loaded, or lacks a
-token that is needed.
+Codes: D010 the vocabulary is too small; D011 a tokenizer cannot be loaded, or lacks a
+required token.
 """
 
 from __future__ import annotations

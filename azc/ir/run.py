@@ -1,7 +1,7 @@
 """The reference semantics: a plain interpreter in NumPy, float64, one sequence.
 
-Codes: U001 a program is called with other inputs than it has; U002 inputs of a program
-are not of one shape; U003 there is no such head.
+Codes: U001 a program was called with the wrong inputs; U002 the inputs of a program
+have different or invalid shapes; U003 the head does not exist.
 """
 
 from __future__ import annotations

@@ -187,7 +187,7 @@ def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
         return f"`{node.op}` on scores", node.span
     if inside:
         near = (node.span for node in graph.nodes if node.op in ("window", "alibi"))
-        return "a mask of n × n, for what is near", next(near)
+        return "an n × n mask for near tokens", next(near)
     return "no softmax of one product", None
 
 

@@ -4,8 +4,8 @@ A mask is None where nothing is absent, and what would be filled then stays as i
 batch without padding costs no copy. `real` is a bool tensor, True at real tokens, or None
 where all are.
 
-Codes: U002 inputs of a program are not of one shape; U004 a mask does not fit its
-inputs.
+Codes: U002 the inputs of a program have different or invalid shapes; U004 a mask does
+not match its inputs.
 """
 
 from __future__ import annotations

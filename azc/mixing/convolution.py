@@ -104,7 +104,7 @@ def _light_reference(
 
 LIGHT = ConvKind(
     name="light",
-    doc="one a head, learned, softmax over its width",
+    doc="one per head, learned, softmax over its width",
     source="Wu et al. 2019, equation 6",
     headed=True,
     learned=_light_learned,
@@ -140,7 +140,7 @@ def _dynamic_reference(
 
 DYNAMIC = ConvKind(
     name="dynamic",
-    doc="one a head for every token, predicted from it, softmax over its width",
+    doc="one per head and token, predicted from the token, softmax over its width",
     source="Wu et al. 2019, equation 7",
     headed=True,
     learned=_dynamic_learned,
@@ -165,7 +165,7 @@ def _depthwise_reference(
 
 DEPTHWISE = ConvKind(
     name="depthwise",
-    doc="one a feature, learned, as it is",
+    doc="one per feature, learned, not normalised",
     source="Wu et al. 2019, section 2",
     headed=False,
     learned=_depthwise_learned,

@@ -1,7 +1,7 @@
 """The configuration: the program's text, and what transformers wants to know of it.
 
-Codes: U010 the program of a configuration has no such model; U013 a configuration has
-another size than its program; U014 a configuration can't be used.
+Codes: U010 the program of a configuration does not declare this model; U013 a size in a
+configuration differs from its program; U014 the configuration is invalid.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What compiled models are trained for: heads, losses.
 
-Codes: U011 there is no such task for a compiled model; U029 a task is not for a model of
-this kind.
+Codes: U011 unknown task of a compiled model; U029 the task does not fit the kind of
+model.
 """
 
 from __future__ import annotations

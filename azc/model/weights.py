@@ -1,9 +1,9 @@
 """Weights that were trained as another library's model, in a compiled one.
 
-Codes: R020 weights can't be read; R021 weights have a tensor that the model has no
-place for; R022 weights have a tensor that does not fit the model's; R023 weights lack a
-tensor of the model; R024 weights are of a model that computes something else; R025
-weights are of a kind of model that can't be converted.
+Codes: R020 the weights cannot be read; R021 the weights have a tensor that the model
+does not have; R022 a tensor of the weights does not match the model; R023 the weights
+lack a tensor of the model; R024 the weights belong to a model that computes something
+else; R025 weights of this kind of model cannot be converted.
 """
 
 from __future__ import annotations

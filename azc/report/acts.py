@@ -1,6 +1,6 @@
 """What the page of a run at work may ask for.
 
-Codes: U025 an act makes no sense for its run.
+Codes: U025 the action is invalid for this run.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@
 - `/candidate/N` is all of a candidate, `/find?words=W` says which have these words
 - `/acts` takes an act, see `azc.report.acts`
 
-Codes: X001 an error of azc's own.
+Codes: X001 internal error of azc.
 """
 
 from __future__ import annotations

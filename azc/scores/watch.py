@@ -1,6 +1,6 @@
 """What a score looks at in one pass: inner values, gradients, attention weights.
 
-Codes: U030 a training-free score is asked of several documents in a sequence.
+Codes: U030 a training-free score was requested for several documents in a sequence.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ limit, or where it has what is banned and no parent has. Programs that people pr
 first, and beside as many as the strategy has: what it asks for does not depend on how many
 they are.
 
-Codes: R038 a strategy asked for what can't be scored, or gave what it must not.
+Codes: R038 a strategy returned an invalid value.
 """
 
 from __future__ import annotations

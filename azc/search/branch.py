@@ -3,7 +3,7 @@
 Objects are written and the branch is moved by git's plumbing: nobody's working tree, index
 or checked-out branch is touched, and no hook of a commit runs.
 
-Codes: R050 git failed; U115 there is no place in git for a run's branch.
+Codes: R050 git failed; U115 git cannot hold the branch of the run.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The sum of the fingerprints of all rows is kept with them, so that rows which so
 else has changed, added or removed are found out. It is read and written in the one
 transaction that writes the rows: several processes may write.
 
-Codes: R031 a file of a run is not as the run left it; R036 a run is of another format;
-R037 another process works in a run.
+Codes: R031 a file of a run was changed or damaged; R036 the run has another format
+version; R037 another process is working on the run.
 """
 
 from __future__ import annotations

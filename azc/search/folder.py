@@ -1,9 +1,9 @@
 """A run is a folder: frozen configuration, journal, programs, weights, log, lock.
 
-Codes: R030 weights of a run can't be read; R031 a file of a run is not as the run left
-it; R035 a folder is not that of a run, or its `run.json` can't be read; R036 a run is
-of another format; R037 another process works in a run; R040 a run has not come so far
-yet; U021 the folder for a run is taken.
+Codes: R030 weights of a run cannot be read; R031 a file of a run was changed or
+damaged; R035 a folder is not a run, or its `run.json` cannot be read; R036 the run has
+another format version; R037 another process is working on the run; R040 the run has no
+results yet; U021 the folder for the run is in use.
 """
 
 from __future__ import annotations

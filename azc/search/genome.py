@@ -1,6 +1,6 @@
 """A candidate of a search: a self-contained text, and what makes two of them alike.
 
-Codes: U101 a file has nothing of that name.
+Codes: U101 the file has no declaration of this name.
 """
 
 from __future__ import annotations

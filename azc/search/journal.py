@@ -4,7 +4,8 @@ A candidate is there before it is scored; a score counts once its transaction ha
 committed. All that a run needs to go on is here or is written before it is. One process
 runs the search and writes what it comes to; any other may write acts meanwhile.
 
-Codes: R031 a file of a run is not as the run left it; R032 a score was not asked for.
+Codes: R031 a file of a run was changed or damaged; R032 a candidate was scored without
+a request.
 """
 
 from __future__ import annotations

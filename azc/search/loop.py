@@ -4,7 +4,7 @@ Every step can be cut off and taken again: what is done is in the journal or in 
 whose fingerprint is there, and what a step does depends on these and on the seed alone.
 The loop holds the budget, and knows nothing of how a strategy searches.
 
-Codes: R031 a file of a run is not as the run left it.
+Codes: R031 a file of a run was changed or damaged.
 """
 
 from __future__ import annotations

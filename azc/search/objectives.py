@@ -1,6 +1,6 @@
 """What a candidate is scored by: a number for every objective, the lower the better.
 
-Codes: U020 an option of a search makes no sense; U026 the start is over a limit.
+Codes: U020 an option of a search is invalid; U026 the start exceeds a limit.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a search is run with, frozen with the run.
 
-Codes: U020 an option of a search makes no sense.
+Codes: U020 an option of a search is invalid.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Runs: begun, continued and read.
 
-Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
-written; U022 a budget is below what was spent, or no budget; U023 sequences are too
-long for the model.
+Codes: R031 a file of a run was changed or damaged; R042 a file of the run cannot be
+written; U022 the budget is out of range, or below the evaluations already spent; U023
+the sequences are too long for the model.
 """
 
 from __future__ import annotations

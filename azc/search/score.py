@@ -1,9 +1,10 @@
 """One candidate trained and measured: what executors run, here or in other processes.
 
-Codes: R029 trained weights are not finite; R030 weights of a run can't be read; R033
-the data is not what the run began with; R041 there is no such device; R043 the machine
-is at fault, and not the programs; R044 the installation lacks something, or workers
-can't begin; R049 a candidate was stopped.
+Codes: R029 the trained weights are not finite; R030 weights of a run cannot be read;
+R033 the data differs from the data that the run started with; R041 the device does not
+exist; R043 a program that should train does not, so the machine is probably at fault;
+R044 the installation is incomplete, or workers cannot start; R049 the candidate was
+stopped.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@ round, or fresh ones.
 
 A snapshot counts once its fingerprint is in the journal.
 
-Codes: R030 weights of a run can't be read.
+Codes: R030 weights of a run cannot be read.
 """
 
 from __future__ import annotations

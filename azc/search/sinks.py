@@ -2,7 +2,7 @@
 
 A sink is called with every event.
 
-Codes: U027 there is no such log, or what it takes is not installed.
+Codes: U027 the log is unknown, or its package is not installed.
 """
 
 from __future__ import annotations

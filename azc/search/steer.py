@@ -3,10 +3,10 @@
 Nothing here needs the run's lock, and nothing that is sent runs: a program is text that
 is checked.
 
-Codes: R040 a run has not come so far yet; R046 a proposed program is known; R047 a
-proposed program computes what a candidate does; R048 a proposed program can't be
-trained; U022 a budget is below what was spent, or no budget; U025 an act makes no sense
-for its run.
+Codes: R040 the run has no results yet; R046 the proposed program is already in the run;
+R047 the proposed program computes the same as a candidate; R048 the proposed program
+cannot be trained; U022 the budget is out of range, or below the evaluations already
+spent; U025 the action is invalid for this run.
 """
 
 from __future__ import annotations

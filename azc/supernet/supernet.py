@@ -1,6 +1,6 @@
 """The shared weights: given to candidates as a copy, and taken back.
 
-Codes: R030 weights of a run can't be read.
+Codes: R030 weights of a run cannot be read.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 The loop is the Trainer of transformers, told to report nothing and to save nothing.
 
-Codes: T001 a loss is not a number; T002 memory ran out in training; T003 an option of
-the training makes no sense.
+Codes: T001 the loss is not finite; T002 training ran out of memory; T003 a training
+option is invalid.
 """
 
 from __future__ import annotations

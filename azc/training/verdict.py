@@ -1,6 +1,6 @@
 """What may be said of two programs trained alone from the same seeds.
 
-Codes: T004 losses to compare are not of the same seeds.
+Codes: T004 the losses to compare have different seeds.
 """
 
 from __future__ import annotations

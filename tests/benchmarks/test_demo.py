@@ -207,7 +207,7 @@ def test_the_winner_is_tested_against_every_row() -> None:
     assert list(tests) == [
         "the start",
         "random sampling with the same beginning",
-        "the best typed by hand*",
+        "the best handwritten model*",
         "the mean of its neighbours",
         "the best of its neighbours*",
         "itself with a mean for its evolved attention",

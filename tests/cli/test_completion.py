@@ -108,7 +108,7 @@ def test_other_shells(offered: Offered) -> None:
     (found,) = offered("azc show good.azg:sm", "zsh")
     assert "good.azg\\\\:small" in found
     (found,) = offered("azc ops softm", "fish")
-    assert found.startswith("softmax\teˣ over its row's sum")
+    assert found.startswith("softmax\teˣ divided by the sum")
 
 
 def test_a_real_bash(folder: Path) -> None:

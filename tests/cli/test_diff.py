@@ -312,8 +312,8 @@ def test_standard_input(azc: Azc, good: str) -> None:
 def test_git(tmp_path: Path) -> None:
     """The set-up that the documentation gives, in a repository."""
     guide = (Path(__file__).parents[2] / "docs" / "git.md").read_text("utf-8")
-    (config,) = re.findall(r"```ini\n(.*?)```", guide, re.DOTALL)
-    (attributes,) = re.findall(r"```gitattributes\n(.*?)```", guide, re.DOTALL)
+    (command,) = re.findall(r"git config diff.azc.command '(.+)'", guide)
+    (attributes,) = re.findall(r"echo '(.+)' > .gitattributes", guide)
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin" / "azc"
     script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m azc "$@"\n')
@@ -342,9 +342,8 @@ def test_git(tmp_path: Path) -> None:
         return done.stdout
 
     git("init", "-q")
-    with (repository / ".git" / "config").open("a") as file:
-        file.write(config)
-    (repository / ".gitattributes").write_text(attributes)
+    git("config", "diff.azc.command", command)
+    (repository / ".gitattributes").write_text(f"{attributes}\n")
     (repository / "kept.azg").write_text(OLD)
     (repository / "gone.azg").write_text(OLD)
     git("add", ".")

@@ -28,7 +28,7 @@ window(s, radius = r): entries with |i−j| > radius become absent
 name        window
 type        [n, n] → [n, n]
 source      Beltagy et al. 2020 (sliding window)
-attribute   radius, a whole number from 0 to 1,000,000: tokens seen on either side
+attribute   radius, a whole number from 0 to 1,000,000: tokens read on each side
 FLOPs       [n, n] → [n, n]: 0
 absence     an absent entry stays absent
 causal      [n, n] → [n, n]: a row for each token, computed when the token arrives
@@ -69,7 +69,7 @@ def test_json(azc: Azc) -> None:
     assert window["attributes"] == [
         {
             "name": "radius",
-            "doc": "tokens seen on either side",
+            "doc": "tokens read on each side",
             "values": "a whole number from 0 to 1,000,000",
         }
     ]

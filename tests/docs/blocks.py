@@ -126,7 +126,7 @@ def _bare(text: str) -> str:
 
 
 def environment(cache: Path) -> dict[str, str]:
-    """Return what a reader's shell has: azc on the path, its cache, 88 columns."""
+    """Return a reader's shell: azc on the path, its cache, 88 columns, an author in git."""
     return {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "AZC_CACHE": str(cache),
@@ -134,4 +134,8 @@ def environment(cache: Path) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "OMP_NUM_THREADS": "1",
         "NO_COLOR": "1",
+        "GIT_CONFIG_GLOBAL": os.devnull,
+        "GIT_CONFIG_NOSYSTEM": "1",
+        **{f"GIT_{who}_NAME": "A reader" for who in ("AUTHOR", "COMMITTER")},
+        **{f"GIT_{who}_EMAIL": "reader@example.org" for who in ("AUTHOR", "COMMITTER")},
     }

@@ -1,4 +1,4 @@
-"""The documents: programs in them check, errors are as shown, tables are up to date."""
+"""The documents: programs in them check, tables are up to date, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from azc.check.models import SETTINGS
 from azc.check.resolve import check_source
-from azc.diagnostics import DiagnosticError, render
+from azc.diagnostics import render
 from azc.mixing.convolution import CONV_KINDS, DEFAULT_KIND
 from azc.ops.table import load_ops
 from azc.source import Source
@@ -55,18 +55,6 @@ def test_a_program_is_canonical(place: str, text: str) -> None:
     assert format_text(Source(place, text)) == text
 
 
-def test_an_error_is_as_shown() -> None:
-    pattern = re.compile(
-        r"^```azg wrong\n(.*?)^```\n\n```text\n(.*?)^```$", re.M | re.S
-    )
-    shown = pattern.findall(LANGUAGE)
-    assert len(shown) == len(blocks("azg wrong")) > 0
-    for text, expected in shown:
-        with pytest.raises(DiagnosticError) as caught:
-            check_source(Source("plain.azg", text))
-        assert str(caught.value) == expected.rstrip("\n")
-
-
 def test_every_setting_is_in_the_reference() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \|", LANGUAGE, re.MULTILINE)
     told = {name: default.strip().strip("`") for name, default in rows}
@@ -79,20 +67,10 @@ def test_every_kind_of_convolution_is_in_the_reference() -> None:
     rows = []
     for kind in CONV_KINDS.values():
         name = f"`{kind.name}`" + (" (the default)" * (kind.name == DEFAULT_KIND))
-        heads = "matter" if kind.headed else "mean nothing"
+        heads = "used" if kind.headed else "ignored"
         rows.append(f"| {name} | {kind.doc} | {heads} | {kind.source} |")
     head = "| kind | kernels | heads | source |\n|---|---|---|---|\n"
     assert head + "\n".join(rows) + "\n\n" in LANGUAGE
-
-
-def test_every_diagnostic_is_in_the_reference() -> None:
-    told = set(re.findall(r"AZG\d{3}", LANGUAGE))
-    for first, last in re.findall(r"AZG(\d{3}) to AZG(\d{3})", LANGUAGE):
-        told.update(f"AZG{code}" for code in range(int(first), int(last) + 1))
-    code = "\n".join(p.read_text("utf-8") for p in (ROOT / "azc").rglob("*.py"))
-    used = set(re.findall(r'"(AZG\d{3})"', code))
-    assert used
-    assert sorted(used - told) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

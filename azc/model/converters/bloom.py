@@ -1,6 +1,6 @@
 """BLOOM (Le Scao et al. 2022).
 
-Codes: R022 weights have a tensor that does not fit the model's; R023 weights lack a
+Codes: R022 a tensor of the weights does not match the model; R023 the weights lack a
 tensor of the model.
 """
 

@@ -1,7 +1,7 @@
 """What is known of a model of transformers, and what makes its weights ours.
 
-Codes: R022 weights have a tensor that does not fit the model's; R024 weights are of a
-model that computes something else.
+Codes: R022 a tensor of the weights does not match the model; R024 the weights belong to
+a model that computes something else.
 """
 
 from __future__ import annotations

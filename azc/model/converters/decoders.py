@@ -1,6 +1,6 @@
 """What GPT-2 and its kin have in common.
 
-Codes: R022 weights have a tensor that does not fit the model's.
+Codes: R022 a tensor of the weights does not match the model.
 """
 
 from __future__ import annotations

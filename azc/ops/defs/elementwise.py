@@ -156,7 +156,7 @@ OPS = (
     _unary("sigmoid", "1 / (1 + e⁻ˣ)", "torch.sigmoid", _sigmoid, 6, "other"),
     _unary(
         "softplus",
-        "log(1 + eˣ), x itself above 20",
+        "log(1 + eˣ); x where x > 20",
         f"{F}.softplus",
         _softplus,
         8,
@@ -188,5 +188,5 @@ OPS = (
         7,
         "zero",
     ),
-    _unary("elu", "x, or eˣ − 1 below 0", f"{F}.elu", _elu, 5, "zero"),
+    _unary("elu", "x; eˣ − 1 where x < 0", f"{F}.elu", _elu, 5, "zero"),
 )

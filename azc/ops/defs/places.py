@@ -1,4 +1,4 @@
-"""Operations that know where tokens stand: rope, alibi, window, conv."""
+"""Operations that depend on positions: rope, alibi, window, conv."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _rope_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
 ROPE = Op(
     name="rope",
     doc="rotary position embedding, half-rotation form, base 10000; "
-    "the last feature of an odd head width is left as it is",
+    "the last feature of an odd width is unchanged",
     source="Su et al. 2021, in the layout of GPT-NeoX",
     operands=("x",),
     attrs=(),
@@ -152,8 +152,8 @@ def _alibi_lower(b: Builder, x: Operand, attrs: Attrs) -> FxNode:
 
 ALIBI = Op(
     name="alibi",
-    doc="adds −m·|i−j| to scores, m = 2^(−8h/H) for head h = 1…H; where H is no power "
-    "of two, its slopes are those of the largest one below and every other of the next",
+    doc="adds −m·|i−j| to scores, m = 2^(−8h/H) for head h = 1…H; if H is not a power of "
+    "two, the slopes of the largest one below H, then every other slope of the next one",
     source="Press et al. 2022, and its released code",
     operands=("s",),
     attrs=(),
@@ -197,7 +197,7 @@ WINDOW = Op(
     attrs=(
         Attribute(
             "radius",
-            "tokens seen on either side",
+            "tokens read on each side",
             minimum=0,
             maximum=MAX_RADIUS,
             odd=False,
@@ -287,12 +287,12 @@ def _conv_flops(
 
 CONV = Op(
     name="conv",
-    doc="learned depthwise convolution over the tokens, centred, or of this token and "
+    doc="learned depthwise convolution over the tokens: centred, or over the token and "
     "those before it in a causal model; the kernel starts as the identity",
     source="So et al. 2021 (Primer)",
     operands=("x",),
     attrs=(
-        Attribute("kernel", "tokens it spans", minimum=1, maximum=MAX_KERNEL, odd=True),
+        Attribute("kernel", "width in tokens", minimum=1, maximum=MAX_KERNEL, odd=True),
     ),
     axes=axes("f b -> a b"),
     reach=_conv_reach,

@@ -1,4 +1,4 @@
-"""Operations that bring rows together: products, distances, transposition, scaling."""
+"""Matrix operations: products, distances, transposition, scaling."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _after_transpose(states: tuple[State, ...], result: Shape, attrs: Attrs) -> 
 
 TRANSPOSE = Op(
     name="transpose",
-    doc="rows become columns, written x.T",
+    doc="exchanges rows and columns, written x.T",
     source="torch.transpose(x, -1, -2)",
     operands=("x",),
     attrs=(),

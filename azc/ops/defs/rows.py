@@ -168,7 +168,7 @@ _INF = float("inf")
 OPS = (
     _row_op(
         "softmax",
-        "eˣ over its row's sum; a row with nothing present is all zero",
+        "eˣ divided by the sum of the row; a row without present entries is all zeros",
         _softmax_reference,
         _softmax_lower,
         8,
@@ -179,7 +179,7 @@ OPS = (
     ),
     _row_op(
         "normalize",
-        "x over its row's Euclidean norm (at least 1e-12)",
+        "x divided by the Euclidean norm of the row (at least 1e-12)",
         _normalize_reference,
         _normalize_lower,
         3,
@@ -190,7 +190,7 @@ OPS = (
     ),
     _row_op(
         "layer_norm",
-        "row with mean 0 and variance 1 (eps 1e-5), no learned weights",
+        "the row, normalised to mean 0 and variance 1 (eps 1e-5), without learned weights",
         _layer_norm_reference,
         _layer_norm_lower,
         8,
@@ -202,7 +202,7 @@ OPS = (
     ),
     _row_op(
         "rms_norm",
-        "x over its row's root mean square (eps 2⁻²³), no learned weights",
+        "x divided by the root mean square of the row (eps 2⁻²³), without learned weights",
         _rms_norm_reference,
         _rms_norm_lower,
         4,

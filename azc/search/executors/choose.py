@@ -1,6 +1,6 @@
 """Where the jobs of a run go, as its options have it.
 
-Codes: U028 jobs can't be run in this way here.
+Codes: U028 jobs cannot run in this way on this machine.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Jobs in worker processes of this machine.
 
-Codes: R044 the installation lacks something, or workers can't begin.
+Codes: R044 the installation is incomplete, or workers cannot start.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ This process alone sees the folder of the run. What a job starts from reaches th
 through Ray's object store, by the sha256 of its content; what it has trained comes back
 the same way, and is written here. Data that was read here is read nowhere else.
 
-Codes: R030 weights of a run can't be read; R044 the installation lacks something, or
-workers can't begin; R051 a Ray cluster can't be reached.
+Codes: R030 weights of a run cannot be read; R044 the installation is incomplete, or
+workers cannot start; R051 the Ray cluster cannot be reached.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The strategies there are, by name, and those of users.
 
-Codes: R035 a folder is not that of a run, or its `run.json` can't be read; U024 there
-is no such strategy, or it is none.
+Codes: R035 a folder is not a run, or its `run.json` cannot be read; U024 unknown or
+invalid strategy.
 """
 
 from __future__ import annotations

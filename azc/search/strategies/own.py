@@ -3,8 +3,8 @@
 It runs as any script of theirs would. What goes wrong in it is told with the line at
 fault, and stops the run, which can be gone on with.
 
-Codes: R038 a strategy asked for what can't be scored, or gave what it must not; R045 a
-strategy's own file has an error; U024 there is no such strategy, or it is none.
+Codes: R038 a strategy returned an invalid value; R045 the file of a custom strategy
+raised an error; U024 unknown or invalid strategy.
 """
 
 from __future__ import annotations
