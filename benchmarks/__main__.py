@@ -28,6 +28,7 @@ BENCHMARKS: Mapping[str, str] = MappingProxyType(
         "mutants": "mutants",
         "one-program": "one_program",
         "page": "page",
+        "picture": "picture",
         "results": "pages",
         "scale": "scale",
         "scratch": "scratch",

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,15 @@ import pytest
 from typer.main import get_command
 
 from azc.cli.app import app
+from azc.search.options import EvolveOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 # In backticks, or a line that is typed.
 SHOWN = re.compile(r"`(azc [^`]+)`|^\$ (azc (?:\\\n|[^\n])+)$", re.MULTILINE)
 ROOT_COMMAND: Any = get_command(app)
+# Options of a search whose fields have other names.
+NAMES = {"round_size": "round", "batch_size": "batch", "objectives": "objective"}
 
 
 def texts() -> Iterator[tuple[str, str]]:
@@ -69,3 +73,30 @@ def test_what_is_not_there_is_found() -> None:
     assert missing("azc check x.azg --jsno") == ["--jsno"]
     assert missing("azc show --tokens=3 x") == []
     assert missing("azc --verson") == ["--verson"]
+
+
+def test_the_reference_has_every_option_of_a_search_with_its_default() -> None:
+    page = (ROOT / "docs" / "search-reference.md").read_text("utf-8")
+    rows = {
+        option: default.strip()
+        for names, default in re.findall(r"^\| (`-.*?) \| (.*?) \|", page, re.MULTILINE)
+        for option in re.findall(r"--[a-z-]+", names)
+    }
+    defaults = EvolveOptions()
+    params = [p for p in ROOT_COMMAND.commands["evolve"].params if p.opts[0] != "file"]
+    options = {option: param for param in params for option in param.opts}
+    assert set(rows) >= {option for option in options if option.startswith("--")} - {
+        "--help"
+    }
+    for field in fields(EvolveOptions):
+        option = "--" + NAMES.get(field.name, field.name.replace("_", "-"))
+        value = getattr(defaults, field.name)
+        if option not in rows or isinstance(value, bool) or not value:
+            continue
+        if field.name == "final_seeds":
+            value = len(value)
+        shown = rows[option].strip("`").split("`")[0]
+        same = (
+            float(shown) == value if isinstance(value, float) else shown == str(value)
+        )
+        assert same or field.name == "objectives", option
