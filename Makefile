@@ -33,6 +33,7 @@ demo: $(RUNTIME)
 	@run=runs/demo; n=1; \
 	while [ -e "$$run" ]; do n=$$((n + 1)); run=runs/demo-$$n; done; \
 	mkdir -p runs; \
+	echo "==> a search of about five minutes on two cores"; \
 	echo "==> azc evolve $(DEMO_ARGS) -o $$run"; \
 	$(BIN)/azc evolve $(DEMO_ARGS) -o "$$run"
 
@@ -84,12 +85,14 @@ clean:
 # development contains the other.
 
 $(RUNTIME): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "==> installing azc and what it needs into $(VENV) (a minute or two)"
+	@echo "==> installing azc and what it needs into $(VENV)" \
+		"(340 MB to download, 1.6 GB on disk, a minute or two)"
 	@$(PIP) -e .
 	@touch $@
 
 $(DEV): pyproject.toml constraints.txt | $(BIN)/python
-	@echo "==> installing azc and what its tests need into $(VENV) (a minute or two)"
+	@echo "==> installing azc and what its tests need into $(VENV)" \
+		"(1 GB to download, a minute or two)"
 	@$(PIP) -e '.[dev]'
 	@touch $(RUNTIME) $@
 
