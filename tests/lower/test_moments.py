@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 import azc
-from azc.lower import moments
+from azc.lower import chunkwise, moments, softmaxes
 
 Tensor = torch.Tensor
 
@@ -23,6 +23,7 @@ STATES = {
     "mean": "return q * mean(k.T * v.T).T",
     "max": "return q * amax(k.T).T",
     "products": "return q @ (k.T @ v)",
+    "products with a sum": "return v * (q @ sum(k.T))",
     "made products": "return softmax(q) @ exp(-abs(k.T @ v))",
     "weighted products": "return softmax(q) @ (softmax(k.T) @ v)",
     "weighted rows": "return q * sum(softmax(k.T) * v.T).T",
@@ -59,7 +60,8 @@ def inputs(size: float = 1.0, tokens: int = 12) -> dict[str, Tensor]:
 @pytest.fixture(autouse=True)
 def _few_moments(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most 3 at a time, or 5 in products with sums."""
-    monkeypatch.setattr(moments, "WEIGHTED", 3)
+    monkeypatch.setattr(chunkwise, "CHUNK", 4)
+    monkeypatch.setattr(softmaxes, "CHUNK", 4)
     monkeypatch.setattr(moments, "ROWS", 5)
     monkeypatch.setattr(moments, "ENTRIES", 2 * 2 * 4 * 4 * 3)
 
