@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
-from azc.lower.exact import matmul, without_autocast
+from azc.lower.exact import matmul
 
 __all__ = [
     "ProductSum",
@@ -101,7 +101,7 @@ class _CausalProduct(torch.autograd.Function):
     def forward(
         query: torch.Tensor, left: torch.Tensor, right: torch.Tensor
     ) -> torch.Tensor:
-        return _scores(query, left) @ right
+        return matmul(_scores(query, left), right)
 
     @staticmethod
     def setup_context(
@@ -113,31 +113,29 @@ class _CausalProduct(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, ...]:
         query, left, right = ctx.saved_tensors
-        up = _scores(grad, right)
-        scores = _scores(query, left)
-        return up @ left, up.transpose(-1, -2) @ query, scores.transpose(-1, -2) @ grad
+        up, scores = _scores(grad, right), _scores(query, left)
+        of_left = matmul(up.transpose(-1, -2), query)
+        return matmul(up, left), of_left, matmul(scores.transpose(-1, -2), grad)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: torch.Tensor) -> torch.Tensor:
         query, left, right = ctx.saved_tensors
         moved = _scores(tangents[0], left) + _scores(query, tangents[1])
-        return moved @ right + _scores(query, left) @ tangents[2]
+        return matmul(moved, right) + matmul(_scores(query, left), tangents[2])
 
 
 def _scores(query: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
-    scores: torch.Tensor = (query @ left.transpose(-1, -2)).tril()
-    return scores
+    return matmul(query, left.transpose(-1, -2)).tril()
 
 
 def _causal_product(
     query: torch.Tensor, left: torch.Tensor, right: torch.Tensor
 ) -> torch.Tensor:
     """tril(query @ leftᵀ) @ right."""
-    with without_autocast(query):
-        if torch.compiler.is_compiling():
-            return _scores(query, left) @ right
-        made: torch.Tensor = _CausalProduct.apply(query, left, right)  # type: ignore[no-untyped-call]
-        return made
+    if torch.compiler.is_compiling():
+        return matmul(_scores(query, left), right)
+    made: torch.Tensor = _CausalProduct.apply(query, left, right)  # type: ignore[no-untyped-call]
+    return made
 
 
 # Sums of outer products

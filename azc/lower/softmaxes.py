@@ -253,7 +253,8 @@ def _outer_sums(mean: SoftmaxMean) -> torch.Tensor:
     later = (index > index[:, None])[:, None, :]
     weights = apart.masked_fill(later, -math.inf).exp()  # [B, H, K, C, f, C]
     sums = matmul(weights.flatten(3, 4), mean.values)
-    return sums.unflatten(3, (length, mean.top.shape[4]))
+    made: torch.Tensor = sums.unflatten(3, (length, mean.top.shape[4]))
+    return made
 
 
 # Maxima
@@ -271,7 +272,8 @@ def _top_so_far(chunks: torch.Tensor) -> torch.Tensor:
     """The largest entry of each column up to each moment, [B, H, K, C, f]."""
     if not torch.compiler.is_exporting():
         top: torch.Tensor = chunks.flatten(2, 3).cummax(2).values
-        return top.unflatten(2, chunks.shape[2:4])
+        by_chunk: torch.Tensor = top.unflatten(2, chunks.shape[2:4])
+        return by_chunk
     # ONNX has no running maximum.
     ends, step = chunks.amax(3), 1
     while step < chunks.shape[3]:
