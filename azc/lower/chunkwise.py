@@ -35,10 +35,10 @@ CHUNK = 128  # moments in a chunk of products, a power of 2
 
 
 def _chunks_of(tokens: int, most: int) -> tuple[int, int]:
-    """How many chunks there are, and how many moments are in each, a power of 2.
+    """Return the number of chunks, and the number of moments in each, a power of 2.
 
-    A graph for all lengths has full chunks, and an empty one more: there would be another
-    graph for one chunk.
+    A graph for all lengths has full chunks, and an empty one at the end: with a single
+    chunk, `torch.compile` would make another graph.
     """
     if tokens == 1:
         return 1, 1
@@ -49,8 +49,8 @@ def _chunks_of(tokens: int, most: int) -> tuple[int, int]:
 
 
 def in_chunks(x: torch.Tensor, most: int, value: float = 0.0) -> torch.Tensor:
-    """[B, H, T, …] as [B, H, K, C, …], C at most, with a number in what fills the last
-    chunk up.
+    """Return a tensor [B, H, T, …] as [B, H, K, C, …], where C is `most` or less. The last
+    chunk is filled up with `value`.
     """
     tokens = x.shape[2]
     count, length = _chunks_of(tokens, most)
@@ -62,7 +62,7 @@ def in_chunks(x: torch.Tensor, most: int, value: float = 0.0) -> torch.Tensor:
 
 
 def side_by_side(x: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Undoes `in_chunks`."""
+    """Return a tensor [B, H, K, C, …] as [B, H, T, …]: undo `in_chunks`."""
     x = x.flatten(2, 3)
     if torch.compiler.is_compiling():
         # A slice would ask whether it is one.
@@ -71,8 +71,8 @@ def side_by_side(x: torch.Tensor, tokens: int) -> torch.Tensor:
 
 
 def one_later(chunks: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """For each chunk what is told of the one before, [B, H, K, …]; `first`, [B, H, 1, …],
-    for the first one.
+    """Return the entries of a tensor [B, H, K, …] one chunk later, behind `first`,
+    [B, H, 1, …]. The last entry is left out.
     """
     index = torch.arange(chunks.shape[2], device=chunks.device)
     # And not a slice of K − 1, which would be another graph for K = 2.
@@ -84,7 +84,7 @@ def one_later(chunks: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
 def present(
     x: torch.Tensor, row_real: torch.Tensor | None, value: float
 ) -> torch.Tensor:
-    """Rows [B, H, T, f] with a number in padding."""
+    """Return rows [B, H, T, f] with `value` in padding."""
     if row_real is None:
         return x
     return x.masked_fill(~row_real[:, None, :, None], value)
@@ -189,7 +189,9 @@ def product_sum(
 def read_sum(
     query: torch.Tensor, total: ProductSum, leading: torch.Tensor | None
 ) -> torch.Tensor:
-    """query @ total at every moment, [B, H, T, 1, c]; `query` is [B, H, T, 1, f]."""
+    """Return query @ total at every moment, [B, H, T, 1, c], for a query
+    [B, H, T, 1, f].
+    """
     rows = query.squeeze(-2)
     chunks = in_chunks(rows, CHUNK)
     found = _causal_product(chunks, total.left, total.right)

@@ -53,8 +53,8 @@ class Factors(NamedTuple):
     seen: torch.Tensor
 
     def sums(self, values: torch.Tensor | None = None) -> torch.Tensor:
-        """For each moment the sum of the weights before it in its chunk, [B, H, K, C, f],
-        each times a value of [B, H, K, C, f] where these are given.
+        """Return, for each moment, the sum of the weights before it in its chunk,
+        [B, H, K, C, f]; each times a value, if values [B, H, K, C, f] are given.
         """
         right = self.right
         if values is not None:
@@ -198,7 +198,7 @@ def _over_chunks(
 def read_mean(
     query: torch.Tensor, mean: SoftmaxMean, leading: torch.Tensor | None
 ) -> torch.Tensor:
-    """query @ mean at every moment, [B, H, T, 1, c]; `query` is [B, H, T, 1, f]."""
+    """Return query @ mean at every moment, [B, H, T, 1, c], for a query [B, H, T, 1, f]."""
     rows, factors = query.squeeze(-2), mean.factors
     chunks = in_chunks(rows, CHUNK) / mean.weight
     found = (chunks * mean.own).sum(-1, keepdim=True) * mean.values
@@ -261,7 +261,7 @@ def _outer_sums(mean: SoftmaxMean) -> torch.Tensor:
 
 
 def running_top(rows: torch.Tensor) -> torch.Tensor:
-    """The largest entry of each column so far, [B, H, T, f]."""
+    """Return the largest entry of each column so far, of rows [B, H, T, f]."""
     if not torch.compiler.is_exporting():
         return rows.cummax(2).values
     top = _top_so_far(in_chunks(rows, CHUNK, -math.inf))
