@@ -4,7 +4,8 @@ at once.
 A region's body is a graph over tensors with an axis of moments, [B, H, T, r, c]: at
 moment t the row of a stream is a matrix of one row, and of what came before the tokens
 after t are absent. It runs for a few moments at a time, so that memory stays linear in
-the number of tokens; states, a sum say, are carried on.
+the number of tokens; states, a sum say, are carried on. Where a graph is made that has to
+do for all lengths (under `torch.compile`, in an export), it runs once for all moments.
 
 Masks are put in as a body is written, by the rule of the pass that puts them in elsewhere:
 the row of a stream is a value of another type than the stream, and at every moment other
@@ -13,7 +14,7 @@ tokens are absent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
@@ -34,18 +35,45 @@ from azc.ops.axes import Time
 from azc.ops.contract import Operand, Place, State
 from azc.ops.table import operation
 from azc.passes.masks import masked
-from azc.shapes import ONE, N, Shape
+from azc.shapes import ONE, D, N, Shape
 
 __all__ = ["Moments", "Reading", "write_region"]
 
 ENTRIES = 2**23  # about so many numbers a value may have in one run of a body
-ROWS = 128  # moments in one run where no value has more numbers than the rows have
-WEIGHTED = 32  # moments in one run where each weighs all of them by feature
+ROWS = 128  # moments in one run where no value has more numbers than rows have
 
 # How a region takes a stream or its transpose: row by row, or whole at every moment.
 Reading = Literal["rows", "whole"]
-_WEIGHTED = ("softmax", "weights")
-_PLACES = ("real", "positions", "at", "row_real", "leading", "sample")
+# What makes states that rows are multiplied with alone, and the products, by kind.
+_STATES = {"sum": "chunkwise.product_sum", "softmax": "softmaxes.softmax_mean"}
+_READ = {"sum": "chunkwise.read_sum", "softmax": "softmaxes.read_mean"}
+_PLACES = ("real", "positions", "sample", "at", "row_real", "leading")
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a region has at every moment beside rows.
+
+    `whole`: matrices with a row or a column for each token. `square`: states [d, d].
+    `keeps`: sums or maxima whose gradient takes many times what the rows do.
+    """
+
+    whole: bool
+    square: bool
+    keeps: bool
+
+    @property
+    def is_large(self) -> bool:
+        """Whether a run is made again for its gradient, in place of kept."""
+        return self.whole or self.square or self.keeps
+
+    def moments(self, rows: int, tokens: int, width: int) -> int:
+        """For how many moments a body runs at a time; `rows`: B · H."""
+        if not self.whole and not self.square:
+            return ROWS
+        entries = max(tokens if self.whole else 1, width) * width
+        most = max(1, ENTRIES // max(1, rows * entries))
+        return min(ROWS, most) if self.keeps else most
 
 
 class Moments(nn.Module):
@@ -63,14 +91,14 @@ class Moments(nn.Module):
         body: fx.GraphModule,
         readings: tuple[Reading, ...],
         carries: int,
-        most: int | None,
+        size: Size,
     ) -> None:
         super().__init__()
         self.name = name
         self.body = body
         self.readings = readings
         self.carries = carries
-        self.most = most
+        self.size = size
 
     def forward(
         self,
@@ -81,53 +109,57 @@ class Moments(nn.Module):
         *operands: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """The outputs, [B, H, M, c] each."""
-        batch, heads, count = sample.shape[:3]
-        tokens = positions.shape[1]
+        batch, heads, count, width = sample.shape
+        past = positions.shape[1] - count
+        row_real = leading = None
         if real is None:
-            real = positions.new_ones((batch, tokens), dtype=torch.bool)
-        real = real | ~real.any(-1, keepdim=True)
-        at, leading = moments_of(real, count)
-        row_real = real[:, tokens - count :]
-        index = index_of_rows(at - (tokens - count))
-        rows = [
-            x if kind == "whole" or index is None else taken(x, index)
-            for x, kind in zip(operands, self.readings, strict=True)
+            at = torch.arange(past, past + count, device=positions.device)[None]
+        else:
+            real = real | ~real.any(-1, keepdim=True)
+            at, leading = moments_of(real, positions, count)
+            row_real = real[:, past:]
+            index = index_of_rows(at - past)
+            operands = tuple(
+                x if kind == "whole" else taken(x, index)
+                for x, kind in zip(operands, self.readings, strict=True)
+            )
+        runs, step = 1, None
+        if not torch.compiler.is_compiling():  # a graph is one for all lengths
+            step = self.size.moments(batch * heads, past + count, width)
+            runs = -(-count // step)
+        pieces = [
+            *(_pieces(x, 1, step, runs) for x in (at, row_real, leading)),
+            *(
+                _pieces(x, 2, step if kind == "rows" else None, runs)
+                for x, kind in zip(operands, self.readings, strict=True)
+            ),
         ]
+        run: Callable[..., Any] = self.body
+        if runs > 1 and self.size.is_large and torch.is_grad_enabled():
+            run = partial(checkpoint, self.body, use_reentrant=False)
         carried: tuple[Any, ...] = (None,) * self.carries
         if cache is not None:
             carried = cache.carried(self.name, self.carries)
-        step = self.step(batch * heads, tokens, count, sample.shape[-1])
+        every = (real, positions, sample[:, :, :1])
         parts: list[tuple[torch.Tensor, ...]] = []
-        for start in range(0, count, step):
-            piece = slice(start, start + step)
-            given = [
-                x[:, :, piece] if kind == "rows" else x
-                for x, kind in zip(rows, self.readings, strict=True)
-            ]
-            places = (
-                real,
-                positions,
-                at[:, piece],
-                row_real[:, piece],
-                leading[:, piece],
-                sample[:, :, :1],
-            )
-            run: Callable[..., Any] = self.body
-            if step < count and torch.is_grad_enabled():
-                run = partial(checkpoint, self.body, use_reentrant=False)
-            found = run(*places, *carried, *given)
+        for where, given in (
+            (each[:3], each[3:]) for each in zip(*pieces, strict=True)
+        ):
+            found = run(*every, *where, *carried, *given)
             parts.append(found[: len(found) - self.carries])
             carried = found[len(found) - self.carries :]
         if cache is not None:
             cache.carry(self.name, carried)
+        if runs == 1:
+            return parts[0]
         return tuple(torch.cat(each, 2) for each in zip(*parts, strict=True))
 
-    def step(self, rows: int, tokens: int, count: int, width: int) -> int:
-        """For how many moments the body runs at a time; `rows`: B · H."""
-        if self.most == ROWS:
-            return min(count, ROWS)
-        entries = max(tokens if "whole" in self.readings else 1, width) * width
-        return max(1, min(count, self.most or count, ENTRIES // max(1, rows * entries)))
+
+def _pieces(
+    x: torch.Tensor | None, axis: int, step: int | None, runs: int
+) -> Sequence[torch.Tensor | None]:
+    """What each run is given: so many moments along an axis, or the same."""
+    return [x] * runs if x is None or step is None else x.split(step, axis)
 
 
 @dataclass(frozen=True)
@@ -136,6 +168,7 @@ class _Places:
 
     real: fx.Node
     positions: fx.Node
+    sample: fx.Node
     at: fx.Node
     row_real: fx.Node
     leading: fx.Node
@@ -148,7 +181,6 @@ class _MomentBuilder(FxBuilder):
         self,
         graph: fx.Graph,
         places: _Places,
-        sample: fx.Node,
         root: nn.Module,
         like: FxBuilder,
     ) -> None:
@@ -156,7 +188,7 @@ class _MomentBuilder(FxBuilder):
         super().__init__(
             graph,
             padding,
-            sample,
+            places.sample,
             like._heads,
             like._width,
             causal=True,
@@ -189,7 +221,7 @@ def write_region(
     wide: frozenset[Node],
     builder: FxBuilder,
 ) -> tuple[Moments, list[tuple[Node, Reading]]]:
-    """A region as a module, and what it takes: streams and transposes, and how."""
+    """Return a region as a module, and what it takes: streams and transposes, and how."""
     writer = _Writer(region, time, states, wide, builder)
     return writer.write()
 
@@ -210,14 +242,15 @@ class _Writer:
         nodes = {name: self.graph.placeholder(name) for name in _PLACES}
         self.builder = _MomentBuilder(
             self.graph,
-            _Places(*(nodes[name] for name in _PLACES[:-1])),
-            nodes["sample"],
+            _Places(**nodes),
             self.root,
             like,
         )
         found = ((node, running(node, time)) for node in region.nodes)
         self.running = {node: known for node, known in found if known is not None}
         self.unmade = self._read_alone()
+        # By the state that it is the sum or the mean of.
+        self.products: dict[Node, fx.Node] = {}
         self.carried = {
             node: self.graph.placeholder(f"carried_{i}")
             for i, node in enumerate(self.running)
@@ -232,11 +265,7 @@ class _Writer:
 
     def _read_alone(self) -> frozenset[Node]:
         """States that are read by products with rows alone, which need not be made."""
-        found = {
-            node
-            for node, known in self.running.items()
-            if known.kind == "sum" and len(known.terms) > 1
-        }
+        found = {node for node, known in self.running.items() if known.kind in _READ}
         for node in self.region.nodes:
             for place, arg in enumerate(node.args):
                 product = node.op == "matmul" and node.shape.rows is N and place == 1
@@ -258,7 +287,7 @@ class _Writer:
             self.taken[key] = self.graph.placeholder(f"operand_{i}")
         for node in self.region.nodes:
             if node in self.unmade:
-                self.carry[node] = self.sum_at_the_end(node)
+                self.products[node] = self.product(node)
             else:
                 self.done[node] = self.value(node)
         b = self.builder
@@ -272,12 +301,15 @@ class _Writer:
         keys = list(self.taken)
         readings = tuple(reading for _, reading in keys)
         name = "_".join(node.name or str(node.index) for node in self.region.outputs)
-        most = None
-        if any(known.kind in _WEIGHTED for known in self.running.values()):
-            most = WEIGHTED
-        elif "whole" not in readings and self.unmade == set(self.running):
-            most = ROWS
-        return Moments(name, body, readings, len(self.running), most), keys
+        size = self.size("whole" in readings)
+        return Moments(name, body, readings, len(self.running), size), keys
+
+    def size(self, whole: bool) -> Size:
+        """What the region has at every moment."""
+        made = [node for node in self.region.nodes if node not in self.unmade]
+        kinds = {known.kind for known in self.running.values()}
+        square = any(node.shape == Shape(D, D) for node in made)
+        return Size(whole, square, bool(kinds & {"softmax", "weights", "max"}))
 
     def reading(self, node: Node, place: int) -> Reading:
         return "rows" if is_read_by_row(node, place) else "whole"
@@ -291,7 +323,7 @@ class _Writer:
         if node in self.running:
             return self.given(node, self.state_so_far(node, self.running[node]))
         if len(node.args) > 1 and node.args[1] in self.unmade:
-            return self.given(node, self.product_with_sum(node))
+            return self.given(node, self.product_with_state(node))
         shape = node.shape
         if shape.rows is N:
             shape = Shape(ONE, shape.cols)
@@ -341,42 +373,45 @@ class _Writer:
         operand = Operand(made, state.shape, arg in self.wide)
         return self.given(arg, operand, state, reading)
 
-    def sum_at_the_end(self, node: Node) -> fx.Node:
-        """What a sum of products has come to after the last moment."""
-        rows = [self.taken[term, "rows"] for term in self.running[node].terms]
-        given = (*rows, self.builder.places.row_real, self.carried[node])
-        made: fx.Node = self.builder.call("azc.lower.scans.last_sum", *given)
+    def rows_of(self, node: Node) -> list[fx.Node]:
+        """The rows that each token brings to a state, in float32."""
+        b = self.builder
+        terms = self.running[node].terms
+        rows = [(self.taken[term, "rows"], term in self.wide) for term in terms]
+        return [made if wide else b.wide(made) for made, wide in rows]
+
+    def product(self, node: Node) -> fx.Node:
+        """A state that rows are multiplied with, as `azc.lower.chunkwise` has it."""
+        b, places = self.builder, self.builder.places
+        name = _STATES[self.running[node].kind]
+        left, *right = self.rows_of(node)
+        given = [left, right[0] if right else None, places.row_real]
+        if self.running[node].kind == "softmax":
+            given.append(places.leading)
+        made: fx.Node = b.call(f"azc.lower.{name}", *given, self.carried[node])
+        self.carry[node] = b.call("getattr", made, "last")
         return made
 
-    def product_with_sum(self, node: Node) -> Operand:
-        """A row times a sum of products over the tokens so far."""
-        b, places = self.builder, self.builder.places
+    def product_with_state(self, node: Node) -> Operand:
+        """A row times a state that is not made."""
+        b = self.builder
         query, state = self.lowered[self.operand(node, 0)], node.args[1]
-        # Of an [n, 1], as of all statistics, every part is in float32.
-        fit = b.wide if node.shape.cols is ONE else b.ranged
-        rows = [fit(self.taken[arg, "rows"]) for arg in state.args]
-        made = b.call(
-            "azc.lower.scans.read_sum",
-            fit(query.node),
-            *rows,
-            places.row_real,
-            places.leading,
-            self.carried[state],
+        row = query.node if query.wide else b.wide(query.node)
+        name = _READ[self.running[state].kind]
+        made = b.call(f"azc.lower.{name}", row, self.products[state], b.places.leading)
+        wide = node in self.wide
+        return Operand(
+            made if wide else b.narrow(made), Shape(ONE, node.shape.cols), wide
         )
-        return Operand(b.wide(made), Shape(ONE, node.shape.cols), node in self.wide)
 
     def state_so_far(self, node: Node, known: Running) -> Operand:
         """A state of the tokens so far, and what is carried on of it."""
         b, places = self.builder, self.builder.places
-        rows = [
-            b.wide(self.taken[term, "rows"]) if term not in self.wide
-            else self.taken[term, "rows"]
-            for term in known.terms
-        ]  # fmt: skip
+        rows = self.rows_of(node)
         where = (places.row_real, places.leading, self.carried[node])
-        if known.kind in _WEIGHTED:
+        if known.kind in ("softmax", "weights"):
             outer = known.kind == "softmax"
-            both = b.call("azc.lower.scans.running_softmax", *rows, *where, outer)
+            both = b.call("azc.lower.softmaxes.running_softmax", *rows, *where, outer)
         elif known.kind == "max":
             both = b.call("azc.lower.scans.running_max", *rows, *where)
         else:

@@ -17,6 +17,7 @@ __all__ = [
     "newest",
     "order_of",
     "pack",
+    "places_by",
     "positions_of",
     "rows_of",
     "span_of",
@@ -48,11 +49,11 @@ def order_of(real: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor
         return None
     if real.device.type == "cpu" and not holds(real, _has_holes):
         return None
-    return _places_by(positions)
+    return places_by(positions)
 
 
-def _places_by(positions: torch.Tensor) -> torch.Tensor:
-    """Where the token of every position stands, int64 [B, N]."""
+def places_by(positions: torch.Tensor) -> torch.Tensor:
+    """Where the token of every position [B, N] stands, int64 [B, N]."""
     places = torch.arange(positions.shape[1], device=positions.device)
     # Without a sort: those that keep the order of equals can't be exported to ONNX.
     return torch.zeros_like(positions).scatter(
@@ -170,7 +171,7 @@ def _last_real(
         return None
     first = real.sum(-1, keepdim=True) - count
     wanted = first + torch.arange(count, device=real.device)
-    return _places_by(places).gather(1, wanted.clamp(min=0))
+    return places_by(places).gather(1, wanted.clamp(min=0))
 
 
 def within(
@@ -268,6 +269,10 @@ def unpack(
 
 def taken(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """The tokens at `index` [B, M] of [B, N, C] or [B, H, N, C]."""
+    if x.dim() == 4 and torch.compiler.is_compiling():
+        # Rows of N numbers can't be laid side by side in one graph for all lengths.
+        every = index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
+        return x.gather(2, every)
     by_token = x if x.dim() == 3 else x.transpose(1, 2)
     batch, tokens = by_token.shape[:2]
     start = torch.arange(batch, device=index.device)[:, None] * tokens

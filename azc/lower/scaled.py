@@ -66,7 +66,7 @@ class ScaledDotProduct(nn.Module):
         newest = self.causal and not square and query.shape[-2] == 1
         # What is kept of earlier tokens is in the window of the next one.
         near = self.radius is None or (newest and key.shape[-2] <= self.radius + 1)
-        plain = real is None and not self.biases and near
+        plain = real is None and len(self.biases) == 0 and near
         causal = self.causal and square and plain
         mask: torch.Tensor | None = None
         if not causal and not (newest and plain):  # the newest token sees all

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.utils.flop_counter import FlopCounterMode
 
 import azc
-from azc.lower import moments
+from azc.lower import chunkwise, moments, softmaxes
 
 Tensor = torch.Tensor
 
@@ -23,6 +25,7 @@ STATES = {
     "mean": "return q * mean(k.T * v.T).T",
     "max": "return q * amax(k.T).T",
     "products": "return q @ (k.T @ v)",
+    "products with a sum": "return v * (q @ sum(k.T))",
     "made products": "return softmax(q) @ exp(-abs(k.T @ v))",
     "weighted products": "return softmax(q) @ (softmax(k.T) @ v)",
     "weighted rows": "return q * sum(softmax(k.T) * v.T).T",
@@ -58,8 +61,9 @@ def inputs(size: float = 1.0, tokens: int = 12) -> dict[str, Tensor]:
 
 @pytest.fixture(autouse=True)
 def _few_moments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At most 3 at a time, or 5 in products with sums."""
-    monkeypatch.setattr(moments, "WEIGHTED", 3)
+    """At most 5 at a time, in chunks of 4."""
+    monkeypatch.setattr(chunkwise, "CHUNK", 4)
+    monkeypatch.setattr(softmaxes, "CHUNK", 4)
     monkeypatch.setattr(moments, "ROWS", 5)
     monkeypatch.setattr(moments, "ENTRIES", 2 * 2 * 4 * 4 * 3)
 
@@ -151,3 +155,64 @@ def test_work_grows_with_the_tokens(
 
     # The first moments have nothing before them.
     assert 0 < operations(240) <= 4.1 * operations(60)
+
+
+EVERY_KIND = ["mean", "max", "products", "weighted products", "weighted rows"]
+
+
+class Every(nn.Module):
+    """Programs side by side: `forward(rows, mask)` gives the result of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.made = nn.ModuleList()
+        self.params = []
+        for state in EVERY_KIND:
+            made = program(STATES[state])
+            self.params.append(made.attentions["a"].params)
+            self.made.append(azc.compile_attention(made, causal=True))
+
+    def forward(self, rows: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, ...]:
+        return tuple(
+            made(**{name: rows[name] for name in params}, mask=mask)
+            for made, params in zip(self.made, self.params, strict=True)
+        )
+
+
+def padded(tokens: int) -> dict[str, Any]:
+    """Rows, of which a first one and one in the middle are of padding."""
+    mask = torch.ones(2, tokens, dtype=torch.bool)
+    mask[0, : tokens // 4] = False
+    mask[1, tokens // 2 : -1] = False
+    return {"rows": inputs(tokens=tokens), "mask": mask}
+
+
+def test_one_graph_for_all_lengths() -> None:
+    """What `torch.compile` makes of every kind of state, and the gradients."""
+    model = Every()
+    torch._dynamo.reset()
+    counter = CompileCounter()
+    run = torch.compile(model, fullgraph=True, dynamic=True, backend=counter)
+    for tokens in (12, 7, 2):
+        given = padded(tokens)
+        leaves = [x.requires_grad_() for x in given["rows"].values()]
+        results = []
+        for each in (run, model):
+            found = torch.stack(each(**given))
+            up = torch.linspace(-1.0, 1.0, found.numel(), dtype=found.dtype)
+            grads = torch.autograd.grad((found * up.view_as(found)).sum(), leaves)
+            results.append((found, *grads))
+        for one, two in zip(*results, strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-11, atol=1e-12)
+    assert counter.frame_count == 1
+
+
+def test_one_export_for_all_lengths() -> None:
+    model, given = Every(), padded(12)
+    tokens = torch.export.Dim("tokens", max=99)
+    shapes = {"rows": {name: {2: tokens} for name in "qkv"}, "mask": {1: tokens}}
+    made = torch.export.export(model, (), given, dynamic_shapes=shapes).module()
+    for length in (12, 1, 5, 33):
+        given = padded(length)
+        for one, two in zip(made(**given), model(**given), strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-11, atol=1e-12)

@@ -35,6 +35,7 @@ from tests.model.random_models import (
 )
 
 Tensor = torch.Tensor
+pytestmark = pytest.mark.usefixtures("short_chunks")
 
 
 # Pieces

@@ -342,7 +342,7 @@ def test_gradient_checkpointing(model: Any) -> None:
 
 
 def test_torch_compile_and_export(model: Any) -> None:
-    mask = None if model.model.sums else LEFT
+    mask = LEFT
     torch._dynamo.reset()  # of what other tests have compiled
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     given = {"attention_mask": mask, "use_cache": False}
@@ -375,7 +375,13 @@ def test_torch_compile_and_export(model: Any) -> None:
 
 @pytest.mark.parametrize(
     ("layers", "padded"),
-    [("attention", True), ("near", True), ("near", False), ("sums", False)],
+    [
+        ("attention", True),
+        ("near", True),
+        ("near", False),
+        ("sums", True),
+        ("sums", False),
+    ],
 )
 def test_an_exported_step(layers: str, padded: bool, tmp_path: Path) -> None:
     model = decoder(LAYERS[layers])

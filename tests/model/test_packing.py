@@ -26,6 +26,7 @@ from tests.model.random_models import (
 )
 
 Tensor = torch.Tensor
+pytestmark = pytest.mark.usefixtures("short_chunks")
 
 
 @dataclass
