@@ -27,6 +27,7 @@ from azc.search.events import (
     Retried,
     Scored,
     Skipped,
+    Started,
     Warming,
 )
 from azc.search.objectives import first_score
@@ -56,7 +57,7 @@ class Pace:
     """How fast a stage goes: its rate since this process is in it, and the time left."""
 
     def __init__(self) -> None:
-        self.stage = "loading the data"
+        self.stage = "loading"
         self.done, self.total = 0, 0
         self._first = 0
         self._began = time.monotonic()
@@ -150,6 +151,9 @@ def _line(event: Event) -> str | None:
     match event:
         case Progress() | Read():
             return None
+        case Started(folder, data, is_new):
+            does = "starting" if is_new else "continuing"
+            return f"{does} the run in {folder}: loading PyTorch and the data ({data})"
         case Warming(step, steps, reason):
             if reason is not None:
                 return f"warm-up {step}/{steps} steps: a path failed: {reason}"
@@ -240,6 +244,8 @@ class LiveProgress:
                 self.best = event
         elif isinstance(event, Retried | Ended | Acted | Paused):
             self.note = _line(event)
+        elif isinstance(event, Started):
+            self.live.console.print(_line(event))  # stays when the display is gone
         elif isinstance(event, Fitted):
             self.fits = (*self.fits, event)
         elif isinstance(event, Read):

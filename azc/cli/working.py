@@ -69,8 +69,8 @@ class _Commits:
 
 
 class _Log:
-    """A sink of a run, made once the run's folder is there. One that can't be written is
-    told, once, and ends no search.
+    """A sink of a run, made once the run has a journal: until then its folder may be
+    removed again. One that can't be written is told, once, and ends no search.
     """
 
     def __init__(self, name: str | None, run: Path, output: Output) -> None:
@@ -84,7 +84,10 @@ class _Log:
 
     def __call__(self, event: Event) -> None:
         """Hands on an event."""
-        if self.make is None:
+        from azc.search.folder import RunFolder
+
+        begun = RunFolder(self.run).journal_file.exists()
+        if self.make is None or not begun:
             return
         with self._told():
             self.sink = self.sink or self.make(self.run)

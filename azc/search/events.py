@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from azc.data.progress import Progress
 from azc.data.summary import TextSummary
@@ -23,6 +24,7 @@ __all__ = [
     "Retried",
     "Scored",
     "Skipped",
+    "Started",
     "Warming",
 ]
 
@@ -32,6 +34,17 @@ class Read:
     """The text of the run is read; before, `Progress` tells how far that is."""
 
     text: TextSummary
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process begins to work in the folder of a run, which is new or goes on; the
+    `data` that the options name is yet to be loaded.
+    """
+
+    folder: Path
+    data: str
+    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -151,7 +164,8 @@ class Paused:
 
 
 Event = (
-    Progress
+    Started
+    | Progress
     | Read
     | Warming
     | Skipped

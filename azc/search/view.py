@@ -17,6 +17,7 @@ from azc.search.acts import (
     LIMIT,
     PROPOSE,
     Act,
+    allowed_after,
     budget_after,
     is_paused,
     limits_after,
@@ -96,7 +97,7 @@ class RunView:
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
     comparison is measured on, where every token of it is told; else None. `text`: what was
     read of one; None where there is none, or an earlier azc began the run. `options`
-    have the budget and the limits that the run has now; `ending` is why the search ended
+    have the budget and all limits that the run has now; `ending` is why the search ended
     before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
     comparison, roles with entrants. `states`: what the strategy knew after each closed
@@ -328,22 +329,28 @@ def read_run(folder: Path) -> RunView:
     journal or configuration is not as the run left it.
     """
     run = RunFolder(folder)
-    config = run.read()
+    config, traces = run.read(), run.traces()
     journal = run.look()
     if journal is None:
         return _of(run, config)
     try:
         with journal.snapshot():
             journal.check()
+            run.check_traces(journal, traces)
             run.check_config(journal)
             of = _of(run, config)
             acts = journal.acts()
             budget = budget_after(acts, journal.budget() or of.options.evaluations)
             taken = [act for act in acts if act.round is not None]
-            limits = limits_after(taken, of.options.limits)
+            options = replace(
+                of.options,
+                evaluations=budget,
+                limits=limits_after(taken, of.options.limits),
+                **allowed_after(acts),
+            )
             return replace(
                 of,
-                options=replace(of.options, evaluations=budget, limits=limits),
+                options=options,
                 ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),
