@@ -137,7 +137,8 @@ class Loop:
     @cached_property
     def trials(self) -> Trials:
         """The executor, which does not take the machine's faults for the programs'."""
-        return Trials(self.executor, self.start.text, self.tell)
+        where, how = self.folder.path, self.options
+        return Trials(self.executor, self.start.text, where, how, self.tell)
 
     @property
     def costing(self) -> Costing:

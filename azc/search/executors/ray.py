@@ -35,7 +35,15 @@ from azc.search.executors.worker import (
     settle,
     usual_start,
 )
-from azc.search.score import Bench, Job, Outcome, Scorer, check_device, late
+from azc.search.score import (
+    TIME_LIMIT,
+    Bench,
+    Job,
+    Outcome,
+    Scorer,
+    check_device,
+    late,
+)
 
 __all__ = ["RayExecutor"]
 
@@ -232,7 +240,8 @@ class _Worker:
         except ray.exceptions.GetTimeoutError:
             assert job is not None
             seconds = time.monotonic() - self.since
-            return Outcome(None, late(job.limit), seconds, suspect=True), b""
+            why = late(job.limit)
+            return Outcome(None, why, seconds, True, exceeded=TIME_LIMIT), b""
         except OutOfMemoryError:
             return _Lost("memory ran out"), b""
         except RayError as error:
