@@ -29,7 +29,8 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     objective, beyond how much nothing is trained, from the next round on.
     `strategy`: name, display after the last round. `candidates`: id, parents, round born
     (from 1), mutation, program, fate (start, winner, parent, scored, failed or waiting),
-    scores (round, status, score, reason), place in the last round it was scored in, alone
+    scores (round, status, score, that a search by one number goes by, scores by
+    objective, reason), place in the last round it was scored in, alone
     (steps, seed, split, loss: trained from fresh weights). `line`: the ids from the start
     to the best. `refused`: mutation, parents, why (known, equal or fault), reason, same
     (the candidate it is equal to, or null). `acts`: id, time, author, kind, words, round
@@ -143,6 +144,7 @@ def _candidates(view: RunView) -> list[dict[str, Any]]:
                     "round": e.round + 1,
                     "status": e.status,
                     "score": e.score,
+                    "scores": e.scores and dict(e.scores),
                     "reason": e.reason,
                 }
                 for e in mine

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from azc.data.progress import Progress
 from azc.data.summary import TextSummary
-from azc.search.objectives import Scores, first_score
+from azc.search.objectives import LOSS, Scores, first_score
 
 __all__ = [
     "Acted",
@@ -70,7 +70,8 @@ class Skipped:
 class Opened:
     """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
 
-    `display`: what the strategy shows of itself, names with short texts.
+    `display`: what the strategy shows of itself, names with short texts. `objectives`:
+    those of the run, see `azc.search.objectives`.
     """
 
     round: int
@@ -78,6 +79,7 @@ class Opened:
     spent: int
     budget: int
     display: Mapping[str, str]
+    objectives: tuple[str, ...] = (LOSS,)
 
 
 @dataclass(frozen=True)

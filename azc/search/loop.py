@@ -291,7 +291,8 @@ class Loop:
         new = [candidate for candidate in waiting if candidate not in known]
         size = len(candidates) - len(new[left:])
         display = self.strategy.display()
-        self.tell(Opened(number, size, budget - left, budget, display))
+        names = self.options.objectives
+        self.tell(Opened(number, size, budget - left, budget, display, names))
         over = self._over([*known, *new[:left]])
         for candidate, why in over.items():
             seconds = None if candidate in known else 0.0

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from azc.search.objectives import Scores
 
 __all__ = [
+    "HasScores",
     "by_front",
     "crowding",
     "dominates",

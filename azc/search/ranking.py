@@ -10,10 +10,19 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
+from typing import TypeVar
 
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
-from azc.search.pareto import by_front, fronts, hypervolume, knee, points, unit
+from azc.search.pareto import (
+    HasScores,
+    by_front,
+    fronts,
+    hypervolume,
+    knee,
+    points,
+    unit,
+)
 from azc.search.records import Entrant, Evaluation, Fit, ranked
 
 __all__ = [
@@ -80,12 +89,13 @@ class Front:
     """Those of some evaluations that nothing beats in one objective without losing in
     another, the best by the first of them first; `knee`, where it bends most;
     `hypervolume`: the share of the box from the best values to the worst that they
-    dominate.
+    dominate, None where it says nothing: one program alone has all of the box, and two
+    that are the ends of it have none.
     """
 
     members: tuple[Evaluation, ...]
     knee: Evaluation
-    hypervolume: float
+    hypervolume: float | None
 
 
 def pareto_front(
@@ -97,16 +107,19 @@ def pareto_front(
     values = points(ranking, objectives)
     places, scaled = fronts(values)[0], unit(values)
     share = hypervolume([scaled[i] for i in places], (1.0,) * len(objectives))
+    alone = len({tuple(values[i]) for i in places}) == 1
     first = leading(ranking, objectives)
     assert first is not None
-    return Front(tuple(ranking[i] for i in places), first, share)
+    members = tuple(ranking[i] for i in places)
+    return Front(members, first, None if alone or not share else share)
 
 
-def leading(
-    ranking: Sequence[Evaluation], objectives: Sequence[str]
-) -> Evaluation | None:
-    """What a run takes for the best of a ranking: the first, by several objectives the
-    knee of the front.
+_Scored = TypeVar("_Scored", bound=HasScores)
+
+
+def leading(ranking: Sequence[_Scored], objectives: Sequence[str]) -> _Scored | None:
+    """What a run takes for the best of a ranking, of which nothing has failed: the first,
+    by several objectives the knee of the front.
     """
     if len(objectives) == 1 or not ranking:
         return next(iter(ranking), None)

@@ -23,7 +23,7 @@ from azc.search.events import (
     Started,
     Warming,
 )
-from azc.search.objectives import first_score
+from azc.search.objectives import shown_scores
 
 __all__ = ["RunLog"]
 
@@ -69,13 +69,15 @@ def _words(event: Event) -> str:
         case Opened():
             return f"round {event.round + 1}: {event.size} candidates"
         case Scored():
-            found = event.reason if event.score is None else f"{event.score:.4f}"
+            scores, reason = event.scores, event.reason
+            found = reason if scores is None else shown_scores(scores, digits=4)
             return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
         case Retried(name, reason):
             return f"{name} is run again: {reason}"
         case Closed(number, best, scores):
-            score = first_score(scores)
-            found = f"best {best:04} at {score:.4f}" if best else "every one failed"
+            found = "every one failed"
+            if best is not None and scores is not None:
+                found = f"best {best:04} at {shown_scores(scores, digits=4)}"
             return f"round {number + 1} is over: {found}"
         case Ended(reason, spent, budget):
             return f"the search is over after {spent} of {budget} evaluations: {reason}"
