@@ -12,7 +12,7 @@ import typer
 from azc.cli.options import Json, Run
 from azc.cli.output import Output, count, out
 from azc.search.archive import archive
-from azc.search.displays import displays
+from azc.search.displays import last_display
 from azc.search.objectives import shown_limit, shown_scores
 from azc.search.view import read_run
 
@@ -36,7 +36,7 @@ def ask(
     """
     output = out(context)
     view = read_run(run)
-    found = archive(view, displays(view))
+    found = archive(view, last_display(view))
     if not output.as_json:
         _print(found, output)
     output.result(folder=str(run), **found)

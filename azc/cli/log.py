@@ -81,8 +81,8 @@ def _scores(candidate: Candidate, view: RunView) -> list[dict[str, Any]]:
             "scores": e.scores and dict(e.scores),
             "reason": e.reason,
         }
-        for e in view.evaluations
-        if e.candidate == candidate.id and e.status != "asked"
+        for e in view.by_candidate[candidate.id]
+        if e.status != "asked"
     ]
 
 

@@ -6,7 +6,7 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
@@ -72,16 +72,16 @@ def deciding(
     evaluations: Sequence[Evaluation],
     options: EvolveOptions,
     out: Container[int] = (),
-) -> list[Evaluation]:
+) -> Iterator[Evaluation]:
     """The evaluations that the best is taken from, best first, each candidate once; none
-    of what is `out`.
+    of what is `out`, which is asked for no more of them than are taken.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
         found = ranked(first.values())
     else:
         found = last_ranking(rounds, evaluations, options.evaluations)
-    return [e for e in found if e.candidate not in out]
+    return (e for e in found if e.candidate not in out)
 
 
 @dataclass(frozen=True)
@@ -117,12 +117,15 @@ def pareto_front(
 _Scored = TypeVar("_Scored", bound=HasScores)
 
 
-def leading(ranking: Sequence[_Scored], objectives: Sequence[str]) -> _Scored | None:
+def leading(ranking: Iterable[_Scored], objectives: Sequence[str]) -> _Scored | None:
     """What a run takes for the best of a ranking, of which nothing has failed: the first,
     by several objectives the knee of the front.
     """
-    if len(objectives) == 1 or not ranking:
+    if len(objectives) == 1:
         return next(iter(ranking), None)
+    ranking = list(ranking)
+    if not ranking:
+        return None
     values = points(ranking, objectives)
     front = fronts(values)[0]
     return ranking[front[knee([values[i] for i in front])]]
@@ -141,7 +144,7 @@ def contenders(
     is the only one whose place is known. By several objectives the knee of the front
     comes first, then the others on it.
     """
-    last, most = deciding(rounds, evaluations, options), options.contenders
+    last, most = list(deciding(rounds, evaluations, options)), options.contenders
     names = options.objectives
     earlier = []
     if last and not options.is_fresh:
@@ -196,7 +199,7 @@ def trained_alone(
 def winner(
     table: Sequence[tuple[str, int]],
     entrants: Mapping[int, Entrant],
-    ranking: Sequence[Evaluation],
+    ranking: Iterable[Evaluation],
     objectives: Sequence[str],
 ) -> int | None:
     """The candidate that a run has come to: the first of the last comparison; before that

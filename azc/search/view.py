@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -151,9 +151,17 @@ class RunView:
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
         if any(not closed and number not in waiting for number, closed in self.rounds):
             return False  # it is still to be closed
-        if not self.options.final_seeds or not self.ranking():
+        if not self.options.final_seeds or next(self._deciding(), None) is None:
             return True
         return bool(self.rows) and all(row.is_whole for row in self.rows)
+
+    @cached_property
+    def by_candidate(self) -> Mapping[int, Sequence[Evaluation]]:
+        """The evaluations of every candidate, in the order of the rounds."""
+        found: dict[int, list[Evaluation]] = {number: [] for number in self.candidates}
+        for evaluation in self.evaluations:
+            found[evaluation.candidate].append(evaluation)
+        return found
 
     @property
     def is_paused(self) -> bool:
@@ -165,13 +173,13 @@ class RunView:
         """The program that evolution began with."""
         return self.candidates.get(START)
 
-    @property
+    @cached_property
     def winner(self) -> int | None:
         """The winner's candidate; before it is known, what leads the last round, None
         before any was scored. See `azc.search.ranking.winner`.
         """
         names = self.options.objectives
-        return winner(self.table, self.entrants, self.ranking(), names)
+        return winner(self.table, self.entrants, self._deciding(), names)
 
     @property
     def best(self) -> Candidate | None:
@@ -191,6 +199,9 @@ class RunView:
 
     def ranking(self) -> list[Evaluation]:
         """The evaluations that decide, best first: see `deciding`."""
+        return list(self._deciding())
+
+    def _deciding(self) -> Iterator[Evaluation]:
         return deciding(self.rounds, self.evaluations, self.options, self._out)
 
     @cached_property
@@ -199,10 +210,11 @@ class RunView:
 
     def _over(self, number: int) -> str | None:
         """Why a candidate is beyond the limits, as far as that is known."""
-        genome = Genome.from_text(self.candidates[number].program, self.model)
-        found = costs(genome.spec, self.options.length)
-        measured = self.costs.get(genome.key, {})
-        return over_limits({**found, **measured}, self.options.limits)
+        candidate = self.candidates[number]
+        spec = Genome.from_text(candidate.program, self.model).spec
+        written = costs(spec, self.options.length)
+        measured = self.costs.get(candidate.key, {})
+        return over_limits({**written, **measured}, self.options.limits)
 
     @cached_property
     def front(self) -> Front | None:
