@@ -20,6 +20,7 @@ from azc.search.events import (
     Ended,
     Event,
     Fitted,
+    Noisy,
     Opened,
     Paused,
     Progress,
@@ -187,6 +188,8 @@ def _line(event: Event) -> str | None:
             return f"round {number + 1} is over: {found}"
         case Acted(words, reason):
             return words if reason is None else f"{words}: not done, because {reason}"
+        case Noisy(noise):
+            return f"warning: {noise.sentence}"
         case Paused():
             return "paused, until somebody lets it go on"
         case Comparing():
@@ -258,8 +261,10 @@ class LiveProgress:
                 self.best = leading(self.scored, self.objectives)
         elif isinstance(event, Retried | Ended | Acted | Paused):
             self.note = _line(event)
-        elif isinstance(event, Started):
-            self.live.console.print(_line(event))  # stays when the display is gone
+        elif isinstance(event, Started | Noisy):
+            # It stays when the display is gone.
+            line = visible(_line(event) or "")
+            self.live.console.print(line, markup=False, highlight=False)
         elif isinstance(event, Fitted):
             self.fits = (*self.fits, event)
         elif isinstance(event, Read):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from azc.data.progress import Progress
 from azc.data.summary import TextSummary
+from azc.search.noise import Noise
 from azc.search.objectives import LOSS, Scores, first_score
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Ended",
     "Event",
     "Fitted",
+    "Noisy",
     "Opened",
     "Paused",
     "Progress",
@@ -165,6 +167,13 @@ class Paused:
     """The run waits until somebody lets it go on."""
 
 
+@dataclass(frozen=True)
+class Noisy:
+    """The scores of the candidates differ by no more than seeds do."""
+
+    noise: Noise
+
+
 Event = (
     Started
     | Progress
@@ -180,4 +189,5 @@ Event = (
     | Fitted
     | Acted
     | Paused
+    | Noisy
 )

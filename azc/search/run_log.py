@@ -13,6 +13,7 @@ from azc.search.events import (
     Ended,
     Event,
     Fitted,
+    Noisy,
     Opened,
     Paused,
     Progress,
@@ -87,6 +88,8 @@ def _words(event: Event) -> str:
             return words if reason is None else f"{words}: not done, because {reason}"
         case Paused():
             return "paused"
+        case Noisy(noise):
+            return noise.sentence
         case Fitted():
             found = event.reason if event.loss is None else f"{event.loss:.4f}"
             return f"{event.name}, {event.steps} steps, seed {event.seed}: {found}"

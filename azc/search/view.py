@@ -25,6 +25,7 @@ from azc.search.acts import (
 from azc.search.barred import Barred
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
+from azc.search.noise import Noise, noise
 from azc.search.objectives import Scores, costs, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.ranking import (
@@ -215,6 +216,20 @@ class RunView:
         written = costs(spec, self.options.length)
         measured = self.costs.get(candidate.key, {})
         return over_limits({**written, **measured}, self.options.limits)
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """How much scores differ, and how much those of one program from several seeds;
+        None while it is not known, and with shared weights.
+        """
+        if not self.options.is_fresh:
+            return None
+        measured = {
+            each.id: self.costs[each.key]
+            for each in self.candidates.values()
+            if each.key in self.costs
+        }
+        return noise(self.evaluations, measured)
 
     @cached_property
     def front(self) -> Front | None:
