@@ -189,13 +189,16 @@ def headings(names: Iterable[str]) -> dict[str, str]:
     }
 
 
-def shown_scores(scores: Scores, *, of: str = "", digits: int = 3) -> str:
+def shown_scores(
+    scores: Scores, *, of: str = "", digits: int = 3, skip: int = 0
+) -> str:
     """Write all scores of a candidate, each with its unit: `3.214 nats, 9,312 parameters`.
 
     Args:
         scores: Values by objective.
         of: What the losses are the mean over, to be written after their unit.
         digits: Decimal places of the losses.
+        skip: How many scores to leave out, the first ones.
     """
     found = []
     for name, heading in headings(scores).items():
@@ -205,7 +208,7 @@ def shown_scores(scores: Scores, *, of: str = "", digits: int = 3) -> str:
             value, unit = f"{scores[name]:.{digits}f}", f"{unit} {of}".strip()
         is_unit = heading == OBJECTIVES[name].unit
         found.append(f"{value} {unit}" if is_unit else f"{value} {unit} ({name})")
-    return ", ".join(found)
+    return ", ".join(found[skip:])
 
 
 def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:

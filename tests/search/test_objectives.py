@@ -183,6 +183,7 @@ def test_scores_of_one_unit_have_names() -> None:
         "2.500 nats (timed-loss), 3.250 nats (loss), 1.23 ms"
     )
     assert shown_scores({"loss": 3.25}, of="a token") == "3.250 nats a token"
+    assert shown_scores(scores, skip=1) == "3.250 nats (loss), 1.23 ms"
     assert list(headings(scores).values()) == ["timed-loss, nats", "loss, nats", "ms"]
 
 
