@@ -12,8 +12,8 @@ import typer
 from azc.cli.options import Json, Run
 from azc.cli.output import Output, count, out
 from azc.search.archive import archive
-from azc.search.displays import displays
-from azc.search.objectives import shown_limit
+from azc.search.displays import last_display
+from azc.search.objectives import shown_limit, shown_scores
 from azc.search.view import read_run
 
 __all__ = ["ask"]
@@ -36,7 +36,7 @@ def ask(
     """
     output = out(context)
     view = read_run(run)
-    found = archive(view, displays(view))
+    found = archive(view, last_display(view))
     if not output.as_json:
         _print(found, output)
     output.result(folder=str(run), **found)
@@ -63,7 +63,7 @@ def _print(found: dict[str, Any], output: Output) -> None:
         output.line()
         output.line(
             f"{each['id']:04}  round {score['round']}, place {each['place']}:"
-            f" {score['score']:.3f} nats  {each['mutation']}"
+            f" {shown_scores(score['scores'])}  {each['mutation']}"
         )
         output.line()
         output.text(each["program"])

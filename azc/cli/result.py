@@ -13,7 +13,14 @@ from azc.cli.output import Output, count
 from azc.compare.summary import summarise
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
-from azc.search.objectives import LOSS, OBJECTIVES
+from azc.search.objectives import (
+    LOSS,
+    OBJECTIVES,
+    TIMED_LOSS,
+    WRITTEN,
+    headings,
+    in_order,
+)
 from azc.search.ranking import Front
 from azc.search.records import START
 from azc.search.refused import refused_json, refused_words
@@ -67,12 +74,15 @@ def show_result(view: RunView, output: Output) -> None:
 def _best(view: RunView, output: Output) -> None:
     from rich.table import Table
 
+    names = [n for n in in_order(view.options.objectives) if n not in WRITTEN]
     table = Table()
-    for name in ("program", "nats", "params", "FLOPs/token", "layers"):
-        right = name not in ("program", "layers")
-        table.add_column(name, justify="right" if right else "left")
+    table.add_column("program")
+    for heading in (*headings(names).values(), "params", "FLOPs/token"):
+        table.add_column(heading, justify="right")
+    table.add_column("layers")
     shown = view.ranking()[:_SHOWN]
     for evaluation in shown:
+        scores = evaluation.scores or {}
         spec = _spec(view, evaluation.candidate)
         costs = summarise(spec, view.options.length)
         label = f"{evaluation.candidate:04}.azg"
@@ -80,7 +90,7 @@ def _best(view: RunView, output: Output) -> None:
             label += " (start)"
         table.add_row(
             label,
-            f"{evaluation.score:.3f}",
+            *(OBJECTIVES[name].shown(scores[name]) for name in names),
             amount(costs.parameters),
             amount(costs.flops),
             _layers(spec),
@@ -99,6 +109,9 @@ def _best(view: RunView, output: Output) -> None:
         output.line(
             "it compares the programs of one round, and says little beyond that."
         )
+    if TIMED_LOSS in names:
+        seconds = view.options.seconds_alone
+        output.line(f"{TIMED_LOSS}: after {seconds:,.10g} seconds alone")
 
 
 def _of(view: RunView) -> str:
@@ -110,11 +123,11 @@ def _front(view: RunView, output: Output) -> None:
     if view.front is not None:
         title = f"the Pareto front {_of(view)} by {names}"
         _print_front(view, view.front, title, output)
-        output.line(
-            f"knee: {view.front.knee.candidate:04}.azg; hypervolume:"
-            f" {100 * view.front.hypervolume:.1f} % of the box from the best values to"
-            " the worst"
-        )
+        knee, share = f"knee: {view.front.knee.candidate:04}.azg", ""
+        if view.front.hypervolume is not None:
+            share = f"; hypervolume: {100 * view.front.hypervolume:.1f} % of the box"
+            share += " from the best values to the worst"
+        output.line(knee + share)
     if view.final_front is not None:
         steps = count(view.options.final_steps, "step")
         title = f"the front of the contenders by {names}, trained alone for {steps}"
@@ -239,7 +252,7 @@ def result_json(view: RunView) -> dict[str, Any]:
     trained, `known` in normal form, `equal` in function, `faults` by reason; `start`,
     `winner`: id, program (text), parameters, flops_per_token; `ranking` of the last round,
     best first: id, scores (by objective), seconds; `objectives`, and `front` (null with
-    one): members (ids), knee (id), hypervolume (see `azc.search.ranking.Front`);
+    one): members (ids), knee (id), hypervolume (or null, see `azc.search.ranking.Front`);
     `final_front`: the same of the contenders, with their `losses` alone, whose knee is the
     winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so many
     steps alone); `comparison`: steps, seeds, sentence, and rows: role, name, candidate

@@ -42,6 +42,23 @@ def resume(
             "--workers", metavar="N", min=1, help="How many there are this time."
         ),
     ] = None,
+    time_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            help="What a candidate may take from here on, as 90s, 30min or 2h.",
+        ),
+    ] = None,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(
+            "--memory-limit",
+            metavar="SIZE",
+            help="What a candidate may take of this machine's memory from here on, as 4GB "
+            "or 512MiB; `none` for no limit.",
+        ),
+    ] = None,
     git: Git = False,
     log: Log = None,
     as_json: Json = False,
@@ -53,7 +70,7 @@ def resume(
 
     Example: azc resume runs/first --evaluations 120
     """
-    from azc.search.run import resume as go_on
+    from azc.api import resume as go_on
 
     output = out(context)
     show_run(
@@ -64,6 +81,8 @@ def resume(
             evaluations=evaluations,
             executor=executor,
             workers=workers,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
             on_event=tell,
         ),
         run,

@@ -69,8 +69,9 @@ class _Commits:
 
 
 class _Log:
-    """A sink of a run, made once the run's folder is there. One that can't be written is
-    told, once, and ends no search.
+    """A sink of a run, made once the search goes on: until then the folder of a new run may
+    be removed again, and a run that is resumed has its old budget. One that can't be
+    written is told, once, and ends no search.
     """
 
     def __init__(self, name: str | None, run: Path, output: Output) -> None:
@@ -84,7 +85,11 @@ class _Log:
 
     def __call__(self, event: Event) -> None:
         """Hands on an event."""
-        if self.make is None:
+        from azc.search.events import Started
+        from azc.search.folder import RunFolder
+
+        begun = RunFolder(self.run).journal_file.exists()
+        if self.make is None or not begun or isinstance(event, Started):
             return
         with self._told():
             self.sink = self.sink or self.make(self.run)

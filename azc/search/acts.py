@@ -14,6 +14,7 @@ from typing import Any
 from azc.search.objectives import shown_limit
 
 __all__ = [
+    "ALLOW",
     "BUDGET",
     "DRAW",
     "GO_ON",
@@ -25,6 +26,7 @@ __all__ = [
     "Act",
     "NewAct",
     "Taken",
+    "allowed_after",
     "budget_after",
     "draws",
     "is_paused",
@@ -32,7 +34,7 @@ __all__ = [
     "stopped",
 ]
 
-PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
+PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON, ALLOW = KINDS = (
     "propose",
     "draw",
     "limit",
@@ -40,6 +42,7 @@ PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
     "stop",
     "pause",
     "go-on",
+    "allow",
 )
 
 
@@ -53,8 +56,9 @@ class NewAct:
     `value`, by kind: "propose" has `program`, its text, `parents`, numbers of candidates,
     and `note`; "draw" has `feature` and `times`, how many times as often it is drawn (0:
     never); "limit" has `objective` and `most`, None where there is to be no limit any
-    more; "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on" have
-    nothing.
+    more; "budget" has `evaluations`; "stop" has `candidate`; "allow" has `time_limit`,
+    `memory_limit` (None for no limit), or both, as the options of a search have them;
+    "pause" and "go-on" have nothing.
     """
 
     kind: str
@@ -117,6 +121,15 @@ def budget_after(acts: Iterable[Act], budget: int) -> int:
     return budget
 
 
+def allowed_after(acts: Iterable[NewAct]) -> dict[str, Any]:
+    """Return the limits of time and memory that these have set, as options."""
+    found: dict[str, Any] = {}
+    for act in acts:
+        if act.kind == ALLOW:
+            found |= act.value
+    return found
+
+
 def stopped(acts: Iterable[Act]) -> dict[int, Act]:
     """The candidates that are to be trained no more, each with the act that says so."""
     return {act.value["candidate"]: act for act in acts if act.kind == STOP}
@@ -146,6 +159,16 @@ def _limited(value: Mapping[str, Any]) -> str:
     )
 
 
+def _allowed(value: Mapping[str, Any]) -> str:
+    words = []
+    if "time_limit" in value:
+        words.append(f"{value['time_limit']:,.10g} seconds")
+    if "memory_limit" in value:
+        size = value["memory_limit"]
+        words.append("all memory" if size is None else f"{size:,} bytes of memory")
+    return f"allows each candidate {' and '.join(words)}"
+
+
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     PROPOSE: lambda value: (
         "proposes a program" + (f": {value['note']}" if value["note"] else "")
@@ -156,4 +179,5 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     STOP: lambda value: f"stops candidate {value['candidate']:04}",
     PAUSE: lambda value: "pauses the run",
     GO_ON: lambda value: "lets the run go on",
+    ALLOW: _allowed,
 }

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from azc.data.progress import Progress
 from azc.data.summary import TextSummary
-from azc.search.objectives import Scores, first_score
+from azc.search.noise import Noise
+from azc.search.objectives import LOSS, Scores, first_score
 
 __all__ = [
     "Acted",
@@ -16,6 +18,7 @@ __all__ = [
     "Ended",
     "Event",
     "Fitted",
+    "Noisy",
     "Opened",
     "Paused",
     "Progress",
@@ -23,6 +26,7 @@ __all__ = [
     "Retried",
     "Scored",
     "Skipped",
+    "Started",
     "Warming",
 ]
 
@@ -32,6 +36,17 @@ class Read:
     """The text of the run is read; before, `Progress` tells how far that is."""
 
     text: TextSummary
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process begins to work in the folder of a run, which is new or goes on; the
+    `data` that the options name is yet to be loaded.
+    """
+
+    folder: Path
+    data: str
+    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,8 @@ class Skipped:
 class Opened:
     """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
 
-    `display`: what the strategy shows of itself, names with short texts.
+    `display`: what the strategy shows of itself, names with short texts. `objectives`:
+    those of the run, see `azc.search.objectives`.
     """
 
     round: int
@@ -65,6 +81,7 @@ class Opened:
     spent: int
     budget: int
     display: Mapping[str, str]
+    objectives: tuple[str, ...] = (LOSS,)
 
 
 @dataclass(frozen=True)
@@ -150,8 +167,16 @@ class Paused:
     """The run waits until somebody lets it go on."""
 
 
+@dataclass(frozen=True)
+class Noisy:
+    """The scores of the candidates differ by no more than seeds do."""
+
+    noise: Noise
+
+
 Event = (
-    Progress
+    Started
+    | Progress
     | Read
     | Warming
     | Skipped
@@ -164,4 +189,5 @@ Event = (
     | Fitted
     | Acted
     | Paused
+    | Noisy
 )

@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ __all__ = ["RunFolder", "fingerprint"]
 _GLANCE = (
     1.0  # seconds: `is_at_work` holds the lock for less, to see whether it is free
 )
-_NEEDED = {"program": str, "space": str, "options": dict, "fingerprint": str}
+_NEEDED = {"program": str, "space": str, "options": dict}
+_HALF = re.compile(r"\..*\.part")
+_PROGRAM = re.compile(r"(\d{4,})\.azg")
 _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
@@ -43,6 +46,21 @@ def fingerprint(path: Path) -> str:
     """The sha256 of a file. Raises `OSError`."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_Trace = tuple[int, Path]  # a number, and the file whose name has it
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Files that a run writes only once its journal has a row for them: `program`, of the
+    last candidate; `trained`, weights from the last round that has any; `snapshot`, the
+    oldest one, as those of past rounds are removed. None where there is no such file.
+    """
+
+    program: _Trace | None
+    trained: _Trace | None
+    snapshot: _Trace | None
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,11 @@ class RunFolder:
         """Raises `UsageError` where there is something in the folder already."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError("U021", f"{self.path} is a file, not a folder")
-        if self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+        names = (
+            [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        )
+        # A kill may have left these before anything was begun.
+        if any(name != ".lock" and not _HALF.fullmatch(name) for name in names):
             help_ = "choose another folder"
             if self.config_file.exists():
                 help_ = f"azc resume {self.path} goes on with the run in it"
@@ -123,12 +145,34 @@ class RunFolder:
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes a run of an empty folder whose lock is held; raises as `check_free`."""
         self.check_free()
-        text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
+        self._write({"format": FORMAT, **config})
+
+    def complete(self, **facts: object) -> dict[str, Any]:
+        """Add what is known of the data, once that is loaded, to the configuration of a
+        run that has no journal yet; from then on it never changes. Return all of it.
+        """
+        config = {**self.read(), **facts}
+        self._write(config)
+        return config
+
+    def _write(self, config: Mapping[str, Any]) -> None:
+        text = json.dumps(config, indent=2, ensure_ascii=False)
         write_text(self.config_file, text + "\n")
 
+    def discard(self, new: Iterable[Path]) -> None:
+        """Remove the files of a run that has no journal yet, and of these folders, which
+        were made for it, those that are then empty.
+        """
+        for path in (self.config_file, self.log_file, self.path / ".lock"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+
     def read(self) -> dict[str, Any]:
-        """What `create` wrote. Raises `RunError` for a folder that is no run, or one of
-        another format.
+        """Return the configuration; before the data was first loaded, it has no
+        `fingerprint`. Raises `RunError` for a folder that is no run, or one of another
+        format.
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
@@ -149,7 +193,8 @@ class RunFolder:
                 f" this azc reads {FORMAT}",
                 f"it was written by azc {config.get('azc', '?')}",
             )
-        for name, kind in _NEEDED.items():
+        needed = _NEEDED | ({"fingerprint": str} if "fingerprint" in config else {})
+        for name, kind in needed.items():
             if not isinstance(config.get(name), kind):
                 fault = f"{self.config_file} has no {name} that can be read"
                 raise RunError("R035", fault)
@@ -216,9 +261,8 @@ class RunFolder:
 
     def open(self) -> Journal:
         """The journal, and the folders beside it; made where the run has just begun."""
-        if self._has_begun():
-            return Journal(self.journal_file)
-        journal = Journal.create(self.journal_file)
+        make = Journal if self._has_begun() else Journal.create
+        journal = make(self.journal_file)
         self.candidates_folder.mkdir(exist_ok=True)
         self.supernet_folder.mkdir(exist_ok=True)
         return journal
@@ -251,7 +295,7 @@ class RunFolder:
         if begun and not self.journal_file.exists():
             message = f"{self.journal_file} is missing: no run can go on without it"
             raise RunError("R031", message)
-        return begun
+        return begun or Journal.is_made(self.journal_file)
 
     def write_candidates(self, candidates: Mapping[int, Candidate]) -> None:
         """Writes the programs that have no file yet."""
@@ -268,6 +312,43 @@ class RunFolder:
                 yield self.start_file, candidate
 
     # What has changed
+
+    def traces(self) -> Traces:
+        """Return what the files of the folder say of how far the run has come. Read them
+        before the journal, which a run at work writes first.
+        """
+        programs = _numbered(self.candidates_folder, _PROGRAM)
+        weights = _numbered(self.supernet_folder, _WEIGHTS)
+        if self.start_file.exists():
+            programs.append((START, self.start_file))
+        trained = [each for each in weights if each[1].name.startswith("round-")]
+        snapshots = [each for each in weights if each not in trained]
+        return Traces(
+            max(programs, default=None),
+            max(trained, default=None),
+            min(snapshots, default=None),
+        )
+
+    def check_traces(self, journal: Journal, traces: Traces) -> None:
+        """Raise `RunError` R031 where a journal lacks the latest of what the other files
+        show. Until a run is paused or over, SQLite keeps that in a file beside the
+        journal, and takes a journal without it for a whole one.
+        """
+        last, closed = journal.last_round() or (-1, True)
+        for trace, most in (
+            (traces.program, journal.last_candidate()),
+            (traces.trained, last),
+            (traces.snapshot, last + closed),  # of the round to work on
+        ):
+            if trace is not None and trace[0] > most:
+                name, log = self.journal_file.name, f"{self.journal_file.name}-wal"
+                raise RunError(
+                    "R031",
+                    f"{self.journal_file} lacks the latest part of the run: it is older"
+                    f" than {trace[1].relative_to(self.path).as_posix()}",
+                    f"{log}, beside it, is missing or damaged: bring back {name} and"
+                    f" {log} as they were together",
+                )
 
     def check_config(self, journal: Journal) -> None:
         """Raises `RunError` R031 where `run.json` is not what the run began with."""
@@ -320,6 +401,16 @@ class RunFolder:
             found = _WEIGHTS.fullmatch(path.name)
             if found and int(found[1]) < number:
                 path.unlink(missing_ok=True)
+
+
+def _numbered(folder: Path, names: re.Pattern[str]) -> list[_Trace]:
+    """List the files of a folder with such names; none where the folder is gone."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = names.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+    return found
 
 
 def _changed(path: Path, help_: str) -> RunError:

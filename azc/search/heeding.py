@@ -60,6 +60,7 @@ class Heeding:
             if not is_paused(acts):
                 return changed
             if not told:
+                self.journal.settle()
                 self.tell(Paused())
             told = True
             time.sleep(_GLANCE)

@@ -373,6 +373,10 @@ class Journal(Database):
             self._keys = found
         return MappingProxyType(self._keys)
 
+    def last_candidate(self) -> int:
+        """The highest number of a candidate, 0 where there is none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM candidate")[0][0])
+
     def refused(self) -> list[Refused]:
         """Every child that was not to be trained, in the order asked for."""
         rows = self._rows(

@@ -35,6 +35,7 @@ from azc.search.events import (
     Closed,
     Ended,
     Event,
+    Noisy,
     Opened,
     Scored,
     Skipped,
@@ -45,6 +46,7 @@ from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.heeding import Heeding
 from azc.search.journal import Journal
+from azc.search.noise import Repeats
 from azc.search.objectives import Scores, start_over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.ranking import deciding, leading, winner
@@ -109,6 +111,8 @@ class Loop:
         number, is_open = self._place()
         self.acts.heed(number)
         if not is_open:
+            if number and self.options.is_fresh:
+                self._warn_of_noise()
             return self._left() > 0 and self._open(number)
         if not self._waiting(number):
             self._close(number)
@@ -137,7 +141,8 @@ class Loop:
     @cached_property
     def trials(self) -> Trials:
         """The executor, which does not take the machine's faults for the programs'."""
-        return Trials(self.executor, self.start.text, self.tell)
+        where, how = self.folder.path, self.options
+        return Trials(self.executor, self.start.text, where, how, self.tell)
 
     @property
     def costing(self) -> Costing:
@@ -290,7 +295,8 @@ class Loop:
         new = [candidate for candidate in waiting if candidate not in known]
         size = len(candidates) - len(new[left:])
         display = self.strategy.display()
-        self.tell(Opened(number, size, budget - left, budget, display))
+        names = self.options.objectives
+        self.tell(Opened(number, size, budget - left, budget, display, names))
         over = self._over([*known, *new[:left]])
         for candidate, why in over.items():
             seconds = None if candidate in known else 0.0
@@ -394,6 +400,21 @@ class Loop:
         genome = Genome.from_text(candidate.program, self.start.model)
         kinds = candidate.kinds if is_new else ()
         return Told(candidate.id, genome, evaluation.scores, kinds)
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The noise of the scores."""
+        return Repeats(self.journal, self.options, self.trials)
+
+    def _warn_of_noise(self) -> None:
+        """Warn, once, if the scores differ by no more than seeds do."""
+        first = leading(ranked(self.journal.evaluations(0)), self.options.objectives)
+        if first is None:
+            return
+        best = self.journal.candidate(first.candidate)
+        found = self.repeats.warning(best, self.weights.job(0, best))
+        if found is not None:
+            self.tell(Noisy(found))
 
     # The end
 

@@ -29,12 +29,14 @@ __all__ = [
     "checked_limit",
     "costs",
     "first_score",
+    "headings",
     "in_order",
     "over_limits",
     "read_change",
     "read_limit",
     "read_objective",
     "shown_limit",
+    "shown_scores",
     "start_over_limit",
 ]
 
@@ -173,6 +175,40 @@ def in_order(names: Sequence[str]) -> tuple[str, ...]:
 def first_score(scores: Scores | None) -> float | None:
     """What a search by one number goes by; None of what has failed."""
     return None if scores is None else next(iter(scores.values()))
+
+
+def headings(names: Iterable[str]) -> dict[str, str]:
+    """Return what to write above the values of each objective: its unit, after its name
+    where another has the same unit.
+    """
+    names = tuple(names)
+    units = [OBJECTIVES[name].unit for name in names]
+    return {
+        name: unit if units.count(unit) == 1 else f"{name}, {unit}"
+        for name, unit in zip(names, units, strict=True)
+    }
+
+
+def shown_scores(
+    scores: Scores, *, of: str = "", digits: int = 3, skip: int = 0
+) -> str:
+    """Write all scores of a candidate, each with its unit: `3.214 nats, 9,312 parameters`.
+
+    Args:
+        scores: Values by objective.
+        of: What the losses are the mean over, to be written after their unit.
+        digits: Decimal places of the losses.
+        skip: How many scores to leave out, the first ones.
+    """
+    found = []
+    for name, heading in headings(scores).items():
+        unit = OBJECTIVES[name].unit
+        value = OBJECTIVES[name].shown(scores[name])
+        if name in _LOSSES:
+            value, unit = f"{scores[name]:.{digits}f}", f"{unit} {of}".strip()
+        is_unit = heading == OBJECTIVES[name].unit
+        found.append(f"{value} {unit}" if is_unit else f"{value} {unit} ({name})")
+    return ", ".join(found[skip:])
 
 
 def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:

@@ -6,14 +6,23 @@ trained snapshot; scores from fresh weights compare all with each other.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
+from typing import TypeVar
 
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
-from azc.search.pareto import by_front, fronts, hypervolume, knee, points, unit
+from azc.search.pareto import (
+    HasScores,
+    by_front,
+    fronts,
+    hypervolume,
+    knee,
+    points,
+    unit,
+)
 from azc.search.records import Entrant, Evaluation, Fit, ranked
 
 __all__ = [
@@ -63,16 +72,16 @@ def deciding(
     evaluations: Sequence[Evaluation],
     options: EvolveOptions,
     out: Container[int] = (),
-) -> list[Evaluation]:
+) -> Iterator[Evaluation]:
     """The evaluations that the best is taken from, best first, each candidate once; none
-    of what is `out`.
+    of what is `out`, which is asked for no more of them than are taken.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
         found = ranked(first.values())
     else:
         found = last_ranking(rounds, evaluations, options.evaluations)
-    return [e for e in found if e.candidate not in out]
+    return (e for e in found if e.candidate not in out)
 
 
 @dataclass(frozen=True)
@@ -80,12 +89,13 @@ class Front:
     """Those of some evaluations that nothing beats in one objective without losing in
     another, the best by the first of them first; `knee`, where it bends most;
     `hypervolume`: the share of the box from the best values to the worst that they
-    dominate.
+    dominate, None where it says nothing: one program alone has all of the box, and two
+    that are the ends of it have none.
     """
 
     members: tuple[Evaluation, ...]
     knee: Evaluation
-    hypervolume: float
+    hypervolume: float | None
 
 
 def pareto_front(
@@ -97,19 +107,25 @@ def pareto_front(
     values = points(ranking, objectives)
     places, scaled = fronts(values)[0], unit(values)
     share = hypervolume([scaled[i] for i in places], (1.0,) * len(objectives))
+    alone = len({tuple(values[i]) for i in places}) == 1
     first = leading(ranking, objectives)
     assert first is not None
-    return Front(tuple(ranking[i] for i in places), first, share)
+    members = tuple(ranking[i] for i in places)
+    return Front(members, first, None if alone or not share else share)
 
 
-def leading(
-    ranking: Sequence[Evaluation], objectives: Sequence[str]
-) -> Evaluation | None:
-    """What a run takes for the best of a ranking: the first, by several objectives the
-    knee of the front.
+_Scored = TypeVar("_Scored", bound=HasScores)
+
+
+def leading(ranking: Iterable[_Scored], objectives: Sequence[str]) -> _Scored | None:
+    """What a run takes for the best of a ranking, of which nothing has failed: the first,
+    by several objectives the knee of the front.
     """
-    if len(objectives) == 1 or not ranking:
+    if len(objectives) == 1:
         return next(iter(ranking), None)
+    ranking = list(ranking)
+    if not ranking:
+        return None
     values = points(ranking, objectives)
     front = fronts(values)[0]
     return ranking[front[knee([values[i] for i in front])]]
@@ -128,7 +144,7 @@ def contenders(
     is the only one whose place is known. By several objectives the knee of the front
     comes first, then the others on it.
     """
-    last, most = deciding(rounds, evaluations, options), options.contenders
+    last, most = list(deciding(rounds, evaluations, options)), options.contenders
     names = options.objectives
     earlier = []
     if last and not options.is_fresh:
@@ -183,7 +199,7 @@ def trained_alone(
 def winner(
     table: Sequence[tuple[str, int]],
     entrants: Mapping[int, Entrant],
-    ranking: Sequence[Evaluation],
+    ranking: Iterable[Evaluation],
     objectives: Sequence[str],
 ) -> int | None:
     """The candidate that a run has come to: the first of the last comparison; before that

@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from azc.data.progress import Tell, silent
 from azc.diagnostics import AzcError, RunError, out_of_memory
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from azc.training.fit import Measured
 
 __all__ = [
+    "MEMORY_LIMIT",
+    "TIME_LIMIT",
     "Bench",
+    "Blame",
     "Job",
     "Outcome",
     "Scorer",
@@ -46,6 +49,8 @@ __all__ = [
     "machine_at_fault",
 ]
 
+
+TIME_LIMIT, MEMORY_LIMIT = "time_limit", "memory_limit"  # as the options have them
 
 _ENDLESS = 10**9  # steps, where time ends a training
 
@@ -107,6 +112,7 @@ class Outcome:
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
     `right`: the share of right answers by part of the data, where that was looked at.
+    `exceeded`: which limit of the options made it fail.
     """
 
     scores: Scores | None
@@ -115,6 +121,7 @@ class Outcome:
     suspect: bool = False
     weights: str | None = None
     right: Mapping[str, float] = field(default_factory=dict)
+    exceeded: str | None = None
 
     @property
     def loss(self) -> float | None:
@@ -194,9 +201,10 @@ class Scorer:
                     loss, right = _means([found, *more])
                     scores = {LOSS: loss}
         except Exception as error:
-            reason, suspect = blamed(error, self.bench.options.memory_limit)
+            blame = blamed(error, self.bench.options.memory_limit)
             seconds = time.perf_counter() - start
-            return Outcome(None, reason, seconds, suspect), trained
+            reason, suspect, exceeded = blame
+            return Outcome(None, reason, seconds, suspect, exceeded=exceeded), trained
         seconds = time.perf_counter() - start
         return Outcome(scores, None, seconds, right=right), trained
 
@@ -371,10 +379,18 @@ def build_candidate(
     return (AzcForCausalLM if spec.causal else AzcForMaskedLM)(config), spec
 
 
-def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool]:
-    """Why a program failed, in one line, and whether that may be the machine's fault.
+class Blame(NamedTuple):
+    """Why a program failed, in one line; whether that may be the machine's fault; and
+    which limit of the options made it fail.
+    """
 
-    `memory_limit`: the bytes that it might take. Raises what is certainly not the
+    reason: str
+    suspect: bool
+    exceeded: str | None = None
+
+
+def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
+    """Say why a program failed that might take so many bytes. Raises what is certainly not the
     program's fault: `OSError`, `RunError` for weights that can't be read and for a module
     that can't be imported.
     """
@@ -382,19 +398,22 @@ def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool
 
     # Of a file too large for memory, and of a step: what lies beneath tells.
     if any(out_of_memory(each) for each in (error, error.__cause__) if each):
-        limit = "" if memory_limit is None else f" (it may take {memory_limit:,} bytes)"
-        return f"memory ran out{limit}", True
+        if memory_limit is None:
+            return Blame("memory ran out", True)
+        reason = f"memory ran out (it may take {memory_limit:,} bytes)"
+        return Blame(reason, True, MEMORY_LIMIT)
     if isinstance(error, OSError) or getattr(error, "code", None) == "R030":
         raise error
     if isinstance(error, ImportError):
         raise cannot_import(error) from error
     if isinstance(error, _Late):
-        return str(error), True
+        return Blame(str(error), True, TIME_LIMIT)
     text = error.message if isinstance(error, AzcError) else str(error)
     if not isinstance(error, AzcError):
         text = f"{type(error).__name__}: {text}"
     # After one of these a device computes nothing more in this process.
-    return " ".join(text.split())[:500], isinstance(error, torch.AcceleratorError)
+    suspect = isinstance(error, torch.AcceleratorError)
+    return Blame(" ".join(text.split())[:500], suspect)
 
 
 def late(limit: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from azc.search.acts import (
     LIMIT,
     PROPOSE,
     Act,
+    allowed_after,
     budget_after,
     is_paused,
     limits_after,
@@ -24,6 +25,7 @@ from azc.search.acts import (
 from azc.search.barred import Barred
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
+from azc.search.noise import Noise, noise
 from azc.search.objectives import Scores, costs, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.ranking import (
@@ -96,7 +98,7 @@ class RunView:
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
     comparison is measured on, where every token of it is told; else None. `text`: what was
     read of one; None where there is none, or an earlier azc began the run. `options`
-    have the budget and the limits that the run has now; `ending` is why the search ended
+    have the budget and all limits that the run has now; `ending` is why the search ended
     before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
     comparison, roles with entrants. `states`: what the strategy knew after each closed
@@ -150,9 +152,17 @@ class RunView:
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
         if any(not closed and number not in waiting for number, closed in self.rounds):
             return False  # it is still to be closed
-        if not self.options.final_seeds or not self.ranking():
+        if not self.options.final_seeds or next(self._deciding(), None) is None:
             return True
         return bool(self.rows) and all(row.is_whole for row in self.rows)
+
+    @cached_property
+    def by_candidate(self) -> Mapping[int, Sequence[Evaluation]]:
+        """The evaluations of every candidate, in the order of the rounds."""
+        found: dict[int, list[Evaluation]] = {number: [] for number in self.candidates}
+        for evaluation in self.evaluations:
+            found[evaluation.candidate].append(evaluation)
+        return found
 
     @property
     def is_paused(self) -> bool:
@@ -164,13 +174,13 @@ class RunView:
         """The program that evolution began with."""
         return self.candidates.get(START)
 
-    @property
+    @cached_property
     def winner(self) -> int | None:
         """The winner's candidate; before it is known, what leads the last round, None
         before any was scored. See `azc.search.ranking.winner`.
         """
         names = self.options.objectives
-        return winner(self.table, self.entrants, self.ranking(), names)
+        return winner(self.table, self.entrants, self._deciding(), names)
 
     @property
     def best(self) -> Candidate | None:
@@ -190,6 +200,9 @@ class RunView:
 
     def ranking(self) -> list[Evaluation]:
         """The evaluations that decide, best first: see `deciding`."""
+        return list(self._deciding())
+
+    def _deciding(self) -> Iterator[Evaluation]:
         return deciding(self.rounds, self.evaluations, self.options, self._out)
 
     @cached_property
@@ -198,10 +211,25 @@ class RunView:
 
     def _over(self, number: int) -> str | None:
         """Why a candidate is beyond the limits, as far as that is known."""
-        genome = Genome.from_text(self.candidates[number].program, self.model)
-        found = costs(genome.spec, self.options.length)
-        measured = self.costs.get(genome.key, {})
-        return over_limits({**found, **measured}, self.options.limits)
+        candidate = self.candidates[number]
+        spec = Genome.from_text(candidate.program, self.model).spec
+        written = costs(spec, self.options.length)
+        measured = self.costs.get(candidate.key, {})
+        return over_limits({**written, **measured}, self.options.limits)
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """How much scores differ, and how much those of one program from several seeds;
+        None while it is not known, and with shared weights.
+        """
+        if not self.options.is_fresh:
+            return None
+        measured = {
+            each.id: self.costs[each.key]
+            for each in self.candidates.values()
+            if each.key in self.costs
+        }
+        return noise(self.evaluations, measured)
 
     @cached_property
     def front(self) -> Front | None:
@@ -328,22 +356,28 @@ def read_run(folder: Path) -> RunView:
     journal or configuration is not as the run left it.
     """
     run = RunFolder(folder)
-    config = run.read()
+    config, traces = run.read(), run.traces()
     journal = run.look()
     if journal is None:
         return _of(run, config)
     try:
         with journal.snapshot():
             journal.check()
+            run.check_traces(journal, traces)
             run.check_config(journal)
             of = _of(run, config)
             acts = journal.acts()
             budget = budget_after(acts, journal.budget() or of.options.evaluations)
             taken = [act for act in acts if act.round is not None]
-            limits = limits_after(taken, of.options.limits)
+            options = replace(
+                of.options,
+                evaluations=budget,
+                limits=limits_after(taken, of.options.limits),
+                **allowed_after(acts),
+            )
             return replace(
                 of,
-                options=replace(of.options, evaluations=budget, limits=limits),
+                options=options,
                 ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),

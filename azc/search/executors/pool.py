@@ -29,7 +29,7 @@ from azc.search.executors.worker import (
     settle,
     usual_start,
 )
-from azc.search.score import Bench, Job, Outcome, Scorer, late
+from azc.search.score import TIME_LIMIT, Bench, Job, Outcome, Scorer, late
 
 __all__ = ["PoolExecutor"]
 
@@ -40,9 +40,10 @@ _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a stat
 
 @dataclass(frozen=True)
 class _Gone:
-    """A worker that died, or whose time is over."""
+    """A worker that died, or whose time is over, which `exceeded` then says."""
 
     why: str
+    exceeded: str | None = None
 
 
 _Answer = Outcome | Fault | OSError | Begun | _Gone
@@ -122,7 +123,7 @@ class PoolExecutor:
             raise answer.error()
         if isinstance(answer, _Gone):
             seconds = time.monotonic() - worker.since
-            lost = Outcome(None, answer.why, seconds, suspect=True)
+            lost = Outcome(None, answer.why, seconds, True, exceeded=answer.exceeded)
             return lost if worker.begun else None
         assert isinstance(answer, Outcome)
         return answer
@@ -192,7 +193,9 @@ class _Worker:
             return _Gone(f"a process {self._end_in_words()}")
         if time.monotonic() < self.deadline:
             return None
-        return _Gone(late(self.limit if self.begun else self.start_limit))
+        if not self.begun:
+            return _Gone(late(self.start_limit))
+        return _Gone(late(self.limit), TIME_LIMIT)
 
     def _end_in_words(self) -> str:
         self.process.join(_LAST_WORDS)

@@ -5,14 +5,13 @@ through Ray's object store, by the sha256 of its content; what it has trained co
 the same way, and is written here. Data that was read here is read nowhere else.
 
 Codes: R030 weights of a run cannot be read; R044 the installation is incomplete, or
-workers cannot start; R051 the Ray cluster cannot be reached.
+workers cannot start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from azc.data.contract import Data
 from azc.diagnostics import RunError
 from azc.files import write_bytes
+from azc.search.executors.cluster import Cluster, last_line
 from azc.search.executors.worker import (
     Begun,
     Fault,
@@ -35,7 +35,15 @@ from azc.search.executors.worker import (
     settle,
     usual_start,
 )
-from azc.search.score import Bench, Job, Outcome, Scorer, check_device, late
+from azc.search.score import (
+    TIME_LIMIT,
+    Bench,
+    Job,
+    Outcome,
+    Scorer,
+    check_device,
+    late,
+)
 
 __all__ = ["RayExecutor"]
 
@@ -74,9 +82,7 @@ class RayExecutor:
         self.bench = bench
         self.workers = workers
         self.start_limit = start_limit or usual_start(bench)
-        self._connected = not ray.is_initialized()
-        if self._connected:
-            _connect()
+        self._cluster = Cluster()
         # Workers of one node share the tokens that Ray's object store has there.
         self._needs: Any = ray.put((bench, data.in_memory(), _versions()))
         self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
@@ -122,8 +128,7 @@ class RayExecutor:
         """Ends the workers, and leaves the cluster."""
         for worker in list(self._staff):
             self._dismiss(worker)
-        if self._connected:
-            ray.shutdown()
+        self._cluster.close()
 
     # Workers
 
@@ -149,6 +154,7 @@ class RayExecutor:
             ends.append(max(each.since for each in self._staff) + self.start_limit)
         rest = max(0.0, min([*ends, now + _LONGEST_WAIT]) - now)
         done, _ = ray.wait(list(tasks), timeout=rest)
+        self._cluster.report_deaths()
         now = time.monotonic()
         if not done and not able and now >= ends[0]:
             limit = f"{self.start_limit:,.10g} seconds"
@@ -232,14 +238,15 @@ class _Worker:
         except ray.exceptions.GetTimeoutError:
             assert job is not None
             seconds = time.monotonic() - self.since
-            return Outcome(None, late(job.limit), seconds, suspect=True), b""
+            why = late(job.limit)
+            return Outcome(None, why, seconds, True, exceeded=TIME_LIMIT), b""
         except OutOfMemoryError:
             return _Lost("memory ran out"), b""
         except RayError as error:
             if not self.begun:
-                return _Lost(_last_line(error)), b""
+                return _Lost(last_line(error)), b""
             if isinstance(error, RayTaskError):  # what it meets itself is an answer
-                return Fault(None, _last_line(error), None), b""
+                return Fault(None, last_line(error), None), b""
             return _Lost("a process died (out of memory?)"), b""
         self.begun = True
         return found
@@ -247,19 +254,6 @@ class _Worker:
     def end(self) -> None:
         """Ends the process, whatever it does."""
         ray.kill(self.actor)
-
-
-def _connect() -> None:
-    # A cluster that is started here is nobody else's business.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise RunError(
-            "R051",
-            f"can't reach a Ray cluster: {_last_line(error)}",
-            "RAY_ADDRESS names one; `ray start --head` begins one",
-        ) from error
 
 
 def _never_began(why: str) -> RunError:
@@ -283,11 +277,6 @@ def _versions() -> dict[str, str]:
 
 def _key(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
 
 
 # In the other process, on whatever node
