@@ -94,7 +94,8 @@ def check_cache(cache: object, layers: int, batch: int) -> None:
         raise ValueError(
             f"past_key_values has {len(cache.layers)} layers; the model has {layers}"
         )
-    if cache.sequences not in (None, batch):
+    # No `in`: torch.compile would compare a batch of any size by identity.
+    if cache.sequences is not None and cache.sequences != batch:
         raise ValueError(
             f"past_key_values has {cache.sequences} sequences; got {batch} more"
         )
