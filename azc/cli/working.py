@@ -139,7 +139,7 @@ def show_run(
 
             def on_event(event: Event) -> None:
                 tell(event)
-                if not isinstance(event, Progress):  # before there is a folder
+                if not isinstance(event, Progress):  # that is for whoever waits
                     commits(event)
                     sink(event)
 

@@ -76,13 +76,14 @@ def answer_of(result: Result) -> dict[str, Any]:
 # What is said
 
 _LINES = r"""
+starting the run in .+/run: loading PyTorch and the data \(.+/corpus\.txt\)
 (reading|counting|training|choosing|encoding) the .+
 .+: 1 file, 100 documents, [\d,]+ tokens \(tokenizer: trained on it, \d+ tokens\)
 train: 90 documents, [\d,]+ tokens; validation: 5 documents, \d+ tokens; test: 5 .+
 warm-up \d+/20 steps
 round \d: 3 candidates
 round \d: \d+ child(ren)? not trained: .+
-  \d/6  \d{4}  \d\.\d{3}  .+
+  \d/6  \d{4}  \d\.\d{3} nats  .+
 round \d is over: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
 training the best alone, about \d times

@@ -12,7 +12,7 @@ import pytest
 from azc.check.resolve import check_source
 from azc.diagnostics import RunError
 from azc.report.page import page
-from azc.search.events import Event, Progress, Read
+from azc.search.events import Event, Progress, Read, Started
 from azc.search.run import evolve, resume
 from azc.search.view import RunView, read_run
 from azc.source import Source
@@ -60,7 +60,7 @@ def test_what_was_read_is_told_and_kept(
     whole: tuple[RunView, list[Event]], texts: Path
 ) -> None:
     view, events = whole
-    assert isinstance(events[0], Progress)
+    assert [type(event) for event in events[:2]] == [Started, Progress]
     (read,) = (event.text for event in events if isinstance(event, Read))
     assert view.text == read_run(view.folder).text == read
     assert read.name == str(texts)
