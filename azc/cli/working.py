@@ -85,11 +85,12 @@ class _Log:
 
     def __call__(self, event: Event) -> None:
         """Hands on an event."""
-        from azc.search.events import Started
+        from azc.search.events import Read, Started
         from azc.search.folder import RunFolder
 
         begun = RunFolder(self.run).journal_file.exists()
-        if self.make is None or not begun or isinstance(event, Started):
+        # Before the work begins, a run that goes on has its old budget.
+        if self.make is None or not begun or isinstance(event, Started | Read):
             return
         with self._told():
             self.sink = self.sink or self.make(self.run)
