@@ -4,9 +4,9 @@
     fn = azc.compile_attention(program, "name")
     model = azc.compile(program, "name", task="masked-lm")
 
-Importing azc costs little: each name below is imported when it is first asked for, and
-torch when it is needed. The Auto classes of transformers know compiled models from then
-on, whichever of the two is imported first.
+Importing azc is cheap: each name below is imported on first use, and torch when it is
+needed. The Auto classes of transformers then know compiled models, whichever of the two
+packages is imported first.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> object:
-    """Imports a public name when it is first asked for (PEP 562)."""
+    """Import a public name on first use (PEP 562)."""
     if name == "__version__":
         from importlib.metadata import PackageNotFoundError, version
 

@@ -1,4 +1,4 @@
-"""`python -m azc` is `azc`."""
+"""Entry point of `python -m azc`."""
 
 from azc.cli.main import main
 

@@ -1,6 +1,6 @@
-"""What azc does, for Python: load, format, compile, interpret, compare, evolve.
+"""The Python API: load, format, compile, interpret, compare, evolve.
 
-Light to import: what needs torch imports it when called.
+The module is light to import: functions that need torch import it when called.
 """
 
 from __future__ import annotations
@@ -58,17 +58,24 @@ __all__ = [
 ]
 
 ProgramLike = Program | str | os.PathLike[str]
-TOKENS = 128  # the length of a sequence that costs are told for
+TOKENS = 128  # default length of sequences in costs
 
 
 def find_file(name: str | os.PathLike[str]) -> tuple[Path, str]:
-    """The path of a program and how diagnostics call it.
+    """Find the file of a program.
 
-    `std.models` is a file of the standard library, unless there is a file of that name.
-    Raises `DiagnosticError` if the library has no such file.
+    Args:
+        name: A path, or `std.models` and the like for a file of the standard
+            library, unless a file of that name exists.
+
+    Returns:
+        The path, and the file's name in diagnostics.
+
+    Raises:
+        DiagnosticError: If the library has no such file.
     """
     path, text = Path(name), os.fspath(name)
-    # `os.path.exists` is plainly false where `Path.exists` fails: of too long a name.
+    # For a name that is too long, `os.path.exists` is false and `Path.exists` fails.
     if os.path.exists(text) or not re.fullmatch(r"std(\.[a-z_][a-z0-9_]*)+", text):
         return path, text
     parts = text.split(".")[1:]
@@ -83,23 +90,36 @@ def find_file(name: str | os.PathLike[str]) -> tuple[Path, str]:
 
 
 def load(path: str | os.PathLike[str]) -> Program:
-    """The checked program of a file, or of `std.NAME`.
+    """Load and check a program.
 
-    Raises `DiagnosticError`, whose `diagnostics` are all that is wrong with it.
+    Args:
+        path: A file, or `std.NAME`.
+
+    Raises:
+        DiagnosticError: If it has errors; `diagnostics` holds all of them.
     """
     return check_file(*find_file(path))
 
 
 def loads(text: str, name: str = "<text>") -> Program:
-    """The checked program of a text, which diagnostics call `name`.
+    """Check the text of a program.
 
-    Raises `DiagnosticError`, whose `diagnostics` are all that is wrong with it.
+    Args:
+        text: The text.
+        name: Its name in diagnostics.
+
+    Raises:
+        DiagnosticError: If it has errors; `diagnostics` holds all of them.
     """
     return check_source(Source(name, text))
 
 
 def format(text: str) -> str:
-    """The canonical form of a program's text. Raises `DiagnosticError`."""
+    """Return the canonical form of a program's text.
+
+    Raises:
+        DiagnosticError: If it has syntax errors.
+    """
     return format_text(Source("<text>", text))
 
 
@@ -117,15 +137,25 @@ def compile_attention(
     head_dim: int | None = None,
     causal: bool = False,
 ) -> fx.GraphModule:
-    """An attention program as a function of tensors: `fn(q=…, k=…, mask=…)`.
+    """Compile an attention program to a function of tensors, `fn(q=…, k=…, mask=…)`.
 
-    Tensors are [B, H, N, D], one by the name of each parameter; `mask` is bool [B, N],
-    True for a real token, and may be left out. The result is [B, H, N, D], and 0 in
-    padding. `heads` and `head_dim` give learned operations (`conv`) weights for every
-    head and feature; without them one kernel serves all. With `causal` no row depends
-    on a later token. `name` may be left out where there is one program only. Raises
-    `DiagnosticError`, also where a program has no causal meaning, and `UsageError` for
-    an unknown name.
+    The function takes a tensor [B, H, N, D] for each parameter, by its name, and an
+    optional `mask`, bool [B, N], True at real tokens. It returns [B, H, N, D], with 0
+    in padding.
+
+    Args:
+        program: The program, or its file.
+        name: The attention program; by default the only one.
+        heads: The number of heads for learned operations (`conv`); by default all
+            heads share their weights.
+        head_dim: The width of a head for learned operations; by default all
+            features share their weights.
+        causal: Whether rows depend only on earlier tokens and their own.
+
+    Raises:
+        DiagnosticError: If the program has errors, or no causal meaning with
+            `causal`.
+        UsageError: If there is no such program.
     """
     from azc.lower.attention import compile_graph
 
@@ -139,11 +169,14 @@ def compile_attention(
 
 
 def masked_graph(spec: AttentionSpec, model: ModelSpec | None = None) -> Graph:
-    """The graph of a program as plain code computes it, with its masks: in a model, or as
-    a function of tensors.
+    """Return the graph of a program, with masks, as plain code computes it.
 
-    What a backend would serve is in it like all else; what a decoder computes moment by
-    moment has masks of its own, which are not.
+    Parts that a backend would compute are in it like all others. A decoder has
+    different masks for values that it computes moment by moment; these are not in it.
+
+    Args:
+        spec: The program.
+        model: The model it is used in; by default, it is a function of tensors.
     """
     from azc.lower.plan import prepared
 
@@ -157,12 +190,22 @@ def masked_graph(spec: AttentionSpec, model: ModelSpec | None = None) -> Graph:
 def interpret_attention(
     program: ProgramLike, name: str | None = None, causal: bool = False
 ) -> Interpreter:
-    """The reference semantics of an attention program: NumPy, float64, one sequence.
+    """Return the reference semantics of an attention program: NumPy, float64, one
+    sequence.
 
-    `ref(q=…, k=…, head=0, heads=1)`: arrays [n, d], one by the name of each parameter,
-    give the result [n, d]. With `causal` the tokens arrive one at a time, and no row
-    depends on a later token. Raises `DiagnosticError`, also where a program has no
-    causal meaning, and `UsageError` for an unknown name.
+    The result is a function `ref(q=…, k=…, head=0, heads=1)` that takes an array [n, d]
+    for each parameter, by its name, and returns [n, d].
+
+    Args:
+        program: The program, or its file.
+        name: The attention program; by default the only one.
+        causal: Whether tokens arrive one at a time, so that no row depends on a
+            later token.
+
+    Raises:
+        DiagnosticError: If the program has errors, or no causal meaning with
+            `causal`.
+        UsageError: If there is no such program.
     """
     _, spec = choose_attention(_program(program), name)
     if causal:
@@ -179,11 +222,19 @@ def compile(
     task: Task | None = None,
     num_labels: int = 2,
 ) -> AzcPreTrainedModel:
-    """A model for transformers, with fresh weights from torch's global generator.
+    """Compile a model for transformers, with fresh weights from torch's global
+    generator.
 
-    `task`: "causal-lm", which causal models are for by default, "masked-lm", which
-    others are for, "base", or "sequence-classification" into `num_labels` classes.
-    Raises `DiagnosticError` and, for an unknown name or task, `UsageError`.
+    Args:
+        program: The program, or its file.
+        name: The model; by default the only one.
+        task: "causal-lm" (the default of causal models), "masked-lm" (the default
+            of others), "base" or "sequence-classification".
+        num_labels: The number of classes of a classifier.
+
+    Raises:
+        DiagnosticError: If the program has errors.
+        UsageError: If there is no such model or task.
     """
     from azc.model import build_model
 
@@ -196,9 +247,9 @@ def compile(
 def generated_code(
     program: ProgramLike, name: str | None = None
 ) -> list[tuple[str, str]]:
-    """The fx code of a model, of its encoder and of each kind of layer, with titles.
+    """Return the fx code of a model's encoder and of each kind of layer, with titles.
 
-    Nothing is computed and no memory taken: the weights are torch's `meta` tensors.
+    No memory is allocated: the weights are torch's `meta` tensors.
     """
     import torch
 
@@ -219,7 +270,7 @@ def generated_code(
 
 
 def cache_size(model: ModelSpec) -> CacheSize | None:
-    """What the cache of a decoder takes in float32; None for an encoder."""
+    """Return the size of a decoder's cache in float32, or None for an encoder."""
     if not model.causal:
         return None
     from azc.lower.explain import cache_size as size_of
@@ -228,8 +279,15 @@ def cache_size(model: ModelSpec) -> CacheSize | None:
 
 
 def cost_tokens(tokens: int | None, *models: ModelSpec) -> int:
-    """The length that costs are told for: as given, or else 128 tokens or what the
-    models can take. Raises `UsageError`.
+    """Return the sequence length to compute costs for.
+
+    Args:
+        tokens: The length; by default 128, or the largest length of the models if
+            that is less.
+        models: The models.
+
+    Raises:
+        UsageError: If the length is out of range.
     """
     if tokens is not None:
         return whole("tokens", tokens, 1, MAX_LENGTH)
@@ -239,10 +297,17 @@ def cost_tokens(tokens: int | None, *models: ModelSpec) -> int:
 def summary(
     program: ProgramLike, name: str | None = None, tokens: int | None = None
 ) -> ModelSummary:
-    """The layers of a model, its parameters and its floating point operations.
+    """Summarise a model: its layers, parameters and floating point operations.
 
-    `tokens`: the length of the sequence that these are counted for, by default 128 or
-    what the model can take. Raises `DiagnosticError` and `UsageError`.
+    Args:
+        program: The program, or its file.
+        name: The model; by default the only one.
+        tokens: The sequence length to count for; by default 128, or the largest
+            length of the model if that is less.
+
+    Raises:
+        DiagnosticError: If the program has errors.
+        UsageError: If there is no such model, or the length is out of range.
     """
     _, model = choose_model(_program(program), name)
     return summarise(model, cost_tokens(tokens, model))
@@ -255,9 +320,18 @@ def diff(
     new_name: str | None = None,
     tokens: int | None = None,
 ) -> ModelDiff:
-    """What changed from one model to another, by layer and by operation.
+    """Compare two models by layer and by operation.
 
-    `tokens`: as for `summary`. Raises `DiagnosticError` and `UsageError`.
+    Args:
+        old: The old program, or its file.
+        new: The new program, or its file.
+        old_name: The old model; by default the only one.
+        new_name: The new model; by default the only one.
+        tokens: As for `summary`.
+
+    Raises:
+        DiagnosticError: If a program has errors.
+        UsageError: If there is no such model, or the length is out of range.
     """
     _, before = choose_model(_program(old), old_name)
     _, after = choose_model(_program(new), new_name)
@@ -276,17 +350,31 @@ def evolve(
     on_event: Callable[[Event], None] | None = None,
     **options: Any,
 ) -> RunView:
-    """Searches a space for a better model, in the new folder `out`; gives what the run
-    holds when it is over.
+    """Search a space for a better model.
 
-    `space` may be left out where the file has just one. `options` are those of `azc
-    evolve`, by the names of the fields of `azc.search.options.EvolveOptions`: data,
-    evaluations, seed, workers and the rest; values may be written as on the command line
-    (`objectives=["loss", "params"]`, `memory_limit="4GB"`), and `preset="paper"` is there.
-    `cache` keeps texts, tokenizers and tokens (by default `azc` in the user's cache).
-    `on_event` is told what happens. With `workers` above 1 the calling script needs the
-    usual `if __name__ == "__main__":`. Raises `DiagnosticError`, `UsageError` and
-    `RunError`.
+    With more than one worker, the calling script needs the usual `if __name__ ==
+    "__main__":`.
+
+    Args:
+        program: The program, or its file.
+        space: The space; by default the only one of the file.
+        out: The folder of the run, which is created.
+        cache: The folder for texts, tokenizers and tokens; by default `azc` in the
+            user's cache.
+        on_event: Called with the events of the search.
+        **options: Options of `azc evolve`, by the names of the fields of
+            `azc.search.options.EvolveOptions`: data, evaluations, seed, workers and so
+            on. Values may be written as on the command line
+            (`objectives=["loss", "params"]`, `memory_limit="4GB"`), and
+            `preset="paper"` is available.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        DiagnosticError: If the program has errors.
+        UsageError: If an option or an argument is invalid.
+        RunError: If the search fails.
     """
     from azc.search.options import resolve
     from azc.search.run import evolve as begin
@@ -314,11 +402,21 @@ def resume(
     cache: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunView:
-    """Continues a run that was stopped, or with `evaluations` any run with that budget.
+    """Continue a run that was stopped, or any run with a larger number of evaluations.
 
-    `executor` and `workers` say where it goes on this time. `time_limit` (60, "30min") and
-    `memory_limit` ("4GB"; "none" for no limit) are what a candidate may take from here
-    on. Raises `UsageError` and `RunError`.
+    Args:
+        run: The folder of the run.
+        evaluations: The new number of evaluations.
+        executor: The executor from now on.
+        workers: The number of workers from now on.
+        time_limit: The new time limit of a candidate: 60, "30min".
+        memory_limit: The new memory limit of a candidate: "4GB"; "none" for no limit.
+        cache: As for `evolve`.
+        on_event: Called with the events of the search.
+
+    Raises:
+        UsageError: If an argument is invalid.
+        RunError: If the run can't be continued.
     """
     from azc.search.options import read_memory_limit, read_time_limit
     from azc.search.run import resume as go_on

@@ -1,10 +1,10 @@
-"""Compiled models in the Auto classes of transformers, whichever is imported first.
+"""Registration of compiled models with the Auto classes of transformers, in any import order.
 
-`azc.model.register` needs transformers and torch, which `import azc` must not cost. So
-where transformers is not imported yet, a finder waits for it on `sys.meta_path`. It
-finds nothing of its own: it lets the others find transformers, or a module of
-`azc.model` (which imports transformers while it is itself half imported), and registers
-when the outermost of these imports is done. Then it goes.
+`azc.model.register` needs transformers and torch, which `import azc` must not import. So
+if transformers is not imported yet, a finder on `sys.meta_path` waits for it. It finds no
+modules itself: other finders find transformers, or a module of `azc.model` (which imports
+transformers while it is half imported itself). When the outermost of these imports is
+done, the finder registers the models and removes itself.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["connect"]
 
 
 def connect() -> None:
-    """Registers now if transformers is imported, or else as soon as it is."""
+    """Register now if transformers is imported, or else as soon as it is."""
     module = sys.modules.get("transformers")
     if module is not None and not _importing(module):
         _register()
@@ -37,13 +37,13 @@ def _importing(module: ModuleType) -> bool:
 def _register() -> None:
     try:
         import_module("azc.model").register()
-    except Exception as error:  # an import of transformers must not fail for our sake
+    except Exception as error:  # an import of transformers must not fail because of azc
         message = f"the Auto classes of transformers don't know azc models: {error}"
         warnings.warn(message, RuntimeWarning, stacklevel=2)
 
 
 class _Watch:
-    """The finder that waits."""
+    """The finder that waits for transformers."""
 
     def __init__(self) -> None:
         self.thread = threading.local()
@@ -54,7 +54,9 @@ class _Watch:
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
-        """What the other finders find, with a loader that tells when it is done."""
+        """Return the spec that other finders find, with a loader that reports when it
+        is done.
+        """
         watched = fullname == "transformers" or f"{fullname}.".startswith("azc.model.")
         if not watched or getattr(self.thread, "busy", False):
             return None
@@ -68,14 +70,14 @@ class _Watch:
         return None
 
     def done(self) -> None:
-        """Registers if transformers is there by now."""
+        """Register if transformers is imported by now."""
         if "transformers" in sys.modules and self in sys.meta_path:
             sys.meta_path.remove(self)
             _register()
 
 
 class _Loader:
-    """A loader as it was, and word to the finder after the outermost import."""
+    """A wrapper of a loader that reports to the finder after the outermost import."""
 
     def __init__(self, loader: Any, watch: _Watch) -> None:
         self._loader = loader
@@ -85,12 +87,12 @@ class _Loader:
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """The loader's own module."""
+        """Create the module like the wrapped loader."""
         module: ModuleType | None = self._loader.create_module(spec)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        """Runs the module with its own loader in place again."""
+        """Run the module with the wrapped loader restored."""
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader

@@ -1,9 +1,9 @@
-"""What is told to the author of a program, and the errors that carry it.
+"""Diagnostics of programs, and the errors that azc raises.
 
-A fault in a program is a `Diagnostic`: diagnostics are collected and raised together in
-one `DiagnosticError`. A fault elsewhere (a missing data file, a run folder in use) is a
-`UsageError` or a `RunError`, both of them an `AzcError` with a code. What is none of
-these is a bug of azc itself, an `InternalError`.
+An error in a program is a `Diagnostic`: diagnostics are collected and raised together in
+one `DiagnosticError`. Other errors (a missing data file, a run folder in use) are a
+`UsageError` or a `RunError`. All of them are an `AzcError` with a code. An
+`InternalError` is a bug of azc itself.
 
 Codes: U012 a number is not a whole number, or is out of range.
 """
@@ -38,25 +38,25 @@ __all__ = [
 ]
 
 Severity = Literal["error", "warning"]
-_MAX_SENTENCE = 500  # characters; what is longer is cut in its middle
+_MAX_SENTENCE = 500  # characters; longer ones are cut in the middle
 
 
 @dataclass(frozen=True)
 class Fix:
-    """A mend that can be made without asking: `text` in the place of `span`."""
+    """An edit that can be applied without asking: `text` replaces `span`."""
 
     span: Span
     text: str
 
     def applied(self) -> str:
-        """The whole text of the source with the mend made."""
+        """Return the whole text of the source with the fix applied."""
         old = self.span.source.text
         return old[: self.span.start] + self.text + old[self.span.end :]
 
 
 @dataclass(frozen=True)
 class Note:
-    """A second place in a text, and what there is to see there."""
+    """A related place in a text, with an explanation."""
 
     message: str
     span: Span
@@ -65,7 +65,7 @@ class Note:
         object.__setattr__(self, "message", _cut(self.message))
 
     def as_json(self) -> dict[str, object]:
-        """A JSON object: message, file and positions."""
+        """Return a JSON object: message, file and positions."""
         return {"message": self.message, **positions(self.span)}
 
     def __str__(self) -> str:
@@ -74,13 +74,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One refusal or warning: a stable code, a plain sentence, a place, and perhaps a mend.
+    """An error or a warning: a stable code, a plain sentence, a place, and perhaps a
+    fix.
 
-    `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models,
-    4xx spaces, 5xx limits. `span` is None only for a fault that has no place in a text.
-    `fix` is the mend that `help` offers, where that is sure: with it made, the
-    diagnostic is gone and nothing else is wrong in its place. `notes` are other lines
-    that it is about: where a name was bound first, say.
+    `code` is `AZG` and three digits: 0xx text, 1xx names, 2xx types, 3xx models, 4xx
+    spaces, 5xx limits. `span` is None only for an error without a place in a text.
+    `fix` is the edit that `help` offers, if it is safe: it removes the diagnostic and
+    causes no other in its place. `notes` show other relevant lines, such as where a
+    name was first bound.
     """
 
     code: str
@@ -99,8 +100,8 @@ class Diagnostic:
             object.__setattr__(self, "notes", _elsewhere(self.notes, self.span))
 
     def as_json(self) -> dict[str, object]:
-        """A JSON object: code, severity, message, help, file, line, column, end positions,
-        fix: the text to put from one position to another, or null, and notes.
+        """Return a JSON object: code, severity, message, help, file, line, column, end
+        positions, fix (a text and the positions that it replaces, or null) and notes.
         """
         place: dict[str, object] = {"file": None, "line": None, "column": None}
         if self.span is not None:
@@ -118,7 +119,7 @@ class Diagnostic:
 
 
 def _elsewhere(notes: Iterable[Note], place: Span | None) -> tuple[Note, ...]:
-    """The notes that show a line which is not shown yet."""
+    """Return the notes whose line is not shown yet."""
     shown = set() if place is None else {(place.source.name, place.line)}
     found = []
     for note in notes:
@@ -130,14 +131,14 @@ def _elsewhere(notes: Iterable[Note], place: Span | None) -> tuple[Note, ...]:
 
 
 def _cut(sentence: str) -> str:
-    """What is quoted in it may be as long as a file."""
+    """Shorten a sentence: it may quote text that is as long as a file."""
     if len(sentence) <= _MAX_SENTENCE:
         return sentence
     return f"{sentence[: _MAX_SENTENCE - 80]}…{sentence[-79:]}"
 
 
 def positions(span: Span) -> dict[str, object]:
-    """Where a span is, for JSON: its file, and the positions of its ends."""
+    """Return the file of a span and the positions of its ends, for JSON."""
     return {"file": span.source.name, **_positions(span)}
 
 
@@ -152,33 +153,35 @@ def _positions(span: Span) -> dict[str, int]:
 
 
 class AzcError(Exception):
-    """A fault that azc tells its user about: a code, one plain sentence, perhaps a mend."""
+    """Base class of errors that azc reports: a code, one plain sentence, perhaps
+    help.
+    """
 
     def __init__(self, code: str, message: str, help: str | None = None) -> None:
         super().__init__(visible(_cut(message)))
         self.code = code
         self.message = _cut(message)
         self.help = help and _cut(help)
-        if self.help:  # tracebacks have it, too
+        if self.help:  # shown in tracebacks, too
             self.add_note(f"help: {visible(self.help)}")
 
 
 class UsageError(AzcError):
-    """What was asked for makes no sense: exit code 2 on the command line."""
+    """An invalid request: exit code 2 on the command line."""
 
 
 class RunError(AzcError):
-    """What was asked for could not be done: exit code 1 on the command line."""
+    """A request that failed: exit code 1 on the command line."""
 
 
 class DiagnosticError(AzcError):
-    """A program was refused; `diagnostics` holds every reason found, in order of place."""
+    """Errors in a program; `diagnostics` holds all of them, in order of place."""
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics: tuple[Diagnostic, ...] = tuple(diagnostics)
         first = self.diagnostics[0]
         super().__init__(first.code, first.message)
-        self.help = first.help  # the text has it
+        self.help = first.help  # not a note: `__str__` includes it
 
     def __str__(self) -> str:
         return render(self.diagnostics)
@@ -192,9 +195,12 @@ class InternalError(Exception):
 
 
 def whole(name: str, value: object, low: int, high: int, code: str = "U012") -> int:
-    """An argument that must be a whole number, both bounds allowed.
+    """Check that an argument is a whole number within bounds, and return it.
 
-    Raises `UsageError` for anything else; `True` is no number here, NumPy's are.
+    NumPy's integers are accepted, `True` is not.
+
+    Raises:
+        UsageError: If it is not.
     """
     try:
         number = index(value)  # type: ignore[arg-type]
@@ -211,7 +217,7 @@ def whole(name: str, value: object, low: int, high: int, code: str = "U012") -> 
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that there is no memory left, as Python or torch say it."""
+    """Return whether an error of Python or torch means that memory ran out."""
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     said = str(error).lower()
@@ -220,29 +226,30 @@ def out_of_memory(error: BaseException) -> bool:
     )
 
 
-# A search for near names takes the same time at most, whatever the names.
+# Limits on the time of a search for similar names.
 _LONGEST = 32  # letters of a name that is compared
-_SCANNED = 10_000  # known names that are looked at
-_COMPARED = 100  # of these, how many are compared letter by letter
+_SCANNED = 10_000  # known names that are examined
+_COMPARED = 100  # of these, names that are compared letter by letter
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that `name` is most likely a slip of, or None."""
+    """Return the known name that `name` is most likely a misspelling of, or None."""
     return next(iter(nearby(name, known)), None)
 
 
 def nearby(name: str, known: Iterable[str]) -> list[str]:
-    """The known names that `name` may be a slip of, the nearest first; at most three.
+    """Return at most three known names that `name` may be a misspelling of, the nearest
+    first.
 
-    A slip changes, adds, leaves out or swaps few letters: one of a short name, at most
-    three of a long one. Another word for the same thing is none. Very long names have
-    none near, and of many known ones only some are looked at: those of about the same
-    length, and where these are too many, of the same first letter.
+    A misspelling changes, adds, omits or swaps few letters: one in a short name, at
+    most three in a long one. Synonyms are not misspellings. Very long names have none,
+    and only some of many known names are examined: those of about the same length, and
+    if these are too many, those with the same first letter.
     """
     length = len(name)
     if not 0 < length <= _LONGEST:
         return []
-    # What differs more in length is below the cutoff whatever its letters.
+    # Names that differ more in length are below the cutoff for any letters.
     low, high = length * 3 / 7, min(length * 7 / 3, _LONGEST)
     close = [each for each in islice(known, _SCANNED) if low <= len(each) <= high]
     if len(close) > _COMPARED:
@@ -255,7 +262,9 @@ def nearby(name: str, known: Iterable[str]) -> list[str]:
 
 
 def _distance(a: str, b: str, most: int) -> int:
-    """Letters changed, added, left out or swapped from one to the other, if so few."""
+    """Count the letters changed, added, omitted or swapped between two names, up to
+    `most` + 1.
+    """
     if abs(len(a) - len(b)) > most:
         return most + 1
     above: list[int] = []
@@ -271,7 +280,9 @@ def _distance(a: str, b: str, most: int) -> int:
 
 
 def listed(names: Collection[str], most: int = 12) -> str:
-    """Names for a message: `a, b, c`, and how many more there are where they are many."""
+    """Format names for a message: `a, b, c`, and the number of further ones if there
+    are many.
+    """
     shown = ", ".join(islice(names, most))
     more = len(names) - most
     return f"{shown} and {more:,} more" if more > 0 else shown
@@ -290,7 +301,7 @@ def _snippet(span: Span) -> list[str]:
         cut = max(0, min(start - _MAX_LINE // 4, len(text) - _MAX_LINE))
         text = text[cut : cut + _MAX_LINE]
         start -= cut
-    # What is written out takes more room than the character that it stands for.
+    # An escape sequence takes more room than the character that it stands for.
     before, marked = visible(text[:start], "\t"), visible(text[start:][:width], "\t")
     text = before + marked + visible(text[start + width :], "\t")
     gutter = " " * len(str(line))
@@ -309,8 +320,10 @@ def _placed(span: Span) -> list[str]:
 
 
 def render(diagnostics: Sequence[Diagnostic]) -> str:
-    """Diagnostics as plain text, with the source line of each underlined, and those of its
-    notes; nothing in it can steer a terminal.
+    """Format diagnostics as plain text, with the source lines of each and of its notes
+    underlined.
+
+    The text contains no characters that control a terminal.
     """
     blocks = []
     for diagnostic in diagnostics:

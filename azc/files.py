@@ -1,10 +1,10 @@
-"""The one atomic write: beside the place, flushed to the disk, renamed into it.
+"""Atomic writes: to a temporary file in the same folder, flushed to disk and then renamed.
 
-Whoever reads sees what was there or what is new, never a part, and so does whoever
-comes after a kill. A kill may leave a hidden `.NAME.….part` beside.
+Readers see the old or the new content, never a part of it, even if the process is killed.
+A killed process may leave a hidden `.NAME.….part`.
 
 A symbolic link in the place of a file is replaced, and the file that it points to stays as
-it is, so that azc never writes outside of the folder that it was given.
+it is, so that azc never writes outside of its output folder.
 """
 
 from __future__ import annotations
@@ -34,27 +34,34 @@ _NOT_REGULAR = "it is not a regular file"
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a text in UTF-8, its line ends as they are; see `write_with`."""
+    """Write a text in UTF-8 with its own line ends; see `write_with`."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Writes this content; see `write_with`."""
+    """Write bytes; see `write_with`."""
     write_with(path, lambda beside: beside.write_bytes(content))
 
 
 def write_with(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file, whole or not at all; `write` is given the path to write it to.
+    """Write a file atomically.
 
-    A file that was there hands its permissions on. Where `path` is a link, the link is
-    replaced, and not what it points to. Raises `OSError`, which names `path`, also for
-    what is write-protected, and for what is not a regular file or a link to one.
+    An existing file passes on its permissions. If `path` is a link, the link is
+    replaced, and not the file that it points to.
+
+    Args:
+        path: The file.
+        write: Called with the path of a temporary file to write.
+
+    Raises:
+        OSError: If it can't be written, is write-protected, or is not a regular
+            file or a link to one. The error names `path`.
     """
     target = _place(path)
     try:
         mode = _mode(target)
         beside = _beside(target)
-        # What a new file may be read by; whatever `write` makes of it, so it will be.
+        # Note the usual permissions of a new file; `write` may change them.
         new = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
         usual = stat.S_IMODE(os.fstat(new).st_mode)
         os.close(new)
@@ -75,13 +82,18 @@ def write_folder(
     fill: Callable[[Path], object],
     owned: Callable[[Path], list[Path]] | None = None,
 ) -> None:
-    """Writes a folder of files, whole or not at all; `fill` is given an empty one. Its
-    files get the permissions that new files have.
+    """Write a folder of files atomically. Files get the usual permissions of new files.
 
-    `path` may be absent or an empty folder. To replace a folder with files in it,
-    `owned` is given the old one once it has left its place, and gives the files that
-    may go: all of them, or it raises, and the old folder is back. Raises `OSError`, which
-    names `path`, also where that is a link.
+    Args:
+        path: The folder, which may be missing or empty.
+        fill: Called with an empty folder to fill.
+        owned: Allows replacing a folder with files in it. It is called with the old
+            folder, after that was moved away, and returns its files, all of which
+            are then removed. If it raises, the old folder is restored.
+
+    Raises:
+        OSError: If it can't be written, or `path` is a link. The error names
+            `path`.
     """
     target = _place(path)
     beside = _beside(target)
@@ -121,10 +133,10 @@ def remove_link(path: Path) -> None:
 
 
 def open_to_append(path: Path) -> BinaryIO:
-    """Open a file for appending, without a buffer.
+    """Open a file for appending, unbuffered.
 
-    A symbolic link in its place is removed first, and the file that it points to stays as
-    it is.
+    If `path` is a symbolic link, the link is removed first, and the file that it points
+    to stays as it is.
 
     Raises:
         OSError: If the file can't be opened.
@@ -142,9 +154,11 @@ def _place(path: Path) -> Path:
 def _put(
     beside: Path, path: Path, owned: Callable[[Path], list[Path]] | None
 ) -> list[Path] | None:
-    """Puts a folder in its place; the files of the old one, now beside, if it had any."""
+    """Move a folder into place; return the files of the old one, now in `beside`, if it
+    had any.
+    """
     if owned is None or not path.is_dir() or not any(path.iterdir()):
-        beside.rename(path)  # the system refuses a folder with something in it
+        beside.rename(path)  # fails for a folder that is not empty
         return None
     _exchange(beside, path)
     try:
@@ -155,7 +169,7 @@ def _put(
 
 
 def _exchange(one: Path, other: Path) -> None:
-    """Two folders in each other's place, at once where the system can."""
+    """Exchange two folders, atomically if the system supports it."""
     if _exchange_at_once(one, other):
         return
     spare = _beside(other)
@@ -169,7 +183,11 @@ def _exchange(one: Path, other: Path) -> None:
 
 
 def _exchange_at_once(one: Path, other: Path) -> bool:
-    """Whether the system did it: Linux and macOS, on most file systems."""
+    """Exchange two folders atomically: on Linux and macOS, on most file systems.
+
+    Returns:
+        False if the system does not support it.
+    """
     library = ctypes.CDLL(None, use_errno=True)
     paths = os.fsencode(one), os.fsencode(other)
     here, swap = -100, 2  # AT_FDCWD; RENAME_EXCHANGE and RENAME_SWAP
@@ -192,8 +210,10 @@ def _beside(path: Path) -> Path:
 
 
 def _mode(target: Path) -> int | None:
-    """Return the permissions of a file that may be replaced, None if a new file has to choose
-    its own: there is none yet, or a link.
+    """Return the permissions of a file that may be replaced.
+
+    Return None if a new file should get the usual permissions: there is no file, or a
+    link.
     """
     is_link = target.is_symlink()
     try:
@@ -229,7 +249,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    # The files are whole without it; some file systems can't.
+    # The files are complete without it, and some file systems do not support it.
     with suppress(OSError):
         _sync(path)
 

@@ -1,4 +1,4 @@
-"""Numbers and values as people read and write them."""
+"""Numbers and values in the form that people read and write."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _UNITS = {  # of a size, the largest first
 
 
 def amount(number: float) -> str:
-    """Three digits and a unit: `14.2 M`."""
+    """Format a number with three digits and a unit: `14.2 M`."""
     for power, unit in ((12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if abs(number) >= 0.9995 * 10**power:
             return f"{_digits(number / 10**power)} {unit}"
@@ -37,7 +37,7 @@ def amount(number: float) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 error`, `2 errors`."""
+    """Format a number with a noun: `1 error`, `2 errors`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
@@ -48,15 +48,15 @@ def _digits(number: float) -> str:
 
 
 def change(old: float, new: float) -> str:
-    """How much more, in the unit of its size and in percent: `+1.2 M, +3.4%`."""
+    """Format a change with a unit and in percent: `+1.2 M, +3.4%`."""
     text = f"{'+' if new > old else '-' if new < old else ''}{amount(abs(new - old))}"
     percent = f"{100 * (new - old) / old:+.1f}%" if old else ""
     return f"{text}, {percent}" if percent.strip("+-0.%") else text
 
 
 def in_bytes(text: str) -> int | None:
-    """How many bytes `4GB` (4 · 10⁹), `512 MiB` (512 · 2²⁰) or `1000` are, None for what
-    is no such size.
+    """Parse a size in bytes: `4GB` (4 · 10⁹), `512 MiB` (512 · 2²⁰) or `1000`; None if
+    invalid.
     """
     found = _SIZE.fullmatch(text)
     if found is None or (found[3] and not found[2]):
@@ -67,7 +67,7 @@ def in_bytes(text: str) -> int | None:
 
 
 def in_milliseconds(text: str) -> float | None:
-    """How many milliseconds `2ms`, `500us` or `1.5 s` are, None for what is no time."""
+    """Parse a time in milliseconds: `2ms`, `500us` or `1.5 s`; None if invalid."""
     found = _TIME.fullmatch(text)
     if found is None:
         return None
@@ -103,7 +103,7 @@ def as_size(count: int) -> str:
 
 
 def setting(value: object) -> str:
-    """A value as programs write it."""
+    """Format a value as in a program."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
@@ -113,7 +113,7 @@ def setting(value: object) -> str:
 
 
 def ranges(places: list[int]) -> str:
-    """Ascending numbers, runs of them joined: `1, 3-5`."""
+    """Format ascending numbers, with runs joined: `1, 3-5`."""
     runs: list[list[int]] = []
     for place in places:
         if runs and runs[-1][1] == place - 1:

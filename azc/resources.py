@@ -1,4 +1,4 @@
-"""The files that ship with azc, and the folder for those that it keeps.
+"""The files that ship with azc, and the folder of its cache.
 
 Codes: U116 there is no home folder for the cache.
 """
@@ -14,13 +14,15 @@ __all__ = ["grammar_text", "home_cache", "stdlib_folder"]
 
 
 def _folder(name: str) -> Path:
-    """`azc/<name>` of an installed wheel, else `<name>` at the top of a checkout."""
+    """Return `azc/<name>` of an installed wheel, or `<name>` at the top of a
+    checkout.
+    """
     package = Path(__file__).resolve().parent
     shipped = package / name
     if shipped.is_dir():
         return shipped
     checkout = package.parent
-    # Without this test a stranger's site-packages/grammar could be taken for ours.
+    # Without this test, another package's site-packages/grammar could be used.
     if (checkout / "pyproject.toml").is_file() and (checkout / name).is_dir():
         return checkout / name
     raise InternalError(f"the folder {name!r} is missing from the installation of azc")
@@ -28,7 +30,11 @@ def _folder(name: str) -> Path:
 
 @cache
 def grammar_text() -> str:
-    """The text of `azg.lark`; raises `InternalError` if it is missing."""
+    """Return the text of `azg.lark`.
+
+    Raises:
+        InternalError: If it is missing.
+    """
     try:
         return (_folder("grammar") / "azg.lark").read_text(encoding="utf-8")
     except OSError as error:
@@ -37,15 +43,23 @@ def grammar_text() -> str:
 
 @cache
 def stdlib_folder() -> Path:
-    """The folder of the standard library; raises `InternalError` if it is missing."""
+    """Return the folder of the standard library.
+
+    Raises:
+        InternalError: If it is missing.
+    """
     return _folder("stdlib")
 
 
 def home_cache() -> Path:
-    """`.cache` in the user's home folder. Raises `UsageError` where there is none."""
+    """Return `.cache` in the user's home folder.
+
+    Raises:
+        UsageError: If there is no home folder.
+    """
     try:
         return Path.home() / ".cache"
     except RuntimeError:
-        message = "there is no home folder to keep texts and tokenizers in"
-        help_ = "the variable AZC_CACHE, or the argument `cache`, names another folder"
+        message = "there is no home folder for the cache of texts and tokenizers"
+        help_ = "set the variable AZC_CACHE, or the argument `cache`, to another folder"
         raise UsageError("U116", message, help_) from None

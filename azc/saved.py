@@ -1,9 +1,8 @@
-"""What a folder of a saved model holds beside its weights, and whether azc wrote it.
+"""The files of a saved model other than weights, and a check that azc wrote them.
 
-`config.json` names `modeling_azc.py`, through which transformers finds azc by itself
-where the caller trusts the folder's code, and says what to install where azc is not.
-The model card is the author's as soon as a word of it is changed: its last line has a
-digest of the rest.
+`config.json` names `modeling_azc.py`, through which transformers finds azc if the caller
+trusts the folder's code; without azc, it says what to install. A model card that was
+edited belongs to its author: its last line has a digest of the rest.
 
 Codes: U108 the folder contains no azc model and is not replaced; U110 the folder
 contains files that azc did not write and is not replaced.
@@ -34,7 +33,7 @@ _WEIGHTS = re.compile(
     r"model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json"
 )
 
-# transformers' Auto classes and ours.
+# Auto classes of transformers and the classes of azc.
 _CLASSES = {
     "AutoConfig": "AzcConfig",
     "AutoModel": "AzcModel",
@@ -46,8 +45,8 @@ AUTO_MAP: Mapping[str, str] = {
     auto: f"{LOADER.removesuffix('.py')}.{own}" for auto, own in _CLASSES.items()
 }
 
-# Within `try`, for transformers looks for the packages of all other imports itself, and
-# would ask for one that is called azc.
+# Inside `try`, because transformers checks the packages of all other imports itself and
+# would ask to install one that is called azc.
 _LOADER_TEXT = f'''\
 """The classes of this model, which azc provides."""
 
@@ -82,7 +81,7 @@ With `import azc` before it, `trust_remote_code` is not needed.
 ```azg
 {program}```
 """
-# Cards of earlier versions have it too, and are written anew.
+# Cards of earlier versions have it too, and are replaced.
 _SIGNATURE = "\n<!-- written by azc-lang, {} -->\n"
 
 
@@ -104,16 +103,27 @@ def remove_links(folder: Path, weights: bool) -> None:
 
 
 def write_loader(folder: Path) -> None:
-    """Writes the module that `AUTO_MAP` names. Raises `OSError`."""
+    """Write the module that `AUTO_MAP` names.
+
+    Raises:
+        OSError: If it can't be written.
+    """
     path = folder / LOADER
     if not _is_text(path, _LOADER_TEXT):
         write_text(path, _LOADER_TEXT)
 
 
 def write_card(folder: Path, model: str, program: str, architecture: str) -> None:
-    """Writes the model card, unless somebody else wrote the one that is there.
+    """Write the model card, unless the folder has one that azc did not write.
 
-    `architecture`: the class that was saved. Raises `OSError`.
+    Args:
+        folder: The folder.
+        model: The name of the model.
+        program: The text of the program.
+        architecture: The class that was saved.
+
+    Raises:
+        OSError: If it can't be written.
     """
     path = folder / CARD
     if path.exists() and not _is_signed(path):
@@ -124,19 +134,27 @@ def write_card(folder: Path, model: str, program: str, architecture: str) -> Non
 
 
 def owned_files(folder: Path, shown: Path) -> list[Path]:
-    """The files of a folder that azc wrote and nobody changed but by training.
+    """Return the files of a folder, all of which must have been written by azc.
 
-    `shown` is what messages call the folder. Raises `UsageError` where it is not the
-    folder of a model of azc, and for anything else in it, by name.
+    Weights that were trained further are accepted.
+
+    Args:
+        folder: The folder.
+        shown: The name of the folder in messages.
+
+    Raises:
+        UsageError: If the folder does not hold a model of azc, or holds other
+            files, which the error names.
     """
     if not _is_config(folder / CONFIG):
-        message = f"{shown} holds no model of azc, and --force replaces nothing else"
+        message = f"{shown} holds no azc model; --force replaces only azc models"
         raise UsageError("U108", message, "choose another folder, or empty this one")
     files = sorted(folder.iterdir())
     others = [file.name for file in files if not _is_own(file)]
     if others:
         more = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        message = f"{shown} holds what azc did not write: {', '.join(others[:8])}{more}"
+        names = f"{', '.join(others[:8])}{more}"
+        message = f"{shown} holds files that azc did not write: {names}"
         raise UsageError("U110", message, "move it away, or choose another folder")
     return files
 

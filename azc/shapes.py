@@ -43,13 +43,15 @@ class Shape:
         return Shape(self.cols, self.rows)
 
     def broadcast(self, other: Shape) -> Shape | None:
-        """The shape of an elementwise result, or None where the two don't meet."""
+        """Return the shape of an elementwise result, or None if the shapes don't
+        match.
+        """
         rows = _meet(self.rows, other.rows)
         cols = _meet(self.cols, other.cols)
         return None if rows is None or cols is None else Shape(rows, cols)
 
     def sizes(self, n: int, d: int) -> tuple[int, int]:
-        """The shape in numbers, for n tokens and a head width of d."""
+        """Return the shape in numbers, for n tokens and a head width of d."""
         size = {N: n, D: d, ONE: 1}
         return size[self.rows], size[self.cols]
 

@@ -11,10 +11,11 @@ __all__ = ["Source", "Span", "visible"]
 
 
 def visible(text: str, keep: str = "") -> str:
-    """The text with what a terminal would obey, or not show, written out: `\\x1b`.
+    r"""Escape characters that a terminal would obey or not show: `\x1b`.
 
-    That is control characters, line breaks among them, what changes the direction of
-    text, what has no width, and surrogates; of these `keep` are left as they are.
+    These are control characters including line breaks, characters that change the
+    direction of text or have no width, and surrogates. Characters in `keep` are left as
+    they are.
     """
     if text.isprintable():
         return text
@@ -28,10 +29,10 @@ def visible(text: str, keep: str = "") -> str:
 
 @dataclass(frozen=True)
 class Source:
-    """A named piece of azg text: `name` is what diagnostics show (usually a path).
+    """A named piece of azg text: `name` is shown in diagnostics (usually a path).
 
-    A byte order mark at the beginning is no part of the text. `own`: azc put it together
-    from what people wrote, within the limits for that.
+    A byte order mark at the beginning is not part of the text. `own`: azc generated the
+    text from texts within the limits, so larger limits apply.
     """
 
     name: str
@@ -48,19 +49,19 @@ class Source:
         return tuple(starts)
 
     def position(self, offset: int) -> tuple[int, int]:
-        """Line and column (both from 1) of a character offset."""
+        """Return the line and column (both from 1) of a character offset."""
         offset = max(0, min(offset, len(self.text)))
         line = bisect_right(self._line_starts, offset)
         return line, offset - self._line_starts[line - 1] + 1
 
     def line(self, number: int) -> str:
-        """The text of a line (from 1), without its line ending."""
+        """Return the text of a line (from 1), without its line ending."""
         start = self._line_starts[number - 1]
         end = self.text.find("\n", start)
         return self.text[start : len(self.text) if end < 0 else end].rstrip("\r")
 
     def span(self, start: int, end: int) -> Span:
-        """The span of characters from `start` up to, not including, `end`."""
+        """Return the span of characters from `start` up to, not including, `end`."""
         return Span(self, start, max(start, end))
 
 
@@ -88,7 +89,7 @@ class Span:
         return self.source.text[self.start : self.end]
 
     def to(self, other: Span) -> Span:
-        """The span from the start of this one to the end of `other`."""
+        """Return the span from the start of this one to the end of `other`."""
         return Span(self.source, self.start, max(self.end, other.end))
 
     def __repr__(self) -> str:

@@ -1,8 +1,8 @@
 """Calls of PyTorch, NumPy and papers, and the expressions that mean the same.
 
-Data for the help lines of unknown operations. Names stand for operands, a number for
-itself. Where one call has several readings, the first that fits its place is offered:
-`pairwise_distance` is of all pairs of rows in one library, row by row in another.
+Data for the help lines of unknown operations. Names stand for operands, numbers for
+themselves. If a call has several meanings, the first one whose type fits is offered:
+`pairwise_distance` compares all pairs of rows in one library and row by row in another.
 """
 
 from __future__ import annotations

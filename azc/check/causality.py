@@ -1,7 +1,8 @@
-"""Whether a program can be that of a causal model (AZG310).
+"""Check that a program can be computed in a causal model (AZG310).
 
-Tokens arrive one at a time, and what has a row for each token is computed when the token
-arrives. One thing has no such meaning: the transpose of what later tokens still change.
+Tokens arrive one at a time, and the row of a token is computed when the token arrives.
+Only one operation has no such meaning: the transpose of a value that later tokens still
+change.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from azc.syntax.format import format_expr
 __all__ = ["causal_faults", "require_causal"]
 
 CODE = "AZG310"
-_SHORT = 60  # characters of an expression that a sentence still quotes
-_DEEP = 5  # names that are followed for a rewrite
+_SHORT = 60  # characters of the longest expression quoted in full
+_DEEP = 5  # names followed for a rewrite
 _SCORES = Shape(N, N)
 _SAME = axes("a b -> a b")
 _BOTH = axes("a b, a b -> a b")
@@ -32,8 +33,8 @@ _PAIRS = axes("a f, b f -> a b")
 
 @dataclass(frozen=True)
 class _Timed:
-    """The type of a value, its time, and of what later tokens change the expression that
-    this begins with.
+    """The type and time of a value, and the expression where its dependence on later
+    tokens begins.
     """
 
     shape: Shape
@@ -42,31 +43,33 @@ class _Timed:
 
     @property
     def changes(self) -> str | None:
-        """How later tokens change it."""
+        """Describe how later tokens change the value, or None if they do not."""
         if self.shape == _SCORES:
-            return "has a column for each token, later ones too"
-        return "is over all tokens so far" if self.time is Time.SNAPSHOT else None
+            return "has a column for each token, including later ones"
+        return "covers all tokens so far" if self.time is Time.SNAPSHOT else None
 
 
 @dataclass(frozen=True)
 class _Refusal:
-    """An operation without causal meaning, and what it is given."""
+    """An operation without causal meaning, and its operand."""
 
     part: ast.Apply
     operand: _Timed
 
 
 def causal_faults(spec: AttentionSpec, place: Span | None = None) -> list[Diagnostic]:
-    """All that a well-typed program has that no causal model can compute.
+    """Report all operations of a well-typed program that a causal model can't compute.
 
-    It is told at the operations, or at `place`: where a model uses a program of another
-    file.
+    Args:
+        spec: The program.
+        place: The span to report them at, where a model uses a program of another
+            file; by default, the operations.
     """
     refusals = _refusals(spec.params, _live(spec.body))
-    return [_told(spec, each, place, len(refusals)) for each in refusals]
+    return [_diagnostic(spec, each, place, len(refusals)) for each in refusals]
 
 
-def _told(
+def _diagnostic(
     spec: AttentionSpec, refusal: _Refusal, place: Span | None, count: int
 ) -> Diagnostic:
     part, shape = refusal.part, refusal.operand.shape
@@ -82,14 +85,18 @@ def _told(
         notes.append(Note(f"`{_shortened(part)}` is here", part.span))
     origin = refusal.operand.origin
     if origin is not None:
-        told = f"`{_shortened(origin)}` {refusal.operand.changes}"
-        notes.append(Note(told, origin.span))
+        cause = f"`{_shortened(origin)}` {refusal.operand.changes}"
+        notes.append(Note(cause, origin.span))
     help_ = _help(spec, part, shape, count)
     return Diagnostic(CODE, message, place or part.span, help_, notes=tuple(notes))
 
 
 def require_causal(spec: AttentionSpec) -> None:
-    """Raises `DiagnosticError` for a program that no causal model can compute."""
+    """Check that a causal model can compute a program.
+
+    Raises:
+        DiagnosticError: If it can't.
+    """
     faults = causal_faults(spec)
     if faults:
         raise DiagnosticError(faults)
@@ -100,7 +107,9 @@ def _live(body: tuple[ast.Statement, ...]) -> list[ast.Statement]:
 
 
 def _refusals(params: tuple[str, ...], body: list[ast.Statement]) -> list[_Refusal]:
-    """What has no causal meaning, in order; what is made of it is taken to have one."""
+    """Return the operations without causal meaning, in order; their results are assumed
+    to have one.
+    """
     found: list[_Refusal] = []
     scope = dict.fromkeys(params, _Timed(TOKENS, Time.STREAM))
 
@@ -138,32 +147,33 @@ def _shortened(part: ast.Expr) -> str:
 
 
 def _help(spec: AttentionSpec, part: ast.Apply, shape: Shape, count: int) -> str:
-    """An expression of the same values in an encoder that has a causal meaning, or what
-    the language has instead. `count`: how much of the program has none.
+    """Suggest an expression with a causal meaning: one with the same values in an
+    encoder, or the usual form. `count` is the number of operations that have none.
     """
     bound = {s.name: s.value for s in spec.body if isinstance(s, ast.Bind)}
-    new = _turned(part.args[0], bound)
+    new = _transposed(part.args[0], bound)
     if new is not None:
         body = [
             s if part not in ast.expressions(s.value) else _with(s, part, new)
             for s in _live(spec.body)
         ]
         if len(_refusals(spec.params, body)) < count:
-            return f"`{_shortened(new)}` has one: its rows are computed one by one"
+            return f"write `{_shortened(new)}`: its rows are computed token by token"
     if shape.rows is N:
-        return "scores with a row for every query have one: `softmax(q @ k.T) @ v`"
-    return "a product over the tokens has one: `softmax(k.T) @ v`"
+        return "use scores with a row for every query: `softmax(q @ k.T) @ v`"
+    return "use a product over the tokens: `softmax(k.T) @ v`"
 
 
 def _with(statement: ast.Statement, part: ast.Apply, new: ast.Expr) -> ast.Statement:
     return ast.swapped(statement, part, new)
 
 
-def _turned(
+def _transposed(
     expr: ast.Expr, bound: Mapping[str, ast.Expr], deep: int = 0
 ) -> ast.Expr | None:
-    """The transpose of an expression, with `.T` on what it is made of; None where an
-    operation goes along the rows, or names lead too far.
+    """Transpose an expression by transposing the names in it.
+
+    Return None if an operation works along the rows, or names must be followed too far.
     """
 
     def visit(part: ast.Expr, args: list[ast.Expr | None]) -> ast.Expr | None:
@@ -171,7 +181,7 @@ def _turned(
             inner = bound.get(part.id)
             if inner is None:
                 return ast.Apply("transpose", (part,))
-            return _turned(inner, bound, deep + 1) if deep < _DEEP else None
+            return _transposed(inner, bound, deep + 1) if deep < _DEEP else None
         if isinstance(part, ast.Number):
             return part
         op = load_ops()[part.op]

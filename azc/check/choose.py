@@ -1,4 +1,4 @@
-"""One declaration of a checked file, by name or because there is no other.
+"""Choice of one declaration of a checked file, by name or because it is the only one.
 
 Codes: U101 the file has no declaration of this name; U102 the file has no declaration
 of the required kind; U103 the file has several declarations of the required kind.
@@ -20,27 +20,37 @@ _Spec = TypeVar("_Spec", AttentionSpec, ModelSpec, SpaceSpec)
 def choose_attention(
     program: Program, name: str | None = None
 ) -> tuple[str, AttentionSpec]:
-    """An attention program and what the file calls it.
+    """Choose an attention program.
 
-    Without a name: the only one that the file declares, or else the only one it has.
-    Raises `UsageError` for a name that it has not, and where a name is needed.
+    Args:
+        program: The checked file.
+        name: The name in the file. By default, the only program that the file
+            declares, or else the only one that it declares or imports.
+
+    Returns:
+        The name in the file, and the program.
+
+    Raises:
+        UsageError: If there is no such program, or several and no name.
     """
     return _choose("attention", program, program.attentions, name)
 
 
 def choose_model(program: Program, name: str | None = None) -> tuple[str, ModelSpec]:
-    """A model and what the file calls it; see `choose_attention`."""
+    """Choose a model and return its name in the file, too; see `choose_attention`."""
     return _choose("model", program, program.models, name)
 
 
 def choose_space(program: Program, name: str | None = None) -> tuple[str, SpaceSpec]:
-    """A space and what the file calls it; see `choose_attention`."""
+    """Choose a space and return its name in the file, too; see `choose_attention`."""
     return _choose("space", program, program.spaces, name)
 
 
 def choose_start(program: Program, space: str | None = None) -> tuple[str, SpaceSpec]:
-    """What a file calls the model that a space starts from, and that space; see
-    `choose_attention`.
+    """Choose a space; return the name in the file of the model it starts from, and the
+    space.
+
+    See `choose_attention`.
     """
     _, found = choose_space(program, space)
     for name, model in program.models.items():

@@ -1,4 +1,4 @@
-"""Where the checks of one file put what they find."""
+"""Collection of the diagnostics of one file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ __all__ = ["Findings", "Offer", "Offers", "renames"]
 
 @dataclass(frozen=True)
 class Offer:
-    """A mend that may be offered: the declaration and the text with it, in words."""
+    """A possible fix: the declaration with the fix applied, the edit, and the help
+    line.
+    """
 
     node: ast.Declaration
     fix: Fix
@@ -27,24 +29,24 @@ Offers = Callable[[], Iterable[Offer]]
 
 
 class Findings:
-    """Diagnostics in the order found; of errors and of warnings at most a hundred each
-    are kept.
+    """Diagnostics in the order found, with at most a hundred errors and a hundred
+    warnings.
 
-    `count` is the number of errors found, kept or not: where it has not grown, a piece
-    of the program is sound. A `trial` is the check of a declaration with a mend made,
-    which offers no mends of its own. With `other`, both share the room for errors and
-    for trials.
+    `count` is the number of all errors found: where it has not grown, a piece of the
+    program has no errors. A `trial` is the check of a declaration with a fix applied;
+    it offers no fixes of its own. With `other`, both share the limits on errors and
+    trials.
     """
 
     LIMIT = 100  # nobody reads more in one go
-    TRIES = 6  # mends tried for one error
-    TRIED = 100_000  # characters checked again in all to try mends
+    TRIES = 6  # fixes tried for one error
+    TRIED = 100_000  # characters checked again, in total, to try fixes
 
     def __init__(self, trial: bool = False, other: Findings | None = None) -> None:
         self.found: list[Diagnostic] = []
         self.count = 0
         self.trial = trial
-        # What is left: errors, and characters to check again.
+        # Remaining: errors, and characters to check again.
         room = [self.LIMIT, self.TRIED]
         self._room: list[int] = other._room if other else room
         self._warnings = 0
@@ -53,11 +55,13 @@ class Findings:
 
     @property
     def full(self) -> bool:
-        """Whether further errors are counted, but not kept: no need to explain them."""
+        """True if further errors are only counted, so there is no need to explain
+        them.
+        """
         return self._room[0] <= 0
 
     def add(self, diagnostic: Diagnostic, offers: Offers | None = None) -> None:
-        """Adds a diagnostic, and what may be offered in its help line."""
+        """Add a diagnostic, and fixes that may be offered in its help line."""
         if diagnostic.severity == "error":
             self.count += 1
             if self.full:
@@ -80,13 +84,13 @@ class Findings:
         offers: Offers | None = None,
         notes: tuple[Note, ...] = (),
     ) -> None:
-        """Adds an error; of what is offered the first that mends it becomes the help."""
+        """Add an error. The first fix in `offers` that removes it becomes its help."""
         self.add(Diagnostic(code, message, span, help, notes=notes), offers)
 
     def warn(
         self, code: str, message: str, span: Span | None, help: str | None = None
     ) -> None:
-        """Adds a warning."""
+        """Add a warning."""
         self.add(Diagnostic(code, message, span, help, "warning"))
 
     def unknown(
@@ -101,7 +105,9 @@ class Findings:
         offers: Offers | None = None,
         notes: tuple[Note, ...] = (),
     ) -> None:
-        """Adds an error for a name that is none of `known`; by default these are told."""
+        """Add an error for a name that is not in `known`; by default the help lists
+        `known`.
+        """
         if help is None and not self.full:
             names = list(islice(known, 51))
             help = f"known: {', '.join(names)}" if 0 < len(names) <= 50 else None
@@ -114,16 +120,15 @@ class Findings:
         node: ast.Declaration,
         check: Callable[[ast.Declaration, Findings], object],
     ) -> None:
-        """Tries the mends for what was found since the last call, all in `node`.
+        """Try the fixes for the errors found since the last call, all in `node`.
 
-        A mend is offered where the declaration with it has one error less in those
-        lines, and no new one.
+        A fix is offered if it removes an error in those lines and adds no new one.
         """
         pending, self._offers = self._offers, []
         before = self.found[self._settled :]
         length = node.span.end - node.span.start
         for place, offers in pending:
-            told = self.found[place]
+            error = self.found[place]
             self._room[1] -= length
             if self._room[1] < 0:
                 break
@@ -131,25 +136,25 @@ class Findings:
                 self._room[1] -= length
                 trial = Findings(trial=True)
                 check(offer.node, trial)
-                if _mends(told, offer.fix, before, trial.found):
-                    mended = replace(told, help=offer.help, fix=offer.fix)
-                    self.found[place] = mended
+                if _removes(error, offer.fix, before, trial.found):
+                    fixed = replace(error, help=offer.help, fix=offer.fix)
+                    self.found[place] = fixed
                     break
         self._settled = len(self.found)
 
     @property
     def errors(self) -> list[Diagnostic]:
-        """The errors alone."""
+        """The errors, without warnings."""
         return [d for d in self.found if d.severity == "error"]
 
 
-def _mends(
-    told: Diagnostic, fix: Fix, before: list[Diagnostic], after: list[Diagnostic]
+def _removes(
+    error: Diagnostic, fix: Fix, before: list[Diagnostic], after: list[Diagnostic]
 ) -> bool:
-    assert told.span is not None
-    first = min(told.span.line, fix.span.line)
+    assert error.span is not None
+    first = min(error.span.line, fix.span.line)
     source = fix.span.source
-    last = max(source.position(s.end)[0] for s in (told.span, fix.span))
+    last = max(source.position(s.end)[0] for s in (error.span, fix.span))
 
     def here(found: list[Diagnostic]) -> Counter[tuple[str, str]]:
         return Counter(
@@ -157,13 +162,13 @@ def _mends(
             for each in found
             if each.severity == "error" and (
                 each.span is None
-                or each.span.source is not source  # what the mend has put there
+                or each.span.source is not source  # code that the fix inserted
                 or first <= each.span.line <= last
             )
         )  # fmt: skip
 
     left = here(before)
-    left[told.code, told.message] -= 1
+    left[error.code, error.message] -= 1
     return here(after) <= left
 
 
@@ -174,7 +179,9 @@ def renames(
     renamed: Callable[[str], ast.Declaration],
     words: Mapping[str, str],
 ) -> Offers:
-    """Offers for a name at the start of a span: what it is called here, and slips."""
+    """Offer other names for the name at the start of a span: azc's word for it, or
+    similar names.
+    """
 
     def offers() -> Iterable[Offer]:
         place = span.source.span(span.start, span.start + len(name))

@@ -1,4 +1,4 @@
-"""Models as texts that need no other file."""
+"""Models as self-contained texts."""
 
 from __future__ import annotations
 
@@ -26,13 +26,20 @@ def self_contained(
     *,
     called: str | None = None,
 ) -> str:
-    """The canonical text of one model with all that it uses, and no import.
+    """Return the canonical text of one model with everything it uses, without imports.
 
-    Attention programs come once each, under the shortest name that a model there knows
-    them by; what it does not use is left out. Comments and the order of declarations
-    are the author's. With `space`, the declaration of that space is there too, and the
-    model it starts from. The model is `called` so in the text, by its own name if that is
-    not given. Raises `UsageError` where the file has no such model or space.
+    Each attention program occurs once, under the shortest name that a layer of the
+    model has for it; unused declarations are left out. Comments and the order of
+    declarations are kept.
+
+    Args:
+        program: The checked file.
+        model_name: The model.
+        space: A space whose declaration is included, with the model it starts from.
+        called: The name of the model in the text; by default its own.
+
+    Raises:
+        UsageError: If the file has no such model or space.
     """
     _, spec = choose_model(program, model_name)
     found: SpaceSpec | None = None
@@ -80,7 +87,7 @@ def with_setting(source: Source, model: str, name: str, value: int | bool) -> st
 
 
 def _with(model: ast.Model, name: str, value: ast.Value) -> ast.Model:
-    """Return the model with this setting, in its place or before all others."""
+    """Return the model with a setting changed, or added before all others."""
     items = tuple(
         replace(item, value=value)
         if isinstance(item, ast.Setting) and item.name == name
@@ -93,14 +100,14 @@ def _with(model: ast.Model, name: str, value: ast.Value) -> ast.Model:
 
 
 class _Gather:
-    """The declarations of the text, each under a name of its own."""
+    """The declarations of the text, each with a unique name."""
 
     def __init__(self, program: Program, *models: ModelSpec) -> None:
         self.declared = program.file.declarations
         self.places = {id(each): place for place, each in enumerate(self.declared)}
         self.closing = program.file.comments.closing
         self.taken: set[str] = set()
-        self.known_as: dict[int, str] = {}  # by program, as in all below
+        self.known_as: dict[int, str] = {}  # by id of the program
         for use in (layer.mixing for model in models for layer in model.layers):
             if isinstance(use, AttentionUse):
                 before = self.known_as.setdefault(id(use.program.node), use.name)
@@ -111,11 +118,11 @@ class _Gather:
         self.own: dict[int, _Named] = {}  # by place in the file
 
     def reserve(self, name: str) -> None:
-        """Keeps a name for what must be called so."""
+        """Reserve a name for a declaration that must have it."""
         self.taken.add(name)
 
     def fresh(self, name: str) -> str:
-        """The name, or if it is taken the name with a number, and no longer for it."""
+        """Return an unused name: `name` itself, or shortened with a number."""
         found, number = name, 1
         while found in self.taken:
             number += 1
@@ -124,7 +131,7 @@ class _Gather:
         return found
 
     def put(self, original: ast.Declaration, node: _Named) -> None:
-        """Adds a declaration, in its place if it is of the file itself."""
+        """Add a declaration, at its position if the file itself declares it."""
         place = self.places.get(id(original))
         if place is not None:
             self.own[place] = node
@@ -133,7 +140,7 @@ class _Gather:
         self.foreign.append(replace(node, comments=comments))
 
     def model(self, spec: ModelSpec, name: str) -> None:
-        """Adds a model under a reserved name, after the programs of its layers."""
+        """Add a model under a reserved name, after the programs of its layers."""
         names: dict[str, str] = {}
         for layer in spec.layers:
             if isinstance(layer.mixing, AttentionUse):
@@ -144,7 +151,7 @@ class _Gather:
         self.put(spec.node, node)
 
     def attention(self, use: AttentionUse) -> str:
-        """Adds a program, once; the name it gets."""
+        """Add a program, once, and return its name."""
         original = use.program.node
         key = id(original)
         if key not in self.programs:
@@ -155,7 +162,7 @@ class _Gather:
     def space(
         self, spec: SpaceSpec, name: str, model: ModelSpec, model_name: str
     ) -> None:
-        """Adds a space, and its start if that is not the model that is there."""
+        """Add a space, and the model it starts from unless that is `model`."""
         start = model_name
         if spec.start.node is not model.node:
             written = next(s for s in spec.node.settings if s.name == "start").value
@@ -166,7 +173,9 @@ class _Gather:
         self.put(spec.node, replace(spec.node, name=name, items=items))
 
     def file(self) -> ast.File:
-        """All of it: what comes from other files first, then as in the file."""
+        """Build the file: declarations of other files first, then those of this file in
+        order.
+        """
         nodes = [*self.foreign, *(self.own[place] for place in sorted(self.own))]
         closing: tuple[str, ...] = ()
         if self.own:
@@ -182,17 +191,17 @@ class _Gather:
         return ast.File(tuple(nodes), comments=ast.Comments(closing=closing))
 
     def header(self) -> tuple[str, ...]:
-        """The comments on top of the file that tell of the file."""
+        """Return the comments at the top of the file that describe the file."""
         first = self.declared[0]
         before = first.comments.before
         own = _block(before)
         head = before[: len(before) - len(own)]
-        # Above an import stands what the file is about, if that is all there is.
+        # If there is no other comment, the one above an import describes the file.
         return head if any(head) or not isinstance(first, ast.Import) else before
 
 
 def _block(before: tuple[str, ...]) -> tuple[str, ...]:
-    """The comments right above a declaration, those after the last blank line."""
+    """Return the comments directly above a declaration, after the last blank line."""
     blanks = [i for i, line in enumerate(before) if not line]
     return before[blanks[-1] + 1 :] if blanks else before
 
@@ -230,7 +239,7 @@ def _renamed_layers(
     return tuple(found)
 
 
-# The text must mean the same
+# Verification
 
 
 def _nameless(layer: LayerSpec) -> LayerSpec:
@@ -241,13 +250,17 @@ def _nameless(layer: LayerSpec) -> LayerSpec:
 
 
 def _verify(text: str, spec: ModelSpec, name: str) -> None:
-    """Raises `InternalError` if the text has another model, names apart."""
+    """Check that the text has the same model, apart from names.
+
+    Raises:
+        InternalError: If it does not.
+    """
     try:
         again = check_source(Source(f"{name}.azg", text, own=True)).models[name]
     except DiagnosticError as error:
-        message = f"`{name}` in one text does not check: {error}"
+        message = f"the self-contained text of `{name}` has errors: {error}"
         raise InternalError(message) from error
     layers = [tuple(map(_nameless, each.layers)) for each in (spec, again)]
     bare = replace(spec, name="", layers=()), replace(again, name="", layers=())
     if layers[0] != layers[1] or bare[0] != bare[1]:
-        raise InternalError(f"`{name}` in one text is another model")
+        raise InternalError(f"the self-contained text of `{name}` is another model")

@@ -93,20 +93,22 @@ _CONV_ARGUMENTS: Mapping[str, Kind] = {
 }
 
 
-# How a program of the standard library is imported, if it has one of that name.
+# Returns the edit that imports a program of the standard library, or None.
 Library = Callable[[str], Fix | None]
 
 
 @dataclass
 class _Scope:
-    """What the layers of one model are read with."""
+    """Context for reading the layers of one model."""
 
     node: ast.Model
     findings: Findings
     attentions: Mapping[str, AttentionSpec | None]
     settings: dict[str, Any]
     library: Library | None
-    causal: dict[str, bool] = field(default_factory=dict)  # programs with such meaning
+    causal: dict[str, bool] = field(
+        default_factory=dict
+    )  # has the program such meaning
 
 
 def check_model(
@@ -115,10 +117,17 @@ def check_model(
     findings: Findings,
     library: Library | None = None,
 ) -> ModelSpec | None:
-    """The model with its defaults filled in, or None where an error was found.
+    """Check a model and fill in its defaults.
 
-    `attentions` are those in scope by name; None for one with errors of its own.
-    `library` knows how to import those that are not.
+    Args:
+        node: The declaration.
+        attentions: The programs in scope by name, None for those with errors of
+            their own.
+        findings: Collects the diagnostics.
+        library: Returns the edit that imports a program that is not in scope.
+
+    Returns:
+        The model, or None if an error was found.
     """
     spec = _check(node, attentions, findings, library)
 
@@ -138,7 +147,7 @@ def _check(
 ) -> ModelSpec | None:
     before = findings.count
     settings = _settings(node, findings)
-    if findings.count == before:  # else a default may stand for what was wrong
+    if findings.count == before:  # else a default may replace an invalid value
         _divides(node, settings, findings)
     _whole(node, settings, findings)
     scope = _Scope(node, findings, attentions, settings, library)
@@ -149,8 +158,8 @@ def _check(
         findings.error("AZG304", message, node.name_span, "layers { sdpa }")
     elif count > MAX_LAYERS:
         # Nested repeats make numbers too long to read.
-        told = f"{count:,}" if count < 10**12 else "more than 10¹²"
-        message = f"`{node.name}` has {told} layers; the limit is {MAX_LAYERS:,}"
+        shown = f"{count:,}" if count < 10**12 else "more than 10¹²"
+        message = f"`{node.name}` has {shown} layers; the limit is {MAX_LAYERS:,}"
         findings.error("AZG504", message, node.name_span)
         _layers(node.layers, scope, expand=False)
     else:
@@ -173,7 +182,7 @@ def _check(
 
 
 def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
-    """Every setting, by default or as given."""
+    """Return the value of every setting, as written or by default."""
     values: dict[str, Any] = {name: default for name, (_, default) in SETTINGS.items()}
     given: dict[str, Span] = {}
     for setting in node.settings:
@@ -190,7 +199,7 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
             continue
         if setting.name in given:
             message = f"`{setting.name}` is set twice"
-            notes = (Note("it is set first here", given[setting.name]),)
+            notes = (Note("it is first set here", given[setting.name]),)
             findings.error("AZG302", message, setting.span, notes=notes)
             continue
         given[setting.name] = setting.span
@@ -203,15 +212,15 @@ def _settings(node: ast.Model, findings: Findings) -> dict[str, Any]:
 
 
 def _setting_help(name: str) -> str | None:
-    """What there is for a setting that is none."""
-    told = SETTING_WORDS.get(name)
+    """Return help for an unknown setting."""
+    hint = SETTING_WORDS.get(name)
     if name in RENAMED:
-        told = f"it is called `{RENAMED[name]}` here"
-    return f"{told}; the settings are {', '.join(SETTINGS)}" if told else None
+        hint = f"azc calls it `{RENAMED[name]}`"
+    return f"{hint}; the settings are {', '.join(SETTINGS)}" if hint else None
 
 
 def _argument_help(name: str, known: Iterable[str]) -> str | None:
-    """What there is for an argument of a layer that is a setting of the model."""
+    """Return help for an argument of a layer that is a setting of the model."""
     name = RENAMED.get(name, name)
     if name not in SETTINGS or name in known:
         return None
@@ -221,7 +230,7 @@ def _argument_help(name: str, known: Iterable[str]) -> str | None:
 def _renames(
     node: ast.Model, named: ast.Setting | ast.Attr, known: Iterable[str]
 ) -> Offers:
-    """Offers another name for a setting or an argument."""
+    """Offer other names for a setting or an argument."""
 
     def renamed(name: str) -> ast.Model:
         return ast.swapped(node, named, replace(named, name=name))
@@ -230,13 +239,15 @@ def _renames(
 
 
 def _place(node: ast.Model, *names: str) -> Span:
-    """The span of the last of these settings that is written, or the model's name."""
+    """Return the span of the last of these settings that is written, or of the model's
+    name.
+    """
     spans = [s.span for s in node.settings if s.name in names]
     return spans[-1] if spans else node.name_span
 
 
 def _divides(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
-    """Heads are of equal width."""
+    """Check that heads have equal width."""
     hidden, heads = settings["hidden"], settings["heads"]
     if hidden % heads:
         message = f"hidden = {hidden} does not divide into {heads} heads"
@@ -245,16 +256,16 @@ def _divides(node: ast.Model, settings: dict[str, Any], findings: Findings) -> N
 
 
 def _whole(node: ast.Model, settings: dict[str, Any], findings: Findings) -> None:
-    """What settings must fulfil together."""
+    """Check that there is one block of layers."""
     blocks = [item for item in node.items if isinstance(item, ast.Layers)]
     for extra in blocks[1:]:
         message = "a model can have only one `layers` block"
-        notes = (Note("the first is here", blocks[0].span),)
+        notes = (Note("the first one is here", blocks[0].span),)
         findings.error("AZG302", message, extra.span, notes=notes)
 
 
 def _divisor(hidden: int, wanted: int) -> int:
-    """The divisor of `hidden` nearest to `wanted`, the smaller one of two."""
+    """Return the divisor of `hidden` nearest to `wanted`, the smaller one of two."""
     small = [each for each in range(1, isqrt(hidden) + 1) if hidden % each == 0]
     divisors = [*small, *(hidden // each for each in small)]
     return min(divisors, key=lambda each: (abs(each - wanted), each))
@@ -265,7 +276,7 @@ def _count(items: tuple[ast.LayerItem, ...]) -> int:
     for item in items:
         if isinstance(item, ast.Repeat):
             count = item.count.value
-            # A count that is no whole number from 1 is told when the layers are read.
+            # An invalid count is reported when the layers are read.
             times = count if isinstance(count, int) and count > 0 else 1
             total += times * _count(item.items)
         else:
@@ -276,7 +287,7 @@ def _count(items: tuple[ast.LayerItem, ...]) -> int:
 def _layers(
     items: tuple[ast.LayerItem, ...], scope: _Scope, expand: bool = True
 ) -> list[LayerSpec | None]:
-    """Every layer, with repeats written out unless they are too many."""
+    """Return every layer, with repeats expanded if `expand`."""
     found: list[LayerSpec | None] = []
     for item in items:
         if isinstance(item, ast.Repeat):
@@ -312,9 +323,9 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
             if not findings.full:
                 slips.update([*nearby(arg.name, known), RENAMED.get(arg.name, "")])
         elif arg.name in values:
-            message = f"`{arg.name}` is given twice"
+            message = f"`{arg.name}` is passed twice"
             first = next(each for each in node.args if each.name == arg.name)
-            notes = (Note("it is given first here", first.span),)
+            notes = (Note("it is first passed here", first.span),)
             findings.error("AZG308", message, arg.span, notes=notes)
         else:
             kind = known[arg.name]
@@ -337,7 +348,7 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
     else:
         program = scope.attentions[node.name]
         if program is None:
-            return None  # its errors are told where it is declared
+            return None  # its errors are reported where it is declared
         if scope.settings["causal"] and not _has_causal_meaning(program, node, scope):
             return None
         mixing = AttentionUse(node.name, program)
@@ -351,7 +362,9 @@ def _layer(node: ast.Layer, scope: _Scope) -> LayerSpec | None:
 
 
 def _has_causal_meaning(program: AttentionSpec, node: ast.Layer, scope: _Scope) -> bool:
-    """Whether a layer of a causal model can be computed; it is told once of a program."""
+    """Return whether a causal model can compute a layer; report faults once per
+    program.
+    """
     if node.name not in scope.causal:
         away = program.node.span.source is not node.span.source
         faults = causal_faults(program, node.span if away else None)
@@ -374,14 +387,14 @@ def _unknown_layer(node: ast.Layer, scope: _Scope) -> None:
         found = Diagnostic("AZG307", message, node.span, help_, fix=fix)
         scope.findings.add(found)
         return
-    told = LAYERS.get(name)
-    if told is None and name in load_ops():
-        told = f"`{name}` is an operation, for programs; a layer is `conv` or a program"
+    hint = LAYERS.get(name)
+    if hint is None and name in load_ops():
+        hint = f"`{name}` is an operation; a layer is `conv` or an attention program"
 
     def renamed(near: str) -> ast.Model:
         return ast.swapped(scope.node, node, replace(node, name=near))
 
     offers = renames(name, known, node.span, renamed, {})
     scope.findings.unknown(
-        "AZG307", "layer", name, known, node.span, help=told, offers=offers
+        "AZG307", "layer", name, known, node.span, help=hint, offers=offers
     )

@@ -1,4 +1,4 @@
-"""Parameters of a model, counted from its program alone."""
+"""Parameter counts of a model, computed from its program alone."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = [
 
 
 def gated(activation: str) -> bool:
-    """Whether a feed-forward network of this activation has a gate beside its inner
-    projection (Shazeer 2020).
+    """Return whether a feed-forward network with this activation has a gate (Shazeer
+    2020).
     """
     return activation in ("geglu", "swiglu")
 
@@ -38,7 +38,7 @@ def _mixing(model: ModelSpec, layer: LayerSpec) -> int:
 
 
 def layer_parameters(model: ModelSpec, layer: LayerSpec) -> int:
-    """Parameters of one layer: token mixing, feed-forward networks, norms."""
+    """Count the parameters of one layer: token mixing, feed-forward networks, norms."""
     total = _mixing(model, layer) + _norm(model)
     for width in layer.ffn:
         inner = (2 if gated(layer.activation) else 1) * _linear(
@@ -49,15 +49,17 @@ def layer_parameters(model: ModelSpec, layer: LayerSpec) -> int:
 
 
 def embedding_parameters(model: ModelSpec) -> int:
-    """Parameters of the embeddings, with their norm (post) or the final one (pre)."""
+    """Count the parameters of the embeddings, with their norm (post) or the final one
+    (pre).
+    """
     positions = model.max_length if model.positions == "learned" else 0
     return (model.vocab + positions + model.token_types) * model.hidden + _norm(model)
 
 
 def model_parameters(model: ModelSpec) -> int:
-    """Parameters of the base model with its pooler, as BERT's are counted."""
+    """Count the parameters of the base model with its pooler, like those of BERT."""
     hidden = model.hidden
-    # What `repeat` repeats is one layer, counted once.
+    # `repeat` repeats the same layer object, which is counted once.
     distinct = {id(layer): layer for layer in model.layers}
     times = Counter(map(id, model.layers))
     return (
@@ -69,8 +71,10 @@ def model_parameters(model: ModelSpec) -> int:
 
 
 def head_parameters(model: ModelSpec) -> int:
-    """Parameters of a language model's head: the output matrix where it is not the
-    embedding's, and of a masked one also transform, norm and output bias.
+    """Count the parameters of a language modelling head.
+
+    They are the output matrix, unless it is tied to the embedding, and for a masked
+    model also transform, norm and output bias.
     """
     hidden = model.hidden
     own = 0 if model.tie_embeddings else model.vocab * hidden

@@ -1,10 +1,10 @@
-"""What a checked file holds.
+"""The contents of a checked file.
 
 Program         = attentions, models and spaces by name, with warnings
 AttentionSpec   = a program whose every value has a type
 ModelSpec       = settings with all defaults filled in, layers with repeats expanded
 LayerSpec       = AttentionUse | ConvUse (`azc.mixing`), with heads, ffn and activation
-SpaceSpec       = what may vary
+SpaceSpec       = the models that a search may reach
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """One layer. `ffn`: widths of its feed-forward networks, one after the other."""
+    """One layer. `ffn` holds the widths of its feed-forward networks, in order."""
 
     mixing: AttentionUse | ConvUse
     heads: int
@@ -44,8 +44,10 @@ class LayerSpec:
 
     @property
     def kind(self) -> Hashable:
-        """The same for layers of one model that are alike. Programs are told apart by
-        identity: a file has each once, and to compare large ones takes long.
+        """A key that is equal for equal layers of one model.
+
+        Programs are compared by identity: a file has each program once, and comparing
+        large ones takes long.
         """
         mixing = self.mixing
         what = mixing if isinstance(mixing, ConvUse) else id(mixing.program)
@@ -54,7 +56,7 @@ class LayerSpec:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model with every setting (LANGUAGE: models) and its layers."""
+    """A model with a value for every setting (LANGUAGE: models), and its layers."""
 
     name: str
     vocab: int
@@ -77,20 +79,21 @@ class ModelSpec:
     node: ast.Model = field(compare=False, repr=False)
 
     def sizes(self, layer: LayerSpec) -> LayerSizes:
-        """What one of its layers has of it."""
+        """Return the sizes that the token mixing of a layer depends on."""
         return LayerSizes(self.hidden, layer.heads, self.bias, self.causal)
 
 
 @dataclass(frozen=True)
 class SpaceSpec:
-    """What may vary in a search. Ranges have both ends in.
+    """A search space. Ranges include both ends.
 
-    `inputs`, `ops`, `size`: of attention programs; None where they may not change.
-    `kernels`, `kinds`: of convolution layers; empty where those of the start stay.
-    `layer`: values that the arguments of a layer may take; widths of stacked
-    feed-forward networks are a tuple. `draws`: how many times as often as by itself a
-    search draws an operation or a width of convolution, for those that a person favours;
-    0 for those that are put in no more, whatever may stay. No text has it.
+    `inputs`, `ops` and `size` limit attention programs; they are None where programs
+    may not change. `kernels` and `kinds` limit convolution layers; they are empty where
+    the start's convolutions are kept. `layer` holds the values that arguments of a
+    layer may take; widths of stacked feed-forward networks are a tuple. `draws` holds
+    factors on how often a search draws an operation or a convolution width: 0 means
+    that it is never added, though it may stay. A person sets them during a search; they
+    are not part of the text.
     """
 
     name: str
@@ -108,9 +111,9 @@ class SpaceSpec:
 
 @dataclass(frozen=True)
 class Program:
-    """A checked file: what it declares and what it imports, by local name.
+    """A checked file: its declarations and imports, by local name.
 
-    `declared`: the names that the file itself declares; the others are imports.
+    `declared` holds the names that the file itself declares; the others are imports.
     """
 
     source: Source

@@ -1,4 +1,4 @@
-"""Imports (AZG12x), and the check of whole files."""
+"""Resolution of imports (AZG12x), and the check of whole files."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ MAX_CHAIN = 64  # files that import one another in a row
 
 _Spec = TypeVar("_Spec", AttentionSpec, ModelSpec)
 
-# What a name stands for; None where its declaration has errors.
+# The declaration of a name; None if it has errors.
 Declared = AttentionSpec | ModelSpec | SpaceSpec | None
 
 
 @dataclass
 class _Unit:
-    """One file while it is checked."""
+    """The state of one file during a check."""
 
     source: Source
     path: Path | None
@@ -53,10 +53,10 @@ class _Unit:
     findings: Findings
     names: dict[str, Declared] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)  # "unknown" after an error
-    places: dict[str, Span] = field(default_factory=dict)  # where a name comes from
+    places: dict[str, Span] = field(default_factory=dict)  # first span of each name
     declared: set[str] = field(default_factory=set)
-    lost: frozenset[str] = frozenset()  # what it may declare where it can't be read
-    broken: bool = False  # it could not be read at all
+    lost: frozenset[str] = frozenset()  # words in text that could not be parsed
+    broken: bool = False  # the file could not be read at all
 
 
 class _Session:
@@ -65,14 +65,14 @@ class _Session:
     def __init__(self) -> None:
         self.units: dict[Path, _Unit] = {}
         self.order: list[_Unit] = []
-        self.open: list[Path] = []  # being checked: an import of one is a cycle
-        self.findings = Findings()  # with the room that all files share
+        self.open: list[Path] = []  # being checked: importing one is a cycle
+        self.findings = Findings()  # holds the limits that all files share
         self.characters = 0
         self.spaces = 0
         self.folders: dict[Path, list[str]] = {}
 
     def unit(self, source: Source, path: Path | None, root: Path | None) -> _Unit:
-        """A file that takes part in this check."""
+        """Add a file to this check."""
         found = _Unit(source, path, root, Findings(other=self.findings))
         self.order.append(found)
         self.characters += len(source.text)
@@ -81,7 +81,9 @@ class _Session:
         return found
 
     def modules(self, folder: Path) -> list[str]:
-        """Names of azg files in a folder, if there are many not all."""
+        """Return the names of azg files in a folder; of a very large folder, only
+        some.
+        """
         if folder not in self.folders:
             try:
                 with os.scandir(folder) as entries:
@@ -94,18 +96,28 @@ class _Session:
 
 
 def check_file(path: Path, name: str | None = None) -> Program:
-    """The checked program of a file, with what it imports.
+    """Check a file and its imports.
 
-    Raises `DiagnosticError` with every error found, in it and in what it imports.
+    Args:
+        path: The file.
+        name: The name of the file in diagnostics; by default the path.
+
+    Raises:
+        DiagnosticError: With every error found in the file and its imports.
     """
     source = read_source(path, name)
     return check_source(source, path)
 
 
 def check_source(source: Source, path: Path | None = None) -> Program:
-    """The checked program of a text; relative imports look beside `path`.
+    """Check a text and its imports.
 
-    Raises `DiagnosticError` with every error found.
+    Args:
+        source: The text.
+        path: The file of the text, which relative imports start from.
+
+    Raises:
+        DiagnosticError: With every error found in the text and its imports.
     """
     session = _Session()
     resolved = path.resolve() if path else None
@@ -186,7 +198,9 @@ def _check_unit(unit: _Unit, reading: Reading, session: _Session) -> None:
 
 
 def _known(unit: _Unit, kind: type[_Spec], word: str) -> dict[str, _Spec | None]:
-    """What may be named as one of a kind; None where it has errors, or may have."""
+    """Return the declarations of one kind by name; None for those that have errors or
+    may have.
+    """
     found: dict[str, _Spec | None] = dict.fromkeys(unit.lost)
     for name, spec in unit.names.items():
         if unit.kinds[name] in (word, "unknown"):
@@ -198,7 +212,9 @@ _KINDS = {ast.Attention: "attention", ast.Model: "model", ast.Space: "space"}
 
 
 def _unknown(broken: tuple[ast.Declaration, ...], unit: _Unit) -> None:
-    """Declarations with syntax errors: uses of their names are not errors too."""
+    """Register declarations with syntax errors, so that uses of their names are no
+    errors.
+    """
     for node in broken:
         kind = _KINDS.get(type(node), "unknown")
         if isinstance(node, ast.Import):
@@ -231,7 +247,7 @@ def _declare(
 
 
 def _first(name: str, unit: _Unit) -> tuple[Note, ...]:
-    """Where a name comes from that a file has already."""
+    """Return a note that shows where the file declares or imports a name."""
     place = unit.places.get(name)
     how = "declared" if name in unit.declared else "imported"
     return () if place is None else (Note(f"`{name}` is {how} here", place),)
@@ -242,13 +258,15 @@ def _first(name: str, unit: _Unit) -> tuple[Note, ...]:
 
 @cache
 def _library() -> frozenset[str]:
-    """The attention programs of std.attention."""
+    """Return the names of the attention programs of std.attention."""
     file = parse(read_source(stdlib_folder() / "attention.azg"))
     return frozenset(d.name for d in file.declarations if isinstance(d, ast.Attention))
 
 
 def _importing(name: str, file: ast.File) -> Fix | None:
-    """How a file imports a program of std.attention that it names, if there is one."""
+    """Return the edit that imports a program of std.attention, or None if it has none
+    of that name.
+    """
     if name not in _library():
         return None
     imports = [d for d in file.declarations if isinstance(d, ast.Import)]
@@ -272,13 +290,13 @@ def _import(node: ast.Import, unit: _Unit, session: _Session) -> None:
         local = imported.local
         if local in unit.names:
             message = f"`{local}` is already declared or imported"
-            mend = f"`{imported.name} as …` gives it another name"
+            help_ = f"give it another name: `{imported.name} as …`"
             notes = _first(local, unit)
-            unit.findings.error("AZG121", message, imported.span, mend, notes=notes)
+            unit.findings.error("AZG121", message, imported.span, help_, notes=notes)
             continue
         unit.places[local] = imported.span
         if other is None or imported.name in other.lost - other.declared:
-            # Told already; whatever it is, uses of it are not errors of their own.
+            # Reported already; uses of the name are not errors of their own.
             unit.names[local] = None
             unit.kinds[local] = "unknown"
         elif imported.name not in other.declared:
@@ -312,13 +330,14 @@ def _undeclared(
 def _locate(
     node: ast.Import, unit: _Unit, session: _Session
 ) -> tuple[Path, Path] | None:
-    """The file a module name stands for, and the folder it must lie in."""
+    """Return the file of a module, and the folder that it must be inside."""
     findings = unit.findings
+    help_: str | None
     relative = node.module.startswith(".")
     parts = node.module.removeprefix(".").split(".")
     if relative:
         if unit.path is None or unit.root is None:
-            message = "a relative import needs a file, and this text is not one"
+            message = "a relative import needs a file, but this text has no path"
             findings.error("AZG123", message, node.span)
             return None
         root = unit.root
@@ -328,17 +347,19 @@ def _locate(
         path = root.joinpath(*parts[1:]).with_suffix(".azg")
     else:
         message = f"there is no library `{parts[0]}`"
-        mend = f"from .{node.module} import … reads the file beside this one"
+        help_ = (
+            f"to import a file beside this one, write `from .{node.module} import …`"
+        )
         if parts[0] == "std":
             message = "`std` is a folder of files; name one of them"
-            mend = "from std.attention import …"
-        findings.error("AZG123", message, node.span, mend)
+            help_ = "from std.attention import …"
+        findings.error("AZG123", message, node.span, help_)
         return None
     try:
         resolved = path.resolve()
         there = resolved.is_file()
     except (OSError, RuntimeError) as error:
-        if isinstance(error, RuntimeError):  # what pathlib makes of a link to itself
+        if isinstance(error, RuntimeError):  # pathlib raises it for a link to itself
             error = OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         shown = "/".join(parts) + ".azg" if relative else node.module
         (fault,) = unreadable(shown, error).diagnostics
@@ -346,8 +367,8 @@ def _locate(
         return None
     if not resolved.is_relative_to(root):
         message = f"`{node.module}` is outside the folder {root.name}"
-        mend = "an import stays in the folder tree of the file it starts from"
-        findings.error("AZG124", message, node.span, mend)
+        help_ = "imports can't leave the folder of the file that is checked"
+        findings.error("AZG124", message, node.span, help_)
         return None
     if not there:
         known = [] if findings.full else session.modules(path.parent)
@@ -368,8 +389,10 @@ def _locate(
 
 
 def _renamed_module(span: Span, old: str, new: str) -> Fix | None:
-    """The mend of the last part of a module's name; None where it is written in another
-    way, which is an error of its own.
+    """Return the edit that renames the last part of a module's name.
+
+    Return None if the import is not written in the usual form, which is an error of its
+    own.
     """
     found = re.search(rf"\b{re.escape(old)}(?=\s+import\b)", span.text)
     if found is None:
@@ -397,7 +420,7 @@ def _load(
         unit.findings.error("AZG506", message, node.span)
         return None
     if unit.findings.full:
-        return None  # nothing that is found there would be told
+        return None  # further errors would not be reported
     name = _shown(path, root, unit)
     try:
         source = read_source(path, name)
@@ -426,17 +449,21 @@ def _load(
 
 @lru_cache(maxsize=16)
 def _read_once(source: Source) -> Reading:
-    """A file of the standard library: the same in every program that imports it."""
+    """Parse a file of the standard library; it is the same for every program that
+    imports it.
+    """
     return read_text(source, load_ops())
 
 
 def _place(diagnostic: Diagnostic, node: ast.Import, unit: _Unit) -> None:
-    """Keeps why an imported file could not be read, where the import stands."""
+    """Report at the import that an imported file could not be read."""
     unit.findings.add(replace(diagnostic, span=node.span))
 
 
 def _shown(path: Path, root: Path, unit: _Unit) -> str:
-    """How diagnostics call an imported file: beside the importing one's own name."""
+    """Return the name of an imported file in diagnostics, relative to the importing
+    file's.
+    """
     if root == stdlib_folder().resolve():
         return f"std/{path.relative_to(root)}"
     if unit.path is None or not path.is_relative_to(unit.path.parent):
@@ -452,7 +479,7 @@ def _unused_imports(file: ast.File, unit: _Unit) -> None:
         elif isinstance(node, ast.Space):
             values = [s.value for s in node.settings]
             used.update(v.id for v in values if isinstance(v, ast.Name))
-    # A file of imports alone is a list of what another offers: nothing is unused there.
+    # A file that only imports re-exports names for other files: none of them is unused.
     if not used:
         return
     for node in file.declarations:

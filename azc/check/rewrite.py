@@ -1,4 +1,4 @@
-"""What is written as elsewhere, as azc has it: calls, axes, √d and counts."""
+"""Translations of notation from other libraries to azg: calls, axes, √d and counts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from azc.check.calls import CALLS
-from azc.check.mend import Scene, transposed
+from azc.check.fixes import Scene, transposed
 from azc.check.words import ATTRIBUTES, OPERATIONS
 from azc.ops.table import load_ops
 from azc.shapes import D, Dim, N
@@ -32,14 +32,14 @@ _DROPOUT = frozenset("dropout dropout_p".split())
 _WIDTHS = frozenset("d d_k dk d_head head_dim".split())
 _LENGTHS = frozenset("n n_tokens seq_len length".split())
 
-LAST_AXIS = "it always goes over the last axis; `.T` gives the other"
+LAST_AXIS = "the operation always works along the last axis; use `.T` for the other one"
 
 _Pattern = tuple[ast.Apply, ast.Expr]
 
 
 @cache
 def _patterns() -> Mapping[str, tuple[_Pattern, ...]]:
-    """The calls of `CALLS` and what they become, by name."""
+    """Return the calls of `CALLS` and their replacements, by name."""
     lines = [f"attention w(x) {{\nc = {a}\nreturn {b}\n}}\n" for a, b in CALLS]
     found: dict[str, tuple[_Pattern, ...]] = {}
     for node in parse(Source("<words>", "".join(lines))).declarations:
@@ -51,8 +51,8 @@ def _patterns() -> Mapping[str, tuple[_Pattern, ...]]:
 
 
 def calls(expr: ast.Apply) -> Iterator[tuple[ast.Expr, str]]:
-    """A call of something known elsewhere as an expression that means the same, and what
-    is to be said of it.
+    """Iterate over expressions that mean the same as a call of another library, each
+    with an explanation, which may be empty.
     """
     if not all(map(_idle, expr.attrs)):
         return
@@ -64,12 +64,12 @@ def calls(expr: ast.Apply) -> Iterator[tuple[ast.Expr, str]]:
 
 
 def operation_help(name: str) -> str | None:
-    """What there is for an operation that there is not, in words."""
+    """Return help for an unknown operation, or None."""
     if name in OPERATIONS:
         return OPERATIONS[name]
     for call, result in CALLS:
         if call.split("(")[0] == name:
-            return f"`{call}` is written `{result}`"
+            return f"instead of `{call}`, write `{result}`"
     return None
 
 
@@ -80,7 +80,7 @@ def _bound(call: ast.Apply, expr: ast.Apply) -> dict[str, ast.Expr] | None:
     for place, (wanted, given) in enumerate(zip(call.args, expr.args, strict=True)):
         number = _number(given)
         if isinstance(wanted, ast.Name):
-            # In the second place of these, PyTorch has an axis.
+            # The second argument of these is an axis in PyTorch.
             if place and call.op in ("max", "min") and number in range(-4, 5):
                 return None
             bound[wanted.id] = given
@@ -103,7 +103,7 @@ def _filled(template: ast.Expr, bound: Mapping[str, ast.Expr]) -> ast.Expr:
 
 
 def _number(value: ast.Node) -> float | None:
-    """The number that is written, also as an expression with a minus."""
+    """Return the number that is written, also if it is an expression with a minus."""
     if isinstance(value, ast.Apply) and value.op == "neg" and len(value.args) == 1:
         inner = _number(value.args[0])
         return None if inner is None else -inner
@@ -114,8 +114,8 @@ def _number(value: ast.Node) -> float | None:
 
 
 def _idle(attr: ast.Attr) -> bool:
-    """Whether an argument of another library says what is so here anyway, or what the
-    model says.
+    """Return whether an argument of another library only states azc's behaviour or a
+    setting of the model.
     """
     if attr.name in _AXES:
         return _number(attr.value) in (-1.0, 1.0)
@@ -131,14 +131,19 @@ def _true(value: ast.Value) -> bool:
 
 
 def attribute_help(expr: ast.Apply, name: str) -> str | None:
-    """What there is to say of an argument that no operation has."""
+    """Return help for an argument that no operation has, or None."""
     return LAST_AXIS if expr.op in _ROWS and name in _AXES else ATTRIBUTES.get(name)
 
 
 def over_axis(expr: ast.Apply, attr: ast.Attr | None) -> Iterator[tuple[ast.Expr, str]]:
-    """A row operation with an axis, `softmax(x, dim = -1)`, without it, and why.
+    """Rewrite a row operation with an axis, `softmax(x, dim = -1)`, without the axis.
 
-    `attr` is the argument at fault, or None where it is the second operand.
+    Args:
+        expr: The operation.
+        attr: The argument at fault, or None if it is the second operand.
+
+    Yields:
+        Rewritten expressions, each with an explanation.
     """
     if expr.op not in _ROWS or not expr.args:
         return
@@ -146,8 +151,8 @@ def over_axis(expr: ast.Apply, attr: ast.Attr | None) -> Iterator[tuple[ast.Expr
     attrs = tuple(each for each in expr.attrs if each is not attr)
     bare = ast.Apply(op.name, expr.args[:1], attrs, span=expr.span)
     if attr is not None and attr.name in _KEEP:
-        why = "it always keeps its axis, of length 1" if op.name in _REDUCE else ""
-        yield bare, why
+        kept = "the operation always keeps the axis, with length 1"
+        yield bare, kept if op.name in _REDUCE else ""
         return
     if attr is not None and attr.name not in _AXES:
         return
@@ -167,9 +172,11 @@ def over_axis(expr: ast.Apply, attr: ast.Attr | None) -> Iterator[tuple[ast.Expr
 def counted(
     root: ast.Expr, path: tuple[int, ...], scene: Scene
 ) -> Iterator[tuple[tuple[int, ...], ast.Expr]]:
-    """For an unknown `d` or `n` in `x / sqrt(d)` or `sum(x) / n`: what has it built in.
+    """Rewrite an unknown `d` or `n` in `x / sqrt(d)` or `sum(x) / n` with a built-in
+    operation.
 
-    Each with the way to the part that it stands for.
+    Yields:
+        The path of the part to replace, and its replacement.
     """
     name = ast.at(root, path)
     assert isinstance(name, ast.Name)
@@ -192,7 +199,9 @@ def counted(
 
 
 def _mean(expr: ast.Expr, dim: Dim, scene: Scene) -> ast.Expr | None:
-    """The mean for a sum over an axis of a length, which may be transposed."""
+    """Return the mean for a sum over an axis of length `dim`, perhaps transposed, or
+    None.
+    """
     if not isinstance(expr, ast.Apply) or len(expr.args) != 1:
         return None
     (inner,) = expr.args

@@ -1,4 +1,4 @@
-"""Search spaces (AZG4xx), and whether a model lies in one."""
+"""Search spaces (AZG4xx), and the membership of models in them."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ from azc.syntax.parse import is_name
 
 __all__ = ["MAX_SPACES", "check_space", "membership"]
 
-MAX_SPACES = 100  # in one file and all that it imports
-_SHOWN = 12  # values of a list in a message
+MAX_SPACES = 100  # in one file and its imports
+_SHOWN = 12  # values of a list shown in a message
 
 _BLOCKS: Mapping[str, tuple[str, ...]] = {
     "attention": ("inputs", "ops", "size"),
@@ -51,7 +51,11 @@ _BLOCKS: Mapping[str, tuple[str, ...]] = {
 def check_space(
     node: ast.Space, models: Mapping[str, ModelSpec | None], findings: Findings
 ) -> SpaceSpec | None:
-    """The space, or None where an error was found. Its start must lie in it."""
+    """Check a space. The model it starts from must be in it.
+
+    Returns:
+        The space, or None if an error was found.
+    """
     spec = _check(node, models, findings)
 
     def again(other: ast.Declaration, trial: Findings) -> None:
@@ -95,13 +99,15 @@ def _check(
             continue
         message = f"the start `{start.name}` is not in the space: {fault.message}"
         assert fault.span is not None
-        notes = (Note("where the start has it", fault.span), *fault.notes)
+        notes = (Note("here in the start model", fault.span), *fault.notes)
         findings.error("AZG405", message, where, fault.help, notes=notes)
     return spec if findings.count == before else None
 
 
 def _depth_fault(spec: SpaceSpec, setting: ast.Setting, findings: Findings) -> None:
-    """Tells a start that is outside the depth of its space, with the range around it."""
+    """Report that the start model is outside the depth of its space, and suggest a
+    range.
+    """
     (low, high), count = spec.depth, len(spec.start.layers)
     depth = _shown_range(low, high)
     layers = "1 layer" if count == 1 else f"{count} layers"
@@ -114,7 +120,7 @@ def _depth_fault(spec: SpaceSpec, setting: ast.Setting, findings: Findings) -> N
         node = ast.swapped(spec.node, setting.value, new)
         yield Offer(node, Fix(setting.value.span, text), f"did you mean `{text}`?")
 
-    help_ = f"a range around it is {format_expr(new)}"
+    help_ = f"a range that contains it: {format_expr(new)}"
     findings.error("AZG405", message, setting.value.span, help_, offers)
 
 
@@ -126,7 +132,7 @@ class _Reader:
     def __init__(self, node: ast.Space, findings: Findings) -> None:
         self.node = node
         self.findings = findings
-        self.slips: set[str] = set()  # what entries with unknown names may be meant as
+        self.slips: set[str] = set()  # names that unknown entries may be meant as
 
     def unique(
         self, settings: tuple[ast.Setting, ...], known: tuple[str, ...], where: str
@@ -152,14 +158,14 @@ class _Reader:
                 )
             elif setting.name in found:
                 message = f"`{setting.name}` is set twice"
-                notes = (Note("it is set first here", found[setting.name].span),)
+                notes = (Note("it is first set here", found[setting.name].span),)
                 self.findings.error("AZG402", message, setting.span, notes=notes)
             else:
                 found[setting.name] = setting
         return found
 
     def renames(self, named: ast.Setting | ast.Block, known: Iterable[str]) -> Offers:
-        """Offers another name for an entry or a block."""
+        """Offer other names for an entry or a block."""
 
         def renamed(name: str) -> ast.Space:
             return ast.swapped(self.node, named, replace(named, name=name))
@@ -167,7 +173,7 @@ class _Reader:
         return renames(named.name, known, named.span, renamed, RENAMED)
 
     def named(self, value: ast.Name, known: Iterable[str]) -> Offers:
-        """Offers another name for one that stands as a value."""
+        """Offer other names for a name used as a value."""
 
         def renamed(name: str) -> ast.Space:
             return ast.swapped(self.node, value, replace(value, id=name))
@@ -175,7 +181,7 @@ class _Reader:
         return renames(value.id, known, value.span, renamed, {})
 
     def missing(self, name: str, message: str, help_: str) -> None:
-        """Tells of an entry that is needed, unless it is there with a slip in its name."""
+        """Report a missing entry, unless it may be there with a misspelled name."""
         if name not in self.slips:
             self.findings.error("AZG403", message, self.node.name_span, help_)
 
@@ -197,7 +203,7 @@ class _Reader:
                 )
             elif block.name in found:
                 message = f"duplicate block `{block.name}`"
-                notes = (Note("the first is here", first[block.name]),)
+                notes = (Note("the first one is here", first[block.name]),)
                 self.findings.error("AZG402", message, block.span, notes=notes)
             else:
                 first[block.name] = block.span
@@ -212,12 +218,12 @@ class _Reader:
     ) -> ModelSpec | None:
         if "start" not in settings:
             message = f"`{self.node.name}` has no start"
-            help_ = "start = NAME, a model: its settings, and where evolution begins"
+            help_ = "start = NAME, the model that the search starts from"
             self.missing("start", message, help_)
             return None
         value = settings["start"].value
         if not isinstance(value, ast.Name):
-            message = "`start` is the name of a model"
+            message = "`start` must be the name of a model"
             self.findings.error("AZG404", message, value.span)
             return None
         if value.id not in models:
@@ -239,7 +245,9 @@ class _Reader:
     def span_of(
         self, name: str, value: ast.Value, high: int, least: int = 1
     ) -> tuple[int, int]:
-        """A number or a range of numbers, from `least`, which stands for what is wrong."""
+        """Read a number or a range of numbers, at least `least`, which replaces invalid
+        values.
+        """
         kind = Whole(least, high)
         if isinstance(value, ast.Range):
             low = self.value(name, kind, value.low)
@@ -286,7 +294,7 @@ class _Reader:
                 if isinstance(item, ast.Name) and is_name(item.id):
                     inputs.append(item.id)
                 else:
-                    message = "`inputs` are names of parameters"
+                    message = "`inputs` must be names of parameters"
                     self.findings.error("AZG404", message, item.span)
         if "ops" in block:
             for item in self.items(block["ops"]):
@@ -296,14 +304,14 @@ class _Reader:
                     self.unknown_operation(item)
         size = (1, MAX_OPERATIONS)
         if "size" in block:
-            # `return v` has none.
+            # `return v` has no operations.
             size = self.span_of("size", block["size"].value, MAX_OPERATIONS, least=0)
         return tuple(dict.fromkeys(inputs)), frozenset(ops), size
 
     def unknown_operation(self, item: ast.Value) -> None:
         known = sorted(load_ops())
         if not isinstance(item, ast.Name):
-            message = "`ops` are names of operations"
+            message = "`ops` must be names of operations"
             self.findings.error("AZG404", message, item.span)
             return
         self.findings.unknown(
@@ -358,12 +366,16 @@ class _Reader:
 
 
 def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
-    """Where a model does not lie in a space; empty where it does (AZG41x)."""
+    """Compare a model with a space (AZG41x).
+
+    Returns:
+        The reasons why the model is not in the space; empty if it is.
+    """
     findings = Findings()
     start = space.start
     for name in SETTINGS:
         mine, theirs = getattr(model, name), getattr(start, name)
-        # What may vary by layer is compared there.
+        # Settings that may vary by layer are compared layer by layer.
         if mine != theirs and name not in space.layer:
             message = (
                 f"`{name}` is {_shown(mine)}; the space's start has {_shown(theirs)}"
@@ -377,7 +389,7 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
     allowed = {name: frozenset(values) for name, values in space.layer.items()}
     inputs = frozenset(space.inputs or ())
     fixed = _fixed(start)
-    told: dict[int, list[_Fault]] = {}  # of each program, looked at once
+    found: dict[int, list[_Fault]] = {}  # by program, so that each is compared once
     for layer in _distinct(model.layers):
         if findings.full:
             break
@@ -392,10 +404,10 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
             message = "the space has no block `attention`, so its programs are fixed"
             findings.error("AZG412", message, span)
         elif space.ops is not None:
-            if id(program) not in told:
+            if id(program) not in found:
                 faults = _program_faults(program, inputs, space)
-                told[id(program)] = list(islice(faults, Findings.LIMIT))
-            for fault in told[id(program)]:
+                found[id(program)] = list(islice(faults, Findings.LIMIT))
+            for fault in found[id(program)]:
                 message = f"`{layer.mixing.name}` {fault.message}"
                 findings.error(fault.code, message, span, fault.help, notes=fault.notes)
     if not space.kernels and not findings.full:
@@ -404,7 +416,7 @@ def membership(model: ModelSpec, space: SpaceSpec) -> list[Diagnostic]:
 
 
 def _distinct(layers: tuple[LayerSpec, ...]) -> list[LayerSpec]:
-    """The layers without those that are like an earlier one."""
+    """Return the layers without those that equal an earlier one."""
     found: dict[Hashable, LayerSpec] = {}
     for layer in layers:
         found.setdefault(layer.kind, layer)
@@ -412,21 +424,21 @@ def _distinct(layers: tuple[LayerSpec, ...]) -> list[LayerSpec]:
 
 
 def _fixed(start: ModelSpec) -> Callable[[AttentionSpec], bool]:
-    """Whether a program is one of the start's, under whatever name."""
+    """Return a test for programs that the start has, under any name."""
     uses = [each.mixing for each in start.layers]
     programs = [use.program for use in uses if isinstance(use, AttentionUse)]
     same = set(map(id, programs))
-    equal = cache(lambda: frozenset(programs))  # to hash them all takes long
+    equal = cache(lambda: frozenset(programs))  # hashing them all takes long
     return lambda program: id(program) in same or program in equal()
 
 
 def _plain(value: Any) -> Any:
-    """One width alone for a tuple of one."""
+    """Unwrap a tuple of one width."""
     return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def _shown(value: object) -> str:
-    """A value as one writes it."""
+    """Format a value as in a program."""
     value = _plain(value)
     if isinstance(value, bool):
         return str(value).lower()
@@ -452,16 +464,16 @@ def _layer_membership(
         if value == getattr(space.start, name):
             continue
         if name not in space.layer and value == getattr(model, name):
-            continue  # told at the setting
+            continue  # reported at the setting
         if _plain(value) not in allowed.get(name, ()) and not findings.full:
             message = f"`{name} = {_shown(value)}` in a layer is not in the space"
             values = space.layer.get(name)
-            help_ = f"it has {_shown(values)}" if values else None
+            help_ = f"the space allows {_shown(values)}" if values else None
             findings.error("AZG413", message, layer.node.span, help_)
 
 
 def _convs(model: ModelSpec) -> list[tuple[ConvUse, Span]]:
-    """The convolution layers of a model, from the lowest."""
+    """Return the convolution layers of a model, from the lowest."""
     return [
         (layer.mixing, layer.node.span)
         for layer in model.layers
@@ -470,7 +482,9 @@ def _convs(model: ModelSpec) -> list[tuple[ConvUse, Span]]:
 
 
 def _fixed_convs(model: ModelSpec, start: ModelSpec, findings: Findings) -> None:
-    """Without a block `conv` a model has the convolutions of the start, in their order."""
+    """Check that a model has the start's convolutions in the same order: there is no
+    `conv` block.
+    """
     theirs = [conv for conv, _ in _convs(start)]
     mine = _convs(model)
     if [conv for conv, _ in mine] == theirs:
@@ -482,8 +496,8 @@ def _fixed_convs(model: ModelSpec, start: ModelSpec, findings: Findings) -> None
     has = "no convolutions"
     if theirs:
         names = listed([f"{conv.kind} {conv.kernel}" for conv in theirs], _SHOWN)
-        has = f"the convolutions of its start alone: {names}"
-    message = f"the space has no block `conv`, so it has {has}"
+        has = f"only the convolutions of its start: {names}"
+    message = f"the space has no block `conv`, so it allows {has}"
     findings.error("AZG414", message, span)
 
 
@@ -491,16 +505,17 @@ def _conv_membership(
     conv: ConvUse, span: Span, space: SpaceSpec, findings: Findings
 ) -> None:
     if conv.kernel not in space.kernels:
-        message = f"a convolution of width {conv.kernel}; the space has "
+        message = f"a convolution of width {conv.kernel}; the space allows "
         findings.error("AZG414", message + _shown(space.kernels), span)
     elif conv.kind not in space.kinds:
         message = f"a convolution of kind {conv.kind}; "
-        findings.error("AZG414", message + f"the space has {_shown(space.kinds)}", span)
+        message += f"the space allows {_shown(space.kinds)}"
+        findings.error("AZG414", message, span)
 
 
 @dataclass(frozen=True)
 class _Fault:
-    """Why a program does not lie in a space, said of it, and where that stands."""
+    """A reason why a program is not in a space, with notes that show the place."""
 
     code: str
     message: str
@@ -515,7 +530,7 @@ def _program_faults(
         name = param.name
         if name not in inputs:
             message = f"takes `{name}`, which is not an input of the space"
-            note = Note(f"`{name}` is taken here", param.span)
+            note = Note(f"`{name}` is a parameter here", param.span)
             yield _Fault("AZG415", message, f"add `{name}` to `inputs`", (note,))
     used = program.operations
     for op in sorted(used.keys() - (space.ops or frozenset())):
@@ -530,5 +545,5 @@ def _program_faults(
 
 
 def _first_use(op: str, program: AttentionSpec) -> Span:
-    """Where a program has an operation that it has."""
+    """Return the span of the first use of an operation in a program."""
     return next(each.span for each in program.applied if each.op == op)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
 from azc.check.collect import Findings, Offer, Offers
-from azc.check.mend import Scene, mends
+from azc.check.fixes import Scene, fixes
 from azc.check.program import AttentionSpec
 from azc.check.rewrite import attribute_help, calls, counted, operation_help, over_axis
 from azc.check.words import NAMES
@@ -24,7 +24,7 @@ __all__ = ["MAX_OPERATIONS", "check_attention", "count_operations"]
 
 MAX_OPERATIONS = 1000  # operations in one attention program
 MAX_NUMBER = 2.0**128 - 2.0**104  # the largest float32
-# Compiled programs take these arguments, and are Python functions.
+# Arguments and globals of compiled programs, which are Python functions.
 RESERVED = frozenset(
     "mask head heads weights self torch operator math inf nan device slice getattr"
     " azc __debug__".split()
@@ -32,7 +32,7 @@ RESERVED = frozenset(
 
 
 def count_operations(node: ast.Attention) -> int:
-    """The operations written in a program: its size in a search space."""
+    """Count the operations written in a program: its size in a search space."""
     return sum(
         isinstance(expr, ast.Apply)
         for statement in node.body
@@ -43,9 +43,15 @@ def count_operations(node: ast.Attention) -> int:
 def check_attention(
     node: ast.Attention, findings: Findings, programs: Collection[str] = ()
 ) -> AttentionSpec | None:
-    """The typed program, or None where an error was found.
+    """Check an attention program and infer its types.
 
-    `programs` are the attention programs in scope, which an expression can't use.
+    Args:
+        node: The declaration.
+        findings: Collects the diagnostics.
+        programs: Names of attention programs in scope, which expressions can't use.
+
+    Returns:
+        The typed program, or None if an error was found.
     """
     spec = _check(node, findings, programs)
 
@@ -78,14 +84,16 @@ def _check(
     return AttentionSpec(node.name, params, node, node.body, bindings)
 
 
-# An expression in the place of a statement's, and what is to be said of it.
+# Yields replacements for the expression of a statement, each with an explanation.
 _Candidates = Callable[
     [Scene, ast.Expr, tuple[int, ...]], Iterator[tuple[ast.Expr, str]]
 ]
 
 
 class _Checker:
-    """Types of one program. A type of None means: an error was told already."""
+    """Type checker of one program. A type of None means that an error was reported
+    already.
+    """
 
     def __init__(
         self, node: ast.Attention, findings: Findings, programs: Collection[str]
@@ -95,8 +103,8 @@ class _Checker:
         self.programs = programs
         self.types: dict[str, Shape | None] = {}
         self.places: dict[str, Span] = {}  # where a name is bound first
-        self.told: list[ast.Expr] = []  # the expressions with errors of their own
-        self.place = 0  # of the statement at hand
+        self.reported: list[ast.Expr] = []  # expressions with a reported error
+        self.place = 0  # index of the current statement
 
     def params(self) -> None:
         node = self.node
@@ -111,7 +119,7 @@ class _Checker:
                 self.findings.error("AZG102", message, param.span, notes=notes)
             elif param.name in RESERVED:
                 message = f"a parameter can't be called `{param.name}`"
-                help_ = "it would clash in the compiled function"
+                help_ = "the name is reserved in compiled programs"
                 self.findings.error("AZG105", message, param.span, help_)
             self.types[param.name] = TOKENS
             self.places.setdefault(param.name, param.span)
@@ -153,18 +161,20 @@ class _Checker:
             return
         help_ = _RESULT_HELP.get(str(shape))
         message = f"the result has type {shape}; it must be {TOKENS}"
-        offers = self.offers(statement.value, _mended)
+        offers = self.offers(statement.value, _fixed)
         notes = self.bound(statement.value)
         self.findings.error(
             "AZG202", message, statement.value.span, help_, offers, notes
         )
 
     def first(self, name: str) -> tuple[Note, ...]:
-        """Where a name is bound first."""
-        return (Note(f"`{name}` is bound first here", self.places[name]),)
+        """Return a note that shows where a name is first bound."""
+        return (Note(f"`{name}` is first bound here", self.places[name]),)
 
     def bound(self, *exprs: ast.Expr) -> tuple[Note, ...]:
-        """Where expressions have their types from, where these are made of one name."""
+        """Return notes that show where operands have their types from, if each is made
+        of one name.
+        """
         found: dict[str, Note] = {}
         params = {param.name for param in self.node.params}
         for expr in exprs:
@@ -178,7 +188,7 @@ class _Checker:
     # Expressions
 
     def part(self, expr: ast.Expr, shapes: list[Shape | None]) -> Shape | None:
-        """The type of an expression whose operands have these types."""
+        """Return the type of an expression from the types of its operands."""
         if isinstance(expr, ast.Number):
             return self.number(expr)
         if isinstance(expr, ast.Name):
@@ -200,9 +210,9 @@ class _Checker:
         try:
             shape = op.result(known_shapes)
         except TypeFault as fault:
-            self.told.append(expr)
+            self.reported.append(expr)
             message = f"{op.name}: {fault.message}"
-            offers = self.offers(expr, _mended)
+            offers = self.offers(expr, _fixed)
             notes = self.bound(*expr.args)
             self.findings.error("AZG201", message, expr.span, fault.help, offers, notes)
             return None
@@ -216,7 +226,7 @@ class _Checker:
         return SCALAR
 
     def _unknown_name(self, expr: ast.Name) -> None:
-        self.told.append(expr)
+        self.reported.append(expr)
         name = expr.id
         if self.findings.full:
             self.findings.error("AZG101", f"unknown name `{name}`", expr.span)
@@ -232,7 +242,7 @@ class _Checker:
             help_ = f"`{name}` is an attention program: a layer, not an expression"
         elif name in load_ops():
             names = ", ".join(load_ops()[name].operands)
-            help_ = f"`{name}` is an operation, which is called: `{name}({names})`"
+            help_ = f"`{name}` is an operation; call it: `{name}({names})`"
         else:
             help_ = NAMES.get(name)
         known = list(self.types)
@@ -259,7 +269,7 @@ class _Checker:
         )
 
     def _unknown_operation(self, expr: ast.Apply) -> None:
-        self.told.append(expr)
+        self.reported.append(expr)
         name, start = expr.op, expr.span.start
         span = Span(expr.span.source, start, start + len(name))
         if self.findings.full:
@@ -267,7 +277,7 @@ class _Checker:
             return
         help_: str | None
         if name in self.types:
-            help_ = f"`{name}` is a value; a product is written `{self._product(name)}`"
+            help_ = f"`{name}` is a value; to multiply, write `{self._product(name)}`"
         elif name in self.programs:
             help_ = f"`{name}` is an attention program: a layer, not an expression"
         else:
@@ -288,13 +298,13 @@ class _Checker:
         )
 
     def _product(self, name: str) -> str:
-        """How a value is multiplied with one of type [n, d]."""
+        """Return how a value is multiplied with one of type [n, d]."""
         shape = self.types[name] or TOKENS
         tokens = {N: f"{name} @ x", D: f"{name} @ x.T"}
         return tokens.get(shape.cols, f"{name} * x")
 
     def _arity(self, op: Op, expr: ast.Apply) -> None:
-        self.told.append(expr)
+        self.reported.append(expr)
         takes = len(op.operands)
         plural = "" if takes == 1 else "s"
         message = f"`{op.name}` takes {takes} operand{plural}, not {len(expr.args)}"
@@ -318,7 +328,7 @@ class _Checker:
 
         help_ = _usage(op)
         if len(expr.args) > takes and op.attrs:
-            help_ = f"attributes are given by name: {_call(op)}"
+            help_ = f"pass attributes by name: {_call(op)}"
         offers = self.offers(expr, candidates)
         self.findings.error("AZG203", message, expr.span, help_, offers)
 
@@ -333,14 +343,14 @@ class _Checker:
                 if not self.findings.full:
                     slips.update(nearby(attr.name, known))
             elif attr.name in given:
-                message = f"`{attr.name}` is given twice"
-                notes = (Note("it is given first here", given[attr.name]),)
+                message = f"`{attr.name}` is passed twice"
+                notes = (Note("it is first passed here", given[attr.name]),)
                 self.findings.error("AZG204", message, attr.span, notes=notes)
             else:
                 _check_attribute(known[attr.name], attr, self.findings)
             given.setdefault(attr.name, attr.span)
         for attribute in op.attrs:
-            # One fault is told once: a slip in the name, a value given without it.
+            # A misspelled name, or a value without a name, is one error and not two.
             unnamed = len(expr.args) > len(op.operands)
             if attribute.name not in given.keys() | slips and not unnamed:
                 message = f"`{op.name}` needs `{attribute.name}`: {attribute.doc}"
@@ -364,10 +374,10 @@ class _Checker:
         help_ = attribute_help(expr, attr.name) or _usage(op)
         self.findings.error("AZG204", message, attr.span, help_, offers)
 
-    # Mends
+    # Fixes
 
     def offers(self, expr: ast.Expr, candidates: _Candidates) -> Offers | None:
-        """What may be offered for an error in an expression of the statement at hand."""
+        """Return fixes for an error in an expression of the current statement."""
         made = expr.span.source is ast.NO_SPAN.source
         if made or self.findings.trial or self.findings.full:
             return None
@@ -377,11 +387,11 @@ class _Checker:
             statement, *rest = self.node.body[place:]
             root = statement.value
             path = _way(root, expr)
-            told = [other for other in self.told if other is not expr]
+            reported = [other for other in self.reported if other is not expr]
             params = [param.name for param in self.node.params]
             used = _used(self.node.body)
             unused = [name for name in params if name not in used]
-            scene = Scene(types, statement, rest, told, unused, params)
+            scene = Scene(types, statement, rest, reported, unused, params)
             for new, why in candidates(scene, root, path):
                 fix = _fix(root, new, path)
                 if fix is not None:
@@ -400,16 +410,16 @@ _RESULT_HELP = {
     "[n, 1]": "a column is broadcast over a parameter: `s * v`",
     "[1, 1]": "a number is broadcast over a parameter: `2 * v`",
     "[d, n]": "its transpose is [n, d]: `s.T`",
-    "[d, 1]": "transposed it is broadcast over a parameter: `s.T * v`",
-    "[1, n]": "transposed it is broadcast over a parameter: `s.T * v`",
+    "[d, 1]": "its transpose is broadcast over a parameter: `s.T * v`",
+    "[1, n]": "its transpose is broadcast over a parameter: `s.T * v`",
     "[1, d]": "a row is broadcast over a parameter: `s * v`",
 }
 
 
-def _mended(
+def _fixed(
     scene: Scene, root: ast.Expr, path: tuple[int, ...]
 ) -> Iterator[tuple[ast.Expr, str]]:
-    return ((new, "") for new in mends(scene, root))
+    return ((new, "") for new in fixes(scene, root))
 
 
 def _ranked(
@@ -418,7 +428,7 @@ def _ranked(
     root: ast.Expr,
     path: tuple[int, ...],
 ) -> list[tuple[ast.Expr, str]]:
-    """In the place of a part, those first that nothing later takes exception to."""
+    """Put replacements at `path`, those first that cause no fault later."""
     whole = [(ast.put(root, path, new), why) for new, why in found]
 
     def upsets(each: tuple[ast.Expr, str]) -> bool:
@@ -428,7 +438,7 @@ def _ranked(
 
 
 def _way(root: ast.Expr, part: ast.Expr) -> tuple[int, ...]:
-    """The way through the operands to a part."""
+    """Return the path from `root` to a part."""
     todo: list[tuple[ast.Expr, tuple[int, ...]]] = [(root, ())]
     while todo:
         expr, path = todo.pop()
@@ -440,9 +450,9 @@ def _way(root: ast.Expr, part: ast.Expr) -> tuple[int, ...]:
 
 
 def _fix(root: ast.Expr, new: ast.Expr, path: tuple[int, ...]) -> Fix | None:
-    """The smallest edit that holds the part at `path` and all that is new.
+    """Return the smallest edit that covers the part at `path` and all changes.
 
-    Where that would take a comment out it is the smallest that holds what is new.
+    Where that would remove a comment, it is the smallest edit that covers the changes.
     """
     above: ast.Apply | None = None
     depth = 0
@@ -472,7 +482,7 @@ def _fix(root: ast.Expr, new: ast.Expr, path: tuple[int, ...]) -> Fix | None:
 
 
 def _renamed(old: ast.Expr, new: ast.Expr) -> bool:
-    """Whether a call differs in the name of its operation alone."""
+    """Return whether a call differs only in the name of its operation."""
     return (
         isinstance(old, ast.Apply)
         and isinstance(new, ast.Apply)
@@ -484,7 +494,9 @@ def _renamed(old: ast.Expr, new: ast.Expr) -> bool:
 
 
 def _least(above: ast.Apply, part: ast.Expr) -> int:
-    """How tight an operand must bind to stand where `part` does, unless in parentheses."""
+    """Return the precedence that an operand needs in place of `part` without
+    parentheses.
+    """
     found = ast.operator(above)
     source = part.span.source.text
     before = source[: part.span.start].rstrip()[-1:]
@@ -495,7 +507,7 @@ def _least(above: ast.Apply, part: ast.Expr) -> int:
 
 
 def _sentence(text: str) -> str:
-    """The text with a capital letter, where it does not begin with code."""
+    """Capitalise a text that does not begin with code."""
     return text if text.startswith("`") else f"{text[0].upper()}{text[1:]}"
 
 
@@ -514,7 +526,7 @@ def _usage(op: Op) -> str:
 
 
 def _used(body: tuple[ast.Statement, ...]) -> set[str]:
-    """The names that stand in expressions."""
+    """Return the names that occur in expressions."""
     return {
         expr.id
         for statement in body

@@ -1,4 +1,4 @@
-"""Kinds of values that settings and arguments take, and reading them."""
+"""Kinds of values of settings and arguments, and how they are read."""
 
 from __future__ import annotations
 
@@ -26,56 +26,56 @@ __all__ = [
 
 
 class Kind(Protocol):
-    """A kind of value: how it is read and how it is described."""
+    """A kind of value: how to read it and how to describe it."""
 
     def read(self, value: ast.Value) -> Any | None:
-        """The Python value, or None where it is not of this kind."""
+        """Return the Python value, or None if it is not of this kind."""
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
 
 
 @dataclass(frozen=True)
 class Whole:
-    """A whole number, both bounds allowed."""
+    """Whole numbers, both bounds included."""
 
     low: int
     high: int
 
     def read(self, value: ast.Value) -> int | None:
-        """The number, or None."""
+        """Return the number, or None."""
         if not isinstance(value, ast.Number) or not isinstance(value.value, int):
             return None
         return value.value if self.low <= value.value <= self.high else None
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         return f"a whole number from {self.low:,} to {self.high:,}"
 
 
 @dataclass(frozen=True)
 class OddWhole:
-    """An odd whole number, both bounds allowed."""
+    """Odd whole numbers, both bounds included."""
 
     low: int
     high: int
 
     def read(self, value: ast.Value) -> int | None:
-        """The number, or None."""
+        """Return the number, or None."""
         number = Whole(self.low, self.high).read(value)
         return number if number is not None and number % 2 else None
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         return f"an odd number from {self.low:,} to {self.high:,}"
 
 
 @dataclass(frozen=True)
 class Real:
-    """A number between two bounds."""
+    """Numbers between two bounds."""
 
     low: float
     high: float
@@ -83,7 +83,7 @@ class Real:
     open_high: bool = False
 
     def read(self, value: ast.Value) -> float | None:
-        """The number, or None."""
+        """Return the number, or None."""
         if not isinstance(value, ast.Number):
             return None
         number = float(value.value)
@@ -93,7 +93,7 @@ class Real:
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         low = "above" if self.open_low else "at least"
         high = "below" if self.open_high else "at most"
         return f"a number, {low} {self.low:g} and {high} {self.high:g}"
@@ -104,29 +104,29 @@ class Truth:
     """`true` or `false`."""
 
     def read(self, value: ast.Value) -> bool | None:
-        """The truth value, or None."""
+        """Return the truth value, or None."""
         return value.value if isinstance(value, ast.Boolean) else None
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         return "true or false"
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some names."""
+    """One of several names."""
 
     names: tuple[str, ...]
 
     def read(self, value: ast.Value) -> str | None:
-        """The name, or None."""
+        """Return the name, or None."""
         fine = isinstance(value, ast.Name) and value.id in self.names
         return value.id if fine and isinstance(value, ast.Name) else None
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         return ", ".join(self.names[:-1]) + f" or {self.names[-1]}"
 
 
@@ -137,7 +137,7 @@ class OneOrMore:
     kind: Kind
 
     def read(self, value: ast.Value) -> tuple[Any, ...] | None:
-        """All values, or None."""
+        """Return all values, or None."""
         items = value.items if isinstance(value, ast.List) else (value,)
         values = [self.kind.read(item) for item in items]
         if not values or len(values) > 64 or any(item is None for item in values):
@@ -146,7 +146,7 @@ class OneOrMore:
 
     @property
     def words(self) -> str:
-        """What is allowed, in words."""
+        """A description of the allowed values."""
         return f"{self.kind.words}, or a list of these"
 
 
@@ -158,9 +158,18 @@ def read_value(
     code: str,
     root: ast.Declaration,
 ) -> Any | None:
-    """The value as Python has it, or None after telling what is wrong with it.
+    """Read the value of a setting or argument.
 
-    `root` is the declaration that it is written in.
+    Args:
+        name: The setting.
+        kind: The kind of value.
+        value: The value.
+        findings: Collects the diagnostics.
+        code: The code of the error.
+        root: The declaration that contains the value.
+
+    Returns:
+        The Python value, or None if it is not of this kind, which is reported.
     """
     found = kind.read(value)
     if found is None:
@@ -168,7 +177,7 @@ def read_value(
         if isinstance(value, ast.Name):
             help_ = VALUES.get(name, {}).get(value.id)
             if not help_ or is_name(help_):
-                help_ = None  # another word for a value: it is offered
+                help_ = None  # another word for a value: it is offered as a fix
         if isinstance(kind, OddWhole) and isinstance(value, ast.Number):
             help_ = "only an odd width has a centre"
 
@@ -184,7 +193,7 @@ def read_value(
 
 
 def _meant(name: str, kind: Kind, value: ast.Value) -> Iterator[ast.Value]:
-    """Values that may be meant by one that is not of a kind."""
+    """Iterate over values that may be meant by one of the wrong kind."""
     if isinstance(value, ast.Name) and isinstance(kind, Choice):
         here = VALUES.get(name, {}).get(value.id)
         near = nearby(value.id, kind.names) if here is None else [here]

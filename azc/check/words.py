@@ -1,8 +1,8 @@
-"""Words of PyTorch, NumPy, einops and papers, and what azc has instead.
+"""Words of PyTorch, NumPy, einops and papers, and their counterparts in azc.
 
-Data for the help lines of unknown names. What is written here holds in this version: the
-tests check every expression, setting and command, compute what one is said to be, and
-prove what is said not to be there. Calls that can be rewritten are in `azc.check.calls`.
+Data for the help lines of unknown names. The tests check every expression, setting and
+command in these texts, compute the values that they state, and prove that the operations
+they call missing are missing. Calls that can be rewritten are in `azc.check.calls`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _each(groups: Mapping[str, str]) -> Mapping[str, str]:
-    """One entry for each of the words that share one."""
+    """Return a mapping with one entry for each word of a group."""
     return {word: text for words, text in groups.items() for word in words.split()}
 
 
@@ -36,7 +36,7 @@ _MASKS = (
     "azc masks padding by itself, and later tokens where the model has `causal = true`;"
     " `window(s, radius = 16)` limits what a token sees"
 )
-_HEADS = "heads are split and joined by the layer: a program says what one head does"
+_HEADS = "the layer splits and joins the heads: a program describes one head"
 *_FIRST, _LAST = CONV_KINDS
 _KINDS = f"{', '.join(_FIRST)} and {_LAST}"
 _PROJECTIONS = "every parameter is a learned projection of its own: (q, k, v, gate)"
@@ -54,7 +54,7 @@ _WIDTH = (
     " `sum(x - x + 1)` is that length"
 )
 
-# Operations that are not there: what is.
+# Operations that do not exist: their replacements.
 OPERATIONS: Mapping[str, str] = _each(
     {
         "view reshape rearrange reduce squeeze unsqueeze expand flatten contiguous"
@@ -63,7 +63,7 @@ OPERATIONS: Mapping[str, str] = _each(
         "chunk split unbind split_heads merge_heads": _HEADS,
         "cat concat concatenate stack hstack vstack": "values can't be put side by side;"
         " the layer joins the heads. Add what comes from each: `a @ x + b @ y`",
-        "einsum tensordot contract": "`@` and `.T` are how products are written",
+        "einsum tensordot contract": "write products with `@` and `.T`",
         "outer ger": "the outer product of two columns is `a @ b.T`; `k.T @ v` is the"
         " sum of those of every token",
         "similarity sim": "`q @ k.T` and `cosine(q, k)` compare every row of q with"
@@ -138,8 +138,8 @@ OPERATIONS: Mapping[str, str] = _each(
         " mean over the tokens, `conv(x, kernel = 3)` mixes neighbours",
         "phi feature_map kernel_fn elu1": "a feature map of linear attention is"
         " `elu(x) + 1`",
-        "float half to detach cuda type cast": "number types are the model's, not the"
-        " program's",
+        "float half to detach cuda type cast": "the model has a number type, a program"
+        " has none",
         "print assert": "`azc check -v` shows the type of every value",
         "residual skip add_norm": "the layer adds its input and norms by itself",
         "fft fft2 ifft rfft dft": "there is no Fourier transform",
@@ -147,18 +147,18 @@ OPERATIONS: Mapping[str, str] = _each(
     }
 )
 
-# Arguments of operations that none of them has.
+# Arguments that no operation has.
 ATTRIBUTES: Mapping[str, str] = _each(
     {
         "causal is_causal": _CAUSAL,
         "mask attn_mask attention_mask key_padding_mask": _MASKS,
         "dropout dropout_p dropout_rate": _DROPOUT,
         "temperature": "a temperature is written out: `softmax(s / 2)`",
-        "dtype": "number types are the model's, not the program's",
+        "dtype": "the model has a number type, a program has none",
     }
 )
 
-# Names that stand for nothing: what they would be for.
+# Names that are not defined: their meaning elsewhere, in azc.
 NAMES: Mapping[str, str] = _each(
     {
         "d d_k dk d_head head_dim dim": f"the width of a head has no name: {_WIDTH}",
@@ -167,14 +167,15 @@ NAMES: Mapping[str, str] = _each(
         "mask attn_mask attention_mask key_padding_mask": _MASKS,
         "causal is_causal causal_mask": _CAUSAL,
         "pi e inf infinity nan eps": "numbers are written out: 3.14159, 1e-6",
-        "torch np numpy math nn functional": "operations have no prefix: `softmax(x)`",
+        "torch np numpy math nn functional": "call operations without a prefix:"
+        " `softmax(x)`",
         "x hidden hidden_states inputs input": "a program sees projections of its"
         " layer's input: its parameters",
-        "self": "a program has no self: what it uses are its parameters",
+        "self": "a program has no self: it computes with its parameters",
     }
 )
 
-# Settings under other names: the same, by another word.
+# Settings under the names of other libraries.
 RENAMED: Mapping[str, str] = _each(
     {
         "vocab_size n_vocab num_embeddings": "vocab",
@@ -202,7 +203,7 @@ RENAMED: Mapping[str, str] = _each(
     }
 )
 
-# Settings of models and arguments of layers that are none.
+# Settings of models and arguments of layers that do not exist.
 SETTINGS: Mapping[str, str] = _each(
     {
         "num_layers num_hidden_layers n_layers n_layer depth encoder_layers"
@@ -212,19 +213,19 @@ SETTINGS: Mapping[str, str] = _each(
         "head_dim head_size d_head d_kv": "a head is hidden / heads wide",
         "pre_norm prenorm norm_first": "a norm before each branch is `residual = pre`",
         "post_norm postnorm": "a norm after each branch is `residual = post`",
-        "lr learning_rate batch_size epochs steps seed optimizer": "training is no part"
-        " of a model: `azc evolve --help`",
+        "lr learning_rate batch_size epochs steps seed optimizer": "a model has no"
+        " settings for training; see `azc evolve --help`",
         "bidirectional": "tokens see both sides, unless the model has `causal = true`",
-        "name": "a model's name stands after the word `model`",
+        "name": "a model's name follows the word `model`",
     }
 )
 
-# What is named as a layer and is none.
+# Names of layers that do not exist.
 LAYERS: Mapping[str, str] = _each(
     {
         "attn mha multihead_attention multi_head_attention self_attention"
         " scaled_dot_product_attention transformer encoder_layer bert"
-        " transformer_layer": "attention as in BERT is `sdpa`, of std.attention",
+        " transformer_layer": "attention as in BERT is `sdpa`, from std.attention",
         "ffn mlp feed_forward feedforward swiglu geglu": "every layer has a"
         " feed-forward network: the settings `ffn` and `activation`",
         "linear dense embedding embeddings pooler head lm_head classifier": "the model"
@@ -237,14 +238,14 @@ LAYERS: Mapping[str, str] = _each(
     }
 )
 
-# Entries of spaces that are none.
+# Entries of spaces that do not exist.
 ENTRIES: Mapping[str, str] = _each(
     {
         "population population_size generations rounds budget evaluations steps seed"
-        " strategy mutation mutation_rate data objective": "how to search is said to"
-        " `azc evolve`; a space says what may vary",
+        " strategy mutation mutation_rate data objective": "options of a search go to"
+        " `azc evolve`; a space declares what may vary",
         "layers num_layers n_layers": "the number of layers is `depth`",
-        "model init initial base from_model": "where a search begins is `start`",
+        "model init initial base from_model": "the model to start from is `start`",
         "op": "operations are listed as `ops`",
         "params parameters args": "the parameters of programs are listed as `inputs`",
         "width widths": "widths of convolutions are listed as `kernel`",
@@ -257,7 +258,7 @@ _ROPE = (
     " `positions = none`"
 )
 
-# Values that are none, by setting: another value, or words.
+# Values that do not exist, by setting: another value, or help in words.
 VALUES: Mapping[str, Mapping[str, str]] = {
     "positions": _each(
         {
@@ -277,7 +278,7 @@ VALUES: Mapping[str, Mapping[str, str]] = {
             "gelu_new gelu_fast gelu_pytorch_tanh": "gelu_tanh",
             "gelu_python": "gelu",
             "squared_relu relu_squared relusquared": "relu2",
-            "glu": "gated ones are geglu and swiglu",
+            "glu": "the gated activations are geglu and swiglu",
             "tanh sigmoid elu mish leaky_relu selu": "",
         }
     ),

@@ -1,1 +1,1 @@
-"""What programs and models are made of, and how two of them differ."""
+"""Summaries and differences of programs and models."""

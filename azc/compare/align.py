@@ -1,7 +1,8 @@
-"""Alignment of two sequences at the least cost, as the edit distance of two words has it.
+"""Alignment of two sequences with the least total cost, as in the edit distance of
+words.
 
-Only a band around the diagonal is computed (Ukkonen 1985). It is as wide as it takes to
-show that no better way leads outside it, so that the result is that of the whole table.
+Only a band around the diagonal is computed (Ukkonen 1985). It is widened until no
+cheaper path can leave it, so the result is that of the whole table.
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ from collections.abc import Callable, Iterator, Sequence
 
 __all__ = ["ALONE", "align"]
 
-ALONE = 20  # the cost of an element that is in one sequence alone
-_WIDTH = 8  # diagonals on either side that are tried first
+ALONE = 20  # cost of an element that is in only one of the sequences
+_WIDTH = 8  # diagonals on either side in the first band
 
 Cost = Callable[[int, int], int]
 Pair = tuple[int | None, int | None]
 
 
 def align(rows: int, cols: int, cost: Cost, least: Sequence[int]) -> Iterator[Pair]:
-    """Pair the elements of two sequences, in order, at the least cost in all.
+    """Pair the elements of two sequences, in order, with the least total cost.
 
     Args:
         rows: Length of the first sequence.
         cols: Length of the second sequence.
         cost: Cost of a pair, from 0 to below `2 * ALONE`; 0 for equal elements.
-        least: For every row, a number that is at most its cost in any pair, and at most
+        least: For every row, a lower bound of its cost in any pair, at most
             `ALONE`.
 
     Yields:
-        Pairs of places; None stands for an element that the other sequence has not.
+        Pairs of indices; None stands for an element that the other sequence lacks.
     """
     start = 0
     while start < min(rows, cols) and cost(start, start) == 0:
@@ -53,8 +54,8 @@ def _middle(rows: int, cols: int, cost: Cost, least: Sequence[int]) -> list[Pair
         removed: list[Pair] = [(i, None) for i in range(rows)]
         return [*removed, *((None, j) for j in range(cols))]
     width = _WIDTH
-    # What leaves the band removes and adds `width + 1` elements more than it must. Of the
-    # rows, each costs what it costs at least, or is removed.
+    # A path that leaves the band removes and adds at least `width + 1` extra elements.
+    # Each row costs at least its lower bound, or is removed.
     most = max(least)
     known = sum(least) + max(cols - rows, 0) * ALONE
     known += max(rows - cols, 0) * (ALONE - most)
@@ -68,7 +69,7 @@ def _middle(rows: int, cols: int, cost: Cost, least: Sequence[int]) -> list[Pair
 
 
 class _Band:
-    """The table of least costs, near the diagonal."""
+    """The part of the table of least costs near the diagonal."""
 
     def __init__(self, rows: int, cols: int, cost: Cost, width: int) -> None:
         self.rows, self.cols, self.cost = rows, cols, cost
@@ -80,7 +81,7 @@ class _Band:
         self.total = self.at(rows, cols)
 
     def first(self, i: int) -> int:
-        """The first column of a line that is in the band."""
+        """Return the first column of a line inside the band."""
         return max(0, i + self.low)
 
     def line(self, i: int) -> list[int]:
@@ -103,13 +104,15 @@ class _Band:
         return line
 
     def at(self, i: int, j: int) -> int:
-        """The least cost of the first i rows and j columns, as far as the band knows."""
+        """Return the least cost of the first i rows and j columns for paths inside the
+        band.
+        """
         place = j - self.first(i)
         line = self.table[i]
         return line[place] if 0 <= place < len(line) else _FAR
 
     def path(self) -> list[Pair]:
-        """The pairs; from the end, a pair comes first, then what was added."""
+        """Trace the pairs back from the end; a pair is preferred to an addition."""
         found: list[Pair] = []
         i, j = self.rows, self.cols
         while i or j:
@@ -126,4 +129,4 @@ class _Band:
         return found[::-1]
 
 
-_FAR = 1 << 60  # the cost of what is outside the band
+_FAR = 1 << 60  # cost outside the band

@@ -11,8 +11,14 @@ __all__ = ["layer_flops", "model_flops"]
 
 
 def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
-    """Floating point operations of one layer on one sequence of n tokens, forward; a
-    multiply-add counts two. Norms, residuals and biases are not counted.
+    """Count the floating point operations of one layer, forward, on one sequence.
+
+    A multiply-add counts as two; norms, residuals and biases are not counted.
+
+    Args:
+        model: The model.
+        layer: One of its layers.
+        n: The number of tokens.
     """
     hidden, mixing = model.hidden, layer.mixing
     if isinstance(mixing, AttentionUse):
@@ -26,7 +32,9 @@ def layer_flops(model: ModelSpec, layer: LayerSpec, n: int) -> int:
 
 
 def model_flops(model: ModelSpec, n: int) -> int:
-    """Floating point operations of all layers on one sequence of n tokens, forward;
-    embeddings and heads are not counted.
+    """Count the floating point operations of all layers, forward, on one sequence of n
+    tokens.
+
+    Embeddings and heads are not counted.
     """
     return sum(layer_flops(model, layer, n) for layer in model.layers)

@@ -1,4 +1,4 @@
-"""A graph as an expression of the language, for people to read."""
+"""Graphs as expressions of the language, for readers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ from azc.syntax.format import format_expr
 
 __all__ = ["Expression", "express", "number_text"]
 
-_DEEPEST = 16  # levels of one expression; what is deeper gets a name
+_DEEPEST = 16  # levels of one expression; deeper parts get names
 
 
 @dataclass(frozen=True)
 class Expression:
-    """What a program returns, with a name for each part that is used twice."""
+    """The result of a program as an expression, with names for parts that are used
+    twice.
+    """
 
     bindings: tuple[tuple[str, str], ...]
     result: str
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """`name = part` for each part that has a name, and the result."""
+        """The lines `name = part` for the named parts, and the result."""
         return (*(f"{name} = {text}" for name, text in self.bindings), self.result)
 
     def __str__(self) -> str:
@@ -33,14 +35,14 @@ class Expression:
 
 
 def number_text(value: float) -> str:
-    """A constant as one writes it: `10` for 10.0, `1e-6` for 1e-06."""
+    """Format a constant as a person writes it: `10` for 10.0, `1e-6` for 1e-06."""
     if value.is_integer() and abs(value) < 1e16:
         return str(int(value))
     return re.sub(r"e([+-])0*", r"e\1", repr(value)).replace("e+", "e")
 
 
 def express(graph: Graph) -> Expression:
-    """The graph written out in one expression, but for parts that are used twice."""
+    """Write a graph as one expression, with names for parts that are used twice."""
     uses = _uses(graph)
     fresh = (f"t{i}" for i in count(1))
     taken = {*graph.inputs, *graph.names.values()}
@@ -61,7 +63,9 @@ def express(graph: Graph) -> Expression:
 
 
 def _uses(graph: Graph) -> Counter[Node]:
-    """How often each node is written; what a transpose is used for, its operand is."""
+    """Count how often each node is written; uses of a transpose count for its
+    operand.
+    """
     uses = Counter({graph.output: 1})
     for node in reversed(graph.nodes):
         for arg in node.args:

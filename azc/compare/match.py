@@ -1,4 +1,4 @@
-"""What became of each operation of a program in another version of it."""
+"""Matching of the operations of two versions of a program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["AttributeChange", "Interner", "ProgramDiff", "match_graphs", "operat
 
 @dataclass(frozen=True)
 class AttributeChange:
-    """An operation that stayed, with another number: `window`, radius, 16, 32."""
+    """An operation whose attribute changed: `window`, radius, 16, 32."""
 
     op: str
     attribute: str
@@ -23,10 +23,10 @@ class AttributeChange:
 
 @dataclass(frozen=True)
 class ProgramDiff:
-    """The difference of two attention programs; names of values play no part.
+    """The difference of two attention programs; names of values are ignored.
 
-    `removed` and `added`: operations, and constants by their digits, with how often.
-    `rewired`: operations that are in both, on other operands.
+    `removed` and `added` hold operations, and constants by their digits, each with a
+    count. `rewired` holds operations that are in both programs with other operands.
     """
 
     old: Expression
@@ -41,14 +41,16 @@ class ProgramDiff:
 
 
 class Interner:
-    """A number for every sub-program: equal ones, of any graph, have one number."""
+    """Numbering of subprograms: equal ones have the same number, also in different
+    graphs.
+    """
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[object, ...], int] = {}
 
     def __call__(self, graph: Graph) -> dict[Node, int]:
-        """The number of each node. Of two like operations with weights each has its
-        own.
+        """Return the number of each node. Equal operations with weights have different
+        numbers.
         """
         found: dict[Node, int] = {}
         learned: Counter[tuple[object, ...]] = Counter()
@@ -63,7 +65,9 @@ class Interner:
         return found
 
     def key(self, graph: Graph) -> tuple[object, ...]:
-        """What two graphs have in common exactly if they are the same program."""
+        """Return a key that is equal for two graphs exactly if they are the same
+        program.
+        """
         return graph.inputs, self(graph)[graph.output]
 
 
@@ -72,12 +76,16 @@ def _label(node: Node) -> str:
 
 
 def operations(graph: Graph) -> Counter[str]:
-    """How often each operation occurs, constants by their digits."""
+    """Count each operation; constants are counted by their digits."""
     return Counter(_label(node) for node in graph.nodes if node.op != INPUT)
 
 
 def match_graphs(old: Graph, new: Graph) -> ProgramDiff:
-    """What was removed, added, rewired and set otherwise from `old` to `new`."""
+    """Match two graphs.
+
+    Returns:
+        Operations that were removed, added, rewired and got other attributes.
+    """
     pairs = _Pairs(old, new)
     intern = Interner()
     before, after = operations(old), operations(new)
@@ -99,7 +107,7 @@ def _sorted(counts: Counter[str]) -> tuple[tuple[str, int], ...]:
 
 
 class _Pairs:
-    """Each operation of one graph with the operation of the other that it became."""
+    """A matching of the operations of two graphs."""
 
     def __init__(self, old: Graph, new: Graph) -> None:
         self.old, self.new = old, new
@@ -114,13 +122,13 @@ class _Pairs:
         self.back[new] = old
 
     def free(self, old: Node, new: Node) -> bool:
-        """Whether the two may be paired."""
+        """Return whether two nodes may be paired."""
         return (
             old not in self.to and new not in self.back and _label(old) == _label(new)
         )
 
     def alike(self) -> None:
-        """Sub-programs that are in both."""
+        """Pair subprograms that are in both graphs."""
         intern = Interner()
         before = intern(self.old)
         at = {number: node for node, number in intern(self.new).items()}
@@ -129,8 +137,8 @@ class _Pairs:
                 self.pair(node, at[before[node]])
 
     def down(self) -> None:
-        """From the result down: the same operation in the same place, past operations
-        that were put in or taken out.
+        """Pair equal operations at equal positions, from the result down, and skip
+        operations that were inserted or removed.
         """
         work = deque([(self.old.output, self.new.output)])
         seen: set[tuple[Node, Node]] = set()
@@ -149,11 +157,13 @@ class _Pairs:
                 work.append((old, inserted))
             elif removed is not None:
                 work.append((removed, new))
-            else:  # one was put in the place of the other
+            else:  # one replaced the other
                 work.extend(zip(old.args, new.args, strict=False))
 
     def left_over(self) -> None:
-        """Any other operation of the same name, those with the same numbers first."""
+        """Pair remaining operations of the same name, those with equal attributes
+        first.
+        """
         for old in self.old.nodes:
             if old.op == INPUT:
                 continue
@@ -163,7 +173,9 @@ class _Pairs:
                 self.pair(old, next(alike, free[0]))
 
     def rewired(self) -> Counter[str]:
-        """Operations whose operands are others, also past what was put in or out."""
+        """Count the operations with other operands, ignoring inserted and removed
+        operations.
+        """
         found: Counter[str] = Counter()
         for old, new in self.to.items():
             for a, b in zip(old.args, new.args, strict=True):
@@ -175,7 +187,7 @@ class _Pairs:
         return found
 
     def kept(self, node: Node, paired: dict[Node, Node]) -> set[Node]:
-        """The first nodes from `node` down that are in both programs."""
+        """Return the first nodes from `node` down that are in both programs."""
         found: set[Node] = set()
         work, seen = [node], set[Node]()
         while work:
@@ -190,7 +202,7 @@ class _Pairs:
         return found
 
     def attributes(self) -> tuple[AttributeChange, ...]:
-        """The numbers that operations in both were given otherwise."""
+        """Return the changed attributes of operations that are in both programs."""
         return tuple(
             AttributeChange(old.op, name, value, new.attrs[name])
             for old, new in self.to.items()
@@ -200,7 +212,7 @@ class _Pairs:
 
 
 def _below(node: Node) -> list[Node]:
-    """What a node depends on, the nearest first."""
+    """Return the nodes that a node depends on, the nearest first."""
     work, found = deque(node.args), dict[Node, None]()
     while work:
         each = work.popleft()

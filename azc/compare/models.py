@@ -1,4 +1,4 @@
-"""The difference of two models or programs by what they mean, not by their text."""
+"""Semantic differences of models and programs, independent of their text."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Amount(Generic[_Number]):
 
     @property
     def change(self) -> _Number:
-        """How much more there is."""
+        """The increase; negative for a decrease."""
         return self.new - self.old
 
 
@@ -59,10 +59,11 @@ class Amount(Generic[_Number]):
 class LayerDiff:
     """One layer of the old model, of the new one, or of both.
 
-    `old` and `new` are its places, from 0, and `old_mixing` and `new_mixing` its token
-    mixing; None where it is not there. `changes`: of `mixing` from an attention program
-    to a convolution or back, of a convolution's `kernel` and `kind`, of the layer's own
-    arguments. `program`: what changed in the attention program. `flops`: for one token.
+    `old` and `new` are its indices, from 0, and `old_mixing` and `new_mixing` its token
+    mixing; they are None where the model lacks the layer. `changes` holds the changed
+    `mixing` (from an attention program to a convolution or back), the `kernel` and
+    `kind` of a convolution, and the layer's own arguments. `program` is the difference
+    of the attention programs. `flops` are for one token.
     """
 
     status: Literal["same", "added", "removed", "changed"]
@@ -78,7 +79,9 @@ class LayerDiff:
 
 @dataclass(frozen=True)
 class ModelDiff:
-    """Two models, setting by setting and layer by layer; costs as in `ModelSummary`."""
+    """The differences of two models in settings and layers; costs are as in
+    `ModelSummary`.
+    """
 
     old: ModelSummary
     new: ModelSummary
@@ -87,7 +90,7 @@ class ModelDiff:
 
     @property
     def same(self) -> bool:
-        """Whether the two are one architecture, whatever they are called."""
+        """True if both are the same architecture, under any name."""
         return not self.settings and all(each.status == "same" for each in self.layers)
 
     @property
@@ -102,14 +105,14 @@ class ModelDiff:
 
 
 def compare_programs(old: AttentionSpec, new: AttentionSpec) -> ProgramDiff:
-    """What changed from one attention program to another, as they are compiled."""
+    """Compare two attention programs as they are compiled."""
     return match_graphs(program_graph(old), program_graph(new))
 
 
 def compare_models(old: ModelSpec, new: ModelSpec, tokens: int) -> ModelDiff:
-    """What changed from one model to another, and in the costs for `tokens` tokens.
+    """Compare two models, and their costs for sequences of `tokens` tokens.
 
-    Layers are lined up so that as little as possible is added, removed and changed.
+    Layers are aligned so that as little as possible is added, removed and changed.
     """
     before, after = summarise(old, tokens), summarise(new, tokens)
     compare = _Layers(old, new)
@@ -163,22 +166,22 @@ def _layer_diff(
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer as pairs of layers are compared by it.
+    """The properties of a layer that decide the cost of pairing it.
 
-    `arguments`: its own ones, each with whether it is as the model has it. `operations`:
-    how often each is in the attention program, which `key` stands for; both None of a
-    convolution.
+    `arguments` holds the layer's own arguments, each with whether it equals the model's
+    setting. `operations` counts the operations of the attention program, and `key`
+    identifies it; both are None for a convolution.
     """
 
     mixing: AttentionUse | ConvUse
     arguments: tuple[tuple[object, bool], ...]
     key: tuple[object, ...] | None
     operations: Counter[str] | None
-    kind: int  # the same of layers that cost the same in any pair
+    kind: int  # equal for layers that cost the same in any pair
 
 
 class _Layers:
-    """Compares the layers of two models, each kind of pair once."""
+    """Comparison of the layers of two models; each kind of pair is compared once."""
 
     OTHER = (
         17  # the cost of an attention program in the place of a convolution, or back
@@ -194,14 +197,14 @@ class _Layers:
         self.old, self.new = self.read(old), self.read(new)
 
     def graph(self, program: AttentionSpec) -> tuple[Graph, tuple[object, ...]]:
-        """The graph of a program, and what it has in common with equal ones."""
+        """Return the graph of a program, and the key that equal programs share."""
         if id(program) not in self.graphs:
             graph = program_graph(program)
             self.graphs[id(program)] = graph, self.intern.key(graph)
         return self.graphs[id(program)]
 
     def read(self, model: ModelSpec) -> list[_Layer]:
-        """The layers of a model; what `repeat` repeats is read once."""
+        """Return the layers of a model; layers that `repeat` repeats are read once."""
         done: dict[int, _Layer] = {}
         for layer in model.layers:
             if id(layer) not in done:
@@ -222,8 +225,8 @@ class _Layers:
         return _Layer(mixing, arguments, key, ops, kind)
 
     def cost(self, i: int, j: int) -> int:
-        """How unlike two layers are: 0 if equal, less than removing one and adding the
-        other in any case.
+        """Return the cost of pairing two layers: 0 if they are equal, and always less
+        than removing one and adding the other.
         """
         old, new = self.old[i], self.new[j]
         kinds = old.kind, new.kind
@@ -243,7 +246,7 @@ class _Layers:
         return 4 + renamed + self.difference(old, new) + min(changed, 3)
 
     def difference(self, old: _Layer, new: _Layer) -> int:
-        """How unlike two programs are by the operations that they have: from 0 to 9."""
+        """Return how much the operations of two programs differ, from 0 to 9."""
         assert old.operations is not None
         assert new.operations is not None
         keys = old.key, new.key
@@ -254,7 +257,7 @@ class _Layers:
         return self.unlike[keys]
 
     def least(self) -> list[int]:
-        """What each old layer costs at least, whatever new layer it is paired with."""
+        """Return a lower bound on the cost of each old layer in any pair."""
         known = {layer.key for layer in self.new if layer.key is not None}
         convolutions = {each.mixing for each in self.new if each.key is None}
         most: Counter[str] = Counter()
@@ -268,7 +271,7 @@ class _Layers:
                 return found if convolutions else self.OTHER
             if layer.key in known or not known:
                 return 0 if known else self.OTHER
-            # At best, the other program has nothing but what both have.
+            # At best, the other program has only the operations that both have.
             both = sum((layer.operations & most).values())
             return 4 + _unlike(both, layer.operations.total() + both)
 
@@ -277,7 +280,7 @@ class _Layers:
         return [bounds[layer.kind] for layer in self.old]
 
     def program(self, old: _Layer, new: _Layer) -> ProgramDiff | None:
-        """The difference of their attention programs, if there is one."""
+        """Return the difference of the layers' attention programs, or None."""
         if not isinstance(old.mixing, AttentionUse):
             return None
         if not isinstance(new.mixing, AttentionUse) or old.key == new.key:
@@ -290,7 +293,9 @@ class _Layers:
         return self.programs[keys]
 
     def changes(self, old: _Layer, new: _Layer) -> tuple[Change, ...]:
-        """What else changed, but what only follows a setting of the model."""
+        """Return the other changes of a layer, except those that only follow a setting
+        of the model.
+        """
         found = []
         if type(old.mixing) is not type(new.mixing):
             found.append(Change("mixing", old.mixing.text, new.mixing.text))
@@ -307,5 +312,5 @@ class _Layers:
 
 
 def _unlike(both: int, total: int) -> int:
-    """From 0 to 9: how little of `total` operations of two programs is in both."""
+    """Return how few of `total` operations of two programs are in both, from 0 to 9."""
     return round(9 * (1 - 2 * both / max(1, total)))

@@ -1,4 +1,4 @@
-"""What a model is made of and what it costs, layer by layer."""
+"""Summaries of models: composition and cost, layer by layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["LayerSummary", "ModelSummary", "summarise"]
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """One layer. `flops`: floating point operations for one token, forward."""
+    """One layer. `flops` are floating point operations for one token, forward."""
 
     layer: LayerSpec
     mixing: str
@@ -37,9 +37,9 @@ class LayerSummary:
 class ModelSummary:
     """A model with its costs for sequences of `tokens` tokens.
 
-    `parameters` are those of the base model: embeddings, layers and pooler.
-    `head_parameters` come on top in a masked language model, where there is no pooler.
-    `flops`: floating point operations of all layers for one token, forward.
+    `parameters` are those of the base model: embeddings, layers and pooler. A masked
+    language model has `head_parameters` in addition, and no pooler. `flops` are
+    floating point operations of all layers for one token, forward.
     """
 
     model: ModelSpec
@@ -53,7 +53,7 @@ class ModelSummary:
 
 
 def summarise(model: ModelSpec, tokens: int) -> ModelSummary:
-    """The layers of a model and their costs, as they are compiled."""
+    """Summarise the layers of a model as they are compiled, with their costs."""
     done: dict[int, LayerSummary] = {}
     layers = []
     for layer in model.layers:

@@ -1,1 +1,1 @@
-"""What is known of the values of a graph: analyses that lowering and passes read."""
+"""Analyses of the values of a graph, for lowering and passes."""

@@ -1,6 +1,4 @@
-"""Precision: which values of a program are in float32 where its inputs are in a narrower
-type.
-"""
+"""Analysis of the values that are float32 if a program's inputs have a narrower type."""
 
 from __future__ import annotations
 
@@ -15,7 +13,7 @@ from azc.shapes import ONE, N
 
 __all__ = ["wide_values"]
 
-# The normal numbers of float16; bfloat16 has more.
+# The normal numbers of float16; bfloat16 has a wider range.
 _SMALLEST, _LARGEST = 2.0**-14, 65504.0
 # Weights that sum to about 1 leave what they average in the range of the number type.
 _LEAST, _MOST = 1.0 / 16.0, 16.0
@@ -25,12 +23,12 @@ _SHRINKING = frozenset(("abs", "neg", "relu", "scale", "softsign", "tanh", "wind
 
 
 def wide_values(graph: Graph) -> frozenset[Node]:
-    """Return the values of a program that are in float32.
+    """Return the values that are float32.
 
-    These are the results of operations that leave them there, sums over the tokens that
-    are written as products (`_is_wide_product`), weights that anything but an average
-    reads, all that is computed from such a value, and numbers that float16 would round
-    to 0 or to infinity.
+    They are the results of operations that produce float32, sums over tokens that are
+    written as products (`_is_wide_product`), weights that anything but an average reads,
+    all values computed from such a value, and numbers that float16 would round to 0 or
+    to infinity.
     """
     wide: set[Node] = set()
     sums = _sums(graph)
@@ -87,7 +85,7 @@ class _Sums:
 
     @property
     def known(self) -> bool:
-        """Whether there is a bound."""
+        """True if there is a bound."""
         return min(self.row, self.column) < math.inf
 
     def times(self, factor: float) -> _Sums:

@@ -1,4 +1,4 @@
-"""Which entries of every value can be absent, and what stands in them."""
+"""Analysis of the entries of values that can be absent, and of their contents."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ def presence(
     causal: bool = False,
     unknown: Collection[Node] = (),
 ) -> Mapping[Node, State]:
-    """The state of every value.
+    """Compute the state of every value.
 
-    `inputs`: the places of the inputs whose absent entries hold 0. `causal`: later tokens
-    are absent. `unknown`: values of whose absent entries nothing is known. A value [n, n] of
-    which all that follows sees a band alone is a band itself: in
-    `window(exp(s), radius = 0)` the exponential is only of what the window keeps, so
-    that what it leaves out can't overflow.
+    A value [n, n] of which all uses see only a band is itself treated as a band: in
+    `window(exp(s), radius = 0)`, the exponential is computed only where the window
+    keeps it, so that it can't overflow elsewhere.
+
+    Args:
+        graph: The program.
+        inputs: The places of the inputs whose absent entries hold 0.
+        causal: Whether later tokens are absent.
+        unknown: Values whose absent entries may hold anything.
     """
 
     def forward(seen: Mapping[Node, int | None]) -> dict[Node, State]:
@@ -43,7 +47,9 @@ def _forward(
     causal: bool,
     unknown: Collection[Node],
 ) -> dict[Node, State]:
-    """From the inputs on; no value is wider than what is `seen` of it."""
+    """Compute states from the inputs on; no value is wider than the band `seen` of
+    it.
+    """
     states: dict[Node, State] = {}
     for node in graph.nodes:
         if node.op == INPUT:
@@ -64,8 +70,8 @@ def _forward(
 
 
 def _seen(graph: Graph, states: Mapping[Node, State]) -> Mapping[Node, int | None]:
-    """For values [n, n] the radius of the band that what follows sees; from the output
-    back. None: all of it.
+    """Compute, from the output back, the radius of the band that uses see of each value
+    [n, n]; None means all of it.
     """
     seen: dict[Node, int | None] = {}
     for node in reversed(graph.nodes):

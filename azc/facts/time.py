@@ -1,4 +1,4 @@
-"""How every value of a program comes about in a causal model."""
+"""Analysis of how the values of a program change over time in a causal model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ __all__ = [
 
 
 def times(graph: Graph) -> Mapping[Node, Time]:
-    """The time of every value. Raises `TimeFault` for a program without causal meaning,
-    which says at which operation.
+    """Compute the time of every value.
+
+    Raises:
+        TimeFault: If the program has no causal meaning; it contains the span of the
+            operation.
     """
     found: dict[Node, Time] = {}
     for node in graph.nodes:
@@ -40,16 +43,24 @@ def times(graph: Graph) -> Mapping[Node, Time]:
 
 
 def is_read_by_row(node: Node, place: int) -> bool:
-    """Whether a row of a value takes from the operand in this place no row but its own."""
+    """Return whether each row of a value depends only on its own row of the operand
+    `place`.
+    """
     return node.shape.rows is N and operation(node.op).axes.row_wise(place)
 
 
 def axis_so_far(
     node: Node, place: int, time: Mapping[Node, Time]
 ) -> Literal[-1, -2] | None:
-    """The axis of tokens of an operand in this place of which a value of whole sequences
-    needs earlier ones too; None where each row needs its own alone. `time` is empty for
-    an encoder.
+    """Return the token axis of an operand along which a value needs earlier tokens too.
+
+    Args:
+        node: The value, computed for whole sequences.
+        place: The index of the operand.
+        time: The times of the values; empty for an encoder.
+
+    Returns:
+        The axis, or None if each row needs only its own.
     """
     if not time or node.shape.rows is not N or node.op == "transpose":
         return None
@@ -62,8 +73,11 @@ def axis_so_far(
 
 
 def reach_of(node: Node, columns: int | None) -> int | None:
-    """How many tokens before its own a row of a value of plain code reads, None for all;
-    `columns`: of scores.
+    """Return how many tokens before its own a row of a value reads, None for all.
+
+    Args:
+        node: The value, computed by plain code.
+        columns: The limit for scores.
     """
     if node.op in (INPUT, NUMBER):
         return columns
@@ -72,7 +86,7 @@ def reach_of(node: Node, columns: int | None) -> int | None:
 
 
 def without_causal_meaning(graph: Graph) -> bool:
-    """Whether a program can't be that of a causal model."""
+    """Return whether a causal model can't compute a program."""
     try:
         times(graph)
     except TimeFault:

@@ -1,4 +1,4 @@
-"""Checked program to graph."""
+"""Construction of the graph of a checked program."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ __all__ = ["build_graph"]
 
 
 def build_graph(program: AttentionSpec) -> Graph:
-    """The graph of a program; what its result does not depend on is left out."""
+    """Build the graph of a program, without the parts that its result does not depend
+    on.
+    """
     builder = GraphBuilder()
     scope: dict[str, Node] = {}
     for param in program.node.params:

@@ -10,7 +10,13 @@ __all__ = ["graph_flops"]
 
 
 def graph_flops(graph: Graph, n: int, d: int) -> int:
-    """Floating point operations of one head on one sequence of n tokens."""
+    """Count the floating point operations of one head on one sequence.
+
+    Args:
+        graph: The program.
+        n: The number of tokens.
+        d: The width of the head.
+    """
     sizes = Sizes(n, d)
     total = 0
     for node in graph.nodes:

@@ -3,11 +3,11 @@
     graph = inputs, output
     node  = input name | number value | op(args) {attrs}, each with its type
 
-Equal operations on equal arguments are one node. An operation with learned weights is
-the exception: each one written has weights of its own, told apart by `ordinal`.
+Equal operations on equal arguments are one node. Operations with learned weights are the
+exception: each occurrence has its own weights and a different `ordinal`.
 
-What is built from a program has operations of the language alone; passes may put in those
-of `azc.ops.core`, and what an operation `omits` of its operands.
+Graphs built from programs have only operations of the language. Passes may insert those
+of `azc.ops.core`, and set the entries that an operation `omits` of its operands.
 """
 
 from __future__ import annotations
@@ -31,18 +31,19 @@ NUMBER = "number"
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """One value. Two nodes of one graph are equal when they are the same object.
+    """One value. Nodes of a graph are compared by identity.
 
-    `index` is its place in the order of creation: arguments come first. `omits`: of each
-    argument, what is absent of its rows where the operation has to know; empty where it
-    need not. `span`: the expression that it was made of first, None where no text has it;
-    of what a pass puts in, that of the operation it is put in for.
+    `index` is the position in the order of creation: arguments come first. `omits`
+    holds, for each argument, its absent entries if the operation must leave them out;
+    it is empty if the operation need not. `span` is the expression that the node was
+    first made from, or None; an operation that a pass inserts has the span of the
+    operation it was inserted for.
     """
 
     index: int
     op: str
     args: tuple[Node, ...] = field(repr=False)  # a graph written as a tree may be huge
-    attrs: Mapping[str, Any]  # integers, but for core operations
+    attrs: Mapping[str, Any]  # integers, except in core operations
     shape: Shape
     name: str = ""
     number: float = 0.0
@@ -60,10 +61,10 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A program: what leads to `output`, in an order in which arguments come first.
+    """A program: the nodes that `output` depends on, arguments first.
 
-    `inputs` are all parameters, also those that the output does not depend on. `names`
-    are the author's, for the nodes that have one.
+    `inputs` are all parameters, including those that the output does not depend on.
+    `names` are the names that the author gave to nodes.
     """
 
     name: str
@@ -78,7 +79,12 @@ class Graph:
     def rewritten(
         self, operation: Callable[[GraphBuilder, Node, list[Node]], Node]
     ) -> Graph:
-        """A graph with, for each operation, what is made of it and its new arguments."""
+        """Rebuild the graph.
+
+        Args:
+            operation: Called with a builder, each operation and its new arguments;
+                returns the node that replaces it.
+        """
         builder = GraphBuilder()
         new: dict[Node, Node] = {}
         for node in self.nodes:
@@ -95,7 +101,7 @@ class Graph:
         return replace(self, output=new[self.output], names=names)
 
     def weight_name(self, node: Node, weight: Weight) -> str:
-        """The name of a learned weight, unique in the graph: `conv_0_kernel`."""
+        """Return the name of a learned weight, unique in the graph: `conv_0_kernel`."""
         return f"{node.op}_{node.ordinal}_{weight.name}"
 
     @property
@@ -120,7 +126,9 @@ def _reachable(output: Node) -> tuple[Node, ...]:
 
 
 class GraphBuilder:
-    """Makes nodes, each once. `span`: the expression that they are made of."""
+    """Builder of graphs, which makes equal nodes once. `span` is the expression of new
+    nodes.
+    """
 
     def __init__(self) -> None:
         self._nodes: dict[tuple[object, ...], Node] = {}
@@ -132,12 +140,12 @@ class GraphBuilder:
         return self._nodes.setdefault(key, node)
 
     def input(self, name: str, shape: Shape = TOKENS) -> Node:
-        """What is given under a name: of a program a parameter, [n, d]."""
+        """Return the node of an input; a parameter of a program has type [n, d]."""
         node = Node(len(self._nodes), INPUT, (), {}, shape, name=name, span=self.span)
         return self._intern((INPUT, name), node)
 
     def number(self, value: float) -> Node:
-        """A constant of type [1, 1]."""
+        """Return the node of a constant of type [1, 1]."""
         value = float(value)
         node = Node(
             len(self._nodes), NUMBER, (), {}, SCALAR, number=value, span=self.span
@@ -153,13 +161,23 @@ class GraphBuilder:
         shape: Shape | None = None,
         omits: tuple[Absent | None, ...] = (),
     ) -> Node:
-        """An operation; `ordinal` and `shape` are kept when a pass copies one.
+        """Return the node of an operation.
 
-        Raises `TypeFault` for operand types that it does not take.
+        Args:
+            op: The name of the operation.
+            args: The operands.
+            attrs: The attributes.
+            ordinal: The ordinal of the weights, to share those of a copied
+                operation.
+            shape: The type of the result, if a pass copies an operation.
+            omits: The absent entries of each operand that the operation leaves out.
+
+        Raises:
+            TypeFault: If the operation does not take operands of these types.
         """
         spec = operation(op)
         args = tuple(args)
-        if not isinstance(attrs, MappingProxyType):  # that of another node
+        if not isinstance(attrs, MappingProxyType):  # not shared with another node
             attrs = MappingProxyType(dict(attrs or {}))
         if shape is None:
             shape = spec.result(tuple(arg.shape for arg in args))
@@ -194,12 +212,12 @@ class GraphBuilder:
         shape: Shape | None = None,
         omits: tuple[Absent | None, ...] = (),
     ) -> Node:
-        """An operation as another one, of other arguments, with the same weights."""
+        """Return a copy of an operation with other arguments and the same weights."""
         shape = shape or node.shape
         return self.apply(node.op, args, node.attrs, node.ordinal, shape, omits)
 
     def finish(self, name: str, inputs: tuple[str, ...], output: Node) -> Graph:
-        """The graph that ends in `output`."""
+        """Return the graph that ends in `output`."""
         if output.shape != TOKENS:
             raise InternalError(f"{name} has the result type {output.shape}")
         return Graph(name, inputs, output, MappingProxyType(dict(self.names)))

@@ -21,9 +21,10 @@ __all__ = ["Interpreter", "NarrowInterpreter"]
 class Interpreter:
     """A program as a function of NumPy arrays: the meaning of the language.
 
-    Slow and plain on purpose. It knows nothing of batches, padding or devices. A causal
-    one takes the tokens one at a time: what has a row for each token is computed when
-    the token arrives, and never again; all else is computed anew at every token.
+    It is slow and plain on purpose and has no batches, padding or devices. In a causal
+    model it takes tokens one at a time: a value with a row for each token computes the
+    row once, when the token arrives; all other values are computed again for every
+    token.
     """
 
     def __init__(self, graph: Graph, causal: bool = False) -> None:
@@ -38,12 +39,20 @@ class Interpreter:
         weights: Mapping[str, Any] | None = None,
         **inputs: Any,
     ) -> Any:
-        """The result [n, d] for one head of one unpadded sequence.
+        """Compute the result for one head of one unpadded sequence.
 
-        `inputs`: an array [n, d] for every parameter, by name. `head` counts from 0 of
-        `heads`. `weights`: arrays [heads or 1, d or 1, …] by the names of
-        `graph.weights`; those not given have the values that training starts from.
-        Raises `UsageError` for inputs that are missing, unknown or of unlike shapes.
+        Args:
+            head: The head, from 0.
+            heads: The number of heads.
+            weights: Arrays [heads or 1, d or 1, …] by the names of `graph.weights`;
+                missing ones have their initial values.
+            **inputs: An array [n, d] for every parameter.
+
+        Returns:
+            The result, [n, d].
+
+        Raises:
+            UsageError: If inputs are missing, unknown or of different shapes.
         """
         import numpy as np
 
@@ -88,9 +97,9 @@ class Interpreter:
         return np.where(result.present, result.data, 0.0)
 
     def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
-        """Called with every value in turn; what it gives back is what is gone on with.
+        """Return the value to continue with; called with every value in turn.
 
-        For subclasses that look at the values of a program, or change them.
+        Subclasses override it to inspect or change the values of a program.
         """
         return value
 
@@ -106,8 +115,8 @@ class Interpreter:
         arrays = {name: np.asarray(x, dtype=np.float64) for name, x in inputs.items()}
         shapes = {array.shape for array in arrays.values()}
         if len(shapes) != 1 or len(next(iter(shapes))) != 2:
-            told = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
-            raise UsageError("U002", f"inputs are of one shape [n, d]; got {told}")
+            shown = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+            raise UsageError("U002", f"inputs must have one shape [n, d]; got {shown}")
         return arrays
 
     def _weights(
@@ -129,8 +138,9 @@ class Interpreter:
 
 
 def _with_row(np: Any, before: Value, now: Value) -> Value:
-    """The rows of a stream so far, and of what is computed now the last. Tokens that were
-    still to come are absent in the rows before.
+    """Append the last row of a stream's current value to its earlier rows.
+
+    In earlier rows, the columns of later tokens are absent.
     """
     wider = now.data.shape[1] - before.data.shape[1]
     kept = np.pad(before.data, ((0, 0), (0, wider)))
@@ -141,12 +151,14 @@ def _with_row(np: Any, before: Value, now: Value) -> Value:
 
 
 class NarrowInterpreter(Interpreter):
-    """The reference with the range of float32: a value beyond it is infinite, as it is
-    in a compiled program.
+    """The reference with the range of float32: larger values are infinite, as in
+    compiled programs.
     """
 
     def observe(self, node: Node, args: tuple[Value, ...], value: Value) -> Value:
-        """The value as float32 can have it, to all its digits."""
+        """Replace values beyond the range of float32 by infinity; others keep float64's
+        precision.
+        """
         import numpy as np
 
         far = np.abs(value.data) > np.finfo(np.float32).max

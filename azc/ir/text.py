@@ -1,17 +1,17 @@
-"""The text form of graphs, written and read.
+"""The text form of graphs: writing and reading.
 
-graph softplus_key(q, k) {
-  %0 = input k : [n, d]
-  %1 = neg %0 : [n, d]
-  %2 = window %1 {radius = 16} : [n, n]
-  %3 = conv %0 {kernel = 3} #0 : [n, d]
-  %4 = number 0.5 : [1, 1]
-  %5 = fill %2 {-inf: band 16, cols} : [n, n]
-  %6 = mean %2 omits (band 16, cols) : [n, 1]
-  return %1
-}
+    graph softplus_key(q, k) {
+      %0 = input k : [n, d]
+      %1 = neg %0 : [n, d]
+      %2 = window %1 {radius = 16} : [n, n]
+      %3 = conv %0 {kernel = 3} #0 : [n, d]
+      %4 = number 0.5 : [1, 1]
+      %5 = fill %2 {-inf: band 16, cols} : [n, n]
+      %6 = mean %2 omits (band 16, cols) : [n, 1]
+      return %1
+    }
 
-The last two are what passes put in: a mask, and what a mean leaves out.
+Passes insert lines like the last two: a mask, and a mean that leaves entries out.
 """
 
 from __future__ import annotations
@@ -30,7 +30,9 @@ __all__ = ["format_graph", "parse_graph"]
 
 
 def format_graph(graph: Graph) -> str:
-    """The graph as text: equal texts mean equal graphs, names of values apart."""
+    """Write a graph as text: equal texts mean equal graphs, apart from names of
+    values.
+    """
     number = {node: i for i, node in enumerate(graph.nodes)}
     lines = [f"graph {graph.name}({', '.join(graph.inputs)}) {{"]
     for node in graph.nodes:
@@ -63,7 +65,7 @@ def _body(node: Node, number: dict[Node, int]) -> str:
 
 
 def _places(where: Fill | Absent) -> str:
-    """`band 16, cols`."""
+    """Format places: `band 16, cols`."""
     return ", ".join(
         f"band {where.radius}" if place == "band" else place
         for place in sorted(where.places)
@@ -80,7 +82,11 @@ _LINE = re.compile(
 
 
 def parse_graph(text: str) -> Graph:
-    """The graph that `format_graph` wrote. Raises `ValueError` for any other text."""
+    """Read a graph that `format_graph` wrote.
+
+    Raises:
+        ValueError: If the text is no such graph.
+    """
     lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
     head = _HEAD.fullmatch(lines[0]) if lines else None
     if head is None:
@@ -101,7 +107,7 @@ def parse_graph(text: str) -> Graph:
         nodes[match["to"]] = node
     output = nodes.get(last.removeprefix("return %"))
     if output is None:
-        raise ValueError(f"what is returned was not made: {last}")
+        raise ValueError(f"the returned value is not defined: {last}")
     try:
         return builder.finish(head[1], inputs, output)
     except InternalError as error:
@@ -126,7 +132,7 @@ def _node(
         args = [nodes[number] for number, _ in found]
         spec = operation(op)
     except KeyError as error:
-        raise ValueError(f"{error.args[0]} is not there") from error
+        raise ValueError(f"{error.args[0]} is not defined") from error
     omits = tuple(Absent(*_where(places)) if places else None for _, places in found)
     attrs = _attrs(op, match["attrs"] or "", [each.attrs for each in spec.samples])
     if len(args) != len(spec.operands) or leaf:
@@ -139,7 +145,9 @@ def _node(
 
 
 def _attrs(op: str, text: str, samples: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Attributes, typed as those of the sample that has the same ones."""
+    """Read attributes; their types are those of the sample that has the same
+    attributes.
+    """
     if op == FILL:
         value, _, places = text.partition(": ")
         return {"fill": Fill(float(value), *_where(places))}
@@ -151,7 +159,7 @@ def _attrs(op: str, text: str, samples: list[Mapping[str, Any]]) -> dict[str, An
 
 
 def _where(text: str) -> tuple[frozenset[Place], int | None]:
-    """The places, and the radius of the band, that `_places` wrote."""
+    """Read the places that `_places` wrote, and the radius of the band."""
     words = dict(part.partition(" ")[::2] for part in text.split(", "))
     known: dict[str, Place] = {place: place for place in get_args(Place)}
     if not set(words) <= set(known):

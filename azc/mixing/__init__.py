@@ -1,1 +1,1 @@
-"""What the layers of a model mix their tokens with."""
+"""Token mixing of the layers of a model."""

@@ -19,9 +19,9 @@ __all__ = ["AttentionSpec", "AttentionUse", "live_statements"]
 
 @dataclass(frozen=True)
 class AttentionSpec:
-    """A well-typed attention program; under another name it is the same.
+    """A well-typed attention program; its name does not affect equality.
 
-    `bindings`: the type of every bound name, in order. The result is `[n, d]`.
+    `bindings` holds the type of every bound name, in order. The result is `[n, d]`.
     """
 
     name: str = field(compare=False)
@@ -32,17 +32,17 @@ class AttentionSpec:
 
     @property
     def applied(self) -> Iterator[ast.Apply]:
-        """Every operation that is written in it."""
+        """All operations written in the program."""
         return _applied(self.body)
 
     @cached_property
     def operations(self) -> Counter[str]:
-        """How often each operation is written in it."""
+        """The number of times each operation is written in the program."""
         return Counter(part.op for part in self.applied)
 
     @cached_property
     def live_operations(self) -> Counter[str]:
-        """The same, of what the result depends on."""
+        """The same counts for operations that the result depends on."""
         return Counter(part.op for part in _live(self))
 
     @property
@@ -62,14 +62,14 @@ class AttentionSpec:
 
 @dataclass(frozen=True)
 class AttentionUse:
-    """Token mixing by an attention program; `name` is what the model calls it."""
+    """Token mixing by an attention program; `name` is its name in the model."""
 
     name: str
     program: AttentionSpec
 
     @property
     def text(self) -> str:
-        """As a model has it."""
+        """The text in a model."""
         return self.name
 
     @property
@@ -79,21 +79,21 @@ class AttentionUse:
 
     @property
     def headed(self) -> bool:
-        """Whether the number of heads means anything."""
+        """True: the number of heads matters."""
         return True
 
     def linears(self, hidden: int) -> tuple[tuple[int, int], ...]:
-        """A projection for each parameter, and that of the result."""
+        """Return the sizes of the projections of the parameters and of the result."""
         return ((hidden, hidden),) * (len(self.program.params) + 1)
 
     def own_parameters(self, sizes: LayerSizes) -> int:
-        """The weights of the program's operations."""
+        """Count the weights of the program's operations."""
         heads, width = sizes.heads, sizes.hidden // sizes.heads
         return sum(prod(each.shape(heads, width)) for each in self.program.weights)
 
 
 def live_statements(body: tuple[ast.Statement, ...]) -> Iterator[ast.Statement]:
-    """The statements that the result depends on, last first."""
+    """Iterate over the statements that the result depends on, the last first."""
     needed: set[str] = set()
     for statement in reversed(body):
         if isinstance(statement, ast.Bind) and statement.name not in needed:

@@ -1,13 +1,13 @@
-"""What a layer's token mixing is, and what a kind of convolution layer is.
+"""The contracts of token mixing (`Mixing`) and of kinds of convolution layers
+(`ConvKind`).
 
-A layer maps the features of its tokens, mixes what comes of it over the tokens, and maps
-that to the residual. All mixings tell the same of this (`Mixing`). What is between the
-maps is a graph for an attention program: how it is computed, its FLOPs and what a decoder
-keeps of it are read from there (`azc.lower`, `azc.compare.cost`). For a convolution it is
-a row of data (`ConvKind`).
+A layer maps the features of its tokens, mixes the results over the tokens, and maps
+them to the residual. All mixings have the interface `Mixing`. Between the maps, an
+attention program is a graph: its computation, FLOPs and decoder cache follow from the
+graph (`azc.lower`, `azc.compare.cost`). A convolution is a row of data (`ConvKind`).
 
-Nothing here imports torch or NumPy: a reference gets NumPy handed in, and a row names the
-module that computes it.
+Nothing here imports torch or NumPy: references are called with NumPy, and rows name the
+module that computes them.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ __all__ = ["ConvKind", "LayerSizes", "Learned", "Mixing"]
 
 @dataclass(frozen=True)
 class LayerSizes:
-    """What a layer has of its model. `bias`: whether its linear maps have one; `causal`:
-    whether a token sees no later one.
+    """The sizes and flags of a model that its layers depend on.
+
+    `bias`: linear maps have a bias. `causal`: tokens do not see later tokens.
     """
 
     hidden: int
@@ -32,34 +33,36 @@ class LayerSizes:
 
 
 class Mixing(Protocol):
-    """What a layer mixes its tokens with."""
+    """The token mixing of a layer."""
 
     @property
     def text(self) -> str:
-        """As a model has it: `sdpa`, `conv(kernel = 9)`."""
+        """The text in a model: `sdpa`, `conv(kernel = 9)`."""
 
     @property
     def features(self) -> frozenset[str]:
-        """What a search keeps priorities for."""
+        """The features that a search learns priorities for."""
 
     @property
     def headed(self) -> bool:
-        """Whether the number of heads means anything."""
+        """True if the number of heads matters."""
 
     def linears(self, hidden: int) -> tuple[tuple[int, int], ...]:
-        """Its linear maps from and to the layer's features: sizes (inner, outer)."""
+        """Return the sizes (inner, outer) of the linear maps from and to the layer's
+        features.
+        """
 
     def own_parameters(self, sizes: LayerSizes) -> int:
-        """The parameters of what is between these maps."""
+        """Count the parameters between these maps."""
 
 
 @dataclass(frozen=True)
 class Learned:
     """A parameter of a convolution's module, by its name there.
 
-    `shape`: of the tensor that it is shared as, which may split axes of the module's own.
-    `cut`: how a smaller one is taken from a larger shared one, an axis at a time, as of
-    `azc.ops.contract.Weight`.
+    `shape` is the shape of the shared tensor, which may split axes of the module's own.
+    `cut` says for each axis how a smaller parameter is cut from a larger shared one, as
+    in `azc.ops.contract.Weight`.
     """
 
     name: str
@@ -69,16 +72,17 @@ class Learned:
 
 @dataclass(frozen=True)
 class ConvKind:
-    """A kind of convolution layer, for every odd width `kernel`. No field has a default.
+    """A kind of convolution layer, for every odd width `kernel`. No field has a
+    default.
 
-    `doc`: what its kernels are. `headed`: whether the number of heads means anything.
-    `learned(sizes, kernel)`: its parameters. `flops(sizes, kernel, n)`: floating point
-    operations on n tokens, of the convolution and of what makes its kernels.
-    `reference(np, sizes, kernel, weights, x)`: the semantics in NumPy, from x [n, hidden],
-    one sequence without padding, to the same shape; `weights` by name, shaped as shared.
-    `module`: the dotted path of the module that computes it, which is made of (sizes,
-    kernel) and called with [B, N, hidden], in which neighbours stand side by side and
-    padding holds 0.
+    `doc` describes its kernels. `headed`: the number of heads matters. `learned(sizes,
+    kernel)` returns its parameters. `flops(sizes, kernel, n)` counts the floating point
+    operations on n tokens, of the convolution and of the computation of its kernels.
+    `reference(np, sizes, kernel, weights, x)` is the semantics in NumPy: it maps x [n,
+    hidden], one sequence without padding, to the same shape, with `weights` by name in
+    their shared shapes. `module` is the dotted path of the module that computes it; it
+    is created with (sizes, kernel) and called with [B, N, hidden], in which neighbours
+    are adjacent and padding holds 0.
     """
 
     name: str

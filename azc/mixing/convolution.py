@@ -1,4 +1,4 @@
-"""Token mixing by a convolution layer, and the kinds that there are."""
+"""Token mixing by a convolution layer, and the kinds of convolution."""
 
 from __future__ import annotations
 
@@ -22,54 +22,58 @@ class ConvUse:
 
     @property
     def row(self) -> ConvKind:
-        """What is true of its kind."""
+        """The definition of its kind."""
         return CONV_KINDS[self.kind]
 
     @property
     def reach(self) -> int:
-        """How many tokens before its own one reads in a causal model."""
+        """The number of tokens before its own that a token reads in a causal model."""
         return self.kernel - 1
 
     @property
     def text(self) -> str:
-        """As a model has it."""
+        """The text in a model."""
         kind = "" if self.kind == DEFAULT_KIND else f", kind = {self.kind}"
         return f"conv(kernel = {self.kernel}{kind})"
 
     @property
     def features(self) -> frozenset[str]:
-        """Its width, whatever its kind."""
+        """Its width; the kind is not a feature."""
         return frozenset({conv_feature(self.kernel)})
 
     @property
     def headed(self) -> bool:
-        """Whether the number of heads means anything."""
+        """True if the number of heads matters."""
         return self.row.headed
 
     def linears(self, hidden: int) -> tuple[tuple[int, int], ...]:
-        """One to the values and their gates, one of the result."""
+        """Return the sizes of the map to the values and their gates, and of the output
+        map.
+        """
         return (hidden, 2 * hidden), (hidden, hidden)
 
     def own_parameters(self, sizes: LayerSizes) -> int:
-        """Those of its kind."""
+        """Count the parameters of its kind."""
         return sum(prod(each.shape) for each in self.row.learned(sizes, self.kernel))
 
     def flops(self, sizes: LayerSizes, n: int) -> int:
-        """Floating point operations of the gates and the convolution on n tokens."""
+        """Count the floating point operations of the gates and the convolution on n
+        tokens.
+        """
         return 4 * n * sizes.hidden + self.row.flops(sizes, self.kernel, n)
 
 
 def conv_feature(kernel: int) -> str:
-    """What a width of convolution layers is called among the features."""
+    """Return the name of a convolution width as a feature."""
     return f"conv {kernel}"
 
 
-# What the kinds have in common
+# Parts that the kinds share
 
 
 def _convolved(np: Any, sizes: LayerSizes, taps: Any, x: Any) -> Any:
-    """x [n, C] convolved with kernels [n or 1, C, K] (Wu et al. 2019, section 2): centred,
-    or of each token and those before it.
+    """Convolve x [n, C] with kernels [n or 1, C, K] (Wu et al. 2019, section 2):
+    centred, or in a causal model over a token and those before it.
     """
     n, kernel = len(x), taps.shape[-1]
     before = kernel - 1 if sizes.causal else kernel // 2
@@ -78,7 +82,9 @@ def _convolved(np: Any, sizes: LayerSizes, taps: Any, x: Any) -> Any:
 
 
 def _of_heads(np: Any, sizes: LayerSizes, logits: Any) -> Any:
-    """Kernels [..., C, K] from those of heads [..., H, K] before their softmax."""
+    """Expand kernels of heads [..., H, K], before their softmax, to channels [..., C,
+    K].
+    """
     powers = np.exp(logits - logits.max(-1, keepdims=True))
     kernels = powers / powers.sum(-1, keepdims=True)
     return kernels.repeat(sizes.hidden // sizes.heads, -2)
@@ -174,8 +180,8 @@ DEPTHWISE = ConvKind(
     module="azc.lower.modules.DepthwiseConv",
 )
 
-# In the order in which messages have them.
+# In the order used by messages.
 CONV_KINDS: Mapping[str, ConvKind] = MappingProxyType(
     {kind.name: kind for kind in (LIGHT, DYNAMIC, DEPTHWISE)}
 )
-DEFAULT_KIND = LIGHT.name  # where none is said
+DEFAULT_KIND = LIGHT.name

@@ -1,4 +1,4 @@
-"""What a decoder remembers of the tokens that it has seen."""
+"""The cache of a decoder."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ __all__ = ["AzcCache"]
 
 
 class AzcCache(Cache):
-    """What a decoder remembers, a `LayerMemory` for each layer.
+    """The cache of a decoder: a `LayerMemory` for each layer.
 
-    A model makes one when it is called with `use_cache`, and gives it back as
-    `past_key_values`. Sequences are along the first axis of all that is kept.
+    A model creates one when it is called with `use_cache`, and returns it as
+    `past_key_values`. The first axis of all tensors is the sequences.
 
     Args:
         layers: The number of layers of the model.
-        max_cache_len: The number of tokens that there is room for. The cache then has a
-            fixed size, so that `torch.compile` makes one graph for all decoding steps.
+        max_cache_len: The number of tokens to allocate. The cache then has a fixed
+            size, so that `torch.compile` makes one graph for all decoding steps.
             None lets it grow.
 
     Raises:
@@ -49,7 +49,7 @@ class AzcCache(Cache):
 
     @property
     def sequences(self) -> int | None:
-        """How many sequences there are; None where nothing is kept."""
+        """The number of sequences, or None if the cache is empty."""
         for layer in self.memories:
             for stream in layer.streams.values():
                 return stream.data.shape[0]
@@ -58,10 +58,11 @@ class AzcCache(Cache):
         return None
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Takes back the last tokens, −k for k of them, of all layers or none.
+        """Remove the last tokens, −k for k of them, from all layers or none.
 
-        Raises ValueError where a sum is kept, where a window or a convolution has left
-        tokens behind, and for a positive number.
+        Raises:
+            ValueError: If the cache holds a sum over tokens, if a window or a
+                convolution has dropped tokens, or if the number is positive.
         """
         for layer in self.memories:
             reason = layer.uncroppable(tokens_to_remove)
@@ -74,17 +75,25 @@ class AzcCache(Cache):
             self.slots.change(change)
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Sequences by their index [B], in another order."""
+        """Reorder sequences.
+
+        Args:
+            beam_idx: The old index of each new sequence, int64 [B].
+        """
         super().reorder_cache(beam_idx)
         self._change(lambda x: x.index_select(0, beam_idx.to(x.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every sequence so many times."""
+        """Repeat every sequence."""
         super().batch_repeat_interleave(repeats)
         self._change(lambda x: x.repeat_interleave(repeats, 0))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """These sequences alone."""
+        """Keep only some sequences.
+
+        Args:
+            indices: Their indices, int64 [K], or a mask, bool [B].
+        """
         super().batch_select_indices(indices)
         self._change(lambda x: x[indices])
 
@@ -96,8 +105,10 @@ class AzcCache(Cache):
 
     @property
     def past(self) -> int | None:
-        """The number of tokens seen so far. None while a graph is made for all steps of a
-        cache of a fixed size: the graph must not depend on it.
+        """The number of tokens seen so far.
+
+        None while a graph is recorded for all steps of a cache of a fixed size: the
+        graph must not depend on it.
         """
         if self.slots is not None and is_recorded():
             return None
@@ -105,7 +116,7 @@ class AzcCache(Cache):
 
     @property
     def real(self) -> torch.Tensor | None:
-        """Which tokens are real, bool [B, N]; None for all."""
+        """A mask of the real tokens, bool [B, N]; None if all are real."""
         if self.slots is not None:
             real = self.slots.real
             return None if real is None else real[:, : self.slots.seen]
@@ -113,13 +124,13 @@ class AzcCache(Cache):
 
     @property
     def is_initialized(self) -> bool:
-        """Whether tokens were seen."""
+        """True if the cache holds tokens."""
         return self.get_seq_length() > 0
 
     @property
     def is_whole(self) -> bool:
-        """Whether what is kept is each token's own, of all of them: not a sum, and none
-        left behind.
+        """True if the cache holds every token separately: it holds no sums, and no
+        tokens were dropped.
         """
         return all(memory.is_whole for memory in self.memories)
 
@@ -137,8 +148,11 @@ class AzcCache(Cache):
             self.origin = now
 
     def begin(self, real: torch.Tensor | None) -> None:
-        """Before a model sees tokens: which are real, with those before, bool [B, N];
-        None for all.
+        """Prepare for a call of the model.
+
+        Args:
+            real: Real tokens, including earlier ones, bool [B, N]; None if all are
+                real.
         """
         begun = None if real is None else real.any(-1)
         if begun is not None and holds(begun, torch.all, unread=False):
@@ -147,7 +161,7 @@ class AzcCache(Cache):
             layer.real, layer.begun = None if self.slots else real, begun
 
     def advance(self, tokens: int) -> None:
-        """Counts tokens that were seen."""
+        """Count tokens that the model has seen."""
         if self.slots is not None:
             self.slots.advance(tokens)
         for layer in self.memories:
@@ -155,12 +169,12 @@ class AzcCache(Cache):
 
     @property
     def bytes(self) -> int:
-        """The memory that is taken, but for which tokens are real."""
+        """The memory of the tensors in bytes, without the mask of real tokens."""
         return sum(layer.bytes for layer in self.memories)
 
 
-# As `torch.export` and others take a cache apart and put it together: tensors, the first of
-# which tell the tokens that were seen, and what they are.
+# Flattening for `torch.export` and others: tensors, beginning with those that encode the
+# tokens seen, and a description of them.
 
 
 def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
@@ -177,7 +191,7 @@ def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
         }
         for memory in cache.memories
     ]
-    # Weights are not told: a program that is exported has its own.
+    # Weights are not included: an exported program has its own.
     origin = cache.origin
     model = None if origin is None else [origin.program, origin.model]
     size = None if slots is None else slots.size
@@ -186,7 +200,7 @@ def _flatten(cache: AzcCache) -> tuple[list[torch.Tensor], list[Any]]:
 
 
 def _seen(cache: AzcCache) -> list[torch.Tensor]:
-    """What tells the tokens that were seen."""
+    """Return the tensors that encode the tokens seen."""
     slots = cache.slots
     if slots is not None:
         return [x for x in (slots.real, slots.tokens) if x is not None]
@@ -211,12 +225,12 @@ def _unflatten(tensors: Iterable[torch.Tensor], context: list[Any]) -> AzcCache:
     cache.origin = None if model is None else Origin(*model)
     if cache.slots is not None and seen:
         cache.slots.real, cache.slots.tokens = seen
-    for memory, told in zip(cache.memories, layers, strict=True):
-        for key, *what in told["streams"]:
+    for memory, layout in zip(cache.memories, layers, strict=True):
+        for key, *what in layout["streams"]:
             memory.streams[key] = Stream(next(left), *what)
-        for key, number in told["states"]:
+        for key, number in layout["states"]:
             memory.states[key] = tuple(islice(left, number))
-        memory.record_past, memory.recorded = told["record_past"], told["recorded"]
+        memory.record_past, memory.recorded = layout["record_past"], layout["recorded"]
         if cache.slots is None:
             memory.tokens = seen[0].shape[1]
             memory.real = seen[0] if rest else None
@@ -237,7 +251,7 @@ pytree.register_pytree_node(
     serialized_type_name=f"{AzcCache.__module__}.{AzcCache.__name__}",
     flatten_with_keys_fn=_flatten_with_keys,
 )
-# What an exported program was made with is saved beside it.
+# Exported programs are saved with their example inputs, which may include a cache.
 torch.serialization.add_safe_globals(
     [AzcCache, LayerMemory, Origin, Slots, StaticMemory, Stream]
 )

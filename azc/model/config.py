@@ -1,4 +1,4 @@
-"""The configuration: the program's text, and what transformers wants to know of it.
+"""The configuration: the program's text, and the attributes that transformers expects.
 
 Codes: U010 the program of a configuration does not declare this model; U013 a size in a
 configuration differs from its program; U014 the configuration is invalid.
@@ -72,7 +72,7 @@ _PROBLEMS = (
     "single_label_classification",
     "multi_label_classification",
 )
-# What azc reads, and what transformers takes and fails with later, or in no words.
+# Values that azc reads, or that transformers accepts and fails with later or silently.
 _WANTED: Mapping[str, tuple[_Test, str]] = {
     "program": (_kind(str), "the text of a program"),
     "model": (_kind(str), "the name of a model"),
@@ -100,7 +100,11 @@ _NEEDED = ("program", "model", "num_labels", "tie_word_embeddings")
 
 
 def _check(name: str, value: object) -> None:
-    """Raises `UsageError` for a value that nothing can be made of."""
+    """Check a value of a configuration.
+
+    Raises:
+        UsageError: If it can't be used.
+    """
     if callable(getattr(PretrainedConfig, name, None)):
         raise _fault(f"{name} can't be set")
     if name not in _WANTED or (value is None and name not in _NEEDED):
@@ -115,8 +119,8 @@ def _fault(message: str) -> UsageError:
 
 
 def _settled(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
-    """What transformers calls the sizes of a model: their values, and the settings of
-    the program that they are.
+    """Return transformers' names of the sizes of a model, each with its value and its
+    setting in the program.
     """
     return {
         "vocab_size": (spec.vocab, "vocab"),
@@ -130,7 +134,9 @@ def _settled(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
 
 
 def _settled_unnamed(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
-    """As `_settled`, of what BERT's configuration has beside sizes."""
+    """Return the same as `_settled` for the attributes of BERT's configuration that are
+    not sizes.
+    """
     return {
         "hidden_act": (spec.activation, "activation"),
         "hidden_dropout_prob": (spec.dropout, "dropout"),
@@ -140,17 +146,23 @@ def _settled_unnamed(spec: ModelSpec) -> dict[str, tuple[Any, str]]:
 
 
 def _refuse_others(spec: ModelSpec, given: Mapping[str, Any]) -> None:
-    """Raises `UsageError` for what the program settles otherwise."""
+    """Check that a configuration agrees with its program.
+
+    Raises:
+        UsageError: If it does not.
+    """
     settled = _settled(spec) | _settled_unnamed(spec)
     for name, (value, setting) in settled.items():
         if given.get(name, value) != value:
-            help_ = f"change `{setting}` in the program: its sizes are the model's"
+            help_ = (
+                f"change `{setting}` in the program, which defines the model's sizes"
+            )
             if setting == "vocab":
-                help_ += ", or call resize_token_embeddings of the model, which does so"
+                help_ += ", or call resize_token_embeddings of the model"
             raise UsageError(
                 "U013",
-                f"{name} is {given[name]} in the configuration, and the program's"
-                f" `{setting}` makes it {value}",
+                f"{name} is {given[name]} in the configuration, but {value} in the"
+                f" program (`{setting}`)",
                 help_,
             )
 
@@ -158,11 +170,20 @@ def _refuse_others(spec: ModelSpec, given: Mapping[str, Any]) -> None:
 class AzcConfig(PretrainedConfig):
     """The configuration of a compiled model.
 
-    `program`: a self-contained azg text; `model`: the name of the model in it. All
-    sizes are read from the program, which `resize_token_embeddings` changes.
-    `initializer_range` is the standard deviation of fresh weights, 0.02·√(768 / hidden)
-    if it is not given. Raises `DiagnosticError` for a text that does not check, and
-    `UsageError` for any other value that is wrong.
+    All sizes are read from the program; `resize_token_embeddings` changes the program.
+
+    Args:
+        program: A self-contained azg text.
+        model: The name of the model in it.
+        vocab_size: The size of the vocabulary; if set, it must equal that of the
+            program.
+        initializer_range: The standard deviation of fresh weights; by default
+            0.02·√(768 / hidden).
+        **kwargs: Arguments of `PretrainedConfig`.
+
+    Raises:
+        DiagnosticError: If the text has errors.
+        UsageError: If another value can't be used.
     """
 
     model_type = "azc"
@@ -196,25 +217,28 @@ class AzcConfig(PretrainedConfig):
             kwargs.setdefault("tie_word_embeddings", spec.tie_embeddings)
             if spec.causal:
                 kwargs.setdefault("is_decoder", True)
-                # transformers keeps it for generation alone.
+                # transformers keeps it only for generation.
                 remembers = kwargs.pop("use_cache", None)
                 self.use_cache = True if remembers is None else bool(remembers)
-        # Any id may be a token of the text. A tokenizer says which one pads.
+        # Any id may be a token of the text. The tokenizer knows which one is padding.
         kwargs.setdefault("pad_token_id", None)
         kwargs["auto_map"] = _auto_map(kwargs.get("auto_map") or {})
         try:
             super().__init__(**kwargs)
         except (StrictDataclassError, ValueError, TypeError, AttributeError) as error:
-            # transformers' own checks are of many kinds.
+            # transformers' own checks raise many kinds of errors.
             raise _fault(" ".join(str(error).split())) from error
 
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
     ) -> None:
-        """Writes `config.json`, the module that it names for those who do not import
-        azc, and, with a model, a model card where there is none of somebody else's.
+        """Write `config.json` and the module it names, for programs that do not import
+        azc.
+
+        With a model, also write a model card, unless there is one that azc did not
+        write.
         """
-        # transformers has a setting of its own for this.
+        # transformers has its own setting for this.
         ties = self.tie_word_embeddings
         if self.program and spec_of(self).tie_embeddings != ties:
             self.program = program_with(self, "tie_embeddings", ties)
@@ -227,25 +251,31 @@ class AzcConfig(PretrainedConfig):
 
     @classmethod
     def register_for_auto_class(cls, auto_class: Any = "AutoConfig") -> None:
-        """As transformers does it, which copies the module of such a class into what is
-        saved; azc's own come with azc.
+        """Register a subclass like transformers does, which copies its module into
+        saved folders.
+
+        Classes of azc itself need no copy.
         """
         if not cls.__module__.startswith("azc."):
             super().register_for_auto_class(auto_class)  # type: ignore[no-untyped-call]
 
 
 def _auto_map(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The classes that load a folder, each by an Auto class: azc's, through the module
-    that is saved with them, and those that a subclass has added.
+    """Return the classes that load a folder, by Auto class.
+
+    They are azc's, through the module saved with them, and those that a subclass has
+    added.
     """
-    # What transformers has read from a repository has its name before it.
+    # transformers prepends a repository's name to classes that it reads from there.
     own = {n for n, each in AUTO_MAP.items() if str(given.get(n)).endswith(each)}
     return {**AUTO_MAP, **{n: each for n, each in given.items() if n not in own}}
 
 
 def _deviation(hidden: int) -> float:
-    """BERT's 0.02 at its width of 768, and as 1/√hidden elsewhere: narrow models that
-    start from 0.02 take hundreds of steps to leave the unigram plateau.
+    """Return BERT's 0.02 at its width of 768, scaled by 1/√hidden for other widths.
+
+    Narrow models that start from 0.02 take hundreds of steps to leave the unigram
+    plateau.
     """
     return float(0.02 * (768 / hidden) ** 0.5)
 
@@ -265,9 +295,10 @@ def _read(program: str, model: str) -> ModelSpec:
 
 
 def spec_of(config: AzcConfig) -> ModelSpec:
-    """The checked model that a configuration stands for.
+    """Return the checked model of a configuration.
 
-    Raises as `AzcConfig`: what a configuration holds may be set after it is made.
+    Raises the errors of `AzcConfig`, because attributes may be set after the
+    configuration is created.
     """
     for name in ("program", "model", "vocab_size", "initializer_range"):
         _check(name, getattr(config, name))
@@ -280,9 +311,9 @@ def spec_of(config: AzcConfig) -> ModelSpec:
 
 
 def program_with(config: AzcConfig, setting: str, value: int | bool) -> str:
-    """Return the program of a configuration with another value for a setting of its model.
+    """Return the program of a configuration with a changed setting of its model.
 
     Raises:
-        DiagnosticError: If the language allows no such model.
+        DiagnosticError: If the language does not allow such a model.
     """
     return with_setting(_source(config.program), config.model, setting, value)

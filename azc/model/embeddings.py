@@ -1,4 +1,4 @@
-"""From ids to the encoder's input, and where the real tokens of a batch stand."""
+"""Embeddings: from ids to the encoder's input, and the positions of real tokens."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ __all__ = ["Embeddings", "Places"]
 
 @dataclass(frozen=True)
 class Places:
-    """Where the tokens of a batch stand. Its fields are what a compiled layer is told.
+    """Positions and masks of the tokens of a batch: the arguments of compiled layers.
 
-    `mask`: bool [B, N], True at real tokens; a sequence of padding alone counts as real,
-    so that no softmax is over nothing. `positions`: int64 [B or 1, N]. `order`: int64
-    [B, N], None where neighbours stand side by side. `real`: bool [B, N], the mask that
-    the caller gave. Both masks are None where all tokens are real.
+    Attributes:
+        mask: True at real tokens, bool [B, N]; a sequence of padding only counts as
+            real, so that no softmax is empty. None if all tokens are real.
+        positions: Position of each token among the real ones, int64 [B or 1, N].
+        order: Index of the token at each position, int64 [B, N]; None if neighbours
+            are adjacent.
+        real: The caller's mask, bool [B, N]; None if all tokens are real.
     """
 
     mask: torch.Tensor | None
@@ -35,7 +38,13 @@ class Places:
     def of(
         cls, attention_mask: torch.Tensor | None, like: torch.Tensor, past: int = 0
     ) -> Places:
-        """The places that a mask [B, N] tells; `like` is [B, N − past, …]."""
+        """Compute the places of the tokens of a mask.
+
+        Args:
+            attention_mask: [B, N], nonzero at real tokens; None if all are real.
+            like: A value of the new tokens, [B, N − past, …].
+            past: The number of earlier tokens.
+        """
         real = None if attention_mask is None else known_real(attention_mask)
         if real is None or real.numel() == 0:
             tokens = past + like.shape[1]
@@ -45,14 +54,14 @@ class Places:
 
     @classmethod
     def among(cls, real: torch.Tensor) -> Places:
-        """The places of tokens of which some are real, bool [B, N]."""
+        """Compute the places of tokens of which some are real, bool [B, N]."""
         mask = real | ~real.any(-1, keepdim=True)
         positions = positions_of(real, real)
         return cls(mask, positions, order_of(real, positions), real)
 
     def at(self, rows: torch.Tensor) -> Places:
-        """The places of the tokens that stand at these, int64 [M]. Of these it does not
-        tell an order.
+        """Return the places of the tokens at indices, int64 [M], without their
+        order.
         """
         mask, real = (
             None if each is None else each.index_select(1, rows)
@@ -61,15 +70,15 @@ class Places:
         return Places(mask, self.positions.index_select(1, rows), None, real)
 
     def newest(self, like: torch.Tensor) -> Places:
-        """The places of the last M tokens alone; `like` is [B, M, …]. Of these it does
-        not tell an order.
+        """Return the places of only the last M tokens, without their order; `like` is
+        [B, M, …].
         """
         positions = newest(self.positions, like)
         assert positions is not None
         return Places(newest(self.mask, like), positions, None, newest(self.real, like))
 
     def last(self, x: torch.Tensor) -> torch.Tensor:
-        """The last real token of every sequence, [B, C] of [B, N, C]."""
+        """Select the last real token of every sequence: [B, C] from [B, N, C]."""
         if self.mask is None:
             return x[:, -1]
         index = torch.arange(x.shape[1], device=x.device)
@@ -77,21 +86,22 @@ class Places:
         return taken(x, at)[:, 0]
 
     def first(self, x: torch.Tensor) -> torch.Tensor:
-        """The first real token of every sequence, [B, C] of [B, N, C]."""
+        """Select the first real token of every sequence: [B, C] from [B, N, C]."""
         if self.real is None:
             return x[:, 0]
         at = (self.positions == 0).to(torch.int8).argmax(-1, keepdim=True)
         return taken(x, at)[:, 0]
 
     def fill(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] with the batch's first real token in all of the padding: what is
-        finite at every real token, and has a finite gradient there, is so in padding.
+        """Copy the batch's first real token to all padding of [B, N, C].
+
+        Padding then gives finite values and gradients wherever real tokens do.
         """
         if self.real is None:
             return x
         at = self.real.flatten().to(torch.int8).argmax(-1, keepdim=True)
         first = x.flatten(0, 1).index_select(0, at)
-        # Where no token is real, any numbers do that differ: norms divide by how much.
+        # If no token is real, use numbers that differ, because norms divide by the spread.
         spare = torch.linspace(-1.0, 1.0, x.shape[2], dtype=x.dtype, device=x.device)
         filler = torch.where(self.real.any(), first, spare).detach()
         return torch.where(self.real[:, :, None], x, filler)
@@ -100,8 +110,8 @@ class Places:
 def _sinusoids(
     positions: torch.Tensor, hidden: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """[B or 1, N, hidden], sines in the even features, cosines in the odd ones (Vaswani
-    et al. 2017, section 3.5).
+    """Compute sinusoidal positions [B or 1, N, hidden]: sines in even features, cosines
+    in odd ones (Vaswani et al. 2017, section 3.5).
     """
     half = torch.arange((hidden + 1) // 2, device=positions.device, dtype=torch.float32)
     rate = torch.exp(half * (-2.0 * math.log(10000.0) / hidden))
@@ -111,7 +121,9 @@ def _sinusoids(
 
 
 class Embeddings(nn.Module):
-    """Token, token type and position embeddings, summed; normed in post-norm models."""
+    """Sum of token, token type and position embeddings, with a norm in post-norm
+    models.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -131,9 +143,18 @@ class Embeddings(nn.Module):
         token_type_ids: torch.Tensor | None,
         places: Places,
     ) -> torch.Tensor:
-        """From the tokens' own embeddings [B, N, hidden] to the encoder's input."""
+        """Compute the encoder's input.
+
+        Args:
+            embeds: The embeddings of the tokens, [B, N, hidden].
+            token_type_ids: int [B, N]; None for type 0.
+            places: The positions of the tokens.
+
+        Returns:
+            [B, N, hidden].
+        """
         spec, positions = self.spec, places.positions
-        # Each table is called, not read: what stands in for one may be no table.
+        # Call tables and don't index them: the user may have replaced them.
         if spec.token_types:
             if token_type_ids is None:
                 token_type_ids = torch.zeros_like(positions)

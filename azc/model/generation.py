@@ -1,4 +1,4 @@
-"""`generate` of a decoder: what it has to be told of one, and what it refuses."""
+"""Support of `generate` for decoders, and checks of its options."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from azc.model.inputs import check_inputs, check_prompts
 
 __all__ = ["CACHES", "AzcGenerationMixin"]
 
-# What `cache_implementation` may be; transformers takes hybrid for dynamic.
+# Values of `cache_implementation`; transformers treats hybrid like dynamic.
 CACHES = ("dynamic", "hybrid", "static")
 
 
 class AzcGenerationMixin(GenerationMixin):
-    """Text from a decoder of which a program says what is kept from token to token."""
+    """Text generation with a decoder whose program decides what it caches."""
 
     config: Any
 
@@ -32,7 +32,14 @@ class AzcGenerationMixin(GenerationMixin):
         assistant_tokenizer: Any = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """What the model is called with; tokenizers are for what goes on around it."""
+        """Return the arguments of the model for the next step.
+
+        Tokenizers are dropped: they are arguments of `generate`, not of the model.
+
+        Args:
+            input_ids: The tokens so far, int64 [B, N].
+            inputs_embeds: The embeddings of a prompt, [B, N, hidden].
+        """
         given: Any = (input_ids, *args)
         return super().prepare_inputs_for_generation(  # type: ignore[misc,no-any-return]
             *given, inputs_embeds=inputs_embeds, **kwargs
@@ -44,8 +51,10 @@ class AzcGenerationMixin(GenerationMixin):
         bos_token_id: torch.Tensor | None,
         model_kwargs: dict[str, Any],
     ) -> tuple[torch.Tensor, str | None, dict[str, Any]]:
-        """The prompts, and what they are called. Raises ValueError where there is none,
-        and for what is none.
+        """Return the prompts and the name of their argument.
+
+        Raises:
+            ValueError: If there is no prompt, or it has a wrong shape or type.
         """
         found: tuple[torch.Tensor, str | None, dict[str, Any]]
         found = super()._prepare_model_inputs(  # type: ignore[misc]
@@ -57,7 +66,7 @@ class AzcGenerationMixin(GenerationMixin):
         check_inputs(ids, embeds, None, None, hidden=hidden, vocab=None, token_types=0)
         if prompts.shape[0] == 0:
             raise ValueError(
-                f"a batch has 1 prompt or more; {name} is {list(prompts.shape)}"
+                f"a batch needs at least one prompt; {name} is {list(prompts.shape)}"
             )
         return found
 
@@ -67,14 +76,17 @@ class AzcGenerationMixin(GenerationMixin):
         generation_config: GenerationConfig,
         model_kwargs: dict[str, Any],
     ) -> torch.LongTensor:
-        """Mark every token of the prompts as real, where no `attention_mask` is given.
+        """Return a mask of real tokens for prompts without `attention_mask`.
 
-        transformers takes every `pad_token_id` for padding, also one that was generated
-        as a token. Raises ValueError for a batch of which a prompt begins with it.
+        transformers would treat every `pad_token_id` as padding, even if it was
+        generated as a token.
+
+        Raises:
+            ValueError: If a prompt in a batch begins with `pad_token_id`.
         """
         ids = model_kwargs.get("input_ids")
         prompts = inputs_tensor if ids is None or ids.shape[1] == 0 else ids
-        if not generation_config.is_assistant:  # else these are tokens of a generation
+        if not generation_config.is_assistant:  # else these are generated tokens
             _refuse_padding(prompts, generation_config)
         real = torch.ones(prompts.shape[:2], dtype=torch.int64, device=prompts.device)
         return cast(torch.LongTensor, real)
@@ -87,11 +99,12 @@ class AzcGenerationMixin(GenerationMixin):
         *args: Any,
         **kwargs: Any,
     ) -> None:
-        """Makes the cache of a generation, where none was given and one is wanted.
+        """Create the cache of a generation if one is wanted and none was passed.
 
-        Raises ValueError for a cache of another kind, for one of no fewer tokens than
-        the prompt, for a prompt that ends in padding (what follows it would follow
-        padding), and for what a decoder does not serve.
+        Raises:
+            ValueError: If the cache is of another kind or does not have fewer
+                tokens than the prompt, if a prompt ends in padding (new tokens
+                would follow it), or if an option is not supported by decoders.
         """
         check_prompts(model_kwargs.get("attention_mask"))
         _refuse_unserved(generation_config, model_kwargs)
@@ -108,13 +121,15 @@ class AzcGenerationMixin(GenerationMixin):
                 tokens = kwargs.get("max_cache_length", *args[-1:])
                 size = self._size_of_cache(tokens, generation_config)
             made = AzcCache(self.config.num_hidden_layers, size)
-            if generation_config.is_assistant:  # what it guesses is taken back
+            if generation_config.is_assistant:  # its guesses may be removed again
                 made.activate_past_recording()  # type: ignore[no-untyped-call]
             model_kwargs["past_key_values"] = made
 
     def _size_of_cache(self, tokens: int, generation_config: GenerationConfig) -> int:
-        """Return the size of a cache of a fixed size: `tokens` at least, and as many as any
-        such cache before had, so that the compiled step can be used again.
+        """Return the size of a cache of a fixed size.
+
+        It is at least `tokens` and at least the size of any earlier such cache, so that
+        the compiled step can be used again.
         """
         wanted = max(tokens, generation_config.max_cache_len or 0)
         self._previous_max_cache_length: int = max(
@@ -126,8 +141,9 @@ class AzcGenerationMixin(GenerationMixin):
     def create_masks_for_generate(
         attention_mask: torch.Tensor | None, past_key_values: object, **kwargs: Any
     ) -> torch.Tensor | None:
-        """Pad a mask [B, N] to all slots of a cache of a fixed size, [B, max_cache_len], so
-        that its shape is the same in every step.
+        """Pad a mask [B, N] to all slots of a cache of a fixed size.
+
+        The result, [B, max_cache_len], has the same shape in every step.
         """
         slots = past_key_values.slots if isinstance(past_key_values, AzcCache) else None
         if attention_mask is None or slots is None:
@@ -135,46 +151,54 @@ class AzcGenerationMixin(GenerationMixin):
         return F.pad(attention_mask, (0, slots.size - attention_mask.shape[1]))
 
     def init_continuous_batching(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Raises ValueError: there are no pages of keys and values."""
+        """Raise ValueError: continuous batching needs pages of keys and values."""
         raise ValueError(
-            "continuous batching (generate_batch, cache_implementation = 'paged') can't be"
-            " served: a program says itself what is kept"
+            "continuous batching (generate_batch, cache_implementation = 'paged') is not"
+            " supported: it needs pages of keys and values"
         )
 
 
 def _refuse_padding(prompts: torch.Tensor, generation_config: GenerationConfig) -> None:
-    """Raise ValueError for a batch without a mask of which a prompt begins with padding."""
+    """Check that no prompt in a batch without a mask begins with padding.
+
+    Raises:
+        ValueError: If one does.
+    """
     pad, end = generation_config._pad_token_tensor, generation_config._eos_token_tensor
     if pad is None or prompts.is_floating_point() or len(prompts) < 2:
         return
-    if end is not None and bool(torch.isin(pad, end)):  # it begins texts, too
+    if end is not None and bool(torch.isin(pad, end)):  # it may begin texts, too
         return
     if bool((prompts[:, 0] == pad).any()):
         raise ValueError(
-            f"attention_mask must be given: a prompt begins with pad_token_id = {int(pad)},"
-            " and ids do not say whether that is a token or padding"
+            f"attention_mask is required: a prompt begins with pad_token_id = {int(pad)},"
+            " which may be a token or padding"
         )
 
 
 def _refuse_unserved(
     generation_config: GenerationConfig, model_kwargs: dict[str, Any]
 ) -> None:
-    """Raises ValueError for options of `generate` that no decoder of azc serves."""
+    """Check the options of `generate`.
+
+    Raises:
+        ValueError: If decoders of azc do not support one.
+    """
     wanted = generation_config.cache_implementation
     if wanted is not None and wanted not in CACHES:
         raise ValueError(
-            f"cache_implementation is {', '.join(CACHES)}; got {wanted}, which is for keys"
-            " and values alone"
+            f"cache_implementation must be one of {', '.join(CACHES)}; got {wanted}, which"
+            " supports only keys and values"
         )
     if generation_config.assistant_early_exit is not None:
         raise ValueError(
-            "assistant_early_exit can't be served: the layers of a program run together"
+            "assistant_early_exit is not supported: the layers of a program run together"
         )
     embeds = model_kwargs.get("inputs_embeds")
     if generation_config.prefill_chunk_size is not None and embeds is not None:
         raise ValueError(
-            "prefill_chunk_size can't be given for inputs_embeds, which are taken in one"
-            " piece"
+            "prefill_chunk_size is not supported for inputs_embeds, which are processed in"
+            " one piece"
         )
 
 
@@ -184,21 +208,25 @@ def _check_cache(
     model_kwargs: dict[str, Any],
     generation_mode: GenerationMode,
 ) -> None:
-    """Raises ValueError for a cache that a generation can't go on with."""
+    """Check that a generation can continue from a cache.
+
+    Raises:
+        ValueError: If it can't.
+    """
     if generation_config.use_cache is False:
-        raise ValueError("past_key_values can't be given where use_cache is false")
+        raise ValueError("past_key_values can't be used with use_cache = false")
     mask = model_kwargs.get("attention_mask")
-    # Where all tokens are real, `generate` keeps the length of the mask alone.
+    # If all tokens are real, `generate` keeps only the length of the mask.
     tokens = getattr(generation_config, "_mask_length", 0)
     if mask is not None:
         tokens = mask.shape[1]
     past = cache.get_seq_length() if isinstance(cache, AzcCache) else 0
     if past and generation_mode == GenerationMode.ASSISTED_GENERATION:
         raise ValueError(
-            f"past_key_values has {past} tokens: assisted generation begins with none"
+            f"past_key_values has {past} tokens: assisted generation needs an empty cache"
         )
     if past >= tokens > 0:
         raise ValueError(
-            f"past_key_values has {past} tokens, and the prompt {tokens}: a prompt is of all"
-            " tokens, new ones too, or of the new ones where attention_mask is of all"
+            f"past_key_values has {past} tokens and the prompt {tokens}: pass all tokens,"
+            " cached and new, or only new ones with an attention_mask of all"
         )

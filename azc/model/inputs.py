@@ -1,4 +1,4 @@
-"""What a model is called with: looked at before torch is, and refused in a sentence."""
+"""Checks of the arguments of a model, before torch sees them."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ __all__ = [
 
 _NO_CACHE = "the model is an encoder, which keeps no cache"
 _ONE_SEQUENCE = "the model has no second sequence to attend to"
-# What transformers' BERT takes, by argument or in its configuration, and this model
-# would be silently wrong about.
+# Arguments and settings of transformers' BERT that this model would silently ignore.
 _UNSERVED = {
     "output_attentions": "a program need not have attention weights",
     "head_mask": "a program's heads can't be masked",
@@ -42,7 +41,7 @@ _UNSERVED = {
     "is_causal": "the model is an encoder: every token sees every other",
     "num_items_in_batch": "the model has no head, and so no loss",
 }
-# Of these, what a causal model serves.
+# Those that a causal model supports.
 _CAUSAL = frozenset(
     "past_key_values use_cache is_causal is_decoder cache_position".split()
 )
@@ -60,23 +59,31 @@ _UNSERVED_SETTINGS = {
 def refuse_unserved(
     config: PretrainedConfig, given: Mapping[str, Any], causal: bool = False
 ) -> None:
-    """Raises ValueError for what the model does not serve: by argument (`given`) or in
-    its configuration. None and False ask for nothing.
+    """Check that a model supports all arguments and settings; None and False are
+    ignored.
+
+    Args:
+        config: The configuration.
+        given: Arguments by name.
+        causal: Whether the model is causal.
+
+    Raises:
+        ValueError: If one is not supported.
     """
     served = _CAUSAL if causal else frozenset()
     for name, value in given.items():
         if value is not None and value is not False and name not in served:
             reason = _UNSERVED.get(name, "the model has no such argument")
-            raise ValueError(f"{name} can't be given: {reason}")
+            raise ValueError(f"{name} is not supported: {reason}")
     for name, reason in _UNSERVED_SETTINGS.items():
         if getattr(config, name, None) and name not in served:
-            raise ValueError(f"config.{name} can't be set: {reason}")
+            raise ValueError(f"config.{name} is not supported: {reason}")
     if causal and getattr(config, "is_decoder", True) is False:
         raise ValueError("config.is_decoder can't be false: the model is causal")
 
 
 def check_cache(cache: object, layers: int, batch: int) -> None:
-    """Check that `past_key_values` is a cache of so many layers and sequences.
+    """Check that `past_key_values` is a cache of these numbers of layers and sequences.
 
     Raises:
         ValueError: If it is not.
@@ -87,7 +94,7 @@ def check_cache(cache: object, layers: int, batch: int) -> None:
         kind = type(cache).__name__
         size = ", max_cache_len=…" if isinstance(cache, StaticCache) else ""
         raise ValueError(
-            "past_key_values is an AzcCache, which an azc model gives (an empty one:"
+            "past_key_values must be an AzcCache, which azc models return (an empty one:"
             f" azc.model.AzcCache({layers}{size})); got {kind}"
         )
     if len(cache.layers) != layers:
@@ -107,21 +114,22 @@ def check_decoding(
     cache: AzcCache | None,
     attention_mask: torch.Tensor | None,
 ) -> torch.Tensor | None:
-    """Check what a causal model is called with after `past` tokens.
+    """Check the arguments of a causal model after `past` tokens.
 
     Args:
         like: The embeddings of the new tokens, [B, M, hidden].
-        past: The number of tokens in the cache; None if a graph is made for any number.
+        past: The number of tokens in the cache; None if a graph is recorded for any
+            number.
         cache: The cache, if there is one.
-        attention_mask: The mask that was given: [B, past + M], or of all slots of a cache
+        attention_mask: The caller's mask: [B, past + M], or of all slots of a cache
             of a fixed size.
 
     Returns:
-        The mask of the tokens so far, [B, past + M], None if all are real; the mask as it
-        was given if `past` is None.
+        The mask of the tokens so far, [B, past + M], None if all are real; the
+        unchanged mask if `past` is None.
 
     Raises:
-        ValueError: If the mask does not fit, or a cache of a fixed size has no room.
+        ValueError: If the mask does not fit, or a cache of a fixed size is full.
     """
     batch, count = like.shape[:2]
     slots = None if cache is None else cache.slots
@@ -138,10 +146,10 @@ def check_decoding(
         real = None if cache is None or not past else cache.real
         if real is None or holds(real, torch.all):
             return None
-        # It was given before, and counts still.
+        # The mask of earlier calls still applies.
         if slots is None:
             raise ValueError(
-                "attention_mask must be given: past_key_values has tokens that are padding"
+                "attention_mask is required: past_key_values has tokens that are padding"
             )
         return F.pad(real, (0, count), value=True)
     if slots is not None and attention_mask.shape[-1] == slots.size:
@@ -169,7 +177,13 @@ def check_documents(
     position_ids: torch.Tensor | None,
     document_ids: torch.Tensor | None,
 ) -> None:
-    """Check ids that tell documents in a row apart.
+    """Check ids that separate documents in a row.
+
+    Args:
+        batch: The number of rows, B.
+        tokens: The number of tokens in a row, N.
+        position_ids: int [B or 1, N].
+        document_ids: int [B or 1, N].
 
     Raises:
         ValueError: If their type or their shape is wrong.
@@ -178,17 +192,19 @@ def check_documents(
         if ids is None:
             continue
         if ids.is_floating_point() or ids.dtype == torch.bool:
-            raise ValueError(f"{name} are int64 or int32; got {_type(ids)}")
+            raise ValueError(f"{name} must be int64 or int32; got {_type(ids)}")
         if ids.shape[-1] != tokens or ids.dim() != 2 or ids.shape[0] not in (1, batch):
             raise ValueError(
-                f"{name} is [B, N] = [{batch}, {tokens}]; got {list(ids.shape)}"
+                f"{name} must be [B, N] = [{batch}, {tokens}]; got {list(ids.shape)}"
             )
 
 
 def _check_past(cache: AzcCache, real: torch.Tensor) -> None:
-    """Raises ValueError for a mask [B, past] that says otherwise of tokens than it did
-    when they were seen, where what is kept is of those that were real. Told on the CPU
-    alone.
+    """Check that a mask [B, past] agrees with earlier calls where the cache depends on
+    them; only on the CPU.
+
+    Raises:
+        ValueError: If it does not.
     """
     if real.device.type != "cpu":
         return
@@ -199,13 +215,18 @@ def _check_past(cache: AzcCache, real: torch.Tensor) -> None:
         if not real[row, token]:
             now, before = before, now
         raise ValueError(
-            f"attention_mask has token {token} of sequence {row} as {now}; it was {before}"
-            " when past_key_values was made, which has sums of tokens or the last of them"
+            f"attention_mask marks token {token} of sequence {row} as {now}; it was"
+            f" {before} when past_key_values was made, and it can't be changed in a cache"
+            " of sums or of the last tokens"
         )
 
 
 def check_length(tokens: int, max_length: int | None) -> None:
-    """Raises ValueError for more tokens than there are positions of; None: no limit."""
+    """Check that there are positions for all tokens; None means no limit.
+
+    Raises:
+        ValueError: If there are too many tokens.
+    """
     if max_length is not None and tokens > max_length:
         raise ValueError(
             f"{tokens} tokens; the model was made for max_length = {max_length}"
@@ -213,20 +234,29 @@ def check_length(tokens: int, max_length: int | None) -> None:
 
 
 def refuse_cache(cache: object, use_cache: bool | None, why: str) -> None:
-    """Raises ValueError where a cache is given or asked for that there can't be."""
+    """Check that no cache is passed or requested where it is not supported.
+
+    Raises:
+        ValueError: If one is.
+    """
     if cache is not None:
-        raise ValueError(f"past_key_values can't be given {why}")
+        raise ValueError(f"past_key_values is not supported {why}")
     if use_cache:
-        raise ValueError(
-            f"use_cache can't be true {why}: there is nothing to go on with"
-        )
+        raise ValueError(f"use_cache is not supported {why}: there is no next token")
 
 
 def check_positions(
     position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None, past: int
 ) -> None:
-    """Raises ValueError for positions [B or 1, M] that are not those of the model, which
-    counts the real tokens of each document. Told on the CPU alone.
+    """Check that positions count the real tokens of each document; only on the CPU.
+
+    Args:
+        position_ids: int [B or 1, M].
+        attention_mask: [B, past + M].
+        past: The number of earlier tokens.
+
+    Raises:
+        ValueError: If they do not.
     """
     if position_ids is None or position_ids.device.type != "cpu":
         return
@@ -238,7 +268,7 @@ def check_positions(
     ids = position_ids.expand(real.shape)
     if past:
         wanted = (every.cumsum(-1) - 1)[:, past:]
-        rule = "go on from those of past_key_values"
+        rule = "continue from those of past_key_values"
     else:
         wanted = places_in_documents(documents_of(ids, real), real)
         rule = "count the tokens of each document from 0"
@@ -246,32 +276,41 @@ def check_positions(
     if not holds(right, torch.all):
         at = (~right).nonzero()[0].tolist()
         raise ValueError(
-            f"position_ids {rule}: token {at[1]} of sequence {at[0]} is at"
+            f"position_ids must {rule}: token {at[1]} of sequence {at[0]} is at"
             f" {int(wanted[at[0], at[1]])}; got {int(ids[at[0], at[1]])}"
         )
 
 
 def check_prompts(attention_mask: torch.Tensor | None) -> None:
-    """Raises ValueError for prompts that end in padding, and a mask that is not [B, N]."""
+    """Check that a mask is [B, N] and that no prompt ends in padding.
+
+    Raises:
+        ValueError: If one does.
+    """
     if attention_mask is None:
         return
     if attention_mask.dim() != 2:
-        raise ValueError(f"attention_mask is [B, N]; got {list(attention_mask.shape)}")
+        shape = list(attention_mask.shape)
+        raise ValueError(f"attention_mask must be [B, N]; got {shape}")
     if not holds(attention_mask, lambda mask: (mask[:, -1] != 0).all()):
         raise ValueError(
-            "a prompt ends in padding, and what follows would follow padding: prompts"
-            " are padded on the left (padding_side = 'left' of a tokenizer)"
+            "a prompt ends in padding, which new tokens would follow: pad prompts on the"
+            " left (padding_side = 'left' of a tokenizer)"
         )
 
 
 def _check_ids(
     name: str, ids: torch.Tensor, limit: int | None, what: str, ignored: int = 0
 ) -> None:
-    """Raises ValueError for what is no id below `limit` and is not `ignored` either."""
+    """Check that ids are below `limit` or equal to `ignored`.
+
+    Raises:
+        ValueError: If they are not.
+    """
     if ids.dtype not in (torch.int64, torch.int32):
-        raise ValueError(f"{name} are int64 or int32; got {_type(ids)}")
-    # Not on a GPU, where it would wait for all that is not yet computed: an index out
-    # of range is a device-side assertion of torch's there.
+        raise ValueError(f"{name} must be int64 or int32; got {_type(ids)}")
+    # Not on a GPU, where reading values would wait for pending computations. There,
+    # torch reports an index out of range by a device-side assertion.
     if limit is None or ids.device.type != "cpu":
         return
 
@@ -282,7 +321,7 @@ def _check_ids(
         wrong = int(ids[~known(ids)][0])
         other = f" or {ignored}" if ignored else ""
         raise ValueError(
-            f"{name} are from 0 to {limit - 1}{other}, {what}; got {wrong}"
+            f"{name} must be from 0 to {limit - 1}{other}, {what}; got {wrong}"
         )
 
 
@@ -300,11 +339,22 @@ def check_inputs(
     vocab: int | None,
     token_types: int,
 ) -> None:
-    """Raises ValueError, in one sentence, for what a model can't be called with.
+    """Check the arguments of a model.
 
-    `vocab`: how many token embeddings there are, None if that is not known. Ids are
-    compared with their limits on the CPU alone, and no number is read where none can be,
-    as under `torch.compile`.
+    Ids are compared with their limits only on the CPU, and not where values can't be
+    read, as under `torch.compile`.
+
+    Args:
+        input_ids: int [B, N].
+        inputs_embeds: Floating point [B, N, hidden], instead of `input_ids`.
+        attention_mask: [B, N].
+        token_type_ids: int [B, N].
+        hidden: The width of embeddings.
+        vocab: The number of token embeddings, None if unknown.
+        token_types: The number of token types.
+
+    Raises:
+        ValueError: If the model can't be called with them.
     """
     if input_ids is not None and inputs_embeds is None:
         name, given, wanted, last = "input_ids", input_ids, "[B, N]", []
@@ -312,28 +362,28 @@ def check_inputs(
         name, given, last = "inputs_embeds", inputs_embeds, [hidden]
         wanted = f"[B, N, {hidden}]"
     else:
-        raise ValueError("give either input_ids or inputs_embeds")
+        raise ValueError("pass either input_ids or inputs_embeds")
     if not isinstance(given, torch.Tensor):
         kind = type(given).__name__
-        raise ValueError(f"{name} is a tensor {wanted}; got a {kind}")
+        raise ValueError(f"{name} must be a tensor {wanted}; got a {kind}")
     if given.dim() != 2 + len(last) or list(given.shape[2:]) != last:
-        raise ValueError(f"{name} is {wanted}; got {list(given.shape)}")
+        raise ValueError(f"{name} must be {wanted}; got {list(given.shape)}")
     batch, tokens = given.shape[:2]
     if tokens == 0:
         raise ValueError(
-            f"a sequence has 1 token or more; {name} is {list(given.shape)}"
+            f"a sequence needs at least one token; {name} is {list(given.shape)}"
         )
     if input_ids is not None:
         _check_ids("input_ids", input_ids, vocab, "the model's vocabulary")
     elif not given.is_floating_point():
-        raise ValueError(f"inputs_embeds are floating point; got {_type(given)}")
+        raise ValueError(f"inputs_embeds must be floating point; got {_type(given)}")
     if attention_mask is not None:
         fault = mask_fault("attention_mask", attention_mask, batch, tokens)
         if fault is not None:
             raise ValueError(f"{fault[0]} ({fault[1]})")
     if token_type_ids is not None:
         _check_shape("token_type_ids", token_type_ids, batch, tokens)
-        # A model without types takes what tokenizers say of a single sequence: 0.
+        # A model without types accepts 0, the type that tokenizers give one sequence.
         limit = max(token_types, 1)
         what = f"the model has token_types = {token_types}"
         _check_ids("token_type_ids", token_type_ids, limit, what)
@@ -342,15 +392,17 @@ def check_inputs(
 def _check_shape(name: str, tensor: torch.Tensor, batch: int, tokens: int) -> None:
     if tuple(tensor.shape) != (batch, tokens):
         raise ValueError(
-            f"{name} is [B, N] = [{batch}, {tokens}]; got {list(tensor.shape)}"
+            f"{name} must be [B, N] = [{batch}, {tokens}]; got {list(tensor.shape)}"
         )
 
 
 def check_token_labels(
     labels: torch.Tensor, batch: int, tokens: int, vocab: int
 ) -> None:
-    """Raises ValueError for labels of a masked-language model that are not ids [B, N] of
-    its vocabulary or −100.
+    """Check that labels of a language model are ids [B, N] of its vocabulary or −100.
+
+    Raises:
+        ValueError: If they are not.
     """
     _check_shape("labels", labels, batch, tokens)
     _check_ids("labels", labels, vocab, "the model's vocabulary", ignored=-100)
@@ -359,10 +411,18 @@ def check_token_labels(
 def check_classes(
     labels: torch.Tensor, batch: int, classes: int, problem: str | None
 ) -> None:
-    """Raises ValueError for labels of a classifier that don't fit its loss: class numbers
-    [B], or floating point [B, classes] ([B] too where there is one class alone).
+    """Check that labels fit the loss of a classifier.
 
-    `problem`: transformers' `problem_type`; None is told from the classes and the type.
+    Args:
+        labels: Class numbers [B], or floating point [B, classes]; also [B] for a
+            single class.
+        batch: The number of sequences, B.
+        classes: The number of classes.
+        problem: transformers' `problem_type`; None infers it from the classes and
+            the type of the labels.
+
+    Raises:
+        ValueError: If they do not.
     """
     floating = labels.is_floating_point()
     if problem is None and classes > 1:
@@ -377,11 +437,11 @@ def check_classes(
         right = tuple(labels.shape) == (batch, classes)
         right |= classes == 1 and tuple(labels.shape) == (batch,)
     if not right:
-        raise ValueError(f"labels is {wanted}; got {list(labels.shape)}")
+        raise ValueError(f"labels must be {wanted}; got {list(labels.shape)}")
     if problem == "single_label_classification":
         what = f"the model has {classes} classes"
         _check_ids("labels", labels, classes, what, ignored=-100)
     elif not floating:
         raise ValueError(
-            f"labels are floating point for this problem type; got {_type(labels)}"
+            f"labels must be floating point for this problem type; got {_type(labels)}"
         )

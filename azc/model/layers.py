@@ -1,4 +1,4 @@
-"""Compiled layers as transformers wants them: with gradient checkpointing."""
+"""Compiled layers with gradient checkpointing."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ __all__ = ["CheckpointedLayer"]
 
 
 class CheckpointedLayer(Layer, GradientCheckpointingLayer):
-    """A layer whose activations can be computed again on the way back, as
-    `gradient_checkpointing_enable` of a model asks for; hooks on it run once.
+    """A layer with gradient checkpointing, which `gradient_checkpointing_enable` turns
+    on.
+
+    Hooks on the layer run once.
     """
 
     def recompile(self) -> Any:
-        """New code from the graph: the `forward` to checkpoint."""
+        """Generate the `forward` of the graph, and wrap it for checkpointing."""
         code = super().recompile()
-        # transformers wraps the `forward` of a class when the class is made, and fx
-        # gives the class its own only now.
+        # transformers wraps the `forward` of a class when the class is created, but fx
+        # sets it only now.
         type(self).__init_subclass__()  # type: ignore[no-untyped-call]
         return code

@@ -1,4 +1,4 @@
-"""What a decoder remembers of one layer."""
+"""The part of a decoder's cache that belongs to one layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from azc.lower.runtime import Span, positions_of, span_of
 
 __all__ = ["Change", "LayerMemory", "Stream"]
 
-_OF_ALL = "tokens can't be taken out of a state that is made of all so far"
+_OF_ALL = "tokens can't be removed from a state that sums over all tokens so far"
 _LEFT_BEHIND = (
-    "tokens can't be taken back where a window or a convolution has left others behind:"
+    "tokens can't be removed after a window or a convolution has dropped earlier ones:"
     " call activate_past_recording of the cache before the model sees them"
 )
 
@@ -25,8 +25,13 @@ Change = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class Stream:
-    """What is kept of a stream; `axis` is that of the tokens, `square`: so are columns.
-    `reach`: how many tokens later ones read of it, None for all.
+    """The cached part of a stream.
+
+    Attributes:
+        data: The values, [B, heads, N, d] for example.
+        axis: The axis of tokens.
+        square: Whether there is a column for each token, too.
+        reach: How many tokens back later tokens read, None for all.
     """
 
     data: torch.Tensor
@@ -36,11 +41,11 @@ class Stream:
 
 
 class LayerMemory(CacheLayerMixin):
-    """Of one layer: the streams that later tokens read, and states that are carried on.
+    """The cache of one layer: streams that later tokens read, and states.
 
-    A program decides which there are: keys and values of an attention, the last of them
-    of one in a window, a state of constant size of a linear one, nothing of a layer that
-    mixes nothing.
+    The program decides what they are: keys and values for attention, only the last of
+    them for attention in a window, a state of constant size for linear attention,
+    nothing for a layer that mixes no tokens.
     """
 
     is_compileable = False
@@ -51,21 +56,23 @@ class LayerMemory(CacheLayerMixin):
         self.streams: dict[str, Stream] = {}
         self.states: dict[str, tuple[torch.Tensor, ...]] = {}
         self.tokens = 0
-        # Which tokens are real, bool [B, N], those at hand too; None for all.
+        # Mask of real tokens, including current ones, bool [B, N]; None if all are real.
         self.real: torch.Tensor | None = None
-        # Of which sequences a token was real by now, bool [B]; None for all.
+        # Mask of sequences that have had a real token, bool [B]; None for all.
         self.begun: torch.Tensor | None = None
-        # Whether tokens are to be taken back, and how many at the end are all there.
+        # Whether tokens may be removed, and how many tokens at the end are complete.
         self.record_past = False
         self.recorded = 0
-        # Where it was before `offload`.
+        # The device before `offload`.
         self.home: torch.device | None = None
 
-    # What layers call
+    # Called by layers
 
     @property
     def rows(self) -> torch.Tensor | None:
-        """The indices of the new tokens among all, int64 [M]; None: they are the last."""
+        """The indices of the new tokens among all, int64 [M]; None if they are the last
+        ones.
+        """
         return None
 
     def extend(
@@ -77,11 +84,20 @@ class LayerMemory(CacheLayerMixin):
         reach: int | None,
         span: Span | None,
     ) -> torch.Tensor:
-        """Earlier tokens' part of a stream and then that of x, along an axis; kept.
+        """Append values to a stream, and cache them.
 
-        `square`: x has a column for every token so far. Earlier rows get more of them.
-        `span`: of which tokens it then is, and what is kept of it, where it is read so
-        far back alone as `reach` says.
+        Args:
+            key: The name of the stream.
+            x: The new values, [B, heads, M, d] for example.
+            axis: The axis of tokens.
+            square: Whether x has a column for every token so far. Earlier rows are
+                then padded.
+            reach: How many tokens back later tokens read, None for all.
+            span: The tokens of the result, and which of them are cached, if `reach`
+                limits them.
+
+        Returns:
+            The cached values followed by x, along `axis`.
         """
         own, parts = x, []
         if key in self.streams:
@@ -99,7 +115,11 @@ class LayerMemory(CacheLayerMixin):
         return x
 
     def past(self, key: str, x: torch.Tensor) -> torch.Tensor:
-        """Return what is kept of a stream that x continues.
+        """Return the cached part of the stream that x continues.
+
+        Args:
+            key: The name of the stream.
+            x: The new values, [B, heads, M, d] for example.
 
         Raises:
             ValueError: If the two are on different devices.
@@ -107,57 +127,63 @@ class LayerMemory(CacheLayerMixin):
         data = self.streams[key].data
         if data.device != x.device:
             raise ValueError(
-                f"past_key_values is on {data.device}, and the model computes on {x.device}"
+                f"past_key_values is on {data.device}, but the model computes on {x.device}"
             )
         return data
 
     def clear_unbegun(self, x: torch.Tensor) -> torch.Tensor:
-        """Set new values [B, …] to 0 where a sequence is padding alone so far.
+        """Set new values [B, …] to 0 for sequences that are only padding so far.
 
-        Such a sequence is computed as if it were real. To later tokens it is padding, of
-        which a program may know that it holds 0.
+        Such sequences are computed as if they were real. For later tokens they are
+        padding, which a program may know to hold 0.
         """
         if self.begun is None:
             return x
         return torch.where(self.begun.view(-1, *(1,) * (x.dim() - 1)), x, 0.0)
 
     def base(self, past: int, reach: int) -> int:
-        """After so many tokens: of how many the last `reach` alone are kept of what is
-        read so far back; 0 where all are.
+        """Return the number of tokens, out of `past`, of which a stream keeps only the
+        last `reach`.
+
+        Return 0 if it keeps all of them. Recorded tokens are all kept.
         """
         before = past - self.recorded
         return before if before > reach else 0
 
     def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
-        """So many states as they were left; None before the first token."""
+        """Return the states of a key, [B, heads, d, d] for example; None before the
+        first token.
+        """
         return self.states.get(key, (None,) * count)
 
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
-        """Keeps states; of a sequence that is padding alone so far they are 0."""
+        """Store states such as [B, heads, d, d]; those of sequences of padding only are
+        set to 0.
+        """
         if states:
             self.states[key] = tuple(map(self.clear_unbegun, states))
 
     def advance(self, tokens: int) -> None:
-        """Counts tokens that were seen."""
+        """Count tokens that the model has seen."""
         self.tokens += tokens
         self.recorded = self.recorded + tokens if self.record_past else 0
 
     @property
     def bytes(self) -> int:
-        """The memory that is taken, but for which tokens are real."""
+        """The memory of the tensors in bytes, without the mask of real tokens."""
         return sum(x.numel() * x.element_size() for x in self.tensors())
 
     def tensors(self) -> list[torch.Tensor]:
-        """All that is kept, but for which tokens are real."""
+        """Return all cached tensors [B, …], without the mask of real tokens."""
         found = [stream.data for stream in self.streams.values()]
         return found + [x for states in self.states.values() for x in states]
 
-    # What transformers calls
+    # Called by transformers
 
     def lazy_initialization(
         self, key_states: torch.Tensor, value_states: torch.Tensor
     ) -> None:
-        """Nothing: there is no key and no value as such."""
+        """Do nothing: there are no keys and values [B, heads, N, d] to allocate."""
 
     def update(
         self,
@@ -166,25 +192,27 @@ class LayerMemory(CacheLayerMixin):
         *args: Any,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Raises: a layer of azc says itself what it keeps."""
+        """Raise NotImplementedError: layers of azc do not cache keys and values [B,
+        heads, N, d].
+        """
         raise NotImplementedError(
-            "this cache is of an azc model: it keeps what it needs"
+            "this cache belongs to an azc model, which does not call update"
         )
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """The length of a mask, and where it begins: masks are of all tokens."""
+        """Return the length of a mask and its offset: masks cover all tokens."""
         return self.tokens + query_length, 0
 
     def get_seq_length(self) -> int:
-        """How many tokens were seen."""
+        """Return the number of tokens seen."""
         return self.tokens
 
     def get_max_length(self) -> int:
-        """There is no limit."""
+        """Return −1: there is no limit."""
         return -1
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forget all tokens."""
         self.streams, self.states, self.tokens = {}, {}, 0
         self.real, self.begun, self.recorded, self.home = None, None, 0, None
 
@@ -197,60 +225,63 @@ class LayerMemory(CacheLayerMixin):
         self.real = None if self.real is None else change(self.real)
 
     def reorder_cache(self, beam_idx: torch.Tensor) -> None:
-        """Sequences by their index [B], in another order."""
+        """Reorder sequences by their old indices [B]."""
         self._change(lambda x: x.index_select(0, beam_idx.to(x.device)))
 
     def batch_repeat_interleave(self, repeats: int) -> None:
-        """Every sequence so many times."""
+        """Repeat every sequence."""
         self._change(lambda x: x.repeat_interleave(repeats, 0))
 
     def batch_select_indices(self, indices: torch.Tensor) -> None:
-        """These sequences alone."""
+        """Keep only the sequences at indices [K]."""
         self._change(lambda x: x[indices])
 
     def offload(self) -> None:
-        """To the memory of the host."""
+        """Move the tensors to host memory."""
         if self.home is None:
             self.home = next((x.device for x in self.tensors()), None)
         self._change(lambda x: x.to("cpu", non_blocking=True))
 
     def prefetch(self) -> None:
-        """Back to where it was before it went to the memory of the host."""
+        """Move the tensors back to the device they were on before `offload`."""
         home, self.home = self.home, None
         if home is not None:
             self._change(lambda x: x.to(home, non_blocking=True))
 
-    # Tokens that are taken back
+    # Removal of tokens
 
     @property
     def is_croppable(self) -> bool:  # type: ignore[override]
-        """Whether tokens that come next can be taken back: not out of a sum, and not
-        where others are left behind for them.
+        """True if the next tokens can be removed again: they are not summed, and drop
+        no others.
         """
         return self.is_whole or (self.record_past and not self.states)
 
     @property
     def is_whole(self) -> bool:
-        """Whether what is kept is each token's own, of all of them."""
+        """True if the memory holds every token separately."""
         return not self.states and self._oldest(self.tokens) == 0
 
     def activate_past_recording(self) -> None:
-        """Keeps all of the tokens that come, until `crop` says which stay."""
+        """Keep all new tokens until `crop` decides which stay."""
         self.record_past = True
 
     def _oldest(self, tokens: int) -> int:
-        """To how few of so many tokens one can go back."""
+        """Return the smallest number of tokens that `crop` can go back to."""
         streams = self.streams.values()
         reaches = [each.reach for each in streams if each.reach is not None]
         return max((self.base(tokens, reach) for reach in reaches), default=0)
 
     def uncroppable(self, tokens_to_remove: int) -> str | None:
-        """Why the last tokens, −k for k of them, can't be taken back; None if they can.
-        Raises ValueError for a positive number.
+        """Return why the last tokens, −k for k of them, can't be removed; None if they
+        can.
+
+        Raises:
+            ValueError: If the number is positive.
         """
         if tokens_to_remove > 0:
             raise ValueError(
-                f"crop takes back the last k tokens by −k; got {tokens_to_remove}"
+                f"crop removes the last k tokens by −k; got {tokens_to_remove}"
             )
         if tokens_to_remove == 0 or self.tokens == 0:
             return None
@@ -261,11 +292,12 @@ class LayerMemory(CacheLayerMixin):
         return _LEFT_BEHIND if behind else None
 
     def crop(self, tokens_to_remove: int) -> None:
-        """Takes back the last tokens, −k for k of them; what is then out of reach of
-        those that come is left behind.
+        """Remove the last tokens, −k for k of them, and drop tokens that are then out
+        of reach.
 
-        Raises ValueError where a sum is kept, where tokens were left behind before, and
-        for a positive number.
+        Raises:
+            ValueError: If the memory holds sums, if tokens were dropped before, or
+                if the number is positive.
         """
         reason = self.uncroppable(tokens_to_remove)
         if reason is not None:
@@ -288,7 +320,7 @@ class LayerMemory(CacheLayerMixin):
         self.tokens, self.recorded = kept, 0
 
     def _span(self, before: int, tokens: int, reach: int) -> Span:
-        """The first tokens of those that a stream has which is read so far back."""
+        """Return the first `tokens` tokens of a stream with this reach."""
         if self.real is None:
             positions = torch.arange(tokens)[None]
         else:

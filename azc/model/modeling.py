@@ -1,4 +1,4 @@
-"""The model class of transformers around compiled layers."""
+"""The base model: a model of transformers around compiled layers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ __all__ = ["AzcModel", "AzcPreTrainedModel"]
 
 
 class AzcPreTrainedModel(PreTrainedModel):
-    """What all compiled models share."""
+    """Base class of all compiled models."""
 
     config_class = AzcConfig
     base_model_prefix = "model"
@@ -57,19 +57,30 @@ class AzcPreTrainedModel(PreTrainedModel):
     def get_correct_attn_implementation(
         self, requested_attention: str | None, is_init_check: bool = False
     ) -> str:
-        """`sdpa` serves what it can of a program, and by default; `eager` is plain code."""
+        """Return the attention implementation: `sdpa`, the default, or `eager` for
+        plain code.
+
+        `sdpa` uses `scaled_dot_product_attention` for the parts of a program that it
+        supports.
+
+        Raises:
+            ValueError: For any other implementation.
+        """
         if requested_attention in (None, "auto", "sdpa"):
             return "sdpa"
         if requested_attention != "eager":
             raise ValueError(
-                f"attn_implementation is auto, eager or sdpa; got {requested_attention}"
+                "attn_implementation must be auto, eager or sdpa; got"
+                f" {requested_attention}"
             )
         return "eager"
 
     def set_attn_implementation(
         self, attn_implementation: str | dict[str, str], *args: Any, **kwargs: Any
     ) -> None:
-        """Compiles the layers anew, with the weights that they have."""
+        """Change the attention implementation: recompile the layers with their current
+        weights.
+        """
         if isinstance(attn_implementation, str):
             attn_implementation = self.get_correct_attn_implementation(
                 attn_implementation
@@ -85,12 +96,14 @@ class AzcPreTrainedModel(PreTrainedModel):
         pad_to_multiple_of: int | None = None,
         mean_resizing: bool = True,
     ) -> nn.Embedding:
-        """Change the size of the vocabulary, as transformers does it, and with it `vocab` in
-        the program of the configuration.
+        """Change the size of the vocabulary, and `vocab` in the program of the
+        configuration.
+
+        The arguments are those of transformers. The model is unchanged after an error.
 
         Raises:
-            UsageError: If a number is not one of tokens. The model stays as it was.
-            DiagnosticError: If the language allows no model of this size. The same.
+            UsageError: If a number is out of range.
+            DiagnosticError: If the language does not allow a model of this size.
         """
         tokens = self.config.vocab_size
         if new_num_tokens is not None:
@@ -112,8 +125,10 @@ class AzcPreTrainedModel(PreTrainedModel):
     def save_pretrained(
         self, save_directory: str | os.PathLike[str], *args: Any, **kwargs: Any
     ) -> None:
-        """Write the model to a folder, as transformers does it. Symbolic links in the place
-        of its files are replaced, and the files that they point to stay as they are.
+        """Write the model to a folder, like transformers does.
+
+        Symbolic links in place of its files are replaced; the files that they point to
+        stay.
         """
         remove_links(Path(save_directory), weights=True)
         super().save_pretrained(save_directory, *args, **kwargs)
@@ -126,7 +141,9 @@ class AzcPreTrainedModel(PreTrainedModel):
 
 
 class AzcModel(AzcPreTrainedModel):
-    """Embeddings, the compiled encoder (`encoder`, an `fx.GraphModule`), pooler."""
+    """The base model: embeddings, the compiled encoder (`encoder`, an
+    `fx.GraphModule`), pooler.
+    """
 
     def __init__(self, config: AzcConfig, add_pooling_layer: bool = True) -> None:
         super().__init__(config)
@@ -141,7 +158,7 @@ class AzcModel(AzcPreTrainedModel):
         self.max_length = spec.max_length if spec.positions == "learned" else None
         self.pre_norm = spec.residual == "pre"
         self.causal = spec.causal
-        # Sums over tokens are kept, out of which none can be taken.
+        # The cache holds sums over tokens, from which none can be removed.
         self.sums = any(
             isinstance(each, Moments) and each.carries for each in self.modules()
         )
@@ -151,8 +168,8 @@ class AzcModel(AzcPreTrainedModel):
         return ("sdpa",) if self.config._attn_implementation == "sdpa" else ()
 
     def compile_layers(self) -> None:
-        """Compiles the layers anew, as `attn_implementation` has it, with the parameters
-        that they have.
+        """Recompile the layers for `attn_implementation`, with their current
+        parameters.
         """
         before = self.encoder
         with torch.device("meta"):
@@ -166,11 +183,11 @@ class AzcModel(AzcPreTrainedModel):
         self.encoder = made
 
     def get_input_embeddings(self) -> nn.Module:
-        """The token embeddings."""
+        """Return the token embeddings."""
         return self.embeddings.tokens
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the token embeddings."""
+        """Replace the token embeddings."""
         self.embeddings.tokens = value  # type: ignore[assignment]
 
     @can_return_tuple
@@ -187,24 +204,34 @@ class AzcModel(AzcPreTrainedModel):
         document_ids: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPoolingAndCrossAttentions:
-        """Hidden states of a batch.
+        """Compute the hidden states of a batch.
 
-        `input_ids` int [B, N] or `inputs_embeds` [B, N, hidden]; `attention_mask`
-        [B, N], bool or 0 and 1, true at real tokens, which may be anywhere;
-        `token_type_ids` int [B, N]. Gives `last_hidden_state` [B, N, hidden],
-        `pooler_output` [B, hidden] of the first real token (of the last in a causal
-        model), and on request `hidden_states`, layers + 1 of them.
+        Args:
+            input_ids: int [B, N].
+            attention_mask: [B, N], bool or 0 and 1, true at real tokens, in any
+                positions; with `past_key_values`, it includes the cached tokens.
+            token_type_ids: int [B, N].
+            inputs_embeds: [B, N, hidden], instead of `input_ids`.
+            output_hidden_states: Whether to return `hidden_states`.
+            past_key_values: For a causal model, the cache that it returned for
+                earlier tokens.
+            use_cache: For a causal model, whether to return a cache.
+            position_ids: int [B or 1, N]; positions that start again separate
+                documents in a row.
+            document_ids: int [B or 1, N]; separates documents in a row. Each
+                document is computed as if it were alone.
 
-        `document_ids` int [B, N] tells documents in one row apart, as `position_ids`
-        do that start again: each is computed as if it were alone. `pooler_output` is
-        then [D, hidden], of the D documents: those of the first row, in the order of
-        their ids, and so on.
+        Returns:
+            `last_hidden_state` [B, N, hidden]; `pooler_output` [B, hidden] of the
+            first real token (in a causal model, of the last); `hidden_states` on
+            request, layers + 1 of them. With documents in rows, `pooler_output` is
+            [D, hidden] for D documents: those of the first row in the order of
+            their ids, and so on.
 
-        A causal model also takes `past_key_values`, what it gave for earlier tokens
-        when it was called with `use_cache`: then `attention_mask` has these too.
-
-        Raises ValueError for inputs of other shapes or types, for ids that have no
-        embedding (told on the CPU alone), and for what the model does not serve.
+        Raises:
+            ValueError: If inputs have other shapes or types, if ids have no
+                embedding (checked only on the CPU), or if an argument is not
+                supported.
         """
         own = {"past_key_values": past_key_values, "use_cache": use_cache}
         refuse_unserved(self.config, kwargs | own, self.causal)
@@ -240,8 +267,8 @@ class AzcModel(AzcPreTrainedModel):
             states = (*states[:-1], self.norm(states[-1]))
         pooled = None
         if self.pooler is not None:
-            told = places.last if self.causal else places.first
-            pooled = torch.tanh(self.pooler(told(states[-1])))
+            select = places.last if self.causal else places.first
+            pooled = torch.tanh(self.pooler(select(states[-1])))
         if packing is not None:
             states = tuple(packing.together(x) for x in states)
         if output_hidden_states is None:
@@ -261,8 +288,8 @@ class AzcModel(AzcPreTrainedModel):
         attention_mask: torch.Tensor | None,
         position_ids: torch.Tensor | None,
     ) -> tuple[AzcCache | None, int | None, torch.Tensor | None]:
-        """Return the cache to continue from or to fill, the number of tokens in it (None as
-        in `AzcCache.past`), and the mask of the tokens so far.
+        """Return the cache to continue from or to fill, the number of tokens in it
+        (None as in `AzcCache.past`), and the mask of the tokens so far.
         """
         if not self.causal:
             check_positions(position_ids, attention_mask, 0)
@@ -287,7 +314,7 @@ class AzcModel(AzcPreTrainedModel):
             layer.gradient_checkpointing for layer in self.encoder.layers
         )
         if cache is not None and twice:
-            # What is computed twice would be remembered twice.
+            # Layers that are computed twice would extend the cache twice.
             refuse_cache(given, None, "under gradient checkpointing")
             cache = None
         return cache, past, attention_mask
@@ -300,8 +327,8 @@ class AzcModel(AzcPreTrainedModel):
         cache: AzcCache | None,
         past: int | None,
     ) -> tuple[Places, tuple[torch.Tensor, ...]]:
-        """Where the tokens at hand stand, and the hidden states before and after each
-        layer.
+        """Return the places of the current tokens, and the hidden states before and
+        after each layer.
         """
         if past is not None:
             check_length(past + embeds.shape[1], self.max_length)
@@ -328,7 +355,7 @@ def _packing(
     document_ids: torch.Tensor | None,
     embeds: torch.Tensor,
 ) -> Packing | None:
-    """The documents of a batch; None where every row is one."""
+    """Return the documents of a batch, or None if every row is one document."""
     shape = embeds.shape[:2]
     real = torch.ones(shape, dtype=torch.bool, device=embeds.device)
     if attention_mask is not None:
@@ -338,6 +365,6 @@ def _packing(
         document_ids = documents_of(position_ids, real)
         if not bool(document_ids[:, -1].any()):
             return None
-    if not bool(real.any()):  # no token is of a document
+    if not bool(real.any()):  # no token belongs to a document
         return None
     return Packing.of(document_ids.expand(shape), real)

@@ -1,4 +1,4 @@
-"""Which model a cache belongs to."""
+"""Identification of the model that a cache belongs to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from azc.model.config import AzcConfig
 
 __all__ = ["Origin", "origin_of"]
 
-_SAMPLES = 64  # entries of a parameter that are looked at
+_SAMPLES = 64  # entries of a parameter that are hashed
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ class Origin:
     def fault(self, now: Origin) -> str | None:
         """Return why the model `now` can't continue from a cache of this one, or None."""
         if (self.program, self.model) != (now.program, now.model):
-            return "past_key_values is of another model"
+            return "past_key_values belongs to another model"
         if None not in (self.dtype, now.dtype) and self.dtype != now.dtype:
             before, after = (
                 str(x).removeprefix("torch.") for x in (self.dtype, now.dtype)
             )
-            return f"past_key_values was made in {before}, and the model computes in {after}"
+            return f"past_key_values was made in {before}, but the model computes in {after}"
         if None not in (self.weights, now.weights) and self.weights != now.weights:
-            return "past_key_values was made with other weights than the model has"
+            return "past_key_values was made with other weights than the model's"
         return None
 
 
@@ -107,6 +107,6 @@ def _fingerprint(parameters: Sequence[nn.Parameter]) -> str | None:
             for p in parameters
         ]
         content = torch.cat(parts).numpy().tobytes()
-    except Exception:  # tensors of many kinds, some without data of their own
+    except Exception:  # some kinds of tensors have no data of their own
         return None
     return hashlib.sha256(content).hexdigest()[:16]

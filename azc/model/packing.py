@@ -1,4 +1,4 @@
-"""Several documents in one row, each computed as if it were alone."""
+"""Packing of several documents in one row, each computed as if it were alone."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ __all__ = ["Packing", "documents_of", "next_labels", "places_in_documents"]
 
 
 def documents_of(position_ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """The document of every token, int64 [B, N], from positions that start again.
+    """Number the documents in each row, from positions that start again.
 
-    `position_ids`: int [B or 1, N]; `real`: bool [B, N]. What stands in padding has no
-    say: a document goes on behind it.
+    Positions in padding are ignored: a document continues after padding.
+
+    Args:
+        position_ids: int [B or 1, N].
+        real: True at real tokens, bool [B, N].
+
+    Returns:
+        The document of every token, int64 [B, N].
     """
     positions = position_ids.expand(real.shape)
     # The last position of a real token before each, −1 before the first.
@@ -26,8 +32,14 @@ def documents_of(position_ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor
 
 
 def places_in_documents(documents: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """The index of every real token among those of its document, int64 [B, N], of the
-    documents that `documents_of` gives.
+    """Return the index of every real token in its document.
+
+    Args:
+        documents: The documents that `documents_of` returns, int64 [B, N].
+        real: True at real tokens, bool [B, N].
+
+    Returns:
+        The indices, int64 [B, N].
     """
     index = real.cumsum(-1) - 1
     start = torch.ones_like(real)
@@ -40,18 +52,23 @@ def places_in_documents(documents: torch.Tensor, real: torch.Tensor) -> torch.Te
 def next_labels(
     labels: torch.Tensor, real: torch.Tensor | None, documents: torch.Tensor | None
 ) -> torch.Tensor:
-    """For every token the label of the one after it in its document, int64 [B, N]; −100
-    where there is none, and in padding.
+    """Return for every token the label of the next token of its document.
 
-    `labels`: int [B, N]; `real`: bool [B, N], None for all; `documents`: int [B or 1, N],
-    the document of every token, None where a row is one.
+    Args:
+        labels: int [B, N].
+        real: True at real tokens, bool [B, N]; None if all are real.
+        documents: The document of every token, int [B or 1, N]; None if each row is
+            one.
+
+    Returns:
+        The labels, int64 [B, N]; −100 in padding and at the end of a document.
     """
     labels = labels.long()
     if real is None and documents is None:
         return F.pad(labels[:, 1:], (0, 1), value=-100)
     if documents is None:
         documents = torch.zeros_like(labels)
-    # Documents side by side, and behind them the padding.
+    # Documents one after the other, then the padding.
     document = documents.to(torch.int64).expand(labels.shape)
     order = document.argsort(dim=-1, stable=True)
     if real is not None:
@@ -68,11 +85,12 @@ def next_labels(
 
 @dataclass(frozen=True)
 class Packing:
-    """Where the tokens of documents stand: each document is a row, padded on the right.
+    """Indices that put each document in its own row, padded on the right.
 
-    `index`: int64 [D, L], where a token of a document stands among B · N; `mask`: bool
-    [D, L], which of them there are; `back`: int64 [B, N], where a token stands among
-    D · L, 0 in padding.
+    Attributes:
+        index: Index of each token of a document among B · N, int64 [D, L].
+        mask: True at tokens of the document, bool [D, L].
+        back: Index of each token among D · L, int64 [B, N]; 0 in padding.
     """
 
     index: torch.Tensor
@@ -81,7 +99,9 @@ class Packing:
 
     @classmethod
     def of(cls, documents: torch.Tensor, real: torch.Tensor) -> Packing:
-        """From the document of every token, int [B, N], and bool [B, N]."""
+        """Compute the packing from the document of every token, int [B, N], and a mask,
+        bool [B, N].
+        """
         batch, tokens = real.shape
         row = torch.arange(batch, device=real.device)[:, None].expand(batch, tokens)
         pairs = torch.stack((row[real], documents.to(torch.int64)[real]))
@@ -105,9 +125,11 @@ class Packing:
         return cls(index, mask, back.view(batch, -1))
 
     def apart(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, …] as [D, L, …]."""
+        """Split rows into documents: [B, N, …] to [D, L, …]."""
         return x.flatten(0, 1)[self.index]
 
     def together(self, x: torch.Tensor) -> torch.Tensor:
-        """[D, L, …] as [B, N, …]; in padding the first token of all."""
+        """Join documents into rows: [D, L, …] to [B, N, …]; padding gets the very first
+        token.
+        """
         return x.flatten(0, 1)[self.back]

@@ -1,9 +1,9 @@
 """Memory of a fixed size: every decoding step reads and writes the same tensors, so that one
 compiled graph serves all steps.
 
-There is a slot for each token. A stream that is kept whole has all slots, and free slots
-are masked like padding. A stream that is read by a window or a convolution has as many
-tokens as these reach, and the tokens that have not come yet are masked.
+There is a slot for each token. A stream that later tokens read in full has all slots, and
+free slots are masked like padding. A stream that a window or a convolution reads has only
+the tokens within their reach, and future tokens are masked.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from azc.model.memory import Change, LayerMemory, Stream
 
 __all__ = ["Slots", "StaticMemory"]
 
-_STATIC = "tokens can't be taken back out of a cache of a fixed size (max_cache_len)"
+_STATIC = "tokens can't be removed from a cache of a fixed size (max_cache_len)"
 
 
 class Slots:
@@ -43,12 +43,12 @@ class Slots:
         """Assign slots to new tokens.
 
         Args:
-            attention_mask: True at real tokens, [B, N], of all tokens so far or of all
-                slots; None if the new tokens are real.
+            attention_mask: True at real tokens, [B, N], for all tokens so far or
+                all slots; None if the new tokens are real.
             like: A value of the new tokens, [B, M, …].
 
         Returns:
-            Whether a slot holds a real token, bool [B, size].
+            A mask of slots that hold a real token, bool [B, size].
         """
         batch, count = like.shape[:2]
         if self.tokens is None or self.real is None:
@@ -113,9 +113,17 @@ class StaticMemory(LayerMemory):
     ) -> torch.Tensor:
         """Store the new tokens of a stream; see `LayerMemory.extend`.
 
+        Args:
+            key: The name of the stream.
+            x: The new values, [B, heads, M, d] for example.
+            axis: The axis of tokens.
+            square: Whether x has a column for every slot.
+            reach: How many tokens back later tokens read, None for all.
+            span: The tokens that are cached, if `reach` limits them.
+
         Returns:
-            The stream with all slots along `axis`; with `reach`, the last tokens before
-            the new ones and these.
+            The stream with all slots along `axis`; with `reach`, the last tokens
+            before the new ones, and the new ones.
         """
         if key not in self.streams:
             shape = list(x.shape)
@@ -132,15 +140,17 @@ class StaticMemory(LayerMemory):
         return found
 
     def carried(self, key: str, count: int) -> tuple[torch.Tensor | None, ...]:
-        """Return the states as they were left, None before the first token."""
+        """Return states such as [B, heads, d, d], None before the first token."""
         found = super().carried(key, count)
         if not torch.is_grad_enabled():
             return found
-        # What is read on the way back is not what `carry` writes to.
+        # Backward passes need the old values, which `carry` overwrites.
         return tuple(None if x is None else x.clone() for x in found)
 
     def carry(self, key: str, states: tuple[torch.Tensor, ...]) -> None:
-        """Store states. States of zeros mean that there are none yet."""
+        """Store states such as [B, heads, d, d]. States of zeros mean that there are
+        none yet.
+        """
         if key not in self.states:
             self.states[key] = tuple(_fixed(x.shape, x.dtype, x.device) for x in states)
         for kept, state in zip(self.states[key], states, strict=True):
@@ -169,26 +179,28 @@ class StaticMemory(LayerMemory):
     def _change(self, change: Change) -> None:
         super()._change(lambda x: _changed(x, change))
 
-    # Tokens that are taken back
+    # Removal of tokens
 
     @property
     def is_croppable(self) -> bool:  # type: ignore[override]
-        """Whether tokens can be removed again: no."""
+        """False: tokens can't be removed."""
         return False
 
     @property
     def is_whole(self) -> bool:
-        """Whether every token is kept by itself: no states, no windows."""
+        """True if every token is stored separately: there are no states and no
+        windows.
+        """
         return not self.states and all(
             stream.reach is None for stream in self.streams.values()
         )
 
     def activate_past_recording(self) -> None:
-        """Raise ValueError: there is no room for tokens that nothing reads."""
+        """Raise ValueError: there is no room for tokens out of reach."""
         raise ValueError(_STATIC)
 
     def uncroppable(self, tokens_to_remove: int) -> str | None:
-        """Return why the last k tokens, given as −k, can't be removed; None if k is 0.
+        """Return why the last k tokens, passed as −k, can't be removed; None if k is 0.
 
         Raises:
             ValueError: If the number is positive.

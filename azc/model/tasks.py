@@ -1,4 +1,4 @@
-"""What compiled models are trained for: heads, losses.
+"""Tasks of compiled models: heads and losses.
 
 Codes: U011 unknown task of a compiled model; U029 the task does not fit the kind of
 model.
@@ -52,7 +52,9 @@ Task = Literal["base", "causal-lm", "masked-lm", "sequence-classification"]
 
 
 class MaskedLMHead(nn.Module):
-    """Dense, GELU, norm, output matrix: BERT's head (Devlin et al. 2019)."""
+    """Head of a masked language model like BERT's (Devlin et al. 2019): dense, GELU,
+    norm, output matrix.
+    """
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -61,14 +63,16 @@ class MaskedLMHead(nn.Module):
         self.decoder = nn.Linear(spec.hidden, spec.vocab)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[…, hidden] to logits […, vocab]."""
+        """Compute logits [B, N, vocab] from hidden states [B, N, hidden]."""
         logits: torch.Tensor = self.decoder(self.norm(F.gelu(self.dense(hidden))))
         return logits
 
 
 class AzcForMaskedLM(AzcPreTrainedModel):
-    """A compiled model with a masked-language-model head. Raises ValueError for one that
-    is causal: no token would see what is masked after it.
+    """A compiled model with a masked language modelling head.
+
+    Raises:
+        ValueError: If the model is causal: tokens would not see those after a mask.
     """
 
     accepts_loss_kwargs = True
@@ -81,18 +85,18 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         spec = spec_of(config)
         if spec.causal:
             raise ValueError(
-                f"`{spec.name}` is a decoder, which is not for masked language modelling"
+                f"`{spec.name}` is a decoder, which can't do masked language modelling"
             )
         self.model = AzcModel(config, add_pooling_layer=False)
         self.head = MaskedLMHead(spec)
         self.post_init()
 
     def get_output_embeddings(self) -> nn.Module:
-        """The output matrix."""
+        """Return the output matrix."""
         return self.head.decoder
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replaces the output matrix."""
+        """Replace the output matrix."""
         self.head.decoder = new_embeddings
 
     @can_return_tuple
@@ -110,12 +114,19 @@ class AzcForMaskedLM(AzcPreTrainedModel):
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> MaskedLMOutput:
-        """As the base model, and `logits` [B, N, vocab].
+        """Compute `logits` [B, N, vocab], and the loss.
 
-        `labels` int [B, N], −100 where there is none, gives `loss`, the mean
-        cross-entropy in nats over the labelled tokens (their sum over
-        `num_items_in_batch`, if that is given). `targets_only` computes the head there
-        alone: `logits` are then [labelled, vocab], in row-major order.
+        Other arguments and errors are those of `AzcModel.forward`.
+
+        Args:
+            labels: int [B, N], −100 for tokens without label.
+            targets_only: Compute logits only for labelled tokens, in row-major
+                order: [labelled, vocab].
+            num_items_in_batch: The number of labels to divide the summed loss by.
+
+        Returns:
+            `logits`, and with labels `loss`, the mean cross-entropy in nats over
+            labelled tokens.
         """
         outputs = self.model(
             input_ids,
@@ -150,8 +161,11 @@ class AzcForMaskedLM(AzcPreTrainedModel):
 
 
 class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
-    """A compiled decoder with an output matrix: the next token's logits, and
-    `generate`. Raises ValueError for a model that is not causal.
+    """A compiled decoder with an output matrix for the logits of the next token, and
+    `generate`.
+
+    Raises:
+        ValueError: If the model is not causal.
     """
 
     accepts_loss_kwargs = True
@@ -164,7 +178,7 @@ class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
         spec = spec_of(config)
         if not spec.causal:
             raise ValueError(
-                f"`{spec.name}` is an encoder: `causal = true` makes a decoder of it"
+                f"`{spec.name}` is an encoder; set `causal = true` to make it a decoder"
             )
         self.model = AzcModel(config, add_pooling_layer=False)
         self.lm_head = nn.Linear(spec.hidden, spec.vocab, bias=False)
@@ -172,16 +186,18 @@ class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
 
     @property
     def _is_stateful(self) -> bool:  # type: ignore[override]
-        """Whether tokens can't be taken back, as assisted generation does."""
+        """True if tokens can't be removed from the cache, as assisted generation
+        does.
+        """
         return bool(self.model.sums)
 
     def get_output_embeddings(self) -> nn.Module:
-        """The output matrix."""
+        """Return the output matrix."""
         head: nn.Module = self.lm_head
         return head
 
     def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
-        """Replaces the output matrix."""
+        """Replace the output matrix."""
         self.lm_head = new_embeddings
 
     @can_return_tuple
@@ -201,17 +217,26 @@ class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
-        """As the base model, and `logits` [B, N, vocab] of the next token.
+        """Compute `logits` [B, N, vocab] of the next token, and the loss.
 
-        `labels` int [B, N], −100 where there is none, are the tokens themselves: the
-        logits of a real token are compared with the label of the next one of its
-        document. They give `loss`, the mean cross-entropy in nats (their sum over
-        `num_items_in_batch`, if that is given). `shift_labels` [B, N] are taken as they
-        are: each is what its own token is to tell, as where a row is cut into several on
-        several devices. `logits_to_keep`: of the last so many
-        tokens alone, 0 for all, or of those at an index; the loss too.
+        Other arguments and errors are those of `AzcModel.forward`.
+
+        Args:
+            labels: The tokens themselves, int [B, N], −100 for tokens without
+                label. The logits of a token are compared with the label of the next
+                token of its document.
+            logits_to_keep: Compute logits and loss only for this many last tokens,
+                0 for all, or for the tokens at these indices.
+            num_items_in_batch: The number of labels to divide the summed loss by.
+            **kwargs: `shift_labels`, int [B, N], are labels that are already
+                shifted, as for rows split across devices; other arguments go to the
+                base model.
+
+        Returns:
+            `logits`, `past_key_values`, and with labels `loss`, the mean
+            cross-entropy in nats.
         """
-        # No argument of its own: transformers takes those for labels that a batch has.
+        # Not a named argument: transformers would look for it in batches as labels.
         shift_labels = kwargs.pop("shift_labels", None)
         outputs = self.model(
             input_ids,
@@ -231,7 +256,7 @@ class AzcForCausalLM(AzcPreTrainedModel, AzcGenerationMixin):
         if not isinstance(logits_to_keep, int):
             kept = logits_to_keep
         elif logits_to_keep < 0:
-            raise ValueError(f"logits_to_keep is from 0, for all; got {logits_to_keep}")
+            raise ValueError(f"logits_to_keep must be at least 0; got {logits_to_keep}")
         elif logits_to_keep:
             kept = slice(-logits_to_keep, None)
         logits = self.lm_head(hidden[:, kept])
@@ -266,7 +291,7 @@ def _next_labels(
     position_ids: torch.Tensor | None,
     document_ids: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The label of what comes after each token, of what a model is called with."""
+    """Return the label of the token after each one, from the arguments of a model."""
     real = None if attention_mask is None else attention_mask.bool()
     if real is not None:
         real = newest(real, labels)
@@ -277,7 +302,7 @@ def _next_labels(
 
 
 class AzcForSequenceClassification(AzcPreTrainedModel):
-    """A compiled model with a classifier on the pooled first token, of a decoder on the
+    """A compiled model with a classifier on the pooled first token, in a decoder on the
     last one.
     """
 
@@ -306,10 +331,18 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> SequenceClassifierOutput:
-        """As the base model, and `logits` [B, num_labels]; `labels` [B] give `loss`, of
-        the kind that `config.problem_type` says or that their type suggests: a mean over
-        the labels, or their sum over `num_items_in_batch`, if that is given. Of D
-        documents in rows, `logits` are [D, num_labels] and `labels` [D].
+        """Compute `logits` [B, num_labels], and the loss.
+
+        With D documents in rows, logits are [D, num_labels] and labels [D]. Other
+        arguments and errors are those of `AzcModel.forward`.
+
+        Args:
+            labels: Labels, [B] or [B, num_labels]. `config.problem_type`, or else
+                their type, selects the loss.
+            num_items_in_batch: The number of labels to divide the summed loss by.
+
+        Returns:
+            `logits`, and with labels `loss`, a mean over the labels.
         """
         outputs = self.model(
             input_ids,
@@ -338,13 +371,15 @@ class AzcForSequenceClassification(AzcPreTrainedModel):
         labels: torch.Tensor,
         num_items_in_batch: torch.Tensor | int | None,
     ) -> torch.Tensor:
-        """The loss of logits [B, num_labels]: a mean, or a sum over a number of labels."""
+        """Compute the loss of logits [B, num_labels]: a mean, or a sum over
+        `num_items_in_batch`.
+        """
         given = {"labels": labels, "pooled_logits": logits, "config": self.config}
         loss: torch.Tensor
         if num_items_in_batch is None or not labels.is_floating_point():
             loss = self.loss_function(**given, num_items_in_batch=num_items_in_batch)
             return loss
-        # Of numbers transformers gives the mean over the batch at hand, whatever it is told.
+        # For floating point labels transformers always averages over the current batch.
         count = torch.as_tensor(num_items_in_batch, device=logits.device)
         loss = self.loss_function(**given) * (labels.numel() / count)
         return loss
@@ -359,17 +394,24 @@ _CLASSES: dict[str, type[AzcPreTrainedModel]] = {
 
 
 def default_task(model: ModelSpec) -> Task:
-    """What a model is for if nothing else is said."""
+    """Return the default task of a model."""
     return "causal-lm" if model.causal else "masked-lm"
 
 
 def build_model(
     program: Program, name: str, task: Task | None = None, num_labels: int = 2
 ) -> AzcPreTrainedModel:
-    """A model of a checked program, with fresh weights from torch's global generator.
+    """Build a model of a checked program, with fresh weights from torch's global
+    generator.
 
-    `task`: None for "causal-lm" where the model is causal, else "masked-lm". Raises
-    `UsageError` for an unknown task and for one that the model is not for.
+    Args:
+        program: The program.
+        name: The model.
+        task: The task; by default "causal-lm" for a causal model, else "masked-lm".
+        num_labels: The number of classes of a classifier.
+
+    Raises:
+        UsageError: If the task is unknown, or the model does not support it.
     """
     config = AzcConfig(
         program=self_contained(program, name), model=name, num_labels=num_labels
@@ -380,21 +422,22 @@ def build_model(
         known = ", ".join(_CLASSES)
         raise UsageError("U011", f"unknown task `{task}`", f"known: {known}")
     if task == ("masked-lm" if causal else "causal-lm"):
-        kind, help_ = "an encoder", "`causal = true` in the model makes it a decoder"
+        kind, help_ = "an encoder", "set `causal = true` in the model for a decoder"
         if causal:
             kind, help_ = "a decoder", "its tasks: causal-lm, sequence-classification"
-        raise UsageError("U029", f"`{name}` is {kind}, which is not for {task}", help_)
+        message = f"`{name}` is {kind}, which does not support {task}"
+        raise UsageError("U029", message, help_)
     return _CLASSES[task](config)
 
 
 def register() -> None:
-    """Makes the classes known to AutoConfig, AutoModel…; doing so again changes
+    """Register the classes with AutoConfig, AutoModel and so on; repeated calls do
     nothing.
     """
     AutoConfig.register("azc", AzcConfig, exist_ok=True)
     AutoModel.register(AzcConfig, AzcModel, exist_ok=True)
     AutoModelForCausalLM.register(AzcConfig, AzcForCausalLM, exist_ok=True)
-    # By these names Trainer knows the models whose smoothed labels it has to shift.
+    # Trainer uses these names to find models whose smoothed labels it must shift.
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES["azc"] = AzcForCausalLM.__name__
     AutoModelForMaskedLM.register(AzcConfig, AzcForMaskedLM, exist_ok=True)
     AutoModelForSequenceClassification.register(

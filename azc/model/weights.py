@@ -1,4 +1,4 @@
-"""Weights that were trained as another library's model, in a compiled one.
+"""Loading of weights of transformers' models into compiled models.
 
 Codes: R020 the weights cannot be read; R021 the weights have a tensor that the model
 does not have; R022 a tensor of the weights does not match the model; R023 the weights
@@ -36,39 +36,46 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 def load_weights(
     model: Model, source: Source, config: PretrainedConfig | Settings | None = None
 ) -> Model:
-    """Puts the weights of another model into a compiled one that computes the same.
+    """Load the weights of another model into a compiled one that computes the same.
 
-    `source`: a folder of transformers (safetensors, in shards or not), a `.safetensors`
-    file, a module of transformers, or a state dict. What kind of model it is says its
-    configuration: that of the module, `config.json` in the folder or beside the file,
-    or `config`, which a state dict needs. Its `model_type` is one of `bert`, `bloom`,
-    `distilbert`, `gpt2`, `gpt_neox`, `roberta`; `model` has layers of attention programs
-    with parameters `q, k, v`. A head keeps its own weights where the source has none for
-    it, and `generate` begins, ends and pads a text with the source's tokens. Gives the
-    model back.
+    The kind of the source is the `model_type` of its configuration: `bert`, `bloom`,
+    `distilbert`, `gpt2`, `gpt_neox` or `roberta`. A head keeps its own weights if the
+    source has none for it, and `generate` uses the source's tokens to begin, end and
+    pad a text. A warning is given if a layer's program differs from the source's
+    attention.
 
-    Raises `RunError`, with the model as it was, for another `model_type`, for a
-    configuration that computes something else with the same weights (heads, activation,
-    decoders, …), and for weights that are missing, unknown or of another shape. Warns
-    where a layer's program is not the source's attention.
+    Args:
+        model: The model. Its layers are attention programs with parameters `q, k,
+            v`.
+        source: A folder of transformers (safetensors, sharded or not), a
+            `.safetensors` file, a module of transformers, or a state dict.
+        config: The source's configuration; by default that of the module, or
+            `config.json` in the folder or beside the file. A state dict needs it.
+
+    Returns:
+        The model.
+
+    Raises:
+        RunError: If the `model_type` is another one, if the configuration computes
+            something else with the same weights (heads, activation, decoders, …),
+            or if weights are missing, unknown or of another shape. The model is
+            unchanged.
     """
     tensors = _tensors(source)
     settings = _settings(source) if config is None else _as_map(config)
     if settings is None:
-        message = "weights alone do not tell of what model they are"
-        raise RunError("R025", message, "give its configuration: config=…")
+        message = "the kind of model is unknown from weights alone"
+        raise RunError("R025", message, "pass its configuration: config=…")
     kind = settings.get("model_type")
     if not isinstance(kind, str) or kind not in ARCHITECTURES:
         message = f"weights of a model of type {kind!r} can't be converted"
         help_ = f"known: {', '.join(ARCHITECTURES)}"
         if kind == AzcConfig.model_type:
-            message = (
-                "weights of an azc model are loaded by from_pretrained, of its class"
-            )
-            help_ = "of a model in memory: load_state_dict(other.state_dict())"
+            message = "load weights of an azc model with from_pretrained of its class"
+            help_ = "for a model in memory: load_state_dict(other.state_dict())"
         raise RunError("R025", message, help_)
     if not isinstance(model.config, AzcConfig):
-        raise InternalError("a compiled model has another configuration than its own")
+        raise InternalError("a compiled model must have an AzcConfig")
     own = dict(model.named_parameters(remove_duplicate=False))
     theirs, spec = _config(kind, settings), spec_of(model.config)
     found = convert(ARCHITECTURES[kind], tensors, theirs, spec, own)
@@ -83,8 +90,9 @@ def load_weights(
 def _name_ends(
     model: AzcPreTrainedModel, generation: Settings, config: PretrainedConfig
 ) -> None:
-    """Has `generate` begin, end and pad with the tokens that the source does: what has
-    no padding is padded with its end, as transformers does.
+    """Make `generate` begin, end and pad with the source's tokens.
+
+    A source without padding is padded with its end token, like transformers does.
     """
     names = "bos_token_id", "eos_token_id", "pad_token_id"
     given = {**config.to_dict(), **generation}
@@ -98,8 +106,8 @@ def _name_ends(
 def _put(
     own: Mapping[str, torch.nn.Parameter], prefix: str, found: Tensors, title: str
 ) -> None:
-    """Copies weights into a model: all that it needs, or none. `prefix`: that of the
-    names of the base model.
+    """Copy weights into a model: all that it needs, or none. `prefix` is that of the
+    base model's names.
     """
     loaded: dict[int, tuple[str, torch.nn.Parameter, torch.Tensor]] = {}
     for name, tensor in found.items():
@@ -107,7 +115,9 @@ def _put(
         if target is None:
             if name.startswith((*_HEADS, "pooler.")):
                 continue
-            raise RunError("R021", f"the model has no place for {name} of the {title}")
+            raise RunError(
+                "R021", f"the model has no parameter for {name} of the {title}"
+            )
         if target.shape != tensor.shape:
             message = f"{name} is {list(tensor.shape)} in the {title}"
             raise RunError("R022", f"{message}, {list(target.shape)} in the model")
@@ -115,8 +125,8 @@ def _put(
             raise RunError("R022", f"{name} of the {title} has no data")
         other = loaded.setdefault(id(target), (name, target, tensor))
         if other[2] is not tensor and not torch.equal(other[2], tensor):
-            message = f"{other[0]} and {name} are one in the model, and two in the"
-            help_ = "tie_embeddings = false makes them two in the model"
+            message = f"{other[0]} and {name} are tied in the model, but differ in the"
+            help_ = "set tie_embeddings = false to untie them in the model"
             raise RunError("R024", f"{message} {title}", help_)
     free = (*_HEADS, f"{prefix}pooler.")
     missing = [
@@ -140,7 +150,7 @@ def _tensors(source: Source) -> Tensors:
         return dict(source.state_dict())
     if isinstance(source, Mapping):
         if not all(isinstance(each, torch.Tensor) for each in source.values()):
-            raise RunError("R020", "a state dict maps names to tensors")
+            raise RunError("R020", "a state dict must map names to tensors")
         return source
     path = Path(source)
     if path.is_dir():
@@ -165,7 +175,7 @@ def _folder(path: Path) -> Tensors:
 
 def _pickled(path: Path) -> RunError:
     message = f"{path} is a pickle, which may run code when it is read"
-    help_ = "load it with transformers, and save_pretrained writes safetensors"
+    help_ = "load it with transformers; its save_pretrained writes safetensors"
     return RunError("R020", message, help_)
 
 
@@ -174,12 +184,12 @@ def _file(path: Path) -> Tensors:
         return load_file(path)
     except Exception as error:  # safetensors raises errors of many kinds
         message = f"can't read weights from {path}: {error}"
-        help_ = None if path.exists() else "a model of a hub is downloaded first"
+        help_ = None if path.exists() else "download a model of a hub first"
         raise RunError("R020", message, help_) from error
 
 
 def _shards(index: Path) -> Tensors:
-    """The weights that an index names, each in the file that it names."""
+    """Read the weights of an index, each from the file that the index names."""
     named = (_json(index) or {}).get("weight_map")
     if not isinstance(named, dict) or not all(
         isinstance(each, str) and Path(each).name == each for each in named.values()
@@ -192,13 +202,13 @@ def _shards(index: Path) -> Tensors:
         absent = wanted - shard.keys()
         if absent:
             message = f"{index.with_name(file)} lacks {min(absent)}"
-            raise RunError("R020", f"{message}, which the index says is there")
+            raise RunError("R020", f"{message}, which the index lists")
         found.update((name, shard[name]) for name in wanted)
     return found
 
 
 def _settings(source: Source) -> Settings | None:
-    """The configuration of a source; None where there is none."""
+    """Return the configuration of a source, or None if it has none."""
     if isinstance(source, torch.nn.Module):
         config = getattr(source, "config", None)
         if not isinstance(config, PretrainedConfig):
@@ -212,7 +222,7 @@ def _settings(source: Source) -> Settings | None:
 
 
 def _generation(source: Source) -> Settings:
-    """How a source generates, as far as it says so."""
+    """Return the generation settings of a source, if it has any."""
     if isinstance(source, torch.nn.Module):
         config = getattr(source, "generation_config", None)
         return config.to_dict() if isinstance(config, GenerationConfig) else {}
@@ -224,7 +234,7 @@ def _generation(source: Source) -> Settings:
 
 
 def _config(kind: str, settings: Settings) -> PretrainedConfig:
-    """A configuration with its defaults, and old names of settings made new."""
+    """Create a configuration with defaults; old names of settings are replaced."""
     given = {
         name: each
         for name, each in settings.items()
@@ -232,7 +242,7 @@ def _config(kind: str, settings: Settings) -> PretrainedConfig:
     }
     try:
         return AutoConfig.for_model(kind, **given)
-    except Exception as error:  # errors of many kinds: what was wrong with a value
+    except Exception as error:  # transformers raises many kinds for invalid values
         message = f"the configuration of the {kind} can't be used: {error}"
         raise RunError("R025", " ".join(message.split())) from error
 
@@ -242,7 +252,11 @@ def _as_map(config: PretrainedConfig | Settings) -> Settings:
 
 
 def _json(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None where there is no file. Raises `RunError`."""
+    """Read the object in a JSON file; None if there is no file.
+
+    Raises:
+        RunError: If it can't be read.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

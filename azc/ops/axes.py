@@ -1,4 +1,4 @@
-"""Which axes of its operands an operation's result has, and what follows for time.
+"""The axes that operations share with their operands, and their times in causal models.
 
     axes("a f, f b -> a b")      a matrix product
     axes("a b -> b a")           a transpose
@@ -6,7 +6,7 @@
     axes("a f -> a 1")           a sum of each row
 
 An entry of the result at (a, b) depends on the operands' entries with the same a and b,
-and on all along any other axis.
+and on all entries along any other axis.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ Pair = tuple[str, str]
 
 
 class Time(Enum):
-    """How a value comes about in a causal model, where tokens arrive one at a time.
+    """The dependence of a value on time in a causal model, where tokens arrive one at a
+    time.
 
-    CONSTANT: it depends on no token. STREAM: it has a row for each token, computed when
-    the token arrives and kept. MIRROR: the transpose of a stream. STATE: it has no axis
-    of tokens and is computed anew at every token, from the tokens so far. SNAPSHOT: it
-    has a column for each token so far, all of which change with every token.
+    CONSTANT: it depends on no token. STREAM: it has a row for each token, which is
+    computed when the token arrives and kept. MIRROR: it is the transpose of a stream.
+    STATE: it has no axis of tokens and is computed again for every token, from the
+    tokens so far. SNAPSHOT: it has a column for each token so far, and every token
+    changes all columns.
     """
 
     CONSTANT = "constant"
@@ -40,13 +42,14 @@ class Time(Enum):
 
     @property
     def is_momentary(self) -> bool:
-        """Whether it is another at every token."""
+        """True if every token changes the value."""
         return self in (Time.STATE, Time.SNAPSHOT)
 
 
 class TimeFault(Exception):
-    """Operands of which an operation has no result in a causal model; `span`: where that
-    is known, its text.
+    """Raised if operands have no result in a causal model.
+
+    `span` is the text of the operation, if known.
     """
 
     def __init__(self, message: str = "", span: Span | None = None) -> None:
@@ -62,12 +65,17 @@ class Axes:
     result: Pair
 
     def row_wise(self, operand: int) -> bool:
-        """Whether a row of the result depends on no row of the operand but its own."""
+        """Return whether a row of the result depends only on the same row of an
+        operand.
+        """
         return self.operands[operand][0] == self.result[0]
 
     def time(self, operands: Sequence[tuple[Shape, Time]], result: Shape) -> Time:
-        """How the result comes about. Raises `TimeFault` where a row of it would have to
-        be computed from what later tokens still change.
+        """Return the time of the result.
+
+        Raises:
+            TimeFault: If a row of the result depends on values that later tokens
+                still change.
         """
         rows, cols = self.result
         if result.rows is N:
@@ -84,7 +92,9 @@ class Axes:
 
 
 def _column_is_kept(pair: Pair, cols: str, shape: Shape, time: Time) -> bool:
-    """Whether a column of the result takes from an operand only what is computed once."""
+    """Return whether a column of the result depends only on parts of an operand that
+    are computed once.
+    """
     if time is Time.CONSTANT:
         return True
     if pair[1] == cols:
@@ -93,7 +103,7 @@ def _column_is_kept(pair: Pair, cols: str, shape: Shape, time: Time) -> bool:
 
 
 def axes(text: str) -> Axes:
-    """The axes that a text such as `a f, f b -> a b` names."""
+    """Parse axes such as `a f, f b -> a b`."""
     before, after = text.split(" -> ")
     operands = tuple(_pair(part) for part in before.split(", "))
     return Axes(operands, _pair(after))

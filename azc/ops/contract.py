@@ -1,21 +1,22 @@
-"""What an operation is: the contract that every definition in `azc/ops/defs` fulfils.
+"""The contract of operations, which every definition in `azc/ops/defs` fulfils.
 
 A definition is data and small functions. Nothing here imports torch or NumPy: the
-reference semantics gets NumPy handed in, the lowering names torch's functions.
+reference is called with NumPy, and the lowering names torch's functions.
 
 Absence. A value's entry can be absent: a padding token, or outside a `window`. Each
-operation says what is known of its result's absent entries (`Absence.after`), and what
-it needs to stand in its operands' entries before it runs (`Absence.fill`). A pass
-(`azc.passes.masks`) puts the masks in from that, as operations of the graph
-(`azc.ops.core`), and leaves out those that change nothing.
+operation declares what is known about absent entries of its result (`Absence.after`), and
+the values it needs in absent entries of its operands (`Absence.fill`). From that a pass
+(`azc.passes.masks`) inserts masks, as operations of the graph (`azc.ops.core`), and
+leaves out those that change nothing.
 
-An absent entry holds a finite number, and nothing more is known of it unless it is 0.
-So an operation whose value or slope could be infinite there has its operands filled
+An absent entry holds a finite number; the compiler only tracks whether it is 0. So an
+operation whose value or slope could be infinite there has its operands filled
 wherever its *result* is absent: an infinite slope times a gradient of 0 is NaN, and a
 broadcast operand would carry it to entries that are present.
 
-Precision. In float16 and bfloat16, what torch computes in float32 under autocast is
-computed in float32 here too (`Op.precision`), and so are products that sum over the tokens.
+Precision. With float16 and bfloat16 inputs, operations that torch computes in float32
+under autocast are computed in float32 here, too (`Op.precision`), and so are products that
+sum over tokens.
 """
 
 from __future__ import annotations
@@ -66,11 +67,13 @@ __all__ = [
 Attrs = Mapping[str, int]
 Place = Literal["rows", "cols", "band", "future"]
 Precision = Literal["same", "wide", "inside", "product", "weights"]
-Number = int | float | FxNode  # known, or as the graph runs
+Number = int | float | FxNode  # known, or computed when the graph runs
 
 
 class TypeFault(Exception):
-    """Operand types that an operation does not take; `help` says what it is for."""
+    """Raised for operand types that an operation does not take; `help` suggests
+    others.
+    """
 
     def __init__(self, message: str, help: str | None = None) -> None:
         super().__init__(message)
@@ -80,7 +83,7 @@ class TypeFault(Exception):
 
 @dataclass(frozen=True)
 class Attribute:
-    """An integer given by keyword: `radius = 16`. Both bounds are allowed values."""
+    """An integer keyword argument, `radius = 16`. Both bounds are inclusive."""
 
     name: str
     doc: str
@@ -93,10 +96,10 @@ class Attribute:
 class Weight:
     """A learned weight of an operation.
 
-    `axes`: each "heads", "d" (head width) or a number. `cut`: how a smaller weight is
-    taken from a larger shared one, an axis at a time: its first entries, or the taps of
-    a kernel, which are its centre, or its last where a model is causal.
-    `init(np, shape, causal)` gives the value training starts from.
+    Each of `axes` is "heads", "d" (head width) or a number. `cut` says for each axis
+    how a smaller weight is cut from a larger shared one: its first entries, or the taps
+    of a kernel, which are its centre, or in a causal model its last ones. `init(np,
+    shape, causal)` returns the initial value.
     """
 
     name: str
@@ -105,7 +108,7 @@ class Weight:
     init: Callable[[Any, tuple[int, ...], bool], Any]
 
     def shape(self, heads: int, d: int) -> tuple[int, ...]:
-        """The shape in numbers."""
+        """Return the shape in numbers."""
         known = {"heads": heads, "d": d}
         return tuple(
             known[axis] if isinstance(axis, str) else axis for axis in self.axes
@@ -117,7 +120,9 @@ class Weight:
 
 @dataclass(frozen=True)
 class Value:
-    """A value in the interpreter: `data` and what is `present` of it, both [r, c]."""
+    """A value in the interpreter: `data` and a mask of `present` entries, both [r,
+    c].
+    """
 
     data: Any
     present: Any
@@ -125,11 +130,11 @@ class Value:
 
 @dataclass(frozen=True)
 class Frame:
-    """What an operation's reference may look at beside its operands.
+    """The context of an operation's reference.
 
     `np` is NumPy; `head` counts from 0; `weights` maps a weight's name to its array for
-    this head. With `causal` the n tokens are those so far, and the last row of the
-    result is that of the token that has just arrived.
+    this head. With `causal`, the n tokens are the tokens so far, and the last row of
+    the result is the one of the newest token.
     """
 
     np: Any
@@ -141,11 +146,13 @@ class Frame:
     causal: bool = False
 
     def filled(self, value: Value, fill: float) -> Any:
-        """The data with `fill` at absent entries."""
+        """Return the data [r, c] with `fill` in absent entries."""
         return self.np.where(value.present, value.data, fill)
 
     def norm(self, data: Any) -> Any:
-        """The Euclidean norm of every row, [..., 1]; its square may be out of range."""
+        """Return the Euclidean norm of every row, [..., 1], also where its square is
+        out of range.
+        """
         np = self.np
         largest = np.abs(data).max(-1, keepdims=True, initial=0.0)
         fits = (largest > 0.0) & (largest < np.inf)
@@ -158,11 +165,11 @@ class Frame:
 
 @dataclass(frozen=True)
 class State:
-    """What the compiler knows of a value's absent entries.
+    """Facts about the absent entries of a value.
 
     `radius`: entries with |i−j| > radius are absent (None: no window). `zero`: the
-    places whose absent entries are known to hold 0. `causal`: where the value is
-    [n, n], entries with j > i are absent.
+    places whose absent entries hold 0. `causal`: in a value [n, n], entries with j > i
+    are absent.
     """
 
     shape: Shape
@@ -172,7 +179,7 @@ class State:
 
     @property
     def places(self) -> frozenset[Place]:
-        """Where entries can be absent at all."""
+        """The places where entries can be absent."""
         found: set[Place] = set()
         if self.shape.rows is N:
             found.add("rows")
@@ -198,7 +205,7 @@ class Fill:
 
 @dataclass(frozen=True)
 class Absent:
-    """Where entries of a value are absent; `radius` is that of the band."""
+    """The places of a value's absent entries; `radius` is that of the band."""
 
     places: frozenset[Place]
     radius: int | None
@@ -206,15 +213,15 @@ class Absent:
 
 @dataclass(frozen=True)
 class Absence:
-    """How an operation treats absent entries.
+    """The treatment of absent entries by an operation.
 
-    `after`: from the operands' states, the result's type and the
-    attributes, the state of the result. `fill`: from the operands' states and the
-    result's, what each operand is filled with, None where anything may stand. `omits`:
-    from the operands' states, what is absent of each one's rows where the operation has to
-    know (a mean divides by the entries that are there); else None. `local`:
-    an entry of the result depends on no entry of an [n, n] operand but the one at its
-    own place (or, of a transpose, at the mirrored place).
+    `after` returns the state of the result from the operands' states, the result's type
+    and the attributes. `fill` returns what each operand is filled with, from the
+    operands' states and the result's, None if absent entries may hold anything. `omits`
+    returns the absent entries in the rows of each operand if the operation must leave
+    them out (a mean divides by the number of present entries), else None, from the
+    operands' states. `local`: an entry of the result depends on no entry of an [n, n]
+    operand except the one at the same place (for a transpose, at the mirrored place).
     """
 
     fill: Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
@@ -228,13 +235,13 @@ class Absence:
 
 @dataclass(frozen=True)
 class Operand:
-    """An operand on its way to torch: the fx node (tensor [B, H, r, c], absent entries
-    filled as the operation asked) and its symbolic type.
+    """An operand during lowering: the fx node (a tensor [B, H, r, c], with absent
+    entries filled as the operation needs them) and its symbolic type.
 
-    `wide`: it is in float32 where the program's inputs are in a narrower type, or has
-    the range of it, and autocast must not narrow it (`azc.lower.exact`).
-    `whole`: its rows are all tokens so far, where a model is called with the next ones
-    alone. `omits`: what is absent of its rows, where the operation has to know.
+    `wide`: it is float32 where the program's inputs have a narrower type, or has the
+    range of float32, and autocast must not narrow it (`azc.lower.exact`). `whole`: its
+    rows are all tokens so far, where a model is called with only the next ones.
+    `omits`: the absent entries that the operation must leave out.
     """
 
     node: FxNode
@@ -245,66 +252,74 @@ class Operand:
 
 
 class Builder(Protocol):
-    """What a lowering may ask for."""
+    """The interface that lowerings use."""
 
     def call(self, target: str, *args: Argument, **kwargs: Argument) -> FxNode:
-        """A call of a function by its dotted name."""
+        """Call a function by its dotted name."""
 
     def number(self, operator: str, *args: Number) -> Number:
-        """A call of a function of the module `operator` for numbers; one itself where
-        all of them are known.
+        """Call a function of the module `operator` on numbers; compute it now if all
+        are known.
         """
 
     def method(self, name: str, *args: Argument, **kwargs: Argument) -> FxNode:
-        """A call of a method of the first argument."""
+        """Call a method of the first argument."""
 
     def weight(self, name: str) -> FxNode:
-        """The operation's own weight [H or 1, d or 1, …] by name."""
+        """Return the operation's own weight [H or 1, d or 1, …] by name."""
 
     def heads(self) -> int | FxNode:
-        """The number of heads, an int if it is known."""
+        """Return the number of heads, an int if it is known."""
 
     def width(self) -> int | FxNode:
-        """The width d of one head, an int if it is known."""
+        """Return the width d of one head, an int if it is known."""
 
     def tokens(self) -> FxNode:
-        """The length N of the padded sequence."""
+        """Return the length N of the padded sequence."""
 
     def positions(self, like: FxNode) -> FxNode:
-        """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
-        of the inputs but at least float32.
+        """Return the index of every token among the real ones, [B or 1, 1, N, 1].
+
+        It has the type of the inputs, but at least float32.
         """
 
     def distance(self, like: FxNode) -> FxNode:
-        """|i − j| for every two tokens, [B or 1, 1, N, N], typed as positions."""
+        """Return |i − j| for all pairs of tokens, [B or 1, 1, N, N], in the type of
+        positions.
+        """
 
     def gone(self, operand: Operand) -> FxNode | None:
-        """What the operation omits of a row, bool, broadcasts over [B, H, r, c]; None,
-        now or as the graph runs, where nothing is absent.
+        """Return a mask of the entries that the operation leaves out of a row.
+
+        It is boolean and broadcasts over [B, H, r, c]; None, now or when the graph
+        runs, if nothing is absent.
         """
 
     def fill(self, operand: Operand, fill: Fill) -> FxNode:
-        """The operand's node with a number in its absent entries."""
+        """Return the operand's node with a number in its absent entries."""
 
     def so_far(self, operand: Operand, axis: int, reach: int | None) -> FxNode:
-        """The operand's node with the tokens so far along an axis, −2 or −1, all (None) or
-        so many before its own, where a model is called with the next ones alone.
+        """Return the operand's node extended by earlier tokens, where a model is called
+        with only the next ones.
+
+        `axis` is that of the tokens, −2 or −1; `reach` is the number of earlier tokens,
+        None for all.
         """
 
     def packed(self, node: FxNode) -> FxNode:
-        """[B, H, N, d], 0 in padding, with the real tokens of each sequence side by
-        side.
+        """Return [B, H, N, d], 0 in padding, with the real tokens of each sequence
+        moved together.
         """
 
     def unpacked(self, node: FxNode) -> FxNode:
-        """Undoes `packed`."""
+        """Undo `packed`."""
 
     @property
     def causal(self) -> bool:
-        """Whether a token sees no later one."""
+        """True if tokens do not see later tokens."""
 
     def dropout(self, node: FxNode, rate: float) -> FxNode:
-        """Dropout, in training."""
+        """Apply dropout, in training."""
 
 
 # Cost
@@ -312,7 +327,7 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Sizes:
-    """The numbers a cost is computed for: n tokens, head width d."""
+    """The numbers to compute a cost for: n tokens, head width d."""
 
     n: int
     d: int
@@ -320,7 +335,9 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Cost:
-    """For one head and one sequence: floating point operations, learned parameters."""
+    """Floating point operations and learned parameters for one head and one
+    sequence.
+    """
 
     flops: int
     params: int
@@ -331,7 +348,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Sample:
-    """Operand types and attributes that the operation takes."""
+    """Operand types and attributes that the operation accepts."""
 
     shapes: tuple[Shape, ...]
     attrs: Mapping[str, Any]
@@ -339,7 +356,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class ErrorSample:
-    """Operand types that it refuses, and words of the message."""
+    """Operand types that the operation rejects, and words of the message."""
 
     shapes: tuple[Shape, ...]
     message: str
@@ -347,16 +364,16 @@ class ErrorSample:
 
 @dataclass(frozen=True)
 class Op:
-    """One operation. No field has a default: what is missing fails on loading.
+    """An operation. No field has a default: a missing field fails on loading.
 
-    `precision`, where the program's inputs are narrower than float32: "same" computes
-    in the operands' type; "wide" in float32, where the result stays (it may be out of
-    the narrow type's range); "inside" in float32, and back in the operands' type;
-    "product" in float32 where `azc.facts.precision` says that the result is, else in the
-    type of the inputs; "weights" in float32 where it says so, else in the operands' type.
-    `axes`: which axes of the operands the result has.
-    `reach`: in a causal model, how many tokens before its own a row of the result takes
-    of an operand that it does not read row by row; None for all.
+    `precision` applies if the program's inputs are narrower than float32: "same"
+    computes in the operands' type; "wide" in float32, and so is the result (it may be
+    out of the narrow type's range); "inside" in float32, with the result in the
+    operands' type; "product" in float32 if `azc.facts.precision` finds that the result
+    needs it, else in the type of the inputs; "weights" in float32 if it finds so, else
+    in the operands' type. `axes` declares the axes that the result shares with the
+    operands. `reach` returns, for a causal model, how many tokens before its own a row
+    of the result reads from an operand that is not read row by row; None for all.
     """
 
     name: str
@@ -377,11 +394,15 @@ class Op:
     errors: tuple[ErrorSample, ...]
 
     def result(self, shapes: tuple[Shape, ...]) -> Shape:
-        """The type of the result. Raises `TypeFault`."""
+        """Return the type of the result.
+
+        Raises:
+            TypeFault: If the operation does not take operands of these types.
+        """
         return self.typing(*shapes)
 
     def cost(self, sizes: Sizes, shapes: tuple[Shape, ...], attrs: Attrs) -> Cost:
-        """The cost for one head of one sequence."""
+        """Return the cost for one head of one sequence."""
         result = self.result(shapes)
         params = 0
         for weight in self.weights(attrs):

@@ -1,12 +1,12 @@
-"""Core operations: the compiler's own, which passes put in; no words of the language.
+"""Core operations, which only passes insert; they are not part of the language.
 
     fill x         a number in some of the absent entries of x: a mask
-    so_far x       in a decoder, x with the tokens before those that it is called with,
-                   as far back as is read (`reach`; without it, all)
+    so_far x       in a decoder, x extended by earlier tokens, as far back as is read
+                   (`reach`; without it, all)
     dropout x      dropout, in training
 
-None of them changes what a program means: the reference of each is its operand. (A fill
-may cover what is present of its operand, where all that reads it takes that for absent.)
+None of them changes the meaning of a program: the reference of each is its operand. (A
+fill may replace present entries if all uses of the value treat them as absent.)
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ OPS = (
     ),
     _core(
         SO_FAR,
-        "the operand with the tokens so far along an axis, all or so many",
+        "the operand extended by the tokens so far along an axis, all or a limited number",
         _so_far_lower,
         keep,
         tuple(
@@ -127,7 +127,7 @@ OPS = (
     ),
     _core(
         DROPOUT,
-        "dropout of so many entries, in training",
+        "dropout at a rate, in training",
         _dropout_lower,
         keep,
         tuple(Sample((x,), {"rate": 0.5}) for x in ALL_SHAPES),

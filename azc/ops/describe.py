@@ -1,6 +1,7 @@
-"""Operations in words, from their definitions: types, costs, absence, time, an example.
+"""Descriptions of operations, derived from their definitions: types, costs, absence,
+time, an example.
 
-Each is derived from the definition or held against it, so that none of them can lie.
+Each is derived from the definition or compared with it, so it can't disagree.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ __all__ = [
 # Types
 
 
-# Type rules in words; which one an operation has, its own rule says.
+# Type rules in words, which are compared with the type rule of an operation.
 _PATTERNS = (
     "[n, d] → [n, d]",
     "[n, n] → [n, n]",
@@ -48,7 +49,7 @@ _BROADCAST = "broadcast"
 
 
 def _result(pattern: str, shapes: tuple[Shape, ...]) -> Shape | None:
-    """The type that a pattern gives for operands of these types, or None."""
+    """Return the type that a pattern gives for operands of these types, or None."""
     *operands, last = [part.split(", ") for part in re.findall(r"\[(.*?)\]", pattern)]
     known: dict[str, Dim] = {"n": N, "d": D, "1": ONE}
     if len(operands) != len(shapes):
@@ -68,8 +69,10 @@ def _typed(op: Op, shapes: tuple[Shape, ...]) -> Shape | None:
 
 
 def type_text(op: Op) -> str:
-    """Return the type rule: `[a, b] → [a, 1]`. Raise `InternalError` where no pattern
-    says what it does.
+    """Return the type rule: `[a, b] → [a, 1]`.
+
+    Raises:
+        InternalError: If no pattern describes it.
     """
     cases = list(product(ALL_SHAPES, repeat=len(op.operands)))
     for pattern in _PATTERNS:
@@ -83,8 +86,10 @@ def type_text(op: Op) -> str:
 
 
 def typical_types(op: Op) -> list[tuple[Shape, ...]]:
-    """Return operand types without an axis of length 1, one for each type of the result;
-    those with a row for each token come first.
+    """Return operand types without an axis of length 1, one for each type of the
+    result.
+
+    Types with a row for each token come first.
     """
     found: dict[Shape, tuple[Shape, ...]] = {}
     order = [TOKENS, TOKENS.T, Shape(N, N), Shape(D, D)]
@@ -100,11 +105,13 @@ def _signature(shapes: tuple[Shape, ...], result: Shape) -> str:
     return f"{' × '.join(map(str, shapes))} → {result}"
 
 
-# How it is written
+# Notation
 
 
 def written_text(op: Op) -> str:
-    """Return a call as it is written, by the operation's symbol if it has one."""
+    """Return a call of the operation as a program writes it, with its symbol if it has
+    one.
+    """
     operands = tuple(ast.Name(name) for name in op.operands)
     attrs = tuple(ast.Attr(a.name, ast.Name(a.name[0])) for a in op.attrs)
     return format_expr(ast.Apply(op.name, operands, attrs))
@@ -116,7 +123,9 @@ def source_text(op: Op) -> str:
 
 
 def group_text(op: Op) -> str:
-    """Return the heading that an operation stands under: what its module says it holds."""
+    """Return the heading of an operation's group: the beginning of its module's
+    docstring.
+    """
     text = sys.modules[op.lower.__module__].__doc__ or ""
     return re.split(r"[,:.]", text, maxsplit=1)[0]
 
@@ -142,13 +151,14 @@ def weight_texts(op: Op) -> dict[str, str]:
 
 # Costs
 
-_DIGITS = 10**6  # no factor of a cost is as large
-_POWERS = 4  # of one size
+_DIGITS = 10**6  # larger than any factor of a cost
+_POWERS = 4  # larger than any power of one size
 
 
 def cost_texts(op: Op) -> dict[str, str]:
-    """Return the floating point operations of one head by typical types, as `2·n²·d`; a
-    multiply-add counts two.
+    """Return the floating point operations of one head by typical types, as `2·n²·d`.
+
+    A multiply-add counts as two.
     """
     found = {}
     for shapes in typical_types(op):
@@ -157,8 +167,10 @@ def cost_texts(op: Op) -> dict[str, str]:
 
 
 def _cost(op: Op, shapes: tuple[Shape, ...]) -> str:
-    """A polynomial with whole factors, read from its value at numbers so far apart that
-    each term has digits of its own.
+    """Return the cost as a polynomial with whole factors.
+
+    The factors are read from the digits of its value at numbers so far apart that each
+    term has its own digits.
     """
     names = ["d", "n", *(a.name for a in op.attrs)]
     sizes = {name: _DIGITS ** (_POWERS**i) for i, name in enumerate(names)}
@@ -178,7 +190,7 @@ def _cost(op: Op, shapes: tuple[Shape, ...]) -> str:
                 factor *= numbers[name] ** power
             total += factor
         if total != _flops(op, shapes, numbers):
-            raise InternalError(f"the cost of {op.name} is no polynomial")
+            raise InternalError(f"the cost of {op.name} is not a polynomial")
     return " + ".join(_term(*term) for term in reversed(terms)) or "0"
 
 
@@ -197,7 +209,7 @@ def _term(factor: int, powers: Mapping[str, int]) -> str:
 
 # Absence and time
 
-# By the axes of an operation, what it does with absent entries.
+# The treatment of absent entries, by the axes of an operation.
 _ABSENCE = {
     "a b -> a b": "an absent entry stays absent",
     "a b, a b -> a b": "an entry is present where it is in both operands",
@@ -214,7 +226,7 @@ _ABSENCE = {
 
 
 def absence_text(op: Op) -> str:
-    """Return what the operation does with absent entries."""
+    """Describe how the operation treats absent entries."""
     operands = ", ".join(" ".join(pair) for pair in op.axes.operands)
     return _ABSENCE[f"{operands} -> {' '.join(op.axes.result)}"]
 
@@ -230,8 +242,11 @@ _NONE = "no causal meaning"
 
 
 def causal_texts(op: Op) -> dict[str, str]:
-    """Return when the result is computed in a causal model, by typical types of operands
-    that each have a row, or a column, for every token.
+    """Describe when the result is computed in a causal model.
+
+    Returns:
+        The descriptions by typical types of operands that each have a row, or a
+        column, for every token.
     """
     found = {}
     for shapes in typical_types(op):
@@ -256,7 +271,7 @@ def _time_of(shape: Shape) -> Time:
 _Q, _K, _V = map(ast.Name, "qkv")
 _KEYS = ast.Apply("transpose", (_K,))
 _SCORES = ast.Apply("matmul", (_Q, _KEYS))
-_OF_SCORES = frozenset(("softmax", "scale"))  # of other values it would be odd
+_OF_SCORES = frozenset(("softmax", "scale"))  # usually applied to scores
 
 
 def example_text(op: Op) -> str:
@@ -281,7 +296,7 @@ def example_text(op: Op) -> str:
 
 
 def _to_tokens(value: ast.Expr, shape: Shape) -> ast.Expr:
-    """An expression of type [n, d] made of one of another type."""
+    """Convert an expression of another type to one of type [n, d]."""
     if shape == TOKENS:
         return value
     if shape == TOKENS.T:

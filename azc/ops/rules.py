@@ -46,7 +46,7 @@ Fills = Callable[[tuple[State, ...], State], tuple[Fill | None, ...]]
 
 
 def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
-    """The operation has nothing to learn."""
+    """Return no weights."""
     return ()
 
 
@@ -54,7 +54,7 @@ def no_weights(attrs: Attrs) -> tuple[Weight, ...]:
 
 
 def all_before(attrs: Attrs) -> int | None:
-    """A row takes of every token so far."""
+    """Return None: a row depends on every token so far."""
     return None
 
 
@@ -62,17 +62,21 @@ def all_before(attrs: Attrs) -> int | None:
 
 
 def same(x: Shape) -> Shape:
-    """[a, b] → [a, b]."""
+    """Return the type of the operand: [a, b] → [a, b]."""
     return x
 
 
 def one_column(x: Shape) -> Shape:
-    """[a, b] → [a, 1]."""
+    """Return the type of a reduction of rows: [a, b] → [a, 1]."""
     return Shape(x.rows, ONE)
 
 
 def meet(a: Shape, b: Shape) -> Shape:
-    """Elementwise, broadcast over 1."""
+    """Return the type of an elementwise operation, broadcast over axes of length 1.
+
+    Raises:
+        TypeFault: If the types do not match.
+    """
     result = a.broadcast(b)
     if result is None:
         raise TypeFault(f"{a} and {b} do not meet: only 1 broadcasts")
@@ -83,7 +87,9 @@ def meet(a: Shape, b: Shape) -> Shape:
 
 
 def keep(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """Present where all operands are; 0 where every operand has that axis and is 0."""
+    """Return a state: present where all operands are present, 0 where all have the axis
+    and are 0.
+    """
     radii = [s.radius for s in states if s.radius is not None]
     radius = min(radii, default=None)
     zero = frozenset.intersection(*(s.zero for s in states))
@@ -97,16 +103,18 @@ def keep(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
 
 
 def dirty(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """Present where all operands are; anything may stand in absent entries."""
+    """Return a state: present where all operands are present; absent entries may hold
+    anything.
+    """
     return State(result, keep(states, result, attrs).radius, frozenset())
 
 
 def cleared(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """As `keep`, where 0 in an operand makes the result 0, and the operands are filled
-    so that one of them is 0 in all of the result's absent entries.
+    """Return the state of `keep` for an operation that is 0 if one operand is 0.
 
-    Known to be 0 is only what is absent in every operand: 0 times what is present may
-    be 0 times infinity.
+    The operands are filled so that one of them is 0 in all of the result's absent
+    entries. Only entries that are absent in every operand are known to be 0: 0 times a
+    present entry may be 0 times infinity.
     """
     found = State(result, keep(states, result, attrs).radius, frozenset())
     zero = found.places
@@ -118,12 +126,14 @@ def cleared(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
 
 
 def row_reduce(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """A contraction or reduction over the row: all of the result is present."""
+    """Return the state of a contraction or reduction over rows: all of it is
+    present.
+    """
     return State(result, None, frozenset())
 
 
 def rows_only(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
-    """As `keep`, with 0 known at most in absent rows."""
+    """Return the state of `keep` where only absent rows may be known to be 0."""
     kept = keep(states, result, attrs)
     return State(result, kept.radius, kept.zero & {"rows"})
 
@@ -132,7 +142,7 @@ def rows_only(states: tuple[State, ...], result: Shape, attrs: Attrs) -> State:
 
 
 def each(function: Callable[..., Any]) -> Callable[..., Value]:
-    """The reference of an elementwise operation `function(np, *arrays)`."""
+    """Return the reference of an elementwise operation `function(np, *arrays)`."""
 
     def reference(frame: Frame, *values: Value) -> Value:
         present = values[0].present
@@ -148,7 +158,9 @@ def each(function: Callable[..., Any]) -> Callable[..., Value]:
 
 
 def per_entry(count: int) -> Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]:
-    """`count` floating point operations for each entry of the result."""
+    """Return a cost of `count` floating point operations for each entry of the
+    result.
+    """
 
     def flops(
         sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
@@ -162,7 +174,9 @@ def per_entry(count: int) -> Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], 
 def per_operand_entry(
     count: int,
 ) -> Callable[[Sizes, tuple[Shape, ...], Shape, Attrs], int]:
-    """`count` floating point operations for each entry of the first operand."""
+    """Return a cost of `count` floating point operations for each entry of the first
+    operand.
+    """
 
     def flops(
         sizes: Sizes, shapes: tuple[Shape, ...], result: Shape, attrs: Attrs
@@ -177,26 +191,30 @@ def per_operand_entry(
 
 
 def expressed(state: State, result: State) -> frozenset[Place]:
-    """The places of the result's absent entries that an operand has entries for."""
+    """Return the places of the result's absent entries at which an operand has
+    entries.
+    """
     own = State(state.shape, result.radius, frozenset()).places
     if state.shape.rows is not N or state.shape.cols is not N:
         own -= {"band"}
-    # What is broadcast into the future is written out there.
+    # An operand that is broadcast over later tokens is expanded there.
     return result.places & (own | {"future"})
 
 
 def fill_nothing(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
-    """Anything may stand in absent entries."""
+    """Return no fills: absent entries may hold anything."""
     return (None,) * len(states)
 
 
 def omit_nothing(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
-    """The operation need not know what is absent."""
+    """Return None for each operand: the operation need not know its absent entries."""
     return (None,) * len(states)
 
 
 def omit_in_row(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
-    """The operation has to know what is absent of a row."""
+    """Return the absent entries in the rows of each operand, which the operation must
+    leave out.
+    """
     found = []
     for state in states:
         places = state.places - {"rows"}
@@ -205,7 +223,7 @@ def omit_in_row(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
 
 
 def fill_result(value: float) -> Fills:
-    """`value` wherever the result is absent."""
+    """Return a rule that fills operands with `value` wherever the result is absent."""
 
     def fill(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
         return tuple(
@@ -216,7 +234,7 @@ def fill_result(value: float) -> Fills:
 
 
 def fill_in_row(value: float) -> Fills:
-    """`value` in the absent entries of each row."""
+    """Return a rule that fills the absent entries of each row with `value`."""
     places: frozenset[Place] = frozenset(("cols", "band", "future"))
 
     def fill(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:

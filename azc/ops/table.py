@@ -20,8 +20,10 @@ _CORE = {op.name: op for op in core.OPS}
 
 @cache
 def load_ops() -> Mapping[str, Op]:
-    """Every operation of the language by name. Raises `InternalError` where one breaks
-    the contract.
+    """Return every operation of the language by name.
+
+    Raises:
+        InternalError: If an operation breaks the contract.
     """
     found: dict[str, Op] = {}
     for module in _MODULES:
@@ -36,18 +38,20 @@ def load_ops() -> Mapping[str, Op]:
 
 @cache
 def operation(name: str) -> Op:
-    """The operation of a value in a graph: one of the language, or the compiler's own.
+    """Return an operation of the language or of the compiler by its name.
 
-    Raises `KeyError` for any other name.
+    Raises:
+        KeyError: If there is no such operation.
     """
     return _CORE.get(name) or load_ops()[name]
 
 
 @cache
 def signatures() -> Mapping[Shape, tuple[tuple[str, tuple[Shape, ...]], ...]]:
-    """For every type, the operations and operand types that give it.
+    """Return, for every type, the operations and operand types that produce it.
 
-    Derived from the type rules by trying all operand types, so it can't disagree.
+    The table is computed from the type rules by trying all operand types, so it can't
+    disagree.
     """
     from itertools import product
 

@@ -1,1 +1,1 @@
-"""Graph to graph, one pass a file."""
+"""Passes, which rewrite graphs; one file each."""

@@ -1,4 +1,4 @@
-"""Puts in attention dropout."""
+"""Insertion of attention dropout."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ _SCORES = Shape(N, N)
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout at a `rate` of what softmax makes of scores (Vaswani et al. 2017)."""
+    """A pass that applies dropout with a `rate` to the softmax of scores (Vaswani et
+    al. 2017).
+    """
 
     rate: float
 
     def run(self, graph: Graph) -> Graph:
-        """The same program with dropout."""
+        """Return the same program with dropout."""
         return graph.rewritten(self._operation) if self.rate else graph
 
     def _operation(self, builder: GraphBuilder, node: Node, args: list[Node]) -> Node:

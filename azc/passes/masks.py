@@ -1,10 +1,9 @@
-"""Puts in the masks of what is computed by plain code: the one place that decides where
-they go.
+"""Insertion of the masks of plain code. Only this pass decides where they go.
 
-An operation says what it needs in its operands' absent entries (`Absence`), the facts say
-what stands there; a mask that changes nothing is not put in. In a causal model a row may
-take more from an operand than its own row: the tokens before those that a model is called
-with are put before it first (`so_far`).
+An operation declares the values it needs in its operands' absent entries (`Absence`),
+and the facts say what these entries hold; masks that would change nothing are left out.
+In a causal model a row may read rows of an operand other than its own: then the cached
+tokens are put before those of the current call (`so_far`).
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ __all__ = ["Masks", "masked"]
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks in a program, as facts about its values ask for them.
+    """A pass that inserts the masks that facts about a program's values require.
 
-    `states`: what is known of absent entries. `time`: how values come about in a causal
-    model; empty in an encoder. `plain`: values of whole sequences that plain code
-    computes. The others have masks of their own: a product that
-    `scaled_dot_product_attention` serves is given one, and what is computed moment by
-    moment has others at every moment. `columns`: how far back scores have them, None:
-    to the first token.
+    `states` are facts about absent entries. `time` says how values change in a causal
+    model; it is empty for an encoder. `plain` are the values of whole sequences that
+    plain code computes. Other values have their own masks: a product served by
+    `scaled_dot_product_attention` gets one as an argument, and code that computes
+    moment by moment has different ones at each moment. `columns` limits how far back
+    scores have columns; None means to the first token.
     """
 
     states: Mapping[Node, State]
@@ -40,7 +39,7 @@ class Masks:
     columns: int | None = None
 
     def run(self, graph: Graph) -> Graph:
-        """The same program with its masks."""
+        """Return the same program with its masks."""
         return graph.rewritten(self._operation)
 
     def _operation(self, builder: GraphBuilder, node: Node, args: list[Node]) -> Node:
@@ -51,7 +50,9 @@ class Masks:
         return masked(builder, node, args, states, self.states[node])
 
     def _whole(self, node: Node, place: int, arg: Node, builder: GraphBuilder) -> Node:
-        """An operand, of the tokens so far where a row of the value needs them."""
+        """Return an operand, extended by the tokens so far if a row of the value needs
+        them.
+        """
         axis = axis_so_far(node, place, self.time)
         if axis is None:
             return arg
@@ -69,7 +70,15 @@ def masked(
     states: tuple[State, ...],
     result: State,
 ) -> Node:
-    """An operation of other arguments, of these states, with masks between."""
+    """Return a copy of an operation with masks on its arguments.
+
+    Args:
+        builder: The builder of the new graph.
+        node: The operation.
+        args: Its new arguments.
+        states: The states of the arguments.
+        result: The state of the result.
+    """
     absence = operation(node.op).absence
     taken = list(args)
     for i, fill in enumerate(absence.fill(states, result)):
@@ -80,10 +89,10 @@ def masked(
 
 
 def _needed(fill: Fill, state: State) -> Fill | None:
-    """What of a fill changes anything."""
+    """Return the part of a fill that changes anything, or None."""
     places = fill.places
     if fill.value == 0.0:
-        # Of a wider band less is known.
+        # A wider band may hold other values than 0.
         same = fill.radius == state.radius
         places -= state.zero if same else state.zero - {"band"}
     if not places:

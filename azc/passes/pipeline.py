@@ -1,4 +1,4 @@
-"""The passes, in order, as data."""
+"""The pipeline of passes, as data."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ __all__ = ["DEFAULT", "Pass", "optimise", "program_graph"]
 
 
 class Pass(Protocol):
-    """A pass: a graph of the same meaning comes out."""
+    """A pass: rewrites a graph to one with the same meaning."""
 
     def run(self, graph: Graph) -> Graph:
-        """The new graph."""
+        """Return the new graph."""
 
 
 DEFAULT: tuple[Pass, ...] = (Simplify(),)
 
 
 def optimise(graph: Graph, passes: tuple[Pass, ...] = DEFAULT) -> Graph:
-    """The graph after all passes."""
+    """Run all passes on a graph."""
     for each in passes:
         graph = each.run(graph)
     return graph
 
 
 def program_graph(program: AttentionSpec) -> Graph:
-    """The graph of a program that is compiled: built, and after all passes.
+    """Return the graph of a program as it is compiled: built and optimised.
 
-    Whatever speaks of a compiled program (code, costs, keys, differences) reads it.
+    Code, costs, keys and differences of programs are all computed from it.
     """
     return optimise(build_graph(program))

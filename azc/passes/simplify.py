@@ -1,4 +1,4 @@
-"""Takes out operations that undo each other."""
+"""Removal of operations that undo each other."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _INVOLUTIONS = frozenset({"transpose", "neg"})
 
 @dataclass(frozen=True)
 class Simplify:
-    """x.T.T = x and −(−x) = x: exact in every number format."""
+    """A pass that replaces x.T.T by x and −(−x) by x: exact in every number format."""
 
     def run(self, graph: Graph) -> Graph:
-        """The same program without such pairs."""
+        """Return the same program without such pairs."""
         return graph.rewritten(_operation)
 
 

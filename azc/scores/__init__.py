@@ -1,1 +1,1 @@
-"""Scores of a model that has not been trained, from one batch."""
+"""Training-free scores: computed for an untrained model from one batch."""

@@ -1,9 +1,9 @@
-"""Training-free scores: what a model may become, told from its weights as they are drawn
-and one batch. Higher is meant to be better.
+"""Training-free scores: predictions of a model's quality from initial weights and one
+batch.
 
-A score is a function of a model and what it is called with. It changes nothing: neither
-weights, their gradients, the model's mode nor the state of random generators. Sums over
-layers grow with the depth; compare within one size before anything is made of them.
+Higher is meant to be better. A score is a function of a model and its inputs. It has no
+side effects on weights, gradients, the model's mode or the state of random generators.
+Sums over layers grow with depth, so compare models of similar size.
 """
 
 from __future__ import annotations
@@ -48,24 +48,26 @@ Score = Callable[[Scored, Inputs], float]
 _MIXING = r"(attention|conv)\..+"
 _MIXED = r"(attention|conv)\.output"
 _ACTIVATION = r"ffn\.\d+\.activation"
-_CONTRIBUTION = 0.99  # of the variance, that the components of W-PCA reach
-_FLOOR = 1e-5  # of an eigenvalue, in the covariance of Jacobians
+_CONTRIBUTION = 0.99  # share of variance that the components of W-PCA explain
+_FLOOR = 1e-5  # added to eigenvalues in the covariance of Jacobians
 
 
 def parameters(model: Scored, inputs: Inputs) -> float:
-    """All learned weights, tied ones once."""
+    """Count the learned weights, tied ones once."""
     return float(sum(weight.numel() for weight in model.parameters()))
 
 
 def layers_hidden(model: Scored, inputs: Inputs) -> float:
-    """The number of layers times the hidden width."""
+    """Multiply the number of layers by the hidden width."""
     spec = checked(model)
     return float(len(spec.layers) * spec.hidden)
 
 
 def synaptic_saliency(model: Scored, inputs: Inputs) -> float:
-    """Σ |θ · ∂L/∂θ| over the weights of all layers: SNIP (Lee et al. 2019, equation 6),
-    summed over a model as by Abdelfattah et al. 2021, section 3.
+    """Compute synaptic saliency, Σ |θ · ∂L/∂θ| over the weights of all layers.
+
+    It is SNIP (Lee et al. 2019, equation 6), summed over a model as by Abdelfattah et
+    al. 2021, section 3.
     """
     weights = _learned(layers_of(model))
     with still(model):
@@ -75,8 +77,10 @@ def synaptic_saliency(model: Scored, inputs: Inputs) -> float:
 
 
 def synaptic_diversity(model: Scored, inputs: Inputs) -> float:
-    """Σ ‖W‖ · ‖∂L/∂W‖, nuclear norms, over the matrices of token mixing (Zhou et al.
-    2022, equation 6; Serianni and Kalita 2023, section 4).
+    """Compute synaptic diversity, Σ ‖W‖ · ‖∂L/∂W‖ with nuclear norms, over the matrices
+    of token mixing.
+
+    Zhou et al. 2022, equation 6; Serianni and Kalita 2023, section 4.
     """
     mixing = [m for layer in layers_of(model) for m in submodules(layer, _MIXING)]
     weights = [m.weight for m in mixing if isinstance(m, nn.Linear)]
@@ -87,26 +91,30 @@ def synaptic_diversity(model: Scored, inputs: Inputs) -> float:
 
 
 def activation_distance(model: Scored, inputs: Inputs) -> float:
-    """ln |K + 1|, K the number of inner units of feed-forward networks that are on for
-    both of two tokens, or off for both (Mellor et al. 2021, section 3).
+    """Compute the activation distance, ln |K + 1| (Mellor et al. 2021, section 3).
 
-    Tokens take the place of the paper's images; a unit is on where its activation's
-    argument is positive. The identity is added so that tokens alike have a score.
+    K is the number of inner units of feed-forward networks that are on for both of two
+    tokens, or off for both. Tokens take the place of the paper's images; a unit is on
+    if the argument of its activation is positive. The identity is added so that batches
+    with equal tokens have a score.
     """
     on = [states > 0 for states in _inner(model, inputs)]
     if not on:
         return 0.0
     code = 2.0 * torch.cat(on, -1).double() - 1.0
-    # Units that agree, less those that do not, is c cᵀ.
+    # c cᵀ is the number of units that agree minus the number of those that differ.
     alike = (code @ code.T + code.shape[1]) / 2.0
     return float(torch.linalg.slogdet(alike + torch.eye(len(alike))).logabsdet)
 
 
 def jacobian_covariance(model: Scored, inputs: Inputs) -> float:
-    """−Σ (ln(v + k) + 1 / (v + k)), v the eigenvalues of the correlations between the
-    sequences' gradients of the loss by the embedded tokens, k = 1e-5 (Mellor et al. 2020,
-    as in Abdelfattah et al. 2021, section 3.1). Sequences without labels play no part;
-    the gradients of shorter ones are followed by zeros.
+    """Compute the Jacobian covariance score, −Σ (ln(v + k) + 1 / (v + k)) with k =
+    1e-5.
+
+    v are the eigenvalues of the correlations between the gradients of the loss by the
+    embedded tokens of each sequence (Mellor et al. 2020, as in Abdelfattah et al. 2021,
+    section 3.1). Sequences without labels are left out; gradients of shorter sequences
+    are padded with zeros.
     """
     ids = inputs["input_ids"]
     others = {name: x for name, x in inputs.items() if name != "input_ids"}
@@ -124,9 +132,11 @@ def jacobian_covariance(model: Scored, inputs: Inputs) -> float:
 
 
 def head_confidence(model: Scored, inputs: Inputs) -> float:
-    """The largest attention weight of a token, the mean over tokens, summed over heads
-    (Voita et al. 2019, section 4; Serianni and Kalita 2023, section 4); 0 where no
-    softmax is between tokens.
+    """Compute the head confidence: the largest attention weight of a token, averaged
+    over tokens and summed over heads.
+
+    Voita et al. 2019, section 4; Serianni and Kalita 2023, section 4. It is 0 for a
+    model without softmax between tokens.
     """
     real = real_tokens(inputs)
     with still(model):
@@ -136,10 +146,11 @@ def head_confidence(model: Scored, inputs: Inputs) -> float:
 
 
 def head_importance(model: Scored, inputs: Inputs) -> float:
-    """Σ |Aₕ(x) · ∂L/∂Aₕ(x)| over heads and sequences, A what a head gives to the output
-    projection (Michel et al. 2019, equation 2; Serianni and Kalita 2023, section 4).
+    """Compute the head importance, Σ |Aₕ(x) · ∂L/∂Aₕ(x)| over heads and sequences.
 
-    The heads of a convolution layer count alike.
+    Aₕ is the output of a head before the output projection (Michel et al. 2019,
+    equation 2; Serianni and Kalita 2023, section 4). Heads of convolution layers count,
+    too.
     """
     layers = layers_of(model)
     outputs = [m for layer in layers for m in submodules(layer, _MIXED)]
@@ -154,9 +165,11 @@ def head_importance(model: Scored, inputs: Inputs) -> float:
 
 
 def w_pca(model: Scored, inputs: Inputs) -> float:
-    """The principal components that make 99 % of the variance of the tokens inside each
-    feed-forward network, before its activation, summed, times the number of parameters
-    (Wang 2025).
+    """Compute W-PCA (Wang 2025): a number of principal components times the number of
+    parameters.
+
+    The components are those that explain 99 % of the variance of tokens inside each
+    feed-forward network, before its activation, summed over the networks.
     """
     found = sum(_components(states) for states in _inner(model, inputs))
     return found * parameters(model, inputs)
@@ -186,8 +199,8 @@ def _nuclear(matrix: torch.Tensor) -> float:
 
 
 def _inner(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
-    """The arguments of the activations of feed-forward networks at real tokens, [T, width]
-    each.
+    """Return the arguments of the activations of feed-forward networks at real tokens,
+    each [T, width].
     """
     real = real_tokens(inputs)
     found = [m for layer in layers_of(model) for m in submodules(layer, _ACTIVATION)]
@@ -197,7 +210,7 @@ def _inner(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
 
 
 def _side_by_side(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
-    """[B, N, C] without padding but at the end: as long as the longest sequence."""
+    """Move the padding of [B, N, C] to the end and cut it to the longest sequence."""
     moved = torch.zeros_like(x)
     batch, places = real.nonzero(as_tuple=True)
     moved[batch, positions_of(real, real)[real]] = x[batch, places]
@@ -205,7 +218,7 @@ def _side_by_side(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 
 def _components(states: torch.Tensor) -> int:
-    """How many principal components [T, C] needs for its share of variance."""
+    """Count the principal components of [T, C] that explain the share of variance."""
     centred = (states - states.mean(0)).double()
     tall = len(centred) > centred.shape[1]
     square = centred.T @ centred if tall else centred @ centred.T

@@ -1,4 +1,4 @@
-"""What a score looks at in one pass: inner values, gradients, attention weights.
+"""Measurements of one pass for scores: inner values, gradients, attention weights.
 
 Codes: U030 a training-free score was requested for several documents in a sequence.
 """
@@ -36,14 +36,14 @@ __all__ = [
 
 Scored = AzcForMaskedLM | AzcForCausalLM
 Inputs = Mapping[str, torch.Tensor]
-"""What the model is called with: `input_ids` and `labels` [B, N], and `attention_mask`
-where there is padding (`azc.data.contract.Batch.inputs` makes it).
+"""Arguments of the model: `input_ids` and `labels` [B, N], and `attention_mask` [B, N] if
+there is padding (made by `azc.data.contract.Batch.inputs`).
 """
 
 
 @contextmanager
 def still(model: nn.Module) -> Iterator[None]:
-    """Without dropout; each module is then in the mode that it was in."""
+    """Disable dropout; afterwards, restore the mode of each module."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -54,7 +54,15 @@ def still(model: nn.Module) -> Iterator[None]:
 
 
 def loss_of(model: Scored, inputs: Mapping[str, Any]) -> torch.Tensor:
-    """The loss of a batch, with its graph."""
+    """Compute the loss of a batch with its autograd graph.
+
+    Args:
+        model: The model.
+        inputs: Its arguments, `input_ids` and `labels` [B, N] and so on.
+
+    Returns:
+        The loss, a scalar [].
+    """
     extras = {"targets_only": True} if isinstance(model, AzcForMaskedLM) else {}
     with torch.enable_grad():
         loss = model(**inputs, **extras).loss
@@ -65,8 +73,15 @@ def loss_of(model: Scored, inputs: Mapping[str, Any]) -> torch.Tensor:
 def gradients(
     loss: torch.Tensor, tensors: Sequence[torch.Tensor]
 ) -> list[torch.Tensor]:
-    """The gradients of a loss, 0 where it does not depend on a tensor; those that the
-    weights have kept stay as they are.
+    """Compute the gradients of a loss without changing the gradients of the weights.
+
+    Args:
+        loss: A scalar.
+        tensors: Tensors of any shapes, such as [B, N, hidden].
+
+    Returns:
+        The gradients, each in the shape of its tensor; 0 if the loss does not
+        depend on it.
     """
     found = torch.autograd.grad(loss, tensors, allow_unused=True)
     return [
@@ -76,14 +91,17 @@ def gradients(
 
 
 def real_tokens(inputs: Inputs) -> torch.Tensor:
-    """Bool [B, N], true at real tokens. Raises `UsageError` U030 where sequences hold
-    several documents: layers then see them one by one, and not where they stand.
+    """Return a boolean mask [B, N], true at real tokens.
+
+    Raises:
+        UsageError: U030, if sequences hold several documents: layers see these one
+            by one, in other positions.
     """
     if "document_ids" in inputs:
         raise UsageError(
             "U030",
-            "a training-free score is of sequences of one document each",
-            "leave document_ids out, and give each document a sequence of its own",
+            "training-free scores need sequences of one document each",
+            "omit document_ids, and put each document in its own sequence",
         )
     mask = inputs.get("attention_mask")
     ids = inputs["input_ids"]
@@ -91,19 +109,19 @@ def real_tokens(inputs: Inputs) -> torch.Tensor:
 
 
 def layers_of(model: Scored) -> list[Layer]:
-    """The compiled layers."""
+    """Return the compiled layers."""
     return [layer for layer in model.model.encoder.layers if isinstance(layer, Layer)]
 
 
 def checked(model: Scored) -> ModelSpec:
-    """The checked program that the model is compiled from."""
+    """Return the checked program that the model was compiled from."""
     config = model.config
     assert isinstance(config, AzcConfig)
     return spec_of(config)
 
 
 def submodules(module: nn.Module, pattern: str) -> list[nn.Module]:
-    """Those whose whole name matches, in order."""
+    """Return the submodules whose full name matches a pattern, in order."""
     found = module.named_modules()
     return [each for name, each in found if re.fullmatch(pattern, name)]
 
@@ -112,8 +130,14 @@ def submodules(module: nn.Module, pattern: str) -> list[nn.Module]:
 def captured(
     modules: Sequence[nn.Module], take: Callable[[tuple[Any, ...]], Any]
 ) -> Iterator[list[Any]]:
-    """What `take` makes of the arguments of each of the modules, in the order of the
-    calls.
+    """Record the arguments of modules while they are called.
+
+    Args:
+        modules: The modules.
+        take: Selects the value to record from the arguments of a call.
+
+    Yields:
+        The recorded values, in the order of the calls.
     """
     seen: list[Any] = []
 
@@ -129,8 +153,10 @@ def captured(
 
 
 def attention_weights(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
-    """What attention dropout acts on, [B, heads, N, N] each: what leaves a softmax (or
-    another normaliser of rows) between every two tokens.
+    """Return the attention weights, [B, heads, N, N] each.
+
+    They are the values that attention dropout acts on: the results of a softmax (or
+    another normaliser of rows) between all pairs of tokens.
     """
     spec = checked(model)
     batch, tokens = inputs["input_ids"].shape
@@ -141,8 +167,8 @@ def attention_weights(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
             given = {n: x for n, x in inputs.items() if n != "labels"}
             model.model(**given, use_cache=False)
         for layer, own, args in zip(layers, spec.layers, calls, strict=True):
-            # The same layer in plain code, with dropouts to look at, and its weights, not
-            # copied.
+            # The same layer in plain code, with dropout modules to observe. It shares
+            # the weights.
             with torch.device("meta"):
                 look_at = replace(spec, attention_dropout=0.5)
                 twin = compile_layer(look_at, own, backends=())

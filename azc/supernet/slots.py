@@ -1,4 +1,4 @@
-"""Which part of which shared tensor a parameter of a compiled model is.
+"""Mapping of the parameters of compiled models to parts of shared tensors.
 
 Parameters are shared by layer position (Gao et al. 2022, BIWS): the projections and the
 output of the attention branch, the convolution branch, feed-forward networks and norms.
@@ -26,14 +26,18 @@ _LAYER = re.compile(r"(?P<layer>.*\blayers\.(?P<index>\d+)\.)(?P<rest>.*)")
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a shared tensor: its key, the shape a parameter is cut in, how."""
+    """A part of a shared tensor: its key, the shape of the parameter, and the cut of
+    each axis.
+    """
 
     key: str
     shape: tuple[int, ...]
     cut: tuple[Cut, ...]
 
     def index(self, full: torch.Size) -> tuple[slice, ...]:
-        """The slice of a shared tensor of the shape `full`, at least as large."""
+        """Return the slice of a shared tensor of the shape `full`, which is at least as
+        large.
+        """
         found = []
         for size, whole, cut in zip(self.shape, full, self.cut, strict=True):
             start = 0
@@ -44,7 +48,9 @@ class Slot:
 
 
 def slots(model: nn.Module, spec: ModelSpec) -> dict[str, Slot]:
-    """The slot of every parameter of a compiled model of `spec`, by parameter name."""
+    """Return the slot of every parameter of a compiled model of `spec`, by parameter
+    name.
+    """
     modules = dict(model.named_modules())
     found: dict[str, Slot] = {}
     for name, parameter in model.named_parameters():

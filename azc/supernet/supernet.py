@@ -1,4 +1,4 @@
-"""The shared weights: given to candidates as a copy, and taken back.
+"""The shared weights: copied to candidates, and back after training.
 
 Codes: R030 weights of a run cannot be read.
 """
@@ -25,7 +25,15 @@ __all__ = ["Supernet", "save_atomically"]
 
 
 def save_atomically(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Writes safetensors, whole or not at all. Raises `OSError`, which names `path`."""
+    """Write safetensors atomically.
+
+    Args:
+        tensors: Tensors by name, of any shapes, such as [heads, K].
+        path: The file.
+
+    Raises:
+        OSError: If it can't be written; the error names `path`.
+    """
 
     def save(beside: Path) -> None:
         try:
@@ -37,14 +45,18 @@ def save_atomically(tensors: dict[str, torch.Tensor], path: Path) -> None:
 
 
 class Supernet:
-    """Shared tensors by key, each as wide as the widest parameter seen so far."""
+    """Shared tensors by key, each as large as the largest parameter so far."""
 
     def __init__(self, tensors: dict[str, torch.Tensor] | None = None) -> None:
         self.tensors = dict(tensors or {})
 
     @classmethod
     def read(cls, path: Path, device: torch.device | str = "cpu") -> Supernet:
-        """The weights that `save` wrote. Raises `RunError` for a broken file."""
+        """Read the weights that `save` wrote.
+
+        Raises:
+            RunError: If the file is broken.
+        """
         try:
             return cls(load_file(path, device=str(device)))
         except (OSError, SafetensorError, MemoryError, RuntimeError) as error:
@@ -52,20 +64,23 @@ class Supernet:
             raise RunError("R030", f"can't read {path}: {why}") from error
 
     def save(self, path: Path) -> None:
-        """Writes all tensors to a safetensors file, at once or not at all."""
+        """Write all tensors to a safetensors file, atomically."""
         cpu = {name: t.detach().cpu().contiguous() for name, t in self.tensors.items()}
         save_atomically(cpu, path)
 
     def admit(self, model: nn.Module, spec: ModelSpec) -> None:
-        """Makes room for every parameter of a model: what is not yet shared, or not as
-        wide, starts from the model's own values.
+        """Make room for every parameter of a model.
+
+        Tensors that are missing or too small are filled with the model's own values.
         """
         with torch.no_grad():
             for parameter, slot in _places(model, spec):
                 self._widen(slot, parameter)
 
     def give(self, model: nn.Module, spec: ModelSpec) -> None:
-        """Copies the shared values into the model; what is not shared stays."""
+        """Copy the shared values into the model; parameters that are not shared keep
+        their values.
+        """
         with torch.no_grad():
             for parameter, slot in _places(model, spec):
                 full = self.tensors.get(slot.key)
@@ -74,11 +89,11 @@ class Supernet:
                 target = parameter.view(slot.shape)
                 inner = Slot(slot.key, _smaller(slot.shape, full.shape), slot.cut)
                 source = full[inner.index(full.shape)]
-                # A parameter wider than what is shared takes it in its own middle.
+                # A parameter larger than the shared tensor takes it as its own slice.
                 target[inner.index(target.shape)] = source.to(target)
 
     def take(self, model: nn.Module, spec: ModelSpec) -> None:
-        """Copies the model's values into the shared tensors."""
+        """Copy the model's values into the shared tensors."""
         self.admit(model, spec)
         with torch.no_grad():
             for parameter, slot in _places(model, spec):

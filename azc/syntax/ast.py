@@ -9,10 +9,10 @@
     layer     = Layer(name, args) | Repeat(count, items)
     value     = Number | Name | Boolean | List(items) | Range(low, high)
 
-Nodes are immutable and compare by meaning: spans and comments take no part. Operators
-and calls are one node, `Apply`: `q + k` and `add(q, k)` are the same tree.
+Nodes are immutable and compare by meaning: spans and comments are ignored. Operators
+and calls are both `Apply` nodes: `q + k` and `add(q, k)` are the same tree.
 
-A sum of many terms is a tree as deep as it is long, so nothing here recurses.
+A sum of many terms is a deep tree, so the functions here do not recurse.
 """
 
 from __future__ import annotations
@@ -94,7 +94,9 @@ NO_COMMENTS = Comments()
 
 @dataclass(frozen=True, kw_only=True)
 class Node:
-    """What every node carries beside its meaning."""
+    """Base class of all nodes. Its fields, span and comments, do not affect
+    equality.
+    """
 
     span: Span = field(default=NO_SPAN, compare=False, repr=False)
     comments: Comments = field(default=NO_COMMENTS, compare=False, repr=False)
@@ -105,7 +107,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Name(Node):
-    """A reference to a parameter or a bound name (or, as a value, to anything)."""
+    """A reference to a parameter or a bound name, or in a setting to any name."""
 
     id: str
 
@@ -145,7 +147,7 @@ class Attr(Node):
 class Apply(Node):
     """An operation on expressions, written as an operator or as a call.
 
-    `depth`: how deep it is nested as it is written; a chain of infix operators of one
+    `depth` is the nesting depth as written; a chain of infix operators of one
     precedence, `a + b - c`, is one level however long.
     """
 
@@ -165,7 +167,7 @@ class Apply(Node):
         object.__setattr__(self, "_hash", hash((self.op, self.args, self.attrs)))
 
     def __reduce__(self) -> Any:
-        # Hashes of names differ from process to process: they are made anew.
+        # Hashes of strings differ between processes, so they are computed again.
         again = partial(Apply, span=self.span, comments=self.comments)
         return again, (self.op, self.args, self.attrs)
 
@@ -214,7 +216,7 @@ class List(Node):
 
 @dataclass(frozen=True)
 class Range(Node):
-    """`low..high`, both ends in."""
+    """`low..high`, inclusive at both ends."""
 
     low: Number
     high: Number
@@ -301,7 +303,7 @@ class ImportName(Node):
 
     @property
     def local(self) -> str:
-        """The name that the importing file knows it by."""
+        """The name in the importing file: the alias if there is one."""
         return self.alias or self.name
 
 
@@ -378,7 +380,7 @@ Declaration = Import | Attention | Model | Space
 
 @dataclass(frozen=True)
 class File(Node):
-    """A whole file; its `comments.closing` are those after the last declaration."""
+    """A whole file; `comments.closing` holds the comments after the last declaration."""
 
     declarations: tuple[Declaration, ...]
 
@@ -387,7 +389,9 @@ class File(Node):
 
 
 def operator(node: Node) -> Operator | None:
-    """The operator that `node` is written with, or None if it is a call or no call."""
+    """Return the operator that `node` is written with, or None if it is not written
+    with one.
+    """
     if not isinstance(node, Apply) or node.attrs:
         return None
     found = OPERATORS.get(node.op)
@@ -395,7 +399,9 @@ def operator(node: Node) -> Operator | None:
 
 
 def precedence(node: Node) -> int:
-    """How tight `node` binds as it is written."""
+    """Return the precedence of `node` as it is written: a higher number binds
+    tighter.
+    """
     found = operator(node)
     return found.precedence if found else ATOM
 
@@ -408,7 +414,9 @@ _AnyNode = TypeVar("_AnyNode", bound=Node)
 
 
 def expressions(expr: Expr) -> Iterator[Expr]:
-    """The expression and all its parts, parents first, left to right."""
+    """Iterate over an expression and all its subexpressions, parents first, left to
+    right.
+    """
     todo = [expr]
     while todo:
         found = todo.pop()
@@ -418,7 +426,16 @@ def expressions(expr: Expr) -> Iterator[Expr]:
 
 
 def fold(expr: Expr, visit: Callable[[Expr, list[_Result]], _Result]) -> _Result:
-    """What `visit` gives for an expression, from what it gave for the operands."""
+    """Compute a value for an expression bottom-up, without recursion.
+
+    Args:
+        expr: The expression.
+        visit: Computes the value of a node from the node and the values of its
+            operands.
+
+    Returns:
+        The value of `expr`.
+    """
     todo: list[tuple[Expr, bool]] = [(expr, False)]
     done: list[_Result] = []
     while todo:
@@ -435,7 +452,9 @@ def fold(expr: Expr, visit: Callable[[Expr, list[_Result]], _Result]) -> _Result
 
 
 def at(expr: Expr, path: Sequence[int]) -> Expr:
-    """The part of an expression that a way through the operands leads to."""
+    """Return the subexpression at `path`, a sequence of operand indices from the
+    root.
+    """
     for place in path:
         assert isinstance(expr, Apply)
         expr = expr.args[place]
@@ -443,7 +462,7 @@ def at(expr: Expr, path: Sequence[int]) -> Expr:
 
 
 def put(expr: Expr, path: Sequence[int], new: Expr) -> Expr:
-    """The expression with another part at the end of such a way."""
+    """Return a copy of `expr` with `new` in place of the subexpression at `path`."""
     way: list[Apply] = []
     for place in path:
         assert isinstance(expr, Apply)
@@ -460,7 +479,7 @@ _NO_PARTS = frozenset({"span", "name_span", "comments", "depth", "_hash"})
 
 
 def _fields(node: Node) -> tuple[str, ...]:
-    """The names of the fields that may hold nodes."""
+    """Return the names of the fields that may hold nodes."""
     kind: type[Any] = type(node)
     if kind not in _FIELDS:
         names = (each.name for each in fields(kind))
@@ -469,7 +488,7 @@ def _fields(node: Node) -> tuple[str, ...]:
 
 
 def parts(node: Node) -> list[Node]:
-    """The nodes directly below `node`, field by field."""
+    """Return the direct children of `node`, field by field."""
     found: list[Node] = []
     for name in _fields(node):
         value = getattr(node, name)
@@ -485,10 +504,14 @@ def rebuilt(
     change: Callable[[Node, Node | None], dict[str, Any]],
     enters: Callable[[Node], bool] = lambda node: True,
 ) -> _AnyNode:
-    """The tree with some fields changed at every node, but below those not entered.
+    """Return a copy of a tree with changed fields. Unchanged nodes stay the same
+    objects.
 
-    `change` is given each node as it was and the one above it. What does not change
-    stays the same object.
+    Args:
+        node: The root of the tree.
+        change: Called with each original node and its parent; returns the fields to
+            replace.
+        enters: Returns whether to visit the children of a node.
     """
     todo: list[tuple[Node, Node | None, bool]] = [(node, None, False)]
     done: list[Any] = []
@@ -519,7 +542,7 @@ def rebuilt(
 
 
 def swapped(root: _AnyNode, old: Node, new: Node) -> _AnyNode:
-    """The tree with another node in the place of one of its own."""
+    """Return a copy of a tree in which `new` replaces the node `old`."""
 
     def change(node: Node, above: Node | None) -> dict[str, Any]:
         for name in _fields(node):

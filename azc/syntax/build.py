@@ -1,7 +1,8 @@
-"""What the parser makes of each rule: one method a rule of the grammar, named like it.
+"""Construction of the syntax tree: one method for each grammar rule, with the rule's
+name.
 
-Lark calls a method as soon as its rule is read, with all that the rule holds: tokens,
-and what methods made of the rules inside. No parse tree is built in between.
+Lark calls a method as soon as it has read the rule, with all items of the rule: tokens,
+and the results of the methods for the rules inside. It builds no parse tree.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ MAX_DEPTH = 64  # levels of an expression, a list or `repeat`
 
 
 class TooDeep(Exception):
-    """What is nested deeper than `MAX_DEPTH`, from `start` to `end` in the text."""
+    """Raised where the text from `start` to `end` is nested deeper than `MAX_DEPTH`."""
 
     def __init__(self, start: int, end: int) -> None:
         super().__init__()
@@ -28,7 +29,7 @@ class TooDeep(Exception):
 
 
 class _Group(NamedTuple):
-    """An expression in parentheses, with where these start and end."""
+    """An expression in parentheses, with the offsets where they start and end."""
 
     node: ast.Expr
     start: int
@@ -36,7 +37,7 @@ class _Group(NamedTuple):
 
 
 def _nodes(items: list[Any]) -> tuple[Any, ...]:
-    """The nodes among the tokens, out of their parentheses."""
+    """Return the nodes among `items`: drop tokens and unwrap parentheses."""
     return tuple(
         item.node if isinstance(item, _Group) else item
         for item in items
@@ -57,7 +58,7 @@ def _end(item: Any) -> int:
 
 
 class Build:
-    """Builds nodes bottom-up, for one text at a time."""
+    """Builder of the nodes, bottom-up, for one text at a time."""
 
     def __init__(self) -> None:
         self.source = Source("", "")
@@ -194,7 +195,7 @@ def _repeat(self: Build, items: list[Any]) -> ast.Repeat:
     return ast.Repeat(count, items[3], span=self.span(items))
 
 
-# Rules whose names are Python's own words.
+# Rules whose names are Python keywords or builtins.
 for _rule, _method in {
     "import": _import,
     "return": _return,

@@ -1,10 +1,10 @@
-"""Comments and blank lines: from where they stand to the node that they describe.
+"""Attachment of comments and blank lines to the nodes that they describe.
 
-A comment at the end of a line belongs to what ends there, a comment on its own line to
-what follows it, or else to the end of the block, list or call around it. In the middle
-of an expression it belongs to the operand before or behind it, as one behind the last
-operand in parentheses does; where there is no operand that could have a line of its own,
-it goes above the statement, or the argument, it is in.
+A comment at the end of a line belongs to the node that ends there. A comment on its own
+line belongs to the node after it, or at the end of a block, list or call, to that
+block, list or call. In the middle of an expression it belongs to the operand before or
+after it, and so does a comment after the last operand in parentheses. If no operand
+could be on a line of its own, the comment moves above the statement or the argument.
 """
 
 from __future__ import annotations
@@ -35,12 +35,14 @@ def _start(node: ast.Node) -> int:
 
 
 def _parts(node: ast.Node) -> list[ast.Node]:
-    """The nodes directly below `node`, in the order of the text."""
+    """Return the direct children of `node`, in the order of the text."""
     return sorted(ast.parts(node), key=_start)
 
 
 def _in_brackets(node: ast.Node) -> bool:
-    """Whether `node` is printed as elements in brackets, which can carry comments."""
+    """Return whether `node` is printed as elements in brackets, which can carry
+    comments.
+    """
     if isinstance(node, ast.Apply):
         return ast.operator(node) is None
     return isinstance(node, _BRACKETS)
@@ -52,7 +54,9 @@ def _infix(node: ast.Node) -> bool:
 
 
 def _in_parentheses(outer: ast.Node, chain: ast.Node) -> bool:
-    """Whether a chain of operators right below a node is printed in parentheses."""
+    """Return whether `chain`, an operator chain directly below `outer`, is printed in
+    parentheses.
+    """
     if not _infix(chain) or isinstance(outer, ast.Bind | ast.Return):
         return _infix(chain)
     found = ast.operator(outer)
@@ -68,8 +72,8 @@ class _Attach:
         self.source = file.span.source
         self.text = self.source.text
         self.braces: list[int] = []
-        self.brackets: list[int] = []  # where those of the kind `( )` are
-        self.open = [0]  # how many are open, before the first of them and after each
+        self.brackets: list[int] = []  # offsets of `(` and `)`
+        self.open = [0]  # number open before the first bracket and after each
         for found in re.finditer(r"#[^\n]*|[{()]", self.text):
             if found[0] == "{":
                 self.braces.append(found.start())
@@ -77,7 +81,7 @@ class _Attach:
                 self.brackets.append(found.start())
                 self.open.append(self.open[-1] + (1 if found[0] == "(" else -1))
         self.parts: dict[int, list[ast.Node]] = {}
-        self.around: set[int] = set()  # the nodes that comments were found inside
+        self.around: set[int] = set()  # ids of nodes with comments inside
         self.before: dict[int, list[str]] = defaultdict(list)
         self.hoisted: dict[int, list[str]] = defaultdict(list)
         self.after: dict[int, str] = {}
@@ -98,27 +102,29 @@ class _Attach:
         return self.text.find("\n", start, end) < 0
 
     def follows(self, offset: int) -> bool:
-        """Whether something stands before a comment in its line."""
+        """Return whether there is code before the comment at `offset` in its line."""
         start = self.text.rfind("\n", 0, offset) + 1
         return not self.text[start:offset].isspace() and start < offset
 
     def behind(self, node: ast.Node, text: str) -> None:
-        """Makes a comment the one at the end of a node's line; another goes above."""
+        """Make a comment the one at the end of a node's line; an earlier one moves
+        above the node.
+        """
         old = self.after.get(id(node))
         if old is not None:
             self.hoisted[id(node)].append(old)
         self.after[id(node)] = text
 
     def depth(self, offset: int) -> int:
-        """How many parentheses are open at a place."""
+        """Return the number of parentheses open at `offset`."""
         return self.open[bisect_left(self.brackets, offset)]
 
     def brace(self, block: ast.Node) -> int:
-        """Where the body of a block starts."""
+        """Return the offset of the brace that opens the body of `block`."""
         return self.braces[bisect_left(self.braces, block.span.start)]
 
     def place(self, offset: int, text: str) -> None:
-        """Finds the innermost node around a comment, and hands it the comment."""
+        """Find the innermost node around a comment and attach the comment there."""
         owner: ast.Node = self.file
         # From the innermost node with a line of its own down to the owner.
         path: list[ast.Node] = [self.file]
@@ -149,7 +155,7 @@ class _Attach:
         offset: int,
         text: str,
     ) -> None:
-        """Hands a comment inside a statement or an element to one of its operands."""
+        """Attach a comment inside a statement or an element to one of its operands."""
         carrier = path[0]
         if previous is not None and (following is None or self.follows(offset)):
             self.behind(self.ends(path, previous, offset), text)
@@ -162,8 +168,8 @@ class _Attach:
         self.hoisted[id(carrier)].append(text)
 
     def starts(self, path: list[ast.Node], node: ast.Node) -> ast.Node:
-        """The largest part of a chain that starts with a node and has an operator before
-        it; else what all is in.
+        """Return the largest part of a chain that starts with `node` and follows an
+        operator, or `path[0]` if there is none.
         """
         for above in reversed(path):
             if _infix(above) and node is not self.parts_of(above)[0]:
@@ -172,8 +178,9 @@ class _Attach:
         return path[0]
 
     def ends(self, path: list[ast.Node], node: ast.Node, offset: int) -> ast.Node:
-        """The largest part of a chain that ends with a node, and before `offset`, and has
-        an operator behind it or parentheses around the chain; else what all is in.
+        """Return the largest part of a chain that ends with `node` before `offset` and
+        is followed by an operator or by the parenthesis that closes the chain, or
+        `path[0]` if there is none.
         """
         if self.encloses(path[-1], node, offset):
             self.around.add(id(node))
@@ -187,8 +194,8 @@ class _Attach:
         return path[0]
 
     def encloses(self, outer: ast.Node, chain: ast.Node, offset: int) -> bool:
-        """Whether a chain stands in parentheses that are still open at a place, and that
-        the canonical form has too where the chain is on several lines.
+        """Return whether `chain` is in parentheses that are still open at `offset` and
+        that the canonical form keeps where the chain takes several lines.
         """
         return (
             _in_parentheses(outer, chain)
@@ -255,11 +262,15 @@ class _Attach:
             self.closing[id(owner)].extend(lines)
 
     def enters(self, node: ast.Node) -> bool:
-        """Whether something below a node may have comments, or blank lines above."""
+        """Return whether nodes below `node` may have comments, or blank lines above
+        them.
+        """
         return isinstance(node, _BLOCKS) or id(node) in self.around
 
     def carried(self, node: ast.Node, above: ast.Node | None) -> dict[str, Any]:
-        """The field `comments` of a node that has any."""
+        """Return the changed `comments` field of `node`, or nothing if it has no
+        comments.
+        """
         key = id(node)
         before = list(self.before.get(key, ()))
         # Parameters and the count of a `repeat` stand in the block's first line.
@@ -279,7 +290,15 @@ class _Attach:
 
 
 def attach(file: ast.File, comments: list[tuple[int, str]]) -> ast.File:
-    """The file with each comment (offset, text) moved to the node that it describes."""
+    """Attach each comment to the node that it describes.
+
+    Args:
+        file: The parsed file, without comments.
+        comments: The offset and text of each comment, in the order of the text.
+
+    Returns:
+        The file with comments and blank lines in its nodes.
+    """
     work = _Attach(file)
     for offset, text in comments:
         work.place(offset, text.rstrip())

@@ -12,7 +12,7 @@ def _lines(text: str) -> list[str]:
 
 
 def text_diff(old: str, new: str, old_name: str, new_name: str) -> str:
-    """A unified diff of two texts; empty if they are the same."""
+    """Return a unified diff of two texts, or an empty string if they are equal."""
     lines = difflib.unified_diff(
         _lines(old), _lines(new), old_name, new_name, lineterm=""
     )

@@ -6,7 +6,7 @@
 A group is printed on one line if it fits there, else each of its own lines breaks. A
 comment (`Suffix`, at the end of its line, or `Own`, a line of its own) breaks every
 group around it and takes no width. Nothing recurses: documents may be deep and long.
-What holds other documents knows its `width` on one line, so that nothing is measured
+Documents that contain others store their `width` on one line, so nothing is measured
 twice.
 """
 
@@ -41,7 +41,7 @@ STEP = 4
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line break, or `flat` where its group is on one line (never if `hard`)."""
+    """A line break; on one line, the text `flat` replaces it (never if `hard`)."""
 
     flat: str
     hard: bool = False
@@ -54,7 +54,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Either:
-    """One text where the group is broken, another where it is on one line."""
+    """A text that differs between a broken group and a group on one line."""
 
     broken: str
     flat: str
@@ -68,7 +68,7 @@ class Either:
 
 @dataclass(frozen=True, slots=True)
 class Suffix:
-    """A comment for the end of the line, whatever code still follows on it."""
+    """A comment at the end of the line, even if more code follows on that line."""
 
     text: str
     hard: bool = True
@@ -77,7 +77,7 @@ class Suffix:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """A comment that stands where it is put."""
+    """A comment on a line of its own."""
 
     text: str
     hard: bool = True
@@ -86,7 +86,7 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """Documents one after the other."""
+    """A sequence of documents."""
 
     parts: tuple[Doc, ...]
     hard: bool
@@ -95,7 +95,7 @@ class Concat:
 
 @dataclass(frozen=True, slots=True)
 class Indent:
-    """A document whose lines start one step further right."""
+    """A document whose lines are indented one step further."""
 
     doc: Doc
     hard: bool
@@ -128,28 +128,29 @@ def _width(doc: Doc) -> int:
 
 
 def concat(parts: Iterable[Doc]) -> Doc:
-    """The documents one after the other."""
+    """Join documents."""
     parts = tuple(parts)
     return Concat(parts, any(map(_hard, parts)), sum(map(_width, parts)))
 
 
 def indent(*parts: Doc) -> Doc:
-    """The documents, one step further right."""
+    """Join documents and indent them one step further."""
     doc = concat(parts)
     return Indent(doc, _hard(doc), _width(doc))
 
 
 def group(*parts: Doc) -> Doc:
-    """The documents, on one line if they fit."""
+    """Join documents into a group: printed on one line if it fits."""
     doc = concat(parts)
     return Group(doc, _hard(doc), _width(doc))
 
 
-_Todo = tuple[int, bool, Doc]  # indentation, whether its group is broken, what to print
+_Todo = tuple[int, bool, Doc]  # indentation, whether the group is broken, document
 
 
 def _fits(room: int, doc: Doc, rest: list[_Todo]) -> bool:
-    """Whether `doc` on one line, and what follows up to a line break, take `room`.
+    """Return whether `doc` on one line, and the text after it up to a line break, fit
+    in `room`.
 
     `doc` has no line breaks of its own (it is not `hard`).
     """
@@ -182,7 +183,7 @@ class _Page:
     def __init__(self) -> None:
         self.out: list[str] = []
         self.column = 0
-        self.margin = 0  # spaces owed to the line, written with its first text
+        self.margin = 0  # indentation, written together with the first text of the line
         self.suffix = ""
 
     def write(self, text: str) -> None:
@@ -206,7 +207,7 @@ class _Page:
 
 
 def render(doc: Doc, width: int = WIDTH) -> str:
-    """The text of a document, broken so that lines fit `width` where they can."""
+    """Print a document, and break groups so that lines fit `width` where they can."""
     page = _Page()
     todo: list[_Todo] = [(0, True, doc)]
     while todo:
@@ -248,7 +249,7 @@ def _leaves(doc: Doc) -> Iterator[_Leaf]:
 
 
 def flat(doc: Doc) -> str:
-    """The text of a document on one line, without its comments."""
+    """Print a document on one line, without its comments."""
     return "".join(
         leaf if isinstance(leaf, str) else leaf.flat
         for leaf in _leaves(doc)
@@ -257,5 +258,5 @@ def flat(doc: Doc) -> str:
 
 
 def comments(doc: Doc) -> list[str]:
-    """The comments in a document."""
+    """Return the comments in a document."""
     return [leaf.text for leaf in _leaves(doc) if isinstance(leaf, Own | Suffix)]

@@ -1,4 +1,4 @@
-"""Encodings of text other than UTF-8, by the first bytes of a file."""
+"""Detection of encodings other than UTF-8 from the first bytes of a file."""
 
 from __future__ import annotations
 
@@ -6,21 +6,22 @@ import codecs
 
 __all__ = ["wide_encoding"]
 
-# The longer mark comes first: that of UTF-16 begins it.
+# UTF-32 comes first: its mark begins with that of UTF-16.
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
 }
-_LOOKED_AT = 200  # bytes of a file without a mark
+_LOOKED_AT = 200  # bytes examined in a file without a mark
 
 
 def wide_encoding(data: bytes) -> str | None:
-    """Return the encoding of text in units of two or four bytes, None for any other text.
+    """Return the encoding of text in units of two or four bytes, or None for any other
+    text.
 
-    Without a mark at its beginning, it is known by the zeros that nearly every second
-    byte is.
+    A byte order mark decides; without one, UTF-16 is recognised by zeros in nearly
+    every second byte.
     """
     for mark, encoding in _MARKS.items():
         if data.startswith(mark):

@@ -1,4 +1,6 @@
-"""Syntax errors in words: what Lark refuses, and the help that goes with it."""
+"""Diagnostics for syntax errors: messages for the input that Lark rejects, and their
+help.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ KEYWORDS = frozenset(
 
 
 def is_name(text: str) -> bool:
-    """Whether `text` may name something in azg: `[a-z_][a-z0-9_]*`, not a keyword."""
+    """Return whether `text` is a valid azg name: `[a-z_][a-z0-9_]*` and not a
+    keyword.
+    """
     return (
         text.isascii()
         and text.isidentifier()
@@ -60,7 +64,7 @@ _EXPRESSION = frozenset({"NAME", "NUMBER", "LPAR", "MINUS"})
 _VALUE = frozenset({"NAME", "NUMBER", "MINUS", "LSQB", "TRUE", "FALSE"})
 _NUMBER = frozenset({"NUMBER", "MINUS"})
 _DECLARATION = frozenset({"FROM", "ATTENTION", "MODEL", "SPACE"})
-# What may begin something, as one phrase instead of its tokens.
+# Sets of tokens that a message names by one phrase.
 _PHRASES = (
     (_DECLARATION, "`from`, `attention`, `model` or `space`"),
     (_EXPRESSION, "an expression"),
@@ -68,32 +72,34 @@ _PHRASES = (
     (_NUMBER, "a number"),
 )
 
-# A line that must be a declaration, whatever is open; `attention {` is a block.
+# A line that must be a declaration, even inside open braces; `attention {` is a block.
 _DECLARES = re.compile(r"(attention|model|space)[ \t]+[A-Za-z_]|from[ \t]+[\w.]+[ \t]")
 _TRANSPOSE = "`.T` transposes; nothing else follows a dot"
 _BROKEN = "a statement continues on the next line only inside `( )` or `[ ]`"
-_COMPUTED = "a setting is a number, a name, `true`, `false`, a list or a range"
+_COMPUTED = "the value must be a number, a name, `true`, `false`, a list or a range"
 _POWER = "`square(x)` is x², `sqrt(x)` is √x"
-_DIVIDES = "`/` divides; nothing is rounded"
-_LAYERS = "a model has a block `layers { … }`; in a space their number is `depth`"
+_DIVIDES = "`/` divides without rounding"
+_LAYERS = (
+    "a model lists its layers in `layers { … }`; a space sets their number, `depth`"
+)
 _NO_INDEX = "a value is a whole matrix and can't be indexed"
-_NO_PREFIX = "operations have no prefix"
-_NO_METHODS = "operations are not called on a value, but by their name"
-_NO_ARROW = "programs are not annotated: the result is [n, d]"
+_NO_PREFIX = "call operations without a prefix"
+_NO_METHODS = "call operations as functions, not as methods"
+_NO_ARROW = "programs have no return type: the result is always [n, d]"
 _NO_CONDITION = (
-    "a program has no conditions and no comparisons; `relu(x)` is x where it is above 0,"
-    " `maximum(x, y)` the larger of two"
+    "a program has no conditions and no comparisons; `relu(x)` replaces negative values"
+    " by 0, `maximum(x, y)` is the larger of two values"
 )
 _NO_SCAN = (
-    "a program has no recurrence; in a model with `causal = true`, `k.T @ v` goes over the"
-    " tokens so far"
+    "a program has no recurrence; in a model with `causal = true`, `k.T @ v` sums over"
+    " the tokens so far"
 )
 _LEARNED = "`conv(x, kernel = 1)` multiplies every feature by a learned weight"
 _REPEAT = "a program has no loops; in a model, `repeat 4 { … }` repeats layers"
 _DECLARE = "a program is declared as `attention name(q, k, v) { … }`"
 _NAMES = "names are made of a to z, 0 to 9 and _"
-_BIND = "a value is named with `name = expression`, nothing before it"
-# What a line starts with elsewhere.
+_BIND = "write `name = expression`, without a keyword before it"
+# Keywords of other languages that a line may start with.
 _HABITS = {
     **dict.fromkeys(("def", "fn", "func", "function", "lambda", "program"), _DECLARE),
     "class": "a model is declared as `model name { … }`",
@@ -119,7 +125,7 @@ _CHARACTERS = {
     "³": "`square(x) * x` is x³",
     "√": "`sqrt(x)` is √x",
     **dict.fromkeys(_TURNED, "write `.T`"),
-    "\r": "a line ends with a line feed (U+000A), before which this may stand",
+    "\r": "end lines with a line feed (U+000A), alone or after a carriage return",
     **dict.fromkeys("<>!&|~?≤≥≠", _NO_CONDITION),
     **dict.fromkeys("\"'“”‘’`´", "names are written without quotes"),
 }
@@ -130,7 +136,9 @@ def _words(kind: str) -> str:
 
 
 def _expected(kinds: frozenset[str]) -> str:
-    """The end of a message: `: expected …`, or nothing when that says too little."""
+    """Return the end of a message, `: expected …`, or nothing if that would say too
+    little.
+    """
     for tokens, phrase in _PHRASES:
         if tokens <= kinds:
             return f": expected {phrase}"
@@ -156,7 +164,7 @@ def _character(source: Source, error: UnexpectedCharacters) -> Diagnostic:
     if char == ":" and span.column <= len(line.rstrip()) - 1:
         help_ = None  # not Python's colon before a body
         if re.match(r"\s*\w+\s*:", line):
-            help_ = "values are not annotated: azc infers their types"
+            help_ = "remove the annotation: azc infers the types of values"
     elif char == ">" and line[: span.column - 1].endswith("-"):
         help_ = _NO_ARROW
     elif char == "^":
@@ -184,7 +192,7 @@ def _unclosed(source: Source, bracket: Token) -> Diagnostic:
 
 
 def _unopened(source: Source, span: Span) -> Diagnostic:
-    """The braces in a row that close nothing are one fault."""
+    """Report a row of braces that close nothing as one error."""
     found = re.compile(r"\}(?:[ \t]*\})*").match(source.text, span.start)
     end = found.end() if found else span.end
     one = end == span.end
@@ -193,7 +201,9 @@ def _unopened(source: Source, span: Span) -> Diagnostic:
 
 
 def _line_goes_on(source: Source, start: int) -> bool:
-    """Whether the line after the one that ends at `start` carries on with something."""
+    """Return whether the line that ends at `start` is continued by code on the next
+    one.
+    """
     following = re.compile(r"\s*(#[^\n]*\s*)*").match(source.text, start)
     end = following.end() if following else start
     return source.text[end : end + 1] not in ("", "}", "{")
@@ -216,7 +226,7 @@ def _help(
     if _follows(source, token) == ">" and token.type == "MINUS":
         return _NO_ARROW
     if _follows(source, token) == "=" and token.type in _OPERATORS:
-        return "a name is bound once: give the result another"
+        return "a name can be bound only once: choose another name for the result"
     computes = token.type in _OPERATORS | {"LPAR"} and not kinds & _OPERATORS
     if computes and (kinds >= _VALUE or ("RANGE" in kinds and "LPAR" not in kinds)):
         return _COMPUTED
@@ -248,7 +258,9 @@ def _follows(source: Source, token: Token) -> str:
 
 
 def _power(source: Source, start: int, end: int) -> str:
-    """How the power is written that the operator between two places is for."""
+    """Return help for a power operator between `start` and `end`: how to write that
+    power.
+    """
     before, after = source.text[max(0, start - 80) : start], source.text[end : end + 80]
     base = re.search(r"(?<![\w.])([a-z_]\w*)\s*$", before)
     exponent = re.match(r"\s*(2|0?\.5)(?![\w.])", after)
@@ -268,7 +280,7 @@ def _dot_help(
     before: str,
     operations: Collection[str],
 ) -> str | None:
-    """What to write for `q.mean()`, `torch.exp(q)` and the like."""
+    """Return help for `q.mean()`, `torch.exp(q)` and the like."""
     if "TRANSPOSE" not in kinds:
         return None
     owner = re.search(r"(\w+)$", before)
@@ -288,9 +300,14 @@ def unexpected(
     braces: list[Token],
     operations: Collection[str] = (),
 ) -> Diagnostic:
-    """The diagnostic for what Lark refuses, with the brackets and braces still open.
+    """Convert an error of Lark's to a diagnostic.
 
-    `operations`: names that a help line may call.
+    Args:
+        source: The text.
+        error: The error that Lark raised.
+        brackets: The brackets that are still open.
+        braces: The braces that are still open.
+        operations: Names of operations that help lines may suggest.
     """
     if isinstance(error, UnexpectedCharacters):
         return _character(source, error)
@@ -326,7 +343,7 @@ def unexpected(
 
 def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic | None:
     span = source.span(token.start_pos or 0, token.end_pos or 0)
-    # To names that clash azc adds numbers.
+    # azc adds numbers to names that clash.
     if len(token) > MAX_NAME and not (source.own and len(token) <= MAX_NAME + 10):
         text = f"the name has {len(token):,} characters; the limit is {MAX_NAME}"
         return Diagnostic("AZG507", text, span)
@@ -339,7 +356,7 @@ def _bad_name(source: Source, token: Token, names: frozenset[str]) -> Diagnostic
         return Diagnostic("AZG003", text, span, help_)
     text = f"names must be lower case: `{token}`"
     lower = str(token).lower()
-    # Where both are written, `Q` and `q` may be meant as two names.
+    # Where both occur, `Q` and `q` may be two different names.
     fix = Fix(span, lower) if lower not in names else None
     return Diagnostic("AZG003", text, span, f"write `{lower}`", fix=fix)
 
@@ -357,7 +374,7 @@ def _bad_number(source: Source, token: Token) -> Diagnostic | None:
 def bad_words(
     source: Source, names: Sequence[Token], numbers: Iterable[Token]
 ) -> list[Diagnostic]:
-    """What parses, but is not a name or a number of the language."""
+    """Report words that parse but are not valid names or numbers."""
     fine = frozenset(str(token) for token in names if is_name(str(token)))
     found = [_bad_name(source, token, fine) for token in names if token.type == "NAME"]
     found.extend(_bad_number(source, token) for token in numbers)

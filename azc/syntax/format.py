@@ -1,10 +1,11 @@
-"""The canonical text of a syntax tree, which `azc fmt` writes.
+"""The formatter: the canonical text of a syntax tree, which `azc fmt` writes.
 
-Four spaces, 88 columns (comments not counted), one statement a line, one blank line
-between declarations (none between imports unless the author left one). What doesn't fit
-goes in brackets, one element a line with a comma after each, or one operand a line with
-its operator before it. Inside a body the author's blank lines are kept, at most one in
-a row and none at its ends. A body with nothing in it is `{}`.
+Indentation is four spaces and lines have 88 columns (comments not counted). There is one
+statement per line and one blank line between declarations (none between imports unless
+the author left one). An expression or list that does not fit is broken inside brackets:
+one element per line with a comma after each, or one operand per line after its operator.
+Blank lines inside a body are kept, at most one in a row and none at its ends. An empty
+body is `{}`.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ __all__ = ["format_expr", "format_file", "format_text"]
 
 
 def _tidy(lines: Sequence[str], first: bool) -> list[str]:
-    """The lines with at most one blank line in a row, and none on top if `first`."""
+    """Return the lines with at most one blank line in a row, and none at the top if
+    `first`.
+    """
     tidy: list[str] = []
     for line in lines:
         if line or (tidy[-1] if tidy else not first):
@@ -54,7 +57,7 @@ def _own_lines(lines: Sequence[str]) -> list[Doc]:
 
 
 def _closing(lines: Sequence[str], empty: bool) -> list[Doc]:
-    """The comments before a closing bracket, each after a line break."""
+    """Return the comments before a closing bracket, each after a line break."""
     tidy = _tidy(lines, first=empty)
     while tidy and not tidy[-1]:
         tidy.pop()
@@ -66,7 +69,7 @@ def _suffix(node: ast.Node) -> list[Doc]:
 
 
 def _end(node: ast.Node) -> list[Doc]:
-    """The comment for the end of a node's last line."""
+    """Return the comment at the end of a node's last line."""
     if isinstance(node, _WITH_BODY):
         return [Suffix(node.comments.end)] if node.comments.end else []
     return _suffix(node)
@@ -84,18 +87,18 @@ def _nesting(text: str) -> int:
 
 
 class _Printer:
-    """Turns nodes into documents.
+    """Converter from nodes to documents.
 
-    Of the comments in the middle of a line, those on the operands of a chain break it;
-    the others (after a mutation, say) are strays, which go above the statement, or the
-    bracketed element, around them.
+    Comments in the middle of a line are of two kinds. Those on the operands of a chain
+    break the chain. The others, which mutations may leave, are strays: they move above
+    the statement, or the bracketed element, around them.
     """
 
     def __init__(self) -> None:
         self.strays: list[str] = []
 
     def carry(self, node: ast.Node) -> tuple[list[str], Doc]:
-        """The comment lines for above `node`, and its document."""
+        """Return the comment lines above `node`, and its document."""
         outer, self.strays = self.strays, []
         body = self.content(node)
         above = [*node.comments.before, *self.strays]
@@ -103,7 +106,7 @@ class _Printer:
         return above, body
 
     def inner(self, node: ast.Node) -> Doc:
-        """A part in the middle of a line: its comments are strays."""
+        """Print a node in the middle of a line: its comments are strays."""
         self.stray(node)
         return self.content(node)
 
@@ -112,7 +115,7 @@ class _Printer:
         self.strays.extend(filter(None, [node.comments.after]))
 
     def content(self, node: ast.Node) -> Doc:
-        """A node without its own comments (but `closing`)."""
+        """Print a node without its own comments, except `closing`."""
         match node:
             case ast.Name():
                 return node.id
@@ -146,7 +149,7 @@ class _Printer:
                 return self.line_like(node)
 
     def line_like(self, node: ast.Node) -> Doc:
-        """A declaration, a layer, or a block."""
+        """Print a declaration, a layer or a block."""
         match node:
             case ast.Import():
                 return self.import_(node)
@@ -216,7 +219,9 @@ class _Printer:
     # Operators
 
     def right_side(self, node: ast.Expr) -> Doc:
-        """The right of `=` or `return`: a chain that breaks is put in parentheses."""
+        """Print the right side of `=` or `return`: a chain that breaks is put in
+        parentheses.
+        """
         self.stray(node)
         found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found or found.fixity != "infix":
@@ -228,9 +233,11 @@ class _Printer:
         return group(Either("(", ""), indent(SOFT, chain), SOFT, Either(")", ""))
 
     def operation(self, node: ast.Apply, closed: bool = False) -> Doc:
-        """An operation with its symbol; an infix chain breaks before each operator.
+        """Print an operation with its symbol; an infix chain breaks before each
+        operator.
 
-        `closed`: a line ends behind it where it breaks, and it is in parentheses.
+        `closed` means that the chain is in parentheses, so that a line ends after its
+        last operand if it breaks.
         """
         self.strays.extend(filter(None, node.comments.closing))
         found = ast.operator(node)
@@ -244,8 +251,8 @@ class _Printer:
             operand = self.operand(first, found.precedence)
             gap = " " if flat(operand).endswith(".") else ""  # `1..T` is a range
             return concat((operand, gap, found.symbol))
-        # From the last operand to the first, each with the comments behind it. Behind the
-        # last one there is no line end but in parentheses: its comment goes above.
+        # From the last operand to the first, each with the comments after it. Outside
+        # parentheses no line ends after the last operand, so its comment moves above.
         spine: list[tuple[str, ast.Expr, list[str]]] = []
         symbol, chain, after = found.symbol, node, list[str]()
         while True:
@@ -274,9 +281,9 @@ class _Printer:
         return concat(parts)
 
     def operand(self, node: ast.Expr, least: int) -> Doc:
-        """An operand, in parentheses if it binds less tight than `least`.
+        """Print an operand, in parentheses if its precedence is below `least`.
 
-        What calls it sees to the operand's own comments.
+        The caller prints the operand's own comments.
         """
         found = ast.operator(node)
         if not isinstance(node, ast.Apply) or not found:
@@ -341,13 +348,15 @@ _WITH_BODY = (
 
 
 def format_file(file: ast.File) -> str:
-    """The canonical text of a tree (parsed or made by mutation), with its comments."""
+    """Return the canonical text of a tree, parsed or produced by a mutation, with its
+    comments.
+    """
     text = render(_Printer().file(file))
     return text + "\n" if text else ""
 
 
 def format_expr(expr: ast.Expr | ast.Value) -> str:
-    """An expression or value on one line, without comments."""
+    """Return an expression or value as text on one line, without comments."""
     return flat(_Printer().content(expr))
 
 
@@ -356,16 +365,19 @@ def _comments(text: str) -> Counter[str]:
 
 
 def format_text(source: Source) -> str:
-    """The canonical text of a file.
+    """Return the canonical text of a file.
 
-    Raises `DiagnosticError` if the file doesn't parse, and `InternalError` if the
-    canonical text were another program, not stable, or short of a comment.
+    Raises:
+        DiagnosticError: If the file does not parse, or its canonical text is too
+            long.
+        InternalError: If the canonical text is a different program, is not stable,
+            or lacks a comment.
     """
     file = parse(source)
     text = format_file(file)
     if len(text) > MAX_TEXT:
-        message = f"the formatted file has {len(text):,} characters; at most "
-        message += f"{MAX_TEXT:,} do"
+        message = f"the formatted file has {len(text):,} characters; the limit is "
+        message += f"{MAX_TEXT:,}"
         raise DiagnosticError([Diagnostic("AZG501", message, source.span(0, 1))])
     try:
         again = parse(Source(source.name, text))

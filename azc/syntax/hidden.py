@@ -1,11 +1,10 @@
-"""Characters that hide text or turn it around (AZG007).
+"""Characters that hide or reorder text (AZG007).
 
 In a comment they can make a program look like another one (Boucher and Anderson 2021,
-"Trojan Source"), so `azc check` warns of them. Elsewhere they are errors, as anything is
-that the language has no use for.
+"Trojan Source"), so `azc check` warns about them. Elsewhere they are errors, like any
+character outside the language.
 
-Joiners and marks of direction are left alone: words of many languages, and emoji, need
-them.
+Joiners and direction marks are allowed: words of many languages, and emoji, need them.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from azc.source import Source
 
 __all__ = ["HIDDEN", "called", "hidden_in"]
 
-# Of a class in a regular expression.
+# Parts of a character class in a regular expression.
 _CONTROL = r"\x00-\x08\x0b\x0e-\x1f\x7f-\x9f"
 _TURNS = "\u202a-\u202e\u2066-\u2069"
 _NO_WIDTH = (
@@ -43,13 +42,18 @@ _NAMES = {
 
 
 def called(char: str) -> str:
-    """Return a character in words: `U+200B (zero width space)`."""
+    """Describe a character: `U+200B (zero width space)`."""
     name = unicodedata.name(char, _NAMES.get(char, "a control character"))
     return f"U+{ord(char):04X} ({name.lower()})"
 
 
 def hidden_in(source: Source, comments: Iterable[tuple[int, str]]) -> list[Diagnostic]:
-    """Return a warning for each comment (offset, text) with such characters."""
+    """Return a warning for each comment that contains such characters.
+
+    Args:
+        source: The text.
+        comments: The offset and text of each comment.
+    """
     found = []
     for offset, text in comments:
         runs = list(_RUN.finditer(text))
@@ -59,8 +63,8 @@ def hidden_in(source: Source, comments: Iterable[tuple[int, str]]) -> list[Diagn
         shown = ", ".join(map(called, chars[:2]))
         more = len(chars) - 2
         shown += f" and {more} more" if more > 0 else ""
-        message = f"{shown} in a comment can hide text or turn it around"
-        help_ = "take it out" if len(chars) == len(runs) == 1 else "take them out"
+        message = f"{shown} in a comment can hide or reorder text"
+        help_ = "remove it" if len(chars) == len(runs) == 1 else "remove them"
         start, end = offset + runs[0].start(), offset + runs[0].end()
         fix = Fix(source.span(offset, offset + len(text)), _RUN.sub("", text))
         span = source.span(start, end)

@@ -1,6 +1,6 @@
-"""The operations that are written with a symbol: one table for printing and reading.
+"""Operations that are written with a symbol: one table for the formatter and the tree.
 
-Precedence is Python's, and that of the grammar: a higher number binds tighter.
+Precedences are those of Python and of the grammar: a higher number binds tighter.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SUM, PRODUCT, UNARY, POSTFIX, ATOM = range(1, 6)
 
 @dataclass(frozen=True)
 class Operator:
-    """How an operation is written: its symbol, how tight it binds, where it stands."""
+    """Notation of an operation: its symbol, precedence and position."""
 
     symbol: str
     precedence: int
@@ -23,7 +23,7 @@ class Operator:
 
     @property
     def operands(self) -> int:
-        """How many operands the symbol takes."""
+        """The number of operands of the symbol."""
         return 2 if self.fixity == "infix" else 1
 
 

@@ -1,4 +1,4 @@
-"""Text to syntax tree: the parser, with its diagnostics (AZG0xx, and the limits)."""
+"""The parser: from text to syntax tree, with diagnostics (AZG0xx and the limits)."""
 
 from __future__ import annotations
 
@@ -41,23 +41,25 @@ __all__ = [
 
 MAX_TEXT = 100_000  # characters of one file
 _SURROGATE = re.compile("[\ud800-\udfff]")
-MAX_BYTES = 4 * MAX_TEXT + 4  # of a file: what is longer is no program, or a device
-MAX_IMPORTED = 300_000  # characters of a file with all that it imports
-# Characters, white space apart, of what azc makes of such files. The canonical form has
-# no more than a third more (a comma after the operand of `exp(q)`, where a call is
-# broken), and names that clash get a number.
+MAX_BYTES = 4 * MAX_TEXT + 4  # of a file: anything longer is no program, or a device
+MAX_IMPORTED = 300_000  # characters of a file and all files that it imports
+# Characters, without white space, of texts that azc generates from such files. The
+# canonical form is at most a third longer (a comma after the operand of `exp(q)`, where
+# a call is broken), and names that clash get a number.
 MAX_OWN = 4 * MAX_IMPORTED // 3 + 10_000
 MAX_ERRORS = 20  # syntax errors reported in one run
-MAX_REREAD = 200_000  # characters read once more, in all, to find further errors
+MAX_REREAD = 200_000  # characters parsed again, in total, to find further errors
 
 
 class _Newlines(PostLex):
-    """Drops newlines inside ( ) and [ ] and folds runs of the others into one."""
+    """Filter that drops newlines inside ( ) and [ ] and merges runs of other
+    newlines.
+    """
 
     always_accept = ("_NL",)
 
     def __init__(self) -> None:
-        self.brackets: list[Token] = []  # those open
+        self.brackets: list[Token] = []  # currently open
         self.braces: list[Token] = []
 
     def process(self, stream: Iterator[Token]) -> Iterator[Token]:
@@ -85,7 +87,9 @@ class _Newlines(PostLex):
 
 
 class _Parser:
-    """Lark's parser with what it collects beside the nodes; one text at a time."""
+    """Lark's parser and the tokens it collects beside the nodes; it parses one text at
+    a time.
+    """
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -114,7 +118,7 @@ class _Parser:
         self.build.source = source
         for tokens in self.collected.values():
             tokens.clear()
-        # With a transformer, what Lark returns is what its method for `file` did.
+        # With a transformer, Lark returns the result of its method for `file`.
         return cast(ast.File, self.lark.parse(text))
 
 
@@ -123,7 +127,7 @@ def _parser() -> _Parser:
     return _Parser()
 
 
-# Recovery: what can't be read is blanked, and the rest is read once more.
+# Recovery: text that can't be parsed is blanked, and the rest is parsed again.
 
 _BRACE = re.compile(r"#[^\n]*|(?P<brace>[{}])")
 _BODY_BELOW = re.compile(r"(?:\s|#[^\n]*)*\{")
@@ -145,7 +149,7 @@ def _balanced(braces: list[tuple[int, str]]) -> bool:
 
 
 def _depth(braces: list[tuple[int, str]]) -> int:
-    """How many braces are open after these; one that closes nothing counts nothing."""
+    """Return the number of braces left open; unmatched closing braces are ignored."""
     depth = 0
     for _, brace in braces:
         depth = depth + 1 if brace == "{" else max(0, depth - 1)
@@ -153,7 +157,9 @@ def _depth(braces: list[tuple[int, str]]) -> int:
 
 
 def _declaration(text: str, start: int, end: int) -> tuple[int, int] | None:
-    """The declaration around a line, to its last brace or else to the next one."""
+    """Return the region of the declaration around a line: to its last brace, or to the
+    next declaration if it is never closed.
+    """
     depth = opened = 0
     for at, brace in _braces(text, 0, len(text)):
         if brace == "{":
@@ -172,7 +178,9 @@ def _declaration(text: str, start: int, end: int) -> tuple[int, int] | None:
 
 
 def _skipped(text: str, at: int) -> Region | None:
-    """The line or declaration at `at`, or None if nothing is left there to skip."""
+    """Return the line or declaration at `at`, or None if there is nothing left to
+    skip.
+    """
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", start)
     end = len(text) if end < 0 else end
@@ -189,11 +197,11 @@ def _skipped(text: str, at: int) -> Region | None:
 
 @dataclass(frozen=True)
 class Reading:
-    """What could be read of a file, with the syntax errors of the rest.
+    """The readable part of a file, with the syntax errors of the rest.
 
-    `file` is None where reading was given up. `broken`: the declarations that have
-    errors inside. `lost`: the words outside any declaration that could be read, which
-    may be what it declares. `warnings` are of characters in comments.
+    `file` is None if the parser gave up. `broken` holds the declarations with errors
+    inside. `lost` holds the words outside any declaration that could be read: the file
+    may declare them. `warnings` are about characters in comments.
     """
 
     file: ast.File | None
@@ -204,11 +212,14 @@ class Reading:
 
 
 def parse(source: Source) -> ast.File:
-    """The syntax tree of a file, with its comments attached.
+    """Parse a file into its syntax tree, with comments attached.
 
-    Raises `DiagnosticError` with every syntax error found: after one, the rest of its
-    line (or, if braces are at stake, of its declaration) is skipped. A long text isn't
-    read over and over, so some of its errors may show only once others are mended.
+    After an error, the parser skips the rest of the line (or of the declaration, if
+    braces are involved) and continues. It stops rereading a long text at some point, so
+    some errors may appear only once others are fixed.
+
+    Raises:
+        DiagnosticError: With every syntax error found.
     """
     reading = read_text(source)
     if reading.errors or reading.file is None:
@@ -217,17 +228,23 @@ def parse(source: Source) -> ast.File:
 
 
 def read_text(source: Source, operations: Collection[str] = ()) -> Reading:
-    """What can be read of a file; see `parse`. Comments are attached if all can be.
+    """Parse as much of a file as can be read; see `parse`.
 
-    `operations`: the names that help lines may call; the syntax knows none.
+    Args:
+        source: The text.
+        operations: Names of operations that help lines may suggest.
+
+    Returns:
+        The part of the file that parses, and the errors. Comments are attached only
+        if there are no errors.
     """
     size, limit = len(source.text), MAX_TEXT
     if source.own:
         size, limit = sum(map(len, source.text.split())), MAX_OWN
     odd = _SURROGATE.search(source.text)
     if odd is not None:
-        # No file has one, and none can be written with it; a JSON string may.
-        text = "a surrogate is no character, and can't be written as UTF-8"
+        # Files can't contain one, but JSON strings can.
+        text = "a surrogate is not a character and can't be encoded as UTF-8"
         return Reading(None, (Diagnostic("AZG004", text, source.span(*odd.span())),))
     if size > limit:
         text = f"the file has {size:,} characters; the limit is {limit:,}"
@@ -238,7 +255,9 @@ def read_text(source: Source, operations: Collection[str] = ()) -> Reading:
 
 
 class _Recovery:
-    """One text, read again without what could not be read."""
+    """Recovery from the errors of one text: parse it again without the parts that
+    failed.
+    """
 
     def __init__(
         self, parser: _Parser, source: Source, operations: Collection[str]
@@ -254,14 +273,14 @@ class _Recovery:
         self.text, found = lookalikes(source, text, MAX_ERRORS)
         self.errors.extend(found)
         for each in found:
-            # What stands in the middle of a name leaves two, which are no errors.
+            # Blanking a character inside a name leaves two names, which are no errors.
             at = _in_a_word(each)
             region = None if at is None else _skipped(self.text, at)
             if region is not None:
                 self.skip(region)
 
     def read(self) -> Reading:
-        """Reads until there is nothing more to skip."""
+        """Parse until there is nothing more to skip."""
         file: ast.File | None = None
         reread = 0
         while file is None and len(self.errors) < MAX_ERRORS and reread <= MAX_REREAD:
@@ -300,7 +319,7 @@ class _Recovery:
             warnings = tuple(hidden_in(self.source, comments))
             wrong = bad_words(self.source, collected["NAME"], collected["NUMBER"])
             self.errors.extend(wrong)
-            file = self.mended(file, wrong, broken)
+            file = self.with_fixes(file, wrong, broken)
             if not self.errors:
                 return Reading(attach(file, comments), (), warnings=warnings)
         ordered = sorted(self.errors, key=lambda d: d.span.start if d.span else 0)
@@ -310,10 +329,10 @@ class _Recovery:
         found = tuple(d for d in file.declarations if _touched(d, broken))
         return Reading(file, errors, found, self.lost(file), warnings)
 
-    def mended(
+    def with_fixes(
         self, file: ast.File, wrong: list[Diagnostic], broken: list[Region]
     ) -> ast.File:
-        """The file with the names that are written wrong as they were meant."""
+        """Return the file with the fixes for misspelled names applied."""
         text = self.text
         for each in wrong:
             if each.span is not None and each.fix is None:
@@ -331,7 +350,7 @@ class _Recovery:
             return file
 
     def lost(self, file: ast.File) -> frozenset[str]:
-        """The words in what was skipped, outside the declarations that were read."""
+        """Return the words in skipped text outside the declarations that were read."""
         outside = [
             region
             for region in self.skipped
@@ -349,8 +368,8 @@ def _touched(node: ast.Node, regions: list[Region]) -> bool:
 
 
 def _in_a_word(found: Diagnostic) -> int | None:
-    """Where a character that is to be taken out stands in the middle of a name or a
-    number; None of any other.
+    """Return the offset of a character to remove if it is inside a name or a number,
+    else None.
     """
     if found.span is None or found.fix is None or found.fix.text:
         return None
@@ -369,9 +388,14 @@ def _too_deep(source: Source, error: TooDeep) -> Diagnostic:
 
 
 def read_source(path: Path, name: str | None = None) -> Source:
-    """The text of a file as a `Source` shown as `name` (by default the path as given).
+    """Read a file as a `Source`.
 
-    Raises `DiagnosticError` when it can't be read or is not UTF-8 text.
+    Args:
+        path: The file.
+        name: The name in diagnostics; by default the path as written.
+
+    Raises:
+        DiagnosticError: If the file can't be read or is not UTF-8 text.
     """
     shown = name or str(path)
     try:
@@ -383,16 +407,17 @@ def read_source(path: Path, name: str | None = None) -> Source:
 
 
 def unreadable(shown: str, error: Exception) -> DiagnosticError:
-    """Why a file can't be read."""
+    """Return the error for a file that can't be read."""
     reason = getattr(error, "strerror", None) or str(error)
     message = f"can't read {shown}: {reason.lower()}"
     return DiagnosticError([Diagnostic("AZG005", message, None)])
 
 
 def decoded(data: bytes, shown: str) -> Source:
-    """The first `MAX_BYTES` of a file as a `Source`.
+    """Decode the first `MAX_BYTES` of a file as a `Source`.
 
-    Raises `DiagnosticError` when they are not UTF-8 text.
+    Raises:
+        DiagnosticError: If they are not UTF-8 text.
     """
     encoding = wide_encoding(data)
     if encoding is not None:
@@ -404,7 +429,7 @@ def decoded(data: bytes, shown: str) -> Source:
     except UnicodeDecodeError as error:
         if len(data) >= MAX_BYTES:
             text = data.decode(errors="ignore")
-            return Source(shown, text)  # too long, which `parse` tells
+            return Source(shown, text)  # too long, which `parse` reports
         message = f"{shown} is not UTF-8 text (byte {error.start})"
         fault = Diagnostic("AZG004", message, None, "save it as UTF-8")
         raise DiagnosticError([fault]) from error

@@ -1,7 +1,8 @@
-"""What is no azg but can mean one thing only: read as that, and told.
+"""Repair of text that is not azg but has only one possible meaning.
 
-Characters that look like one of the language, and the markers of a merge conflict. What
-is put in their place is as long, so that places stay what they are.
+It covers characters that look like those of the language, and the markers of a merge
+conflict. Replacements have the same length, so that offsets stay valid, and each one is
+reported as an error.
 """
 
 from __future__ import annotations
@@ -38,18 +39,22 @@ _LOOKALIKES = {
     **dict.fromkeys("\u2299\u2218", "*"),
     **{chr(code): " " for code in range(0x2000, 0x200B)},
 }
-_SPACES = "".join(char for char, mend in _LOOKALIKES.items() if mend == " ")
-_OTHERS = "".join(char for char, mend in _LOOKALIKES.items() if mend != " ")
+_SPACES = "".join(
+    char for char, replacement in _LOOKALIKES.items() if replacement == " "
+)
+_OTHERS = "".join(
+    char for char, replacement in _LOOKALIKES.items() if replacement != " "
+)
 _RUN = re.compile(
     rf"#[^\n]*|(?P<hidden>[{HIDDEN}]+)|(?P<turned>(?<=[\w)])\^(?:T\b|[⊤ᵀ]))|[{_SPACES}]+|[{_OTHERS}]"
 )
-# They are longer where the text itself has lines that begin so.
+# Markers are longer where the text itself has lines that begin like them.
 _MARKER = re.compile(r"^([<|=>%+\\-])\1{6,}(?=[ \r\n]|\Z)", re.MULTILINE)
 _JUJUTSU = frozenset("%+-\\")
 
 
 def blank(text: str, regions: list[Region]) -> str:
-    """The text with spaces for all but line ends in some regions."""
+    """Return the text with some regions replaced by spaces, except for line ends."""
     for start, end in regions:
         spaces = re.sub(r"[^\n]", " ", text[start:end])
         text = text[:start] + spaces + text[end:]
@@ -57,7 +62,16 @@ def blank(text: str, regions: list[Region]) -> str:
 
 
 def lookalikes(source: Source, text: str, most: int) -> tuple[str, list[Diagnostic]]:
-    """The text with the characters that were meant, and at most so many diagnostics."""
+    """Replace lookalikes by the characters that they stand for.
+
+    Args:
+        source: The source, for spans.
+        text: Its text, perhaps with regions blanked.
+        most: The largest number of diagnostics.
+
+    Returns:
+        The repaired text and the diagnostics.
+    """
     found: list[Diagnostic] = []
 
     def meant(match: re.Match[str]) -> str:
@@ -65,36 +79,39 @@ def lookalikes(source: Source, text: str, most: int) -> tuple[str, list[Diagnost
         if run.startswith("#"):
             return run
         if match["turned"]:
-            mend = fix = ".T"
+            replacement = fix = ".T"
         elif match["hidden"]:
-            mend, fix = " " * len(run), ""
+            replacement, fix = " " * len(run), ""
         else:
-            mend = fix = _LOOKALIKES[run[0]] * len(run)
+            replacement = fix = _LOOKALIKES[run[0]] * len(run)
         if len(found) < most:
             found.append(_lookalike(source, match.start(), run, fix))
-        return mend
+        return replacement
 
     return _RUN.sub(meant, text), found
 
 
-def _lookalike(source: Source, start: int, run: str, mend: str) -> Diagnostic:
+def _lookalike(source: Source, start: int, run: str, replacement: str) -> Diagnostic:
     span = source.span(start, start + len(run))
     if run.startswith("^"):
         message = f"unexpected `{run}`: a transpose is not a power"
     else:
-        shown = f"`{run[0]}`, " if mend.strip() else ""
+        shown = f"`{run[0]}`, " if replacement.strip() else ""
         message = f"unexpected {shown}{called(run[0])}"
-    help_ = f"write `{mend}`" if mend.strip() else "write a space"
-    if not mend:
-        help_ = "take it out" if len(run) == 1 else "take them out"
-    return Diagnostic("AZG001", message, span, help_, fix=Fix(span, mend))
+    help_ = f"write `{replacement}`" if replacement.strip() else "write a space"
+    if not replacement:
+        help_ = "remove it" if len(run) == 1 else "remove them"
+    return Diagnostic("AZG001", message, span, help_, fix=Fix(span, replacement))
 
 
 def conflicts(source: Source) -> tuple[list[Region], Diagnostic | None]:
-    """The regions that merge conflicts leave to skip, and the diagnostic that tells.
+    """Find merge conflicts.
 
-    One side is kept: the first one of git's conflicts, and of Jujutsu's, where a side may
-    be a difference, the first that is written out.
+    One side is kept: of git's conflicts the first one, of Jujutsu's, where a side may
+    be a difference, the first one written in full.
+
+    Returns:
+        The regions to skip, and the diagnostic, None if there is no conflict.
     """
     found = list(_conflicts(source.text))
     if not found:
@@ -110,23 +127,25 @@ def conflicts(source: Source) -> tuple[list[Region], Diagnostic | None]:
 
 
 def _conflicts(text: str) -> Iterator[list[re.Match[str]]]:
-    """The markers of each conflict; not all of them need be there."""
+    """Iterate over the markers of each conflict, which may be incomplete."""
     groups: list[list[re.Match[str]]] = [[]]
     for marker in _MARKER.finditer(text):
         kind = marker[0][0]
         if kind == "<":
             groups.append([])
-        # Outside a conflict, these are no markers.
+        # Outside a conflict, lines of these characters are not markers.
         if kind not in _JUJUTSU or (groups[-1] and groups[-1][0][0][0] == "<"):
             groups[-1].append(marker)
         if kind == ">":
             groups.append([])
-    # A line of `=` alone is none.
+    # A line of `=` alone is not a conflict.
     yield from (each for each in groups if any(m[0][0] != "=" for m in each))
 
 
 def _not_kept(text: str, markers: list[re.Match[str]]) -> list[Region]:
-    """All of a conflict but the side that is read; of one without an end, its markers."""
+    """Return the regions of a conflict outside the kept side, or only its markers if it
+    has no end.
+    """
     lines = [(m.start(), _line_end(text, m.end())) for m in markers]
     kinds = [marker[0][0] for marker in markers]
     if kinds[-1] != ">":

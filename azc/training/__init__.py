@@ -1,1 +1,1 @@
-"""Training a model and measuring it."""
+"""Training and evaluation of models."""

@@ -1,4 +1,4 @@
-"""What a model is called with beside a batch."""
+"""Extra arguments of calls of a model."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ __all__ = ["extras"]
 
 
 def extras(model: Any) -> dict[str, Any]:
-    """What a model can be told beyond the batch: not to compute logits unasked for, and
-    to keep nothing for later tokens.
+    """Return the extra arguments that a model accepts: compute only the logits of
+    targets, and keep no cache.
     """
     accepted = inspect.signature(model.forward).parameters
     wanted = {"targets_only": True, "use_cache": False}

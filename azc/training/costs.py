@@ -1,4 +1,4 @@
-"""What a model costs on a device, measured: time forward, memory in a training step."""
+"""Measured costs of a model on a device: latency, and memory of a training step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ if TYPE_CHECKING:
 
 __all__ = ["latency", "peak_memory", "steady"]
 
-_WARM_UP = 3  # calls before the first that counts
-_REPEATS = 9  # calls a block, of which the median counts
-_AGREE = 0.03  # the part by which the two lowest blocks may differ
+_WARM_UP = 3  # calls before the measurement
+_REPEATS = 9  # calls per block, of which the median is taken
+_AGREE = 0.03  # relative difference allowed between the two lowest blocks
 _LEAST, _MOST = 4, 15  # blocks
 
 
 def steady(sample: Callable[[], float]) -> float:
-    """A value that others on the machine can only make larger, measured until it is sure.
+    """Measure a value that other load on the machine can only increase.
 
-    The median of a block of calls leaves out single ones that were held up; blocks are
-    repeated until the two lowest agree within 3 %, and the lowest counts.
+    The median of a block of calls ignores single slow calls. Blocks are repeated until
+    the two lowest agree within 3 %, and the lowest is returned.
     """
     for _ in range(_WARM_UP):
         sample()
@@ -38,9 +38,15 @@ def steady(sample: Callable[[], float]) -> float:
 
 
 def latency(model: Any, batch: tuple[int, int], device: torch.device) -> float:
-    """Milliseconds of one pass forward, `batch` sequences of so many tokens each.
+    """Measure the time of one forward pass.
 
-    The median of repeated calls after some that do not count, see `steady`.
+    Args:
+        model: A model of transformers; it is moved to `device`.
+        batch: The number of sequences, and of tokens in each.
+        device: The device.
+
+    Returns:
+        Milliseconds; see `steady`.
     """
     import torch
 
@@ -62,12 +68,20 @@ def latency(model: Any, batch: tuple[int, int], device: torch.device) -> float:
 
 
 def peak_memory(model: Any, batch: tuple[int, int], device: torch.device) -> float:
-    """MiB that tensors hold at once at the most, from a model's weights to the end of a
-    pass forward and backward: weights, gradients and what is kept between, not the
-    optimizer's state.
+    """Measure the largest amount of memory that tensors hold in a forward and backward
+    pass.
 
-    On CUDA what its allocator has given out; elsewhere the storages of all tensors that
-    are alive, which is the same on any machine.
+    It covers weights, gradients and saved activations, but not the optimizer's state.
+    On CUDA it is the memory that the allocator handed out; elsewhere, the storages of
+    all live tensors, which does not depend on the machine.
+
+    Args:
+        model: A model of transformers; it is moved to `device`.
+        batch: The number of sequences, and of tokens in each.
+        device: The device.
+
+    Returns:
+        MiB.
     """
     import torch
 
@@ -109,7 +123,9 @@ def _alive_mode() -> Any:
     from torch.utils.weak import WeakIdKeyDictionary
 
     class Alive(TorchDispatchMode):
-        """Counts the bytes of storages from the operation that gives them to their end."""
+        """Counter of the bytes of storages, from the operation that creates them until
+        they are freed.
+        """
 
         def __init__(self, weights: Any) -> None:
             super().__init__()  # type: ignore[no-untyped-call]

@@ -1,6 +1,6 @@
-"""One model fitted to masked or to causal text, and measured on text held out.
+"""Training of one model on masked or causal text, and evaluation on held-out text.
 
-The loop is the Trainer of transformers, told to report nothing and to save nothing.
+The training loop is the Trainer of transformers, set to report and save nothing.
 
 Codes: T001 the loss is not finite; T002 training ran out of memory; T003 a training
 option is invalid.
@@ -43,7 +43,9 @@ SCHEDULES = ("linear", "cosine", "constant_with_warmup", "constant")
 
 
 class TrainingFailed(AzcError):
-    """A fit that came to nothing; `step` (from 1) is where, None while measuring."""
+    """A failed training; `step` (from 1) is where it failed, or None during
+    evaluation.
+    """
 
     def __init__(
         self, code: str, message: str, help: str | None = None, step: int | None = None
@@ -54,12 +56,16 @@ class TrainingFailed(AzcError):
 
 @dataclass(frozen=True)
 class FitOptions:
-    """How to train: AdamW with a schedule; `warmup` is a fraction of its steps.
+    """Options of training with AdamW and a schedule; `warmup` is a fraction of its
+    steps.
 
-    `schedule_steps`: the learning rate goes as if training took so many steps (None: as
-    many as it does), so that a short training is the beginning of a long one. `clip` is
-    the norm that gradients are cut to, 0 for no cut. `seed` orders and masks the
-    batches and seeds dropout. Raises UsageError T003 for values out of range.
+    `schedule_steps` is the length of the learning rate schedule, by default `steps`;
+    with a larger value, a short training is the beginning of a long one. `clip` is the
+    largest norm of gradients, 0 for no clipping. `seed` determines the order and the
+    masks of the batches, and dropout.
+
+    Raises:
+        UsageError: T003, for values out of range.
     """
 
     steps: int = 100
@@ -91,18 +97,18 @@ class FitOptions:
         for name, right, wanted in checks:
             if not right:
                 found = getattr(self, name)
-                raise UsageError("T003", f"{name} is {found}, it must be {wanted}")
+                raise UsageError("T003", f"{name} is {found}; it must be {wanted}")
 
 
 def default_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
+    """Return CUDA if it is available, else the CPU."""
     import torch
 
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def load() -> None:
-    """Imports what the first fit would import: that takes seconds."""
+    """Import the modules that training needs, which takes seconds."""
     _trainer_class()
 
 
@@ -114,16 +120,23 @@ def fit(
     on_step: Callable[[int, float], None] | None = None,
     device: torch.device | str | None = None,
 ) -> None:
-    """Train `model` in place on batches of `data`, leaving it in evaluation mode.
+    """Train `model` in place on batches of `data`, and leave it in evaluation mode.
 
-    `model(input_ids=, labels=)`, with `attention_mask=` where there is padding and
-    `document_ids=` where sequences hold several documents, gives a `.loss`;
-    `on_step(step, loss)` is called after each step, counted from 1. The same seed on the
-    same machine gives the same weights to the last bit. The global states of random
-    numbers are left as they were found.
+    The same seed on the same machine gives bitwise equal weights. The global random
+    states are restored.
 
-    Raises TrainingFailed T001 for a loss that is NaN or infinite, before it reaches the
-    weights, and T002 when memory runs out.
+    Args:
+        model: A model whose `model(input_ids=, labels=)` returns a `.loss`. It is
+            also called with `attention_mask=` if there is padding, and with
+            `document_ids=` if sequences hold several documents.
+        data: The data.
+        options: The options of training.
+        on_step: Called as `on_step(step, loss)` after each step, counted from 1.
+        device: The device; by default CUDA if it is available, else the CPU.
+
+    Raises:
+        TrainingFailed: T001 if a loss is NaN or infinite, before it reaches the
+            weights; T002 if memory runs out.
     """
     import torch
 
@@ -142,10 +155,11 @@ def fit(
 
 @dataclass(frozen=True)
 class Measured:
-    """What a model came to on held-out data.
+    """Loss and accuracy of a model on held-out data.
 
-    `loss`: mean cross-entropy in nats, of each part of the data first. `right`: of each
-    part by name, the share of what is asked for that the model gives first.
+    `loss` is the mean over the parts of the data of their mean cross-entropy in nats.
+    `right` is the accuracy on each part by name: the share of targets that the model
+    predicts first.
     """
 
     loss: float
@@ -161,7 +175,7 @@ def evaluate(
     batch_size: int = 64,
     device: torch.device | str | None = None,
 ) -> float:
-    """The loss of `model`: see `measure`."""
+    """Return the held-out loss of `model`; see `measure`."""
     return measure(
         model, data, split, blocks=blocks, batch_size=batch_size, device=device
     ).loss
@@ -176,10 +190,19 @@ def measure(
     batch_size: int = 64,
     device: torch.device | str | None = None,
 ) -> Measured:
-    """Loss and accuracy of `model` on what a split asks for.
+    """Measure loss and accuracy of `model` on held-out data.
 
-    `blocks` measures on the first so many sequences (of each part) alone. Raises
-    TrainingFailed T001 for a loss that is NaN or infinite and T002 when memory runs out.
+    Args:
+        model: The model.
+        data: The data.
+        split: The split of the data.
+        blocks: The number of sequences (of each part) to use; by default all.
+        batch_size: Sequences per batch.
+        device: The device; by default CUDA if it is available, else the CPU.
+
+    Raises:
+        TrainingFailed: T001 if the loss is NaN or infinite; T002 if memory runs
+            out.
     """
     import torch
 
@@ -214,9 +237,9 @@ def measure(
 
 
 def _right(logits: torch.Tensor, batch: Batch) -> int:
-    """How many answers are right. `logits` are of every token, or of those asked for."""
+    """Count the correct predictions. `logits` cover all tokens, or only the targets."""
     found, labels = logits.argmax(-1).cpu(), batch.labels
-    if batch.causal:  # a token is told where the one before it stands
+    if batch.causal:  # a token is predicted at the position before it
         found, labels = found[:, :-1], labels[:, 1:]
     asked = labels != IGNORED
     if found.shape == asked.shape:
@@ -225,7 +248,7 @@ def _right(logits: torch.Tensor, batch: Batch) -> int:
 
 
 def resolved_device(device: torch.device | str | None) -> torch.device:
-    """The device with its number, where there may be several."""
+    """Return the device with its index, if there may be several."""
     import torch
 
     device = default_device() if device is None else torch.device(device)
@@ -235,7 +258,9 @@ def resolved_device(device: torch.device | str | None) -> torch.device:
 
 
 def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
-    """What the Trainer is told: to log, measure and save nothing. `folder` stays empty."""
+    """Return the Trainer's arguments: log, evaluate and save nothing. `folder` stays
+    empty.
+    """
     import torch
     from transformers import TrainingArguments
 
@@ -266,7 +291,7 @@ def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
         report_to="none",
         disable_tqdm=True,
     )
-    if device.type == "cuda":  # of itself it takes all that there are
+    if device.type == "cuda":  # by default the Trainer uses all GPUs
         arguments._n_gpu = 1
         arguments.__dict__["_setup_devices"] = device
         torch.cuda.set_device(device)
@@ -274,7 +299,7 @@ def _arguments(options: FitOptions, device: torch.device, folder: str) -> Any:
 
 
 class _Feed:
-    """Endless inputs of a model, made from batches as they are asked for."""
+    """Endless inputs of a model, made from batches on demand."""
 
     def __init__(self, batches: Iterator[Batch], device: Any, extras: dict[str, Any]):
         self.batches = batches
@@ -288,11 +313,13 @@ class _Feed:
 
 @cache
 def _trainer_class() -> Any:
-    """Trainer on our batches; made on first use, because its import takes a second."""
+    """Return a Trainer for our batches; made on first use, because the import takes a
+    second.
+    """
     from transformers import Trainer, TrainerCallback
     from transformers.trainer_callback import PrinterCallback
 
-    class Told(TrainerCallback):
+    class StepCallback(TrainerCallback):
         def __init__(self, losses: list[float], on_step: Callable[[int, float], None]):
             self.losses = losses
             self.on_step = on_step
@@ -315,12 +342,12 @@ def _trainer_class() -> Any:
             super().__init__(module, arguments)
             self.remove_callback(PrinterCallback)
             if on_step is not None:
-                self.add_callback(Told(self.losses, on_step))
+                self.add_callback(StepCallback(self.losses, on_step))
 
         def create_accelerator_and_postprocess(self) -> None:
             super().create_accelerator_and_postprocess()
-            # There is nothing to free yet, and to look for garbage among the objects
-            # of transformers takes half a second.
+            # There is nothing to free yet, and collecting garbage among the objects of
+            # transformers takes half a second.
             accelerator: Any = self.accelerator
             accelerator.free_memory = lambda *objects: [None for _ in objects]
 
@@ -333,7 +360,9 @@ def _trainer_class() -> Any:
             return self.feed
 
         def get_decay_parameter_names(self, model: Any) -> list[str]:
-            """Matrices; not biases and gains (one axis), as is the custom for BERT."""
+            """Return the names of matrices; not of biases and gains (one axis), as for
+            BERT.
+            """
             return [name for name, p in model.named_parameters() if p.ndim > 1]
 
         def compute_loss(self, model: Any, inputs: Any, *args: Any, **kw: Any) -> Any:
@@ -355,10 +384,11 @@ def _trainer_class() -> Any:
 
 @contextmanager
 def _isolated(module: Any, device: torch.device) -> Iterator[None]:
-    """Puts back what the Trainer changes of the process and of the model.
+    """Restore the state of the process and of the model that the Trainer changes.
 
-    That is every random state that its seed sets, the current CUDA device, the shared
-    state of accelerate, which may belong to a caller of it, and two marks on the model.
+    These are the random states that its seed sets, the current CUDA device, the shared
+    state of accelerate, which may belong to the caller, and two attributes of the
+    model.
     """
     import numpy as np
     import torch
@@ -399,10 +429,10 @@ def _memory_guard(step: Callable[[], int | None]) -> Iterator[None]:
         if not out_of_memory(error):
             raise
         at = step()
-        place = "while measuring" if at is None else f"at step {at}"
+        place = "during evaluation" if at is None else f"at step {at}"
         raise TrainingFailed(
             "T002",
             f"memory ran out {place}",
-            "take smaller batches, shorter sequences or a smaller model",
+            "use smaller batches, shorter sequences or a smaller model",
             at,
         ) from error

@@ -1,4 +1,4 @@
-"""What may be said of two programs trained alone from the same seeds.
+"""Statistical comparison of two programs trained from the same seeds.
 
 Codes: T004 the losses to compare have different seeds.
 """
@@ -23,7 +23,7 @@ __all__ = [
     "verdicts",
 ]
 
-LEVEL = 0.05  # how often at most chance alone gives any "better" or "worse" of a table
+LEVEL = 0.05  # family-wise error rate: of any "better" or "worse" in a table by chance
 
 Word = Literal["better", "no significant difference", "worse"]
 NO_DIFFERENCE: Word = "no significant difference"
@@ -31,12 +31,12 @@ NO_DIFFERENCE: Word = "no significant difference"
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one program's losses compare with another's, seed by seed.
+    """The comparison of one program's losses with another's, paired by seed.
 
-    `gain`: how much lower its mean loss is, in nats; `low` and `high`, the interval that
-    covers it with a probability of 1 − `LEVEL`, corrected for the number of comparisons
-    (None for a single seed). `p`: how often chance alone gives a difference as large,
-    corrected likewise (two-sided; None for a single seed).
+    `gain` is the difference of the mean losses in nats, positive if the program is
+    better. `low` and `high` bound its confidence interval at level 1 − `LEVEL`,
+    corrected for the number of comparisons (None for a single seed). `p` is the
+    two-sided p-value, corrected likewise (None for a single seed).
     """
 
     gain: float
@@ -49,23 +49,29 @@ class Verdict:
 def verdict(
     losses: Sequence[float], others: Sequence[float], table: int = 1
 ) -> Verdict:
-    """The verdict on `losses` beside `others`, from the same seeds in the same order.
+    """Compare losses of the same seeds in the same order with a paired t-test (Student
+    1908).
 
-    A paired t-test (Student 1908), corrected for `table` comparisons (Bonferroni). Raises
-    UsageError T004 for lists of unlike lengths, or empty ones.
+    Args:
+        losses: The losses of a program.
+        others: The losses of the program to compare with.
+        table: The number of comparisons to correct for (Bonferroni).
+
+    Raises:
+        UsageError: T004, if the lists differ in length or are empty.
     """
     if not losses or len(losses) != len(others):
         raise UsageError(
             "T004",
-            f"{len(losses)} losses beside {len(others)}: a paired comparison takes the"
-            " same seeds for both",
+            f"{len(losses)} losses and {len(others)} others: a paired comparison needs"
+            " the same seeds for both",
         )
     gains = [other - loss for loss, other in zip(losses, others, strict=True)]
     gain = fmean(gains)
     if len(gains) == 1 or not all(map(math.isfinite, gains)):
         return Verdict(gain, None, None, None, NO_DIFFERENCE)
     if len(set(gains)) == 1:
-        # Without any spread no test is needed; two like programs are like ones.
+        # Without any spread no test is needed; equal losses are no difference.
         word: Word = "better" if gain > 0 else "worse"
         same = Verdict(gain, gain, gain, 1.0, NO_DIFFERENCE)
         return same if gain == 0 else Verdict(gain, gain, gain, 0.0, word)
@@ -82,13 +88,20 @@ def verdict(
 def verdicts(
     losses: Sequence[float], others: Mapping[int, Sequence[float]]
 ) -> dict[int, Verdict]:
-    """The verdict beside each of several, corrected for how many they are.
+    """Compare losses with those of several programs, corrected for the number of
+    comparisons.
 
-    By Holm 1979: the smallest of k values of p is corrected for k comparisons, the next
-    for k − 1, and so on for as long as there is a difference; an interval is corrected
-    as its comparison is. So chance alone gives a "better" or "worse" in a table as
-    rarely as with Bonferroni's correction, and what is far off doesn't hide what is
-    near.
+    The correction is that of Holm 1979: the smallest of k p-values is corrected for k
+    comparisons, the next for k − 1, and so on as long as differences are significant;
+    intervals are corrected like their comparison. The family-wise error rate is that of
+    Bonferroni's correction, with more power.
+
+    Args:
+        losses: The losses of a program.
+        others: The losses of each other program, by key.
+
+    Returns:
+        The verdicts, by key.
     """
     alone = {name: verdict(losses, other) for name, other in others.items()}
     order = sorted(
@@ -108,7 +121,7 @@ def verdicts(
 
 
 def kendall(pairs: Sequence[tuple[float | None, float | None]]) -> float:
-    """Kendall's τ-b of two rankings (1945), NaN where one of them is all ties."""
+    """Return Kendall's τ-b of two rankings (1945), NaN if one of them is all ties."""
     from scipy import stats
 
     return float(stats.kendalltau(*zip(*pairs, strict=True)).statistic)

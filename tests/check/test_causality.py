@@ -20,7 +20,7 @@ from azc.syntax.parse import read_source
 from tests.golden_files import GOLDEN
 from tests.programs import programs, spec_of
 
-OFFER = re.compile(r"`(.+)` has one: its rows are computed one by one")
+OFFER = re.compile(r"write `(.+)`: its rows are computed token by token")
 
 
 def rewritten(text: str, spec: AttentionSpec) -> list[tuple[str, int]]:

@@ -63,10 +63,10 @@ def test_a_decoder(azc: Azc, good: str, tmp_path: Path) -> None:
     found = azc("compile", "d.azg:small", "-o", "e", "--task", "masked-lm")
     assert found.code == 2
     assert "U029" in found.err
-    assert "`small` is a decoder, which is not for masked-lm" in found.err
+    assert "`small` is a decoder, which does not support masked-lm" in found.err
     found = azc("compile", good, "-o", "e", "--task", "causal-lm")
     assert found.code == 2
-    assert "`small` is an encoder, which is not for causal-lm" in found.err
+    assert "`small` is an encoder, which does not support causal-lm" in found.err
     assert "generation_config.json" in names(tmp_path / "d")
     assert not (tmp_path / "e").exists()
     assert azc("compile", "d.azg:small", "-o", "d", "--force").code == 0
@@ -119,7 +119,7 @@ def test_force_never_takes_what_azc_did_not_write(
     found = azc("compile", good, "-o", "out", "--force", "--seed", "1")
     assert found.code == 2
     name = mine.split("/")[0]
-    assert f"error[U110]: out holds what azc did not write: {name}\n" in found.err
+    assert f"error[U110]: out holds files that azc did not write: {name}\n" in found.err
     assert contents(tmp_path) == before
 
 
@@ -163,7 +163,7 @@ def test_force_replaces_models_of_azc_only(azc: Azc, good: str, tmp_path: Path) 
     for folder in ("photos", "bert", "odd"):
         found = azc("compile", good, "-o", folder, "--force")
         assert found.code == 2
-        assert f"error[U108]: {folder} holds no model of azc" in found.err
+        assert f"error[U108]: {folder} holds no azc model" in found.err
     for path in (good, ".", ".."):
         found = azc("compile", good, "-o", path, "--force")
         assert (found.code, "error[U106]" in found.err) == (2, True)

@@ -83,7 +83,7 @@ def test_json(azc: Azc) -> None:
     [
         ("sofmax", "did you mean `softmax`?"),
         ("cumsum", "`sum(x.T).T` is the sum over all tokens"),
-        ("bmm", "`bmm(a, b)` is written `a @ b`"),
+        ("bmm", "instead of `bmm(a, b)`, write `a @ b`"),
         ("nothing_like_it", ""),
     ],
 )

@@ -195,9 +195,9 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
                 rows = torch.tensor(index)
                 cache.batch_select_indices(rows)
             case "record" | "crop" if empty is not None:
-                with pytest.raises(ValueError, match="out of a cache of a fixed size"):
+                with pytest.raises(ValueError, match="from a cache of a fixed size"):
                     cache.activate_past_recording()
-                with pytest.raises(ValueError, match="out of a cache of a fixed size"):
+                with pytest.raises(ValueError, match="from a cache of a fixed size"):
                     cache.crop(-1)
                 cache.crop(0)
             case "record" if cut > 1 and not case.model.model.sums:
@@ -215,7 +215,7 @@ def test_a_changed_cache_is_that_of_the_changed_batch() -> None:
             case "record" if cut == 1:
                 cache.activate_past_recording()
             case "crop" | "record":
-                with pytest.raises(ValueError, match="can't be taken"):
+                with pytest.raises(ValueError, match="can't be removed"):
                     cache.crop(-1)
             case _:
                 cache.reset()

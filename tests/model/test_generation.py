@@ -135,7 +135,7 @@ def test_a_generated_token_is_never_taken_for_padding() -> None:
 
 
 def test_an_assistant_that_sums(small: Any) -> None:
-    with pytest.raises(ValueError, match="a state that is made of all so far"):
+    with pytest.raises(ValueError, match="a state that sums over all tokens so far"):
         generate(small, IDS[:1], None, assistant_model=decoder("sums"))
 
 
@@ -221,14 +221,16 @@ def test_what_was_left_behind_is_not_taken_back() -> None:
     cache = cache_of(model)
     before = cache.bytes
     assert not cache.is_croppable
-    with pytest.raises(ValueError, match="left others behind: call activate_past_rec"):
+    with pytest.raises(
+        ValueError, match="dropped earlier ones: call activate_past_rec"
+    ):
         cache.crop(-1)
     cache.activate_past_recording()
     assert cache.is_croppable
     with torch.no_grad():
         model(IDS[:, :3], past_key_values=cache)
         assert cache.bytes > before
-        with pytest.raises(ValueError, match="left others behind"):
+        with pytest.raises(ValueError, match="dropped earlier ones"):
             cache.crop(-4)
         cache.crop(-2)
         assert (cache.get_seq_length(), cache.bytes) == (7, before)
@@ -449,7 +451,7 @@ def test_a_cache_taken_apart_is_the_same(model: Any) -> None:
         ):
             assert torch.equal(one, two)
         if mask is not None:
-            with pytest.raises(ValueError, match="attention_mask must be given"):
+            with pytest.raises(ValueError, match="attention_mask is required"):
                 model(NEXT[:2], past_key_values=again)
 
 
@@ -549,13 +551,13 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "other model": (
         lambda m: m(NEXT, past_key_values=cache_of(decoder("linear; linear"))),
-        "is of another model",
+        "belongs to another model",
     ),
     "other width": (
         lambda m: m(
             NEXT, past_key_values=cache_of(decoder("sdpa; conv(kernel = 3)", hidden=8))
         ),
-        "is of another model",
+        "belongs to another model",
     ),
     "other batch": (
         lambda m: m(NEXT[:1], past_key_values=cache_of(m)),
@@ -563,7 +565,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "other kind": (
         lambda m: m(NEXT, past_key_values=DynamicCache()),
-        r"is an AzcCache, which .* \(an empty one: azc.model.AzcCache\(2\)\); got Dyn",
+        r"must be an AzcCache, which .* \(an empty one: azc.model.AzcCache\(2\)\); got Dyn",
     ),
     "other kind in generate": (
         lambda m: generate(m, past_key_values=DynamicCache()),
@@ -571,25 +573,25 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "other weights": (
         lambda m: m(NEXT, past_key_values=cache_of(shake(copy.deepcopy(m)))),
-        "^past_key_values was made with other weights than the model has$",
+        "^past_key_values was made with other weights than the model's$",
     ),
     "weights that have changed": (
         lambda m: after_a_step(m, NEXT, past_key_values=cache_of(m)),
-        "made with other weights than the model has$",
+        "made with other weights than the model's$",
     ),
     "other weights in generate": (
         lambda m: generate(
             m, IDS.repeat(1, 2), None, past_key_values=cache_of(shake(copy.deepcopy(m)))
         ),
-        "made with other weights than the model has$",
+        "made with other weights than the model's$",
     ),
     "other number type": (
         lambda m: copy.deepcopy(m).bfloat16()(NEXT, past_key_values=cache_of(m)),
-        "^past_key_values was made in float32, and the model computes in bfloat16$",
+        "^past_key_values was made in float32, but the model computes in bfloat16$",
     ),
     "other number type by autocast": (
         lambda m: in_autocast(m, NEXT, past_key_values=cache_of(m)),
-        "^past_key_values was made in float32, and the model computes in bfloat16$",
+        "^past_key_values was made in float32, but the model computes in bfloat16$",
     ),
     "mask of new tokens alone": (
         lambda m: m(
@@ -599,7 +601,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "mask forgotten": (
         lambda m: m(NEXT, past_key_values=cache_of(m, mask=LEFT)),
-        "attention_mask must be given",
+        "attention_mask is required",
     ),
     "mask of pairs": (lambda m: m(IDS, attention_mask=torch.ones(3, 1, 6, 6)), "B, N"),
     "padding behind a prompt": (
@@ -617,22 +619,25 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     ),
     "labels": (lambda m: m(IDS, labels=IDS[:, :3]), r"\[3, 6\]; got \[3, 3\]"),
     "label ids": (lambda m: m(IDS, labels=IDS + 90), "from 0 to 49 or -100"),
-    "logits_to_keep": (lambda m: m(IDS, logits_to_keep=-1), "from 0, for all; got -1"),
+    "logits_to_keep": (
+        lambda m: m(IDS, logits_to_keep=-1),
+        "must be at least 0; got -1",
+    ),
     "document_ids with a cache": (
         lambda m: m(NEXT, document_ids=NEXT, past_key_values=cache_of(m)),
-        "past_key_values can't be given for documents in one row",
+        "past_key_values is not supported for documents in one row",
     ),
     "document_ids for a cache": (
         lambda m: m(IDS, document_ids=IDS, use_cache=True),
-        "use_cache can't be true for documents in one row",
+        "use_cache is not supported for documents in one row",
     ),
     "document_ids in generate": (
         lambda m: generate(m, document_ids=IDS),
-        "can't be given for documents in one row",
+        "is not supported for documents in one row",
     ),
     "document_ids of another shape": (
         lambda m: m(IDS, document_ids=IDS[0]),
-        r"document_ids is \[B, N\] = \[3, 6\]; got \[6\]",
+        r"document_ids must be \[B, N\] = \[3, 6\]; got \[6\]",
     ),
     "positions from elsewhere": (
         lambda m: m(IDS, position_ids=torch.arange(3, 9)[None]),
@@ -646,7 +651,7 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda m: m(
             NEXT, position_ids=torch.zeros_like(NEXT), past_key_values=cache_of(m)
         ),
-        "go on from those of past_key_values: .* is at 6; got 0",
+        "continue from those of past_key_values: .* is at 6; got 0",
     ),
     "a cache cropped the other way": (lambda m: cache_of(m).crop(2), "by −k; got 2"),
     "a masked-lm of a decoder": (lambda m: AzcForMaskedLM(m.config), "is a decoder"),
@@ -688,16 +693,18 @@ def test_who_has_the_same_weights_goes_on_with_a_cache(
 def test_a_cache_on_another_device() -> None:
     layer = LayerMemory()
     layer.extend("k", torch.empty(2, 3, 4, device="meta"), 1, False, None, None)
-    with pytest.raises(ValueError, match="is on meta, and the model computes on cpu"):
+    with pytest.raises(ValueError, match="is on meta, but the model computes on cpu"):
         layer.extend("k", torch.empty(2, 1, 4), 1, False, None, None)
 
 
 def test_tasks_that_a_model_is_not_for() -> None:
     with pytest.raises(
-        UsageError, match="`m` is a decoder, which is not for masked-lm"
+        UsageError, match="`m` is a decoder, which does not support masked-lm"
     ):
         build("sdpa", task="masked-lm", causal=True)
-    with pytest.raises(UsageError, match="`m` is an encoder, which is not for causal"):
+    with pytest.raises(
+        UsageError, match="`m` is an encoder, which does not support causal"
+    ):
         build("sdpa", task="causal-lm")
 
 

@@ -263,13 +263,21 @@ def test_predictions_at_labels_alone() -> None:
 def test_what_tells_no_documents_is_refused(task: Any) -> None:
     model = build("sdpa", task=task)
     for given, words in (
-        ({"document_ids": ROW[0]}, r"document_ids is \[B, N\] = \[1, 6\]; got \[6\]"),
-        ({"document_ids": ROW.bool()}, "document_ids are int64 or int32; got bool"),
-        ({"position_ids": ROW.float()}, "position_ids are int64 or int32; got float32"),
+        (
+            {"document_ids": ROW[0]},
+            r"document_ids must be \[B, N\] = \[1, 6\]; got \[6\]",
+        ),
+        ({"document_ids": ROW.bool()}, "document_ids must be int64 or int32; got bool"),
+        (
+            {"position_ids": ROW.float()},
+            "position_ids must be int64 or int32; got float32",
+        ),
         ({"position_ids": ROW + 1}, "count the tokens of each document from 0"),
     ):
         with pytest.raises(ValueError, match=words):
             model(ROW, **given)
     if task == "sequence-classification":
-        with pytest.raises(ValueError, match=r"labels is \[B\] = \[3\]; got \[1\]"):
+        with pytest.raises(
+            ValueError, match=r"labels must be \[B\] = \[3\]; got \[1\]"
+        ):
             model(ROW, position_ids=PLACES, labels=torch.tensor([1]))

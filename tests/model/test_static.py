@@ -255,7 +255,7 @@ def test_what_a_fixed_size_is_not_for() -> None:
             UsageError, match=r"max_cache_len is .*; it must be a whole"
         ):
             AzcCache(2, max_cache_len=size)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="out of a cache of a fixed size"):
+    with pytest.raises(ValueError, match="from a cache of a fixed size"):
         generate(
             model,
             IDS[:1],

@@ -146,7 +146,7 @@ def test_a_folder_of_azc_is_loaded_otherwise(tmp_path: Path) -> None:
     model = build("sdpa")
     model.save_pretrained(tmp_path)
     for source in (tmp_path, tmp_path / "model.safetensors", model):
-        with pytest.raises(RunError, match="are loaded by from_pretrained") as caught:
+        with pytest.raises(RunError, match="with from_pretrained") as caught:
             load_weights(model, source)
         assert caught.value.code == "R025"
 
@@ -208,7 +208,9 @@ def test_a_configuration_that_makes_no_sense() -> None:
 
 def test_an_attention_that_is_not_bert_s_is_told_of() -> None:
     theirs = BertModel(SMALL)
-    with pytest.warns(UserWarning, match="`windowed` is another attention") as told:
+    with pytest.warns(
+        UserWarning, match="`windowed` differs from the attention"
+    ) as told:
         load_weights(build("sdpa; windowed", task="base"), theirs)
     assert [each.filename for each in told] == [__file__]
     with warnings.catch_warnings():
@@ -243,7 +245,7 @@ def test_an_untied_head(tmp_path: Path) -> None:
         ours = load_weights(build("sdpa; sdpa", tie_embeddings=False), source)
         torch.testing.assert_close(logits(ours), logits(theirs), rtol=1e-4, atol=1e-4)
         tied = build("sdpa; sdpa")
-        words = "are one in the model, and two in the BERT"
+        words = "are tied in the model, but differ in the BERT"
         refused(tied, "R024", words, source)
 
 
@@ -285,7 +287,7 @@ def test_weights_that_do_not_say_what_they_are(tmp_path: Path) -> None:
     model = build("sdpa; sdpa", task="base")
     save_file(theirs.state_dict(), tmp_path / FILE)
     plain = torch.nn.Linear(2, 2)
-    words = "do not tell of what model they are = help: give its configuration"
+    words = "is unknown from weights alone = help: pass its configuration"
     for source in (theirs.state_dict(), tmp_path, tmp_path / FILE, plain):
         refused(model, "R025", words, source)
     (tmp_path / "config.json").write_text("{}")
@@ -346,7 +348,7 @@ def test_tensors_that_hold_no_weights() -> None:
     ):
         wrong = {**state, name: tensor}
         refused(model, "R022", words, wrong, SMALL)
-    refused(model, "R020", "maps names to tensors", {name: 5}, SMALL)
+    refused(model, "R020", "must map names to tensors", {name: 5}, SMALL)
 
 
 # Heads

@@ -63,7 +63,7 @@ def test_a_comment_is_told_once_and_cleaned_at_once() -> None:
     assert found.fix is not None
     assert found.fix.span.text.startswith("# a")
     assert found.fix.text == "# abc[2Kd"
-    assert found.help == "take them out"
+    assert found.help == "remove them"
     program = check_source(Source("a.azg", found.fix.applied()))
     assert program.warnings == ()
 

@@ -1,4 +1,4 @@
-"""Weights of transformers' models under the names of compiled ones, by `model_type`."""
+"""Conversion of the weights of transformers' models, by `model_type`."""
 
 from __future__ import annotations
 

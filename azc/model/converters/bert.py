@@ -19,7 +19,7 @@ from azc.model.converters.encoders import (
 
 __all__ = ["BERT", "ENCODER_NAMES"]
 
-# Those of the base model.
+# Names in the base model.
 ENCODER_NAMES = (
     (r"embeddings\.word_embeddings\.", "embeddings.tokens."),
     (r"embeddings\.position_embeddings\.", "embeddings.positions."),

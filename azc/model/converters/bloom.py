@@ -29,14 +29,14 @@ _TOKENS = "embeddings.tokens.weight"
 
 
 def _settings(config: PretrainedConfig) -> Mapping[str, Any]:
-    # Its activation is the tanh form, and there is no other.
+    # BLOOM always uses the tanh form of GELU.
     return decoder_settings(config, "gelu_new", config.layer_norm_epsilon, "none")
 
 
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
     yield from no_pooler(loaded, "BLOOM")
     if config.apply_residual_connection_post_layernorm:
-        yield "the BLOOM adds its branches to what is normed"
+        yield "the BLOOM has residual connections after its norms"
 
 
 def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
@@ -46,22 +46,24 @@ def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
 
 
 def _norm_tokens(found: dict[str, torch.Tensor], eps: float) -> None:
-    """The norm of the embeddings, which ours don't have, goes into their table: nothing
-    is added to them before it.
+    """Apply the norm of the embeddings, which compiled models lack, to the embedding
+    table: nothing is added to the embeddings before the norm.
     """
     weight = found.pop("embeddings.norm.weight", None)
     bias = found.pop("embeddings.norm.bias", None)
     tokens = found.get(_TOKENS)
     if tokens is None:
-        return  # which is told of
+        return  # reported later as missing
     if weight is None or bias is None:
         message = "the BLOOM has no weights for word_embeddings_layernorm"
         raise RunError("R023", message)
     width = tokens.shape[-1:]
     if weight.shape != width or bias.shape != width:
-        message = "word_embeddings_layernorm of the BLOOM is not as wide as its tokens"
+        message = (
+            "word_embeddings_layernorm of the BLOOM differs in width from its tokens"
+        )
         raise RunError("R022", message)
-    # At least as exact as our own weights may be.
+    # Compute at least in float32, the type that compiled weights may have.
     kind = torch.promote_types(tokens.dtype, torch.float32)
     weight, bias = weight.to(kind), bias.to(kind)
     found[_TOKENS] = F.layer_norm(tokens.to(kind), tuple(width), weight, bias, eps)

@@ -1,4 +1,4 @@
-"""What is known of a model of transformers, and what makes its weights ours.
+"""Descriptions of transformers' models (`Architecture`), and conversion of their weights.
 
 Codes: R022 a tensor of the weights does not match the model; R024 the weights belong to
 a model that computes something else.
@@ -27,10 +27,10 @@ __all__ = ["SDPA", "Architecture", "Tensors", "convert"]
 
 Tensors = Mapping[str, torch.Tensor]
 
-# That of Vaswani et al. 2017.
+# Scaled dot-product attention (Vaswani et al. 2017).
 SDPA = "return softmax(scale(q @ k.T)) @ v"
 
-# transformers' names of activations, and ours.
+# Names of activations in transformers and in azc.
 _ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_python": "gelu",
@@ -42,9 +42,9 @@ _ACTIVATIONS = {
     "silu": "silu",
     "swish": "silu",
 }
-# Settings that the names and shapes of weights tell, as they do what follows from others
-# (of no default), and those that act in training alone.
-_TOLD = frozenset(
+# Settings that follow from the names and shapes of weights, and settings that only affect
+# training. Settings without a default follow from others.
+_INFERRED = frozenset(
     "vocab hidden max_length token_types bias tie_embeddings dropout"
     " attention_dropout".split()
 )
@@ -52,17 +52,21 @@ _TOLD = frozenset(
 
 @dataclass(frozen=True)
 class Architecture:
-    """A kind of model of transformers, whose weights can be converted.
+    """A kind of model of transformers whose weights can be converted.
 
-    `title`: what people call it. `prefix`: that of the base model's names in a model with
-    a head. `names`: patterns of its parameters' names, and ours, one after the other;
-    layers keep their number. `ignored`: names of buffers, and of heads for what compiled
-    models do not do. `attention`: the body of its program, of `q`, `k` and `v`.
-
-    `settings`: of a model that computes the same, as far as shapes of weights do not tell
-    it; those that are not named are as by default. `unserved`: in words, what no model of
-    the language computes, from the configuration and the heads' parameters that are to be
-    loaded. `arrange`: makes weights under our names ours, in their place.
+    Attributes:
+        title: Its usual name.
+        prefix: The prefix of the base model's names in a model with a head.
+        names: Patterns of its parameters' names and their replacements, applied in
+            order; layers keep their number.
+        ignored: A pattern for buffers, and for heads that compiled models don't
+            have.
+        attention: The body of its attention program, on `q`, `k` and `v`.
+        settings: Returns the settings of an equivalent compiled model that do not
+            follow from the shapes of weights; missing ones have their defaults.
+        unserved: Yields, in words, the features that no compiled model has, from
+            the configuration and the parameters of heads that will be loaded.
+        arrange: Converts renamed weights in place to the layout of compiled models.
     """
 
     title: str
@@ -82,11 +86,24 @@ def convert(
     spec: ModelSpec,
     own: Collection[str],
 ) -> dict[str, torch.Tensor]:
-    """Weights under our names, those of the base model without prefix.
+    """Convert weights to the names and the layout of a compiled model.
 
-    `own`: the names of all parameters of the model. Raises `RunError`: R022 for what
-    holds no weights, R023 for those that are missing, and R024 where the model computes
-    something else with these weights than the source. Warns where its attention is another.
+    Warns if the model has another attention than the source.
+
+    Args:
+        architecture: The kind of the source.
+        tensors: The source's weights by name, such as a projection, [D, D].
+        config: The source's configuration.
+        spec: The compiled model.
+        own: The names of all parameters of the compiled model.
+
+    Returns:
+        The weights by new names, without the prefix of the base model.
+
+    Raises:
+        RunError: R022 if a tensor does not hold weights, R023 if weights are
+            missing, R024 if the compiled model computes something else with these
+            weights than the source.
     """
     title = architecture.title
     found = {
@@ -118,9 +135,11 @@ def _weight(name: str, tensor: torch.Tensor, title: str) -> torch.Tensor:
 
 
 def _unlike(spec: ModelSpec, wanted: Mapping[str, Any], title: str) -> Iterator[str]:
-    """What no shape of a weight tells, and makes another function of the same weights."""
+    """Describe differences that don't show in the shapes of weights but change the
+    function.
+    """
     for name, (_, default) in SETTINGS.items():
-        if default is None or name in _TOLD:
+        if default is None or name in _INFERRED:
             continue
         theirs = wanted.get(name, default)
         if name == "activation":
@@ -129,12 +148,12 @@ def _unlike(spec: ModelSpec, wanted: Mapping[str, Any], title: str) -> Iterator[
         if name in LAYER_ARGUMENTS:
             ours = {getattr(each, name) for each in spec.layers}
         if ours != {theirs}:
-            told = ", ".join(map(_told, sorted(ours)))
-            yield f"{name} {told} in the model, {_told(theirs)} in the {title}"
+            shown = ", ".join(map(_shown, sorted(ours)))
+            yield f"{name} {shown} in the model, {_shown(theirs)} in the {title}"
 
 
-def _told(value: Any) -> str:
-    """A value of a setting as programs have it."""
+def _shown(value: Any) -> str:
+    """Format the value of a setting as in a program."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -147,5 +166,5 @@ def _warn_of_other_programs(spec: ModelSpec, architecture: Architecture) -> None
     uses = {id(use.program): use for use in mixing if isinstance(use, AttentionUse)}
     for use in uses.values():
         if interner.key(program_graph(use.program)) != key:
-            message = f"`{use.name}` is another attention than {title}'s"
+            message = f"`{use.name}` differs from the attention of {title}"
             warnings.warn(message, stacklevel=4)

@@ -1,4 +1,4 @@
-"""What GPT-2 and its kin have in common.
+"""Shared parts of the converters of GPT-2 and similar decoders.
 
 Codes: R022 a tensor of the weights does not match the model.
 """
@@ -15,14 +15,16 @@ from azc.diagnostics import RunError
 
 __all__ = ["FUSED", "decoder_settings", "no_pooler", "split_fused", "tie_output"]
 
-FUSED = ".attention.fused."  # in the names of what holds queries, keys and values
+FUSED = ".attention.fused."  # in names of weights that hold queries, keys and values
 _TOKENS, _OUTPUT = "embeddings.tokens.weight", "lm_head.weight"
 
 
 def decoder_settings(
     config: PretrainedConfig, activation: str, eps: float, positions: str
 ) -> Mapping[str, Any]:
-    """The settings of a decoder with norms before its branches, and one at the end."""
+    """Return the settings of a decoder with a norm before each branch and one at the
+    end.
+    """
     return {
         "heads": config.num_attention_heads,
         "activation": activation,
@@ -35,14 +37,24 @@ def decoder_settings(
 
 
 def no_pooler(loaded: Collection[str], title: str) -> Iterator[str]:
-    """A classifier (`score`) reads the last token as it is there, pooled here."""
+    """Report a classifier (`score`): it reads the last token directly, compiled ones
+    pool it.
+    """
     if "classifier.weight" in loaded:
         yield f"the classifier has a pooler in the model, none in the {title}"
 
 
 def split_fused(found: dict[str, torch.Tensor], groups: int, title: str) -> None:
-    """Queries, keys and values out of what holds them, [groups · 3 · d, …], for each
-    group of heads in turn.
+    """Split weights [groups · 3 · d, …] into queries, keys and values, group by group
+    of heads.
+
+    Args:
+        found: The weights by name, changed in place.
+        groups: The number of groups of heads.
+        title: The name of the source in messages.
+
+    Raises:
+        RunError: R022, if a weight can't be split.
     """
     for name in [name for name in found if FUSED in name]:
         fused = found.pop(name)
@@ -57,6 +69,8 @@ def split_fused(found: dict[str, torch.Tensor], groups: int, title: str) -> None
 
 
 def tie_output(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
-    """An output matrix that is the embeddings' is not saved."""
+    """Add an output matrix [V, D] that is tied to the embeddings and so was not
+    saved.
+    """
     if config.tie_word_embeddings and _TOKENS in found:
         found.setdefault(_OUTPUT, found[_TOKENS])

@@ -19,7 +19,7 @@ from azc.model.converters.encoders import (
 
 __all__ = ["DISTILBERT"]
 
-_EPS = 1e-12  # of all its norms, whatever the configuration says
+_EPS = 1e-12  # of all its norms; the configuration has no setting for it
 
 
 def _settings(config: PretrainedConfig) -> Mapping[str, Any]:

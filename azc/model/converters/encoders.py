@@ -1,4 +1,4 @@
-"""What BERT and its kin have in common."""
+"""Shared parts of the converters of BERT and similar encoders."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = [
 def encoder_settings(
     config: PretrainedConfig, activation: str, eps: float
 ) -> Mapping[str, Any]:
-    """The settings of an encoder with norms behind its residuals."""
+    """Return the settings of an encoder with norms after its residuals."""
     return {
         "heads": config.num_attention_heads,
         "activation": activation,
@@ -35,25 +35,31 @@ def encoder_settings(
 
 
 def bert_settings(config: PretrainedConfig) -> Mapping[str, Any]:
-    """As `encoder_settings`, from a configuration like BERT's."""
+    """Return `encoder_settings` for a configuration like BERT's."""
     return encoder_settings(config, config.hidden_act, config.layer_norm_eps)
 
 
 def classifies(config: PretrainedConfig, kind: str) -> bool:
-    """Whether a `classifier` is one of sequences, as that of a model of this `kind` is;
-    those of tokens and of choices have the same name.
+    """Return whether `classifier` is a sequence classifier, like that of models of this
+    `kind`.
+
+    Classifiers of tokens and of choices have the same name.
     """
     return config.architectures in (None, [], [kind])
 
 
 def drop_classifier(found: dict[str, torch.Tensor]) -> None:
-    """Leaves out a classifier, for another task or of another kind."""
+    """Remove a classifier, weight [C, D] and bias [C], for another task or of another
+    kind.
+    """
     for name in ("classifier.weight", "classifier.bias"):
         found.pop(name, None)
 
 
 def beyond_encoder(config: PretrainedConfig, title: str) -> Iterator[str]:
-    """What a configuration may ask for that is not in an encoder with learned positions."""
+    """Report features of a configuration that an encoder with learned positions
+    lacks.
+    """
     if config.is_decoder or config.add_cross_attention:
         yield f"the {title} is a decoder"
     positions = getattr(config, "position_embedding_type", None) or "absolute"
@@ -64,7 +70,9 @@ def beyond_encoder(config: PretrainedConfig, title: str) -> Iterator[str]:
 def head_with_gelu(
     activation: str, loaded: Collection[str], title: str
 ) -> Iterator[str]:
-    """Ours of the masked-lm has gelu, whatever the layers have."""
+    """Report an activation other than GELU in a masked-lm head: compiled heads always
+    use GELU.
+    """
     if "head.dense.weight" in loaded and activation not in ("gelu", "gelu_python"):
         yield (
             f"the masked-lm's head has gelu in the model, {activation} in the {title}"
@@ -72,7 +80,9 @@ def head_with_gelu(
 
 
 def tie_head(found: dict[str, torch.Tensor]) -> None:
-    """What a masked-lm's head shares with other weights is not saved with it."""
+    """Add the weights of a masked-lm head, [V, D] and [V], that are tied to others and
+    so were not saved.
+    """
     bias = found.pop("head.bias", None)
     if "head.dense.weight" not in found:
         return

@@ -39,7 +39,7 @@ def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str
 
 
 def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
-    # There, the weight of a linear map is [inner, outer].
+    # In GPT-2, the weight of a linear map is [inner, outer].
     for name in [name for name in found if _MAPS.search(name)]:
         found[name] = found[name].transpose(0, -1)
     split_fused(found, 1, "GPT-2")

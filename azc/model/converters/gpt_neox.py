@@ -1,4 +1,4 @@
-"""GPT-NeoX (Black et al. 2022), with branches one after the other."""
+"""GPT-NeoX (Black et al. 2022), with sequential branches."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def _settings(config: PretrainedConfig) -> Mapping[str, Any]:
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
     yield from no_pooler(loaded, "GPT-NeoX")
     if config.use_parallel_residual:
-        yield "the GPT-NeoX has both branches of a layer side by side"
+        yield "the GPT-NeoX has parallel branches in its layers"
     if not config.attention_bias:
-        yield "the GPT-NeoX has no biases in its attention alone"
+        yield "the GPT-NeoX has no biases in its attention"
     rope = config.rope_parameters
     part, base = rope.get("partial_rotary_factor", 1.0), rope["rope_theta"]
     if part != 1.0:
-        yield f"rope turns all features in the model, {part} of them in the GPT-NeoX"
+        yield f"rope rotates all features in the model, {part} of them in the GPT-NeoX"
     if base != ROPE_BASE:
         yield f"rope has base {ROPE_BASE:g} in the model, {base} in the GPT-NeoX"
     if rope["rope_type"] != "default":

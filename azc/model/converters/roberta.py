@@ -23,11 +23,11 @@ _POSITIONS = "embeddings.positions.weight"
 def _unserved(config: PretrainedConfig, loaded: Collection[str]) -> Iterator[str]:
     yield from beyond_encoder(config, "RoBERTa")
     if config.pad_token_id is None:
-        yield "the RoBERTa's positions begin behind pad_token_id, and it has none"
+        yield "the RoBERTa's positions begin after pad_token_id, which is not set"
 
 
 def _arrange(found: dict[str, torch.Tensor], config: PretrainedConfig) -> None:
-    # The rows before are of padding, and of nothing.
+    # The rows before are for padding, or unused.
     if _POSITIONS in found:
         found[_POSITIONS] = found[_POSITIONS][config.pad_token_id + 1 :]
     tie_head(found)
@@ -42,11 +42,11 @@ ROBERTA = Architecture(
         (r"^lm_head\.layer_norm\.", "head.norm."),
         (r"^lm_head\.decoder\.", "head.decoder."),
         (r"^lm_head\.bias$", "head.bias"),
-        # What is a part of the classifier there is the pooler here, with the same tanh.
+        # The classifier's first layer is the pooler of compiled models, with the same tanh.
         (r"^classifier\.dense\.", "pooler."),
         (r"^classifier\.out_proj\.", "classifier."),
     ),
-    # A classifier in one piece is of single tokens, or of several choices.
+    # A classifier of one layer is for single tokens, or for choices.
     ignored=(
         r"position_ids$|token_type_ids$|^qa_outputs\.|^classifier\.(weight|bias)$"
     ),

@@ -74,7 +74,9 @@ def _binary(
 
 
 def _fill_factors(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
-    """One factor is 0 wherever the product is absent: it could overflow otherwise."""
+    """Fill one factor with 0 wherever the product is absent: it could overflow
+    otherwise.
+    """
     first, second = (expressed(state, result) for state in states)
     return (
         Fill(0.0, first, result.radius),
@@ -83,8 +85,10 @@ def _fill_factors(states: tuple[State, ...], result: State) -> tuple[Fill | None
 
 
 def _fill_quotient(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
-    """The divisor is 1 wherever the quotient is absent, or else the dividend is 0: a
-    dividend over the square of a divisor, the slope, could overflow otherwise.
+    """Fill the divisor with 1 wherever the quotient is absent, or else the dividend
+    with 0.
+
+    Otherwise the slope, the dividend over the square of the divisor, could overflow.
     """
     dividend, divisor = (expressed(state, result) for state in states)
     return (

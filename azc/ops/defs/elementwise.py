@@ -69,12 +69,12 @@ def _unary(
     steep: bool = False,
     precision: Precision = "same",
 ) -> Op:
-    """A row of the table.
+    """Make an operation from a row of the table.
 
-    `at_zero` says what 0 in an absent entry does: "zero" stays 0, "other" becomes
-    another finite number, "singular" is not finite, so that 1 is put there instead.
-    `steep` marks what can overflow where its operand is far from doing so: absent
-    entries are set to 0 first.
+    `at_zero` says what happens to 0 in absent entries: "zero" means it stays 0, "other"
+    that it becomes another finite number, "singular" that it becomes infinite or NaN,
+    so that absent entries are filled with 1. `steep` marks functions that can overflow
+    for moderate operands: absent entries are filled with 0.
     """
     fill: Fills = fill_nothing
     if at_zero == "singular":

@@ -141,7 +141,7 @@ def _matmul_lower(b: Builder, x: Operand, y: Operand, attrs: Attrs) -> FxNode:
 
 
 def _fill_product(states: tuple[State, ...], result: State) -> tuple[Fill | None, ...]:
-    """0 in absent entries of the axis that is summed over."""
+    """Fill absent entries of the contracted axis with 0."""
     left, right = states
     return (
         Fill(0.0, left.places - {"rows"}, left.radius),
@@ -194,7 +194,7 @@ def _rows_type(a: Shape, b: Shape) -> Shape:
 
 
 def _pairs(frame: Frame, a: Value, b: Value) -> tuple[Any, Any]:
-    """Rows of a and b as [i, j, f], 0 where either is absent."""
+    """Return rows of a and b as [i, j, f], with 0 where either is absent."""
     both = a.present[:, None, :] & b.present[None, :, :]
     left = frame.np.where(both, a.data[:, None, :], 0.0)
     right = frame.np.where(both, b.data[None, :, :], 0.0)
@@ -216,8 +216,8 @@ def _euclidean_reference(frame: Frame, a: Value, b: Value) -> Value:
 
 
 def _omit_unlike(states: tuple[State, ...]) -> tuple[Absent | None, ...]:
-    """Which features are absent of rows that lack unlike ones: because of a window, or
-    of the future. What all lack is 0 in both.
+    """Return the absent features of rows that lack different ones, because of a window
+    or of the future. Features that all rows lack are 0 in both.
     """
     x, y = states
     if not (x.places | y.places) & {"band", "future"}:

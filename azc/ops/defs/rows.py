@@ -50,7 +50,7 @@ def _mean(frame: Frame, x: Value) -> Any:
 
 
 def _root(frame: Frame, x: Value, eps: float) -> Any:
-    """The root of the mean square and `eps`."""
+    """Return the root of the mean square plus `eps`."""
     np = frame.np
     of_squares = frame.norm(frame.filled(x, 0.0)) / np.sqrt(_count(frame, x))
     return np.hypot(of_squares, np.sqrt(eps))

@@ -1,9 +1,9 @@
-"""Mends for expressions whose types do not fit: a search over small edits.
+"""Fixes for expressions whose types do not fit: a search over small edits.
 
-The expression is typed as it would be with an edit; where that leads to another fault
-further out, edits of it follow, and the cheapest way to an expression without a fault
-comes first. Costs say how likely a slip is: a transposition forgotten costs 1, and so
-everything else is told against that.
+Each edited expression is typed again; if the edit leads to another fault further out,
+edits for that fault follow. The cheapest sequence of edits to an expression without a
+fault comes first. Costs say how likely a slip is: a forgotten transposition costs 1,
+and all other costs are relative to it.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from azc.shapes import SCALAR, TOKENS, N, Shape
 from azc.syntax import ast
 from azc.syntax.operators import ATOM
 
-__all__ = ["Fault", "Scene", "mends", "transposed"]
+__all__ = ["Fault", "Scene", "fixes", "transposed"]
 
-_STEPS = 150  # expressions looked at in one search
-_WORK = 10_000  # their parts in all, about
-_DEAREST = 2.5  # the sum of edits that may still be what was meant
-_WIDE = 40  # parts of a faulty expression that are edited in turn
-_ELSEWHERE = 2.0  # what a fault that appears in a later statement costs
+_STEPS = 150  # expressions examined in one search
+_WORK = 10_000  # approximate number of their parts in total
+_DEAREST = 2.5  # largest total cost of a suggested edit
+_WIDE = 40  # parts of a faulty expression that are edited
+_ELSEWHERE = 2.0  # cost of a fault that appears in a later statement
 
 _REDUCE = frozenset({"sum", "mean", "amax"})
 
 _Path = tuple[int, ...]
 _Edit = tuple[float, ast.Expr]
-_Tree = tuple[ast.Expr, _Path, ast.Expr]  # with another part at the end of a way
+_Tree = tuple[ast.Expr, _Path, ast.Expr]  # root, path, and the new part at that path
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Where an expression has no type: operands that don't fit, or (`result`) the type
-    of the whole where another is wanted.
+    """The place where an expression has no type.
+
+    Its operands don't fit or, if `result`, the type of the whole expression is not the
+    wanted one.
     """
 
     path: _Path
@@ -47,9 +49,10 @@ class Fault:
 
 
 class Scene:
-    """What an expression is typed with: the names it sees and the statements after it.
+    """The context that an expression is typed in: names in scope and the statements
+    after it.
 
-    `told`: parts that have an error of their own, which are taken to be of any type.
+    `reported` holds parts that already have an error; they are taken to be of any type.
     """
 
     def __init__(
@@ -57,23 +60,23 @@ class Scene:
         types: Mapping[str, Shape | None],
         statement: ast.Statement,
         rest: Sequence[ast.Statement],
-        told: Iterable[ast.Expr],
+        reported: Iterable[ast.Expr],
         unused: Sequence[str],
         params: Sequence[str],
     ) -> None:
         self.types = types
         self.statement = statement
         self.rest = rest
-        self.told = {id(expr): expr for expr in told}
+        self.reported = {id(expr): expr for expr in reported}
         self.unused = unused
         self.params = params
-        self.shape: Shape | None = None  # of what was typed last
+        self.shape: Shape | None = None  # of the expression typed last
         self._known: dict[int, tuple[ast.Expr, Shape | None]] = {
-            key: (expr, None) for key, expr in self.told.items()
+            key: (expr, None) for key, expr in self.reported.items()
         }
 
     def fault(self, root: ast.Expr) -> Fault | None:
-        """The first fault of an expression in the place of the statement's."""
+        """Return the first fault of an expression in place of the statement's."""
         found = _first_fault(root, self.types, self._known)
         if isinstance(found, Fault):
             return found
@@ -84,16 +87,18 @@ class Scene:
         return None
 
     def typed(self, part: ast.Expr) -> Shape | None:
-        """The type of a part, if it has one that is known."""
+        """Return the type of a part, or None if it is unknown."""
         found = _first_fault(part, self.types, self._known)
         return None if isinstance(found, Fault) else found
 
     def upsets(self) -> bool:
-        """Whether a later statement has a fault with the type of what was typed last."""
+        """Return whether the type of the last typed expression causes a fault in a
+        later statement.
+        """
         if isinstance(self.statement, ast.Return):
             return False
         types = {**self.types, self.statement.name: self.shape}
-        known = {key: (expr, None) for key, expr in self.told.items()}
+        known = {key: (expr, None) for key, expr in self.reported.items()}
         later: dict[int, tuple[ast.Expr, Shape | None]] = dict(known)
         for statement in self.rest:
             found = _first_fault(statement.value, types, later)
@@ -110,9 +115,11 @@ def _first_fault(
     types: Mapping[str, Shape | None],
     known: dict[int, tuple[ast.Expr, Shape | None]],
 ) -> Fault | Shape | None:
-    """The first fault, or the type; None is any type. `known` holds what was typed."""
+    """Return the first fault of an expression, or its type; None means any type.
+    `known` caches the types of parts.
+    """
     shapes: list[Shape | None] = []
-    # What is ready in the stack is what stands above; each with its place there.
+    # Entries that are ready are the ancestors; each has its index among the operands.
     todo: list[tuple[ast.Expr, int, bool]] = [(root, 0, False)]
     while todo:
         expr, place, ready = todo.pop()
@@ -145,7 +152,9 @@ def _first_fault(
 def _applied(
     expr: ast.Apply, operands: list[Shape | None]
 ) -> Shape | tuple[Shape, ...] | None:
-    """The type of an operation, None where it can't be known, operands that don't fit."""
+    """Return the type of an operation, None if it can't be known, or the operand types
+    that don't fit.
+    """
     op = load_ops().get(expr.op)
     shapes = tuple(shape for shape in operands if shape is not None)
     if op is None or not len(op.operands) == len(operands) == len(shapes):
@@ -156,8 +165,10 @@ def _applied(
         return shapes
 
 
-def mends(scene: Scene, root: ast.Expr) -> Iterator[ast.Expr]:
-    """Expressions without a fault that may have been meant, the likeliest first."""
+def fixes(scene: Scene, root: ast.Expr) -> Iterator[ast.Expr]:
+    """Iterate over expressions without a fault that may have been meant, the likeliest
+    first.
+    """
     order = count()
     todo: list[tuple[float, int, _Tree]] = [(0.0, next(order), (root, (), root))]
     sound: list[tuple[float, int, ast.Expr]] = []
@@ -189,13 +200,13 @@ def mends(scene: Scene, root: ast.Expr) -> Iterator[ast.Expr]:
 
 
 def transposed(expr: ast.Expr) -> ast.Expr:
-    """The transpose of an expression; twice transposed is as it was."""
+    """Transpose an expression; a transpose becomes its operand."""
     if isinstance(expr, ast.Apply) and expr.op == "transpose" and len(expr.args) == 1:
         return expr.args[0]
     return ast.Apply("transpose", (expr,))
 
 
-def _turned(expr: ast.Expr | None) -> bool:
+def _is_transposed(expr: ast.Expr | None) -> bool:
     return expr is not None and transposed(expr).depth < expr.depth
 
 
@@ -208,7 +219,9 @@ def _factors(expr: ast.Expr) -> tuple[ast.Expr, ast.Expr] | None:
 def _edits(
     fault: Fault, tree: ast.Expr, scene: Scene
 ) -> Iterator[tuple[float, _Path, ast.Expr]]:
-    """Each edit that may mend a fault: its cost, and a new part for a place."""
+    """Iterate over edits that may remove a fault: the cost, and a new part for a
+    path.
+    """
     if fault.result:
         first = tree is scene.statement.value
         for price, new in _result_edits(tree, fault.shapes[0], scene, first):
@@ -224,22 +237,22 @@ def _edits(
 
 
 def _own_edits(expr: ast.Apply, shapes: tuple[Shape, ...]) -> Iterator[_Edit]:
-    """Edits of an operation whose operands don't fit."""
+    """Edit an operation whose operands don't fit."""
     args = expr.args
     for place in reversed(range(len(args))):
-        # A transposition too many is as likely as one too few, of the last operand
-        # likelier than of the first.
-        price = 1.0 if _turned(args[place]) or expr.op == "matmul" else 1.3
+        # An extra transposition is as likely as a missing one, and more likely for the
+        # last operand than for the first.
+        price = 1.0 if _is_transposed(args[place]) or expr.op == "matmul" else 1.3
         turned = transposed(args[place])
         yield price + 0.1 * (len(args) - 1 - place), ast.put(expr, (place,), turned)
         part = args[place]
         if isinstance(part, ast.Apply) and part.op in _REDUCE and len(part.args) == 1:
-            # A sum over the wrong axis, unless that was chosen.
-            price = 1.4 if _turned(part.args[0]) else 1.05
+            # A sum over the wrong axis, unless the author transposed it on purpose.
+            price = 1.4 if _is_transposed(part.args[0]) else 1.05
             other = replace(part, args=(transposed(part.args[0]),))
             yield price, ast.put(expr, (place,), other)
     if len(args) == 2:
-        both = all(map(_turned, args))
+        both = all(map(_is_transposed, args))
         yield 1.2 if both else 1.9, replace(expr, args=tuple(map(transposed, args)))
     if expr.op == "matmul":
         yield from _product_edits(expr, *args)
@@ -252,20 +265,20 @@ def _own_edits(expr: ast.Apply, shapes: tuple[Shape, ...]) -> Iterator[_Edit]:
 
 
 def _inward_edits(expr: ast.Apply, inner: ast.Expr) -> Iterator[_Edit]:
-    """Edits of an operation that belongs further in: rope of scores, f(x.T)."""
-    if _turned(inner):
+    """Move an operation further in: rope of scores, f(x.T)."""
+    if _is_transposed(inner):
         yield 1.15, transposed(replace(expr, args=(transposed(inner),)))
     factors = _factors(inner)
     if factors and expr.op == "rope":
         a, b = factors
-        turned = _turned(b)
+        turned = _is_transposed(b)
         b = replace(expr, args=(transposed(b) if turned else b,))
         new = transposed(b) if turned else b
         yield 1.3, ast.Apply("matmul", (replace(expr, args=(a,)), new))
 
 
 def _product_edits(expr: ast.Apply, a: ast.Expr, b: ast.Expr) -> Iterator[_Edit]:
-    """Factors in another order, or with parentheses elsewhere."""
+    """Reorder factors, or move parentheses."""
     yield 1.3, replace(expr, args=(b, a))
     if (factors := _factors(a)) is not None:
         x, y = factors
@@ -278,20 +291,20 @@ def _product_edits(expr: ast.Apply, a: ast.Expr, b: ast.Expr) -> Iterator[_Edit]
 def _result_edits(
     tree: ast.Expr, shape: Shape, scene: Scene, first: bool
 ) -> Iterator[_Edit]:
-    """Edits of a result that is not `[n, d]`; `first` if nothing else was edited."""
+    """Edit a result that is not `[n, d]`; `first` if nothing else was edited."""
     if shape == TOKENS.T:
         yield 1.0, transposed(tree)
     if not first and _factors(tree) is not None:
-        return  # the product that was just mended is not what one more mends
+        return  # don't multiply a product that was just edited once more
     spare = [name for name in scene.unused if name in scene.params]
     if shape == Shape(N, N):
-        # Each row weighs the tokens: those of a parameter that has no other use, or
-        # that is called so.
+        # Each row weighs the tokens of a parameter: one without other use, or one with
+        # a name like `v`.
         named = [name for name in scene.params if name in ("v", "value", "values")]
         last = list(scene.params[-1:]) if len(scene.params) > 2 else []
         for price, name in enumerate(dict.fromkeys([*spare, *named, *last])):
             yield 1.0 + price / 10, ast.Apply("matmul", (tree, ast.Name(name)))
-    elif shape.rows is shape.cols is TOKENS.cols:  # a state: queries read it
+    elif shape.rows is shape.cols is TOKENS.cols:  # a state, read by queries
         for name in spare:
             yield 1.5, ast.Apply("matmul", (ast.Name(name), tree))
 
@@ -299,7 +312,7 @@ def _result_edits(
 def _inner_edits(
     part: ast.Expr, scene: Scene, path: _Path, whole: ast.Expr
 ) -> Iterator[_Edit]:
-    """Edits of a part that fits its own operands, but not what is made of it."""
+    """Edit a part that fits its own operands, but not the expression around it."""
     if not isinstance(part, ast.Apply) or len(part.args) != 2:
         return
     a, b = part.args
@@ -307,17 +320,19 @@ def _inner_edits(
         yield 2.0, ast.Apply("matmul", (a, transposed(b)))
         yield 2.1, ast.Apply("matmul", (a, b))
     elif part.op == "matmul":
-        # kᵀq of column vectors is q @ k.T of rows; inside a call it is scores.
+        # kᵀq of column vectors is q @ k.T of rows; inside a call it must be scores.
         above = ast.at(whole, path[:-1]) if path else None
         called = above is not None and ast.precedence(above) >= ATOM
-        if called and _turned(a) and not _turned(b):
+        if called and _is_transposed(a) and not _is_transposed(b):
             yield 1.25, replace(part, args=(transposed(a), transposed(b)))
-    elif part.op in ("cosine", "euclidean") and _turned(a) and _turned(b):
+    elif part.op in ("cosine", "euclidean") and _is_transposed(a) and _is_transposed(b):
         yield 1.2, replace(part, args=(transposed(a), transposed(b)))
 
 
 def _parts(expr: ast.Expr) -> Iterator[tuple[_Path, ast.Expr]]:
-    """The expression and parts of it with the way to each, those further out first."""
+    """Iterate over an expression and its parts with their paths, the outermost
+    first.
+    """
     todo: list[tuple[_Path, ast.Expr]] = [((), expr)]
     for place in range(_WIDE):
         if place >= len(todo):
