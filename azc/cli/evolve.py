@@ -1,4 +1,4 @@
-"""`azc evolve`: a search.
+"""`azc evolve`: run a search.
 
 JSON: see `azc.cli.result.result_json`.
 
@@ -25,9 +25,9 @@ from azc.numbers import in_bytes
 
 __all__ = ["evolve"]
 
-_SEARCH = "The search"
-_PROXY = "What a candidate is scored by"
-_FINAL = "The comparison at the end"
+_SEARCH = "Search"
+_PROXY = "Evaluation of candidates"
+_FINAL = "Final comparison"
 
 
 def evolve(
@@ -36,20 +36,23 @@ def evolve(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program with a space; FILE:SPACE names it.",
+            help="A program that declares a search space; FILE:SPACE selects one of "
+            "several.",
             autocompletion=programs,
         ),
     ],
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="RUN", help="The folder of the run."),
+        typer.Option(
+            "-o", "--output", metavar="RUN", help="Folder of the run to create."
+        ),
     ],
     space: Annotated[
         str | None,
         typer.Option(
             "--space",
             metavar="NAME",
-            help="The space to search.",
+            help="Search space to use.",
             autocompletion=spaces,
         ),
     ] = None,
@@ -58,9 +61,10 @@ def evolve(
         typer.Option(
             "--data",
             metavar="D",
-            help="A text: `python` (docstrings of the standard library), a file, a "
-            "folder of texts and tables, or hf:NAME/CONFIG; a task: task:recall, task:copy, "
-            "task:induction or task:listops; or both: python+task:recall.",
+            help="Data to train on. A text: `python` (docstrings of the standard "
+            "library), a file, a folder of texts and tables, or hf:NAME/CONFIG. A "
+            "task: task:recall, task:copy, task:induction or task:listops. Or both: "
+            "python+task:recall.",
         ),
     ] = "python",
     documents: Annotated[
@@ -68,8 +72,8 @@ def evolve(
         typer.Option(
             "--documents",
             metavar="D",
-            help="Divide text files into documents by `paragraph` (at blank lines), `line` or"
-            " `file`. A row of a table is a document.",
+            help="How text files are split into documents: by `paragraph` (at blank "
+            "lines), `line` or `file`. A row of a table is always one document.",
         ),
     ] = "paragraph",
     tokenizer: Annotated[
@@ -77,7 +81,8 @@ def evolve(
         typer.Option(
             "--tokenizer",
             metavar="DIR_OR_NAME",
-            help="A transformers tokenizer; by default, one is trained on the text.",
+            help="Transformers tokenizer to use; by default, one is trained on the "
+            "text.",
         ),
     ] = None,
     evaluations: Annotated[
@@ -86,7 +91,7 @@ def evolve(
             "--evaluations",
             metavar="N",
             min=1,
-            help="The budget: how many candidates are scored.",
+            help="Budget: the number of evaluations.",
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
@@ -95,8 +100,8 @@ def evolve(
         typer.Option(
             "--objective",
             metavar="NAME",
-            help="What is to be least: loss (the default), params, flops, latency, "
-            "memory, timed-loss (see --seconds-alone); give it again for several.",
+            help="Objective to minimize: loss (default), params, flops, latency, "
+            "memory or timed-loss (see --seconds-alone); repeat it for several.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -105,8 +110,9 @@ def evolve(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="What is beyond it is not trained: params=30e6, flops=2e6 (a token), "
-            "latency=2ms (a batch forward), memory=64MB (in a training step).",
+            help="Limit on an objective: params=30e6, flops=2e6 (per token), "
+            "latency=2ms (forward pass of a batch), memory=64MB (during a training "
+            "step). Candidates beyond it are not trained; repeat it for several.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -115,7 +121,7 @@ def evolve(
         typer.Option(
             "--seconds-alone",
             metavar="SECONDS",
-            help="How long a candidate is trained alone for timed-loss.",
+            help="Training time of a candidate for timed-loss, in seconds.",
             rich_help_panel=_PROXY,
         ),
     ] = 60.0,
@@ -124,9 +130,9 @@ def evolve(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="`op-nas`, `regularized`, `random`, `local`, `nsga2` (where there are "
-            "several objectives the default), `sepx`, `surrogate`, or a class of your "
-            "own, `my.py:Mine`.",
+            help="Search strategy: `op-nas`, `regularized`, `random`, `local`, "
+            "`nsga2` (the default with several objectives), `sepx`, `surrogate`, or "
+            "your own class, such as `my.py:Mine`.",
             rich_help_panel=_SEARCH,
             autocompletion=strategies,
         ),
@@ -136,7 +142,8 @@ def evolve(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="`paper`: the constants of Gao et al. 2022, but for what is given.",
+            help="Named set of option values. `paper`: the constants of Gao et al. "
+            "2022. Options on the command line take precedence.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -146,7 +153,7 @@ def evolve(
             "--seed",
             metavar="S",
             min=0,
-            help="Seed of everything that is random.",
+            help="Random seed.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0,
@@ -156,7 +163,8 @@ def evolve(
             "--workers",
             metavar="N",
             min=1,
-            help="Processes that score candidates in parallel; the run is the same.",
+            help="Number of processes that evaluate candidates in parallel. It does "
+            "not change the results.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -166,7 +174,8 @@ def evolve(
             "--threads",
             metavar="N",
             min=1,
-            help="Cores that compute a candidate. Scores depend on it in their last bits.",
+            help="CPU threads per evaluation. Results may differ in the last bits "
+            "with another number.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -175,7 +184,8 @@ def evolve(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Where the workers are: `local`, or `ray`, on a cluster (an extra).",
+            help="Where the workers run: `local` (this machine), or `ray` (a Ray "
+            "cluster; needs the ray extra).",
             rich_help_panel=_SEARCH,
         ),
     ] = "local",
@@ -184,8 +194,8 @@ def evolve(
         typer.Option(
             "--time-limit",
             metavar="SECONDS",
-            help="What a candidate may take. One that takes longer is run again, then "
-            "fails.",
+            help="Seconds that a candidate may take. One that takes longer is "
+            "evaluated again, then recorded as failed.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1800.0,
@@ -194,7 +204,8 @@ def evolve(
         typer.Option(
             "--memory-limit",
             metavar="SIZE",
-            help="What a candidate may take of this machine's memory, as 4GB or 512MiB.",
+            help="Memory of this machine that evaluating a candidate may use, such "
+            "as 4GB or 512MiB; unlimited by default.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -204,7 +215,8 @@ def evolve(
             "--round",
             metavar="N",
             min=2,
-            help="Candidates asked for at once; they share a snapshot of shared weights.",
+            help="Number of candidates in a round. All of them start from the same "
+            "snapshot of the shared weights.",
             rich_help_panel=_SEARCH,
         ),
     ] = 12,
@@ -214,7 +226,8 @@ def evolve(
             "--parents",
             metavar="K",
             min=1,
-            help="The best of a round, scored again in the next; op-nas's parents.",
+            help="Number of best candidates of a round that are evaluated again in "
+            "the next one. They are also the parents in op-nas.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
@@ -222,8 +235,8 @@ def evolve(
         bool,
         typer.Option(
             "--by-hand/--no-by-hand",
-            help="Begin with the models that a person would try first (op-nas, regularized, "
-            "local, random).",
+            help="Start with the models that a person would try first (op-nas, "
+            "regularized, local, random).",
             rich_help_panel=_SEARCH,
         ),
     ] = True,
@@ -233,7 +246,8 @@ def evolve(
             "--mutations",
             metavar="N",
             min=1,
-            help="A child is 1 to N mutations from its parent: 1, and 8 for random.",
+            help="Maximum number of mutations between a parent and its child; by "
+            "default 1, and 8 for random.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -243,7 +257,7 @@ def evolve(
             "--alpha",
             metavar="A",
             min=0,
-            help="How strongly op-nas favours operations that were rarely tried.",
+            help="How strongly op-nas favors operations that were rarely tried.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0.5,
@@ -252,7 +266,8 @@ def evolve(
         typer.Option(
             "--temperature",
             metavar="T",
-            help="Of op-nas's priorities: the lower, the more they matter.",
+            help="Temperature of op-nas's priorities: lower values give more weight "
+            "to priorities.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1.0,
@@ -262,7 +277,8 @@ def evolve(
             "--patience",
             metavar="N",
             min=0,
-            help="Rounds with nothing better, then op-nas begins anew; 0: never.",
+            help="Number of rounds without improvement after which op-nas restarts; "
+            "0 disables restarts.",
             rich_help_panel=_SEARCH,
         ),
     ] = 8,
@@ -270,7 +286,7 @@ def evolve(
         bool,
         typer.Option(
             "--learn-kinds/--no-learn-kinds",
-            help="op-nas draws kinds of mutation by what they have brought, too.",
+            help="Let op-nas also learn which kinds of mutation improve candidates.",
             rich_help_panel=_SEARCH,
         ),
     ] = True,
@@ -280,7 +296,7 @@ def evolve(
             "--population",
             metavar="N",
             min=1,
-            help="How many live in regularized.",
+            help="Population size of regularized.",
             rich_help_panel=_SEARCH,
         ),
     ] = 24,
@@ -290,7 +306,8 @@ def evolve(
             "--tournament",
             metavar="N",
             min=1,
-            help="How many are drawn for a parent in regularized.",
+            help="Tournament size of regularized: the number of candidates that a "
+            "parent is selected from.",
             rich_help_panel=_SEARCH,
         ),
     ] = 6,
@@ -299,8 +316,9 @@ def evolve(
         typer.Option(
             "--weights",
             metavar="W",
-            help="`shared`: candidates begin with weights that they share; `fresh`: each is "
-            "trained alone from the same seed, which takes more steps.",
+            help="Initial weights of candidates. `shared`: they inherit shared "
+            "weights. `fresh`: each is trained from scratch with the same seed, "
+            "which needs more --steps.",
             rich_help_panel=_PROXY,
         ),
     ] = "shared",
@@ -310,7 +328,7 @@ def evolve(
             "--warm-up",
             metavar="N",
             min=0,
-            help="Training steps of shared weights before the search.",
+            help="Training steps of the shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
     ] = 1600,
@@ -320,7 +338,7 @@ def evolve(
             "--steps",
             metavar="N",
             min=1,
-            help="Training steps before a candidate is scored.",
+            help="Training steps of a candidate before it is scored.",
             rich_help_panel=_PROXY,
         ),
     ] = 20,
@@ -330,7 +348,9 @@ def evolve(
             "--schedule-steps",
             metavar="N",
             min=1,
-            help="They are the first of a schedule of N, as the winner's long training.",
+            help="Length of the learning rate schedule that --steps are the first "
+            "steps of, as in a long final training. By default, the schedule ends "
+            "after --steps.",
             rich_help_panel=_PROXY,
         ),
     ] = None,
@@ -340,8 +360,8 @@ def evolve(
             "--score-seeds",
             metavar="N",
             min=1,
-            help="A score is the mean of N trainings from fresh weights, each from another "
-            "seed; so is the choice among the contenders.",
+            help="Score a candidate by its mean loss over N seeds (only with "
+            "--weights fresh). The contenders are compared in the same way.",
             rich_help_panel=_PROXY,
         ),
     ] = 1,
@@ -351,7 +371,7 @@ def evolve(
             "--batch",
             metavar="N",
             min=1,
-            help="Sequences per step.",
+            help="Batch size, in sequences.",
             rich_help_panel=_PROXY,
         ),
     ] = 8,
@@ -361,7 +381,7 @@ def evolve(
             "--length",
             metavar="N",
             min=8,
-            help="Tokens per sequence.",
+            help="Sequence length, in tokens.",
             rich_help_panel=_PROXY,
         ),
     ] = 64,
@@ -370,7 +390,7 @@ def evolve(
         typer.Option(
             "--learning-rate",
             metavar="R",
-            help="Learning rate of AdamW.",
+            help="Peak learning rate of AdamW.",
             rich_help_panel=_PROXY,
         ),
     ] = 4e-3,
@@ -379,7 +399,7 @@ def evolve(
         typer.Option(
             "--warmup-ratio",
             metavar="R",
-            help="The share of a schedule in which the learning rate rises from 0.",
+            help="Fraction of the schedule in which the learning rate rises from 0.",
             rich_help_panel=_PROXY,
         ),
     ] = 0.1,
@@ -388,8 +408,9 @@ def evolve(
         typer.Option(
             "--mask-rate",
             metavar="R",
-            help="The share of a text's tokens that are masked in training; it is always "
-            "measured with 15 % masked. A causal model is asked for all.",
+            help="Fraction of text tokens that are masked in training. The loss is "
+            "always measured with 15 % masked. Causal models predict every token and "
+            "do not use it.",
             rich_help_panel=_PROXY,
         ),
     ] = 0.4,
@@ -399,7 +420,7 @@ def evolve(
             "--blocks",
             metavar="N",
             min=1,
-            help="Validation sequences; all if not given.",
+            help="Number of validation sequences to score on; all by default.",
             rich_help_panel=_PROXY,
         ),
     ] = None,
@@ -409,7 +430,7 @@ def evolve(
             "--final-steps",
             metavar="N",
             min=1,
-            help="Steps of what is trained alone for the last comparison.",
+            help="Training steps for each model in the final comparison.",
             rich_help_panel=_FINAL,
         ),
     ] = 400,
@@ -419,7 +440,8 @@ def evolve(
             "--final-seeds",
             metavar="N",
             min=0,
-            help="Number of seeds; 0 leaves out all that is trained alone.",
+            help="Number of seeds for each model in the final comparison; 0 skips "
+            "the comparison and the selection among contenders.",
             rich_help_panel=_FINAL,
         ),
     ] = 3,
@@ -429,7 +451,8 @@ def evolve(
             "--contenders",
             metavar="N",
             min=1,
-            help="The best candidates, trained alone to find the winner.",
+            help="Number of the best candidates to train from scratch at the end. "
+            "The best of them is the winner.",
             rich_help_panel=_FINAL,
         ),
     ] = 6,
@@ -437,8 +460,8 @@ def evolve(
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Compare with random sampling that trains for as many steps, and with"
-            " models typed by hand.",
+            help="Compare with random search that uses the same number of training "
+            "steps, and with hand-written models.",
             rich_help_panel=_FINAL,
         ),
     ] = True,
@@ -448,27 +471,33 @@ def evolve(
             "--neighbours",
             metavar="N",
             min=0,
-            help="Compare with N models that differ from the winner in one thing: its "
-            "attention programs replaced by standard ones first, then random mutations.",
+            help="Compare with N variants of the winner that differ in one thing: "
+            "first with its attention programs replaced by standard ones, then with "
+            "random mutations.",
             rich_help_panel=_FINAL,
         ),
     ] = 4,
     device: Annotated[
         str | None,
         typer.Option(
-            "--device", metavar="D", help="cpu, cuda, …; by default the best available."
+            "--device",
+            metavar="D",
+            help="Device to train on: cpu, cuda, …; the best available one by default.",
         ),
     ] = None,
     git: Git = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
-    """Search a space for a better model than the one it starts from.
+    """Search for a model that is better than the start model of a search space.
 
-    A strategy mutates the programs, and each is scored in seconds. The run is a
-    folder: a kill loses nothing that was scored, and `azc resume RUN` continues it. At the
-    end the best are trained alone; the winner is compared with the start, with random
-    sampling and with models typed by hand, on text never used.
+    A strategy mutates programs, and each one is evaluated in seconds. The run is stored
+    in a
+    folder: if the process is killed, no evaluation is lost, and `azc resume RUN`
+    continues.
+    At the end, the best candidates are trained from scratch. The winner is compared
+    with the
+    start model, random search and hand-written models on held-out data.
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """
@@ -486,7 +515,7 @@ def evolve(
             raise UsageError(
                 "D033",
                 f"--mask-rate is for encoders, and `{spec.start.name}` is causal",
-                "a causal model is asked for every token: leave --mask-rate out",
+                "causal models predict every token: leave --mask-rate out",
             )
     if len(objectives or ()) > 1 and not _given(context, "strategy"):
         strategy = "nsga2"
@@ -549,17 +578,19 @@ def evolve(
 
 
 def _memory_limit(text: str | None) -> int | None:
-    """Bytes. Raises `UsageError` U020 for a text that is no size."""
+    """Parse a size in bytes. Raise `UsageError` U020 for a text that is not a size."""
     size = None if text is None else in_bytes(text)
     if text is not None and not size:
-        message = f"{text!r} is no amount of memory"
-        raise UsageError("U020", message, "it is written as 4GB or 512MiB")
+        message = f"{text!r} is not an amount of memory"
+        raise UsageError("U020", message, "write it like 4GB or 512MiB")
     return size
 
 
 def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
-    """The values of a preset, without those given on the command line. Raises
-    `UsageError` U020 for a name that is none.
+    """Return the values of a preset, except for options set on the command line.
+
+    Raises:
+        UsageError: U020, if there is no preset of this name.
     """
     from azc.search.options import PRESETS
 
@@ -567,7 +598,7 @@ def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
         return {}
     if name not in PRESETS:
         known = ", ".join(PRESETS)
-        raise UsageError("U020", f"there is no preset {name!r}", f"it is {known}")
+        raise UsageError("U020", f"there is no preset {name!r}", f"presets: {known}")
 
     preset = PRESETS[name].items()
     return {option: value for option, value in preset if not _given(context, option)}

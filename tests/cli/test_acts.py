@@ -118,7 +118,7 @@ def test_a_proposal_is_taken_and_trained(azc: Azc, run: Path, home: Path) -> Non
         "propose", "run", "mine.azg:proposal", "--note", "why\nnot", "--by", "ana"
     )
     assert answer.code == 0
-    assert answer.out == "mine.azg: taken, for the next round\n"
+    assert answer.out == "mine.azg: accepted for the next round\n"
     assert "azc resume run --evaluations 9 goes on" in answer.err
     twice = azc("propose", "run", "mine.azg", "--json")
     assert twice.code == 1

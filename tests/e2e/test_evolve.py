@@ -83,10 +83,10 @@ warm-up \d+/20 steps
 round \d: 3 candidates
 round \d: \d+ child(ren)? not trained: .+
   \d/6  \d{4}  \d\.\d{3}  .+
-round \d is over: best \d{4}, \d\.\d{3} nats
+round \d complete: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
-training the best alone, about \d times
-training alone: \d/\d, [\d,.]+ a minute, \d+:\d\d left
+final training: about \d training runs
+final training: \d/\d, [\d,.]+ a minute, \d+:\d\d left
   \d/\d  (the start|candidate \d{4}), 3 steps, seed \d+: \d\.\d{3} nats
 """.strip("\n").split("\n")
 
@@ -425,7 +425,7 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert all(len(line) <= width for text in seen for line in text.splitlines())
     if width < 80:
         return
-    assert "warming the shared weights" in seen[0]
+    assert "warming up the shared weights" in seen[0]
     assert "left" not in seen[0]  # nothing is known yet
     assert "200/400" in seen[1]
     assert "left" in seen[1]
@@ -435,7 +435,7 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert "best of round 1: 4.321 nats, candidate 0002" in seen[5]
     assert "the loss is nan" in seen[5]
     assert "1 candidate failed" in seen[5]
-    assert "training alone" in seen[7]
+    assert "final training" in seen[7]
     assert "1/4" in seen[8]
     assert "candidate 0002, 400 steps, seed 1: 4.000 nats" in seen[8]
 
@@ -446,9 +446,9 @@ def test_the_display_has_notes() -> None:
         for event, said in [
             (
                 Retried("candidate 0003", "memory ran out"),
-                "candidate 0003 is run again: memory ran out",
+                "evaluating candidate 0003 again: memory ran out",
             ),
-            (Ended("nothing new", 2, 8), "over after 2 of 8 evaluations: nothing new"),
+            (Ended("nothing new", 2, 8), "ended after 2 of 8 evaluations: nothing new"),
         ]:
             progress(event)
             drawn = Console(file=io.StringIO(), width=100, height=30, record=True)
@@ -476,7 +476,7 @@ def test_a_space_that_is_used_up_is_said(
     result = here(*narrow, "-o", tmp_path / "run", home=home)
     assert result.exit_code == 0
     why = "nothing new was found in the space"
-    assert f"the search is over after 2 of 6 evaluations: {why}\n" in result.stderr
+    assert f"the search ended after 2 of 6 evaluations: {why}\n" in result.stderr
     assert (
         f"the search ended before its budget of 6 evaluations: {why}\n" in result.stdout
     )

@@ -80,7 +80,7 @@ def test_the_folder_of_a_run_stands_for_its_best_program(azc: Azc, run: Path) ->
     (run / "best.azg").unlink()
     found = azc("compile", "run", "-o", "other")
     assert (found.code, found.out) == (1, "")
-    assert "can't read run: is a directory\n = help: its run has no best" in found.err
+    assert "can't read run: is a directory\n = help: this run has no best" in found.err
 
 
 def test_a_page_in_the_folder_is_no_fault_of_the_run(azc: Azc, run: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_run_under_way(azc: Azc, begun: Callable[[int], Path]) -> None:
     folder = begun(5)
     answer = azc("report", folder)
     assert answer.code == 0
-    assert "is not over" in answer.err
+    assert "is not complete" in answer.err
     assert "This run is not over" in (folder / "report.html").read_text("utf-8")
     assert azc("best", folder, "--json").json["over"] is False
 
