@@ -149,7 +149,7 @@ def test_a_run_under_way(azc: Azc, begun: Callable[[int], Path]) -> None:
     answer = azc("report", folder)
     assert answer.code == 0
     assert "is not complete" in answer.err
-    assert "This run is not over" in (folder / "report.html").read_text("utf-8")
+    assert "This run is not complete" in (folder / "report.html").read_text("utf-8")
     assert azc("best", folder, "--json").json["over"] is False
 
 

@@ -403,7 +403,7 @@ def test_a_run_that_was_killed_has_a_page_that_says_so(
     assert waiting
     assert view.spent
     dom = parse(page(view, displays(view)))
-    assert "This run is not over" in dom.one("header").text
+    assert "This run is not complete" in dom.one("header").text
     for e in waiting:
         assert entry(dom, e.candidate).one("span", "fate").text == "waiting"
 
