@@ -69,7 +69,7 @@ class DataSpec:
         return "rows" if self.text is None else "text and rows"
 
     def unit(self, causal: bool = False) -> str:
-        """Return the unit that losses, in nats, are the mean over."""
+        """Return what losses, in nats, are averaged over, such as "a masked token"."""
         token = "a token" if causal else "a masked token"
         if not self.tasks:
             return token

@@ -225,7 +225,7 @@ def test_refusals(tmp_path: Path) -> None:
         ("a.json", '[{"text": "a"}, {"text": true}]', "row 2: `text` is True"),
         ("a.csv", "n,text\n1,2\n", "row 1: `text` is 2, not a string"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": }', "line 3: Expecting value"),
-        ("a.jsonl", '"a"\n"b"', "line 1 is no JSON object"),
+        ("a.jsonl", '"a"\n"b"', "line 1 is not a JSON object"),
     ],
 )
 def test_the_row_that_is_wrong_is_named(
