@@ -512,7 +512,7 @@ def test_a_changed_file_is_named(
         result = here(command, tmp_path / "run", home=home)
         assert result.exit_code == 1
         assert result.stderr.startswith(
-            f"error[R031]: {config} is not as the run left it"
+            f"error[R031]: {config} has changed since the run wrote it"
         )
         assert "please report" not in result.stderr
 

@@ -69,7 +69,7 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
     assert pressed() == "false,true,false"
     for times, words, shown in (
         (0, "ana bans tanh", "true,false,false"),
-        (4, "ana has tanh drawn 4 times as often", "false,false,true"),
+        (4, "ana draws tanh 4 times as often", "false,false,true"),
         (1, "ana leaves tanh to the strategy", "false,true,false"),
     ):
         opened.click(f"button[data-feature='tanh'][data-times='{times}']")
@@ -120,7 +120,7 @@ def test_a_budget_makes_a_run_that_is_over_one_to_go_on_with(
 ) -> None:
     fill(opened, "budget", "40")
     opened.click("form[data-form=budget] button")
-    said(opened, "ana gives a budget of 40 evaluations")
+    said(opened, "ana sets the budget to 40 evaluations")
     opened.until(has("of 40 evaluations", "#now"))
     assert opened.run(has("No process works on the run", "#now"))
     fill(opened, "budget", "3")  # fewer than were spent: the browser itself refuses
@@ -236,9 +236,9 @@ def test_a_run_at_work_is_followed_and_steered(
             said(tab, "ana proposes a program")
             fill(tab, "budget", "9")
             tab.click("form[data-form=budget] button")
-            said(tab, "ana gives a budget of 9 evaluations")
+            said(tab, "ana sets the budget to 9 evaluations")
             tab.click("button[data-key=pause]")
-            said(tab, "ana lets the run go on")
+            said(tab, "ana continues the run")
             done.append("go on")
         if isinstance(event, Comparing):
             tab.until(has("9 of 9 evaluations", "#now"))

@@ -194,11 +194,11 @@ def test_in_words_and_in_json() -> None:
         Refused((1,), "", FAULT, None, "it gives NaN"),
     ]
     assert refused_words(refused) == (
-        "4 children not trained: 2 known already, 1 computing what a known one does, 1"
+        "4 children not trained: 2 already known, 1 equivalent to a known program, 1"
         " because it gives NaN"
     )
     assert refused_words(refused[2:3]) == (
-        "1 child not trained: 1 computing what a known one does"
+        "1 child not trained: 1 equivalent to a known program"
     )
     assert refused_words([]) == ""
     assert refused_json(refused) == {

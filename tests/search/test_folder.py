@@ -181,7 +181,7 @@ def test_candidates_have_a_file_each(run: RunFolder) -> None:
     assert names(run.candidates_folder) == {"0001.azg", "12345.azg"}
     assert run.start_file.read_text(encoding="utf-8") == "text\n"
     run.candidate_file(1).write_text("edited", encoding="utf-8")
-    with pytest.raises(RunError, match=r"0001\.azg is not as the run left it"):
+    with pytest.raises(RunError, match=r"0001\.azg has changed since the run wrote it"):
         run.check_programs(candidates)
     run.candidate_file(1).unlink()
     run.write_candidates(candidates)

@@ -141,7 +141,7 @@ def test_a_limit_is_lifted(go: Go, home: Path, tmp_path: Path) -> None:
     )
     view = go(options, on_event=on_event)
     (act,) = view.acts
-    assert (act.words, act.round) == ("ana lifts the limit of flops", 2)
+    assert (act.words, act.round) == ("ana removes the limit on flops", 2)
     assert view.options.limits == ()
     for candidate in view.candidates.values():
         assert candidate.round == 2 or flops(candidate.program) <= MOST

@@ -111,7 +111,7 @@ class _Own:
                 wanted = "a Child of a Genome, a tuple of candidate numbers and a text"
                 self._refuse("ask", each, wanted)
             if isinstance(each, Child) and not _are_texts(each.kinds):
-                self._refuse("ask", each.kinds, "a tuple of texts as kinds of a Child")
+                self._refuse("ask", each.kinds, "a tuple of texts as kinds")
             if not (_is_number(each) or isinstance(each, Child)):
                 self._refuse("ask", each, "candidate numbers or Child objects")
         return asked
