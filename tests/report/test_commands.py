@@ -93,14 +93,14 @@ def test_a_file_that_azc_did_not_write_is_left(azc: Azc, run: Path) -> None:
     Path("mine.html").write_text("<p>mine</p>")
     answer = azc("report", "run", "-o", "mine.html")
     assert answer.code == 2
-    assert "error[U113]: mine.html is not a page that azc wrote" in answer.err
+    assert "error[U113]: mine.html exists and is not a page that azc wrote" in answer.err
     assert Path("mine.html").read_text() == "<p>mine</p>"
     Path("empty.html").touch()
     assert azc("report", "run", "-o", "empty.html").code == 0
     Path("mine.azg").write_text("# mine\n")
     answer = azc("best", "run", "-o", "mine.azg")
     assert answer.code == 2
-    assert "error[U113]: mine.azg is not a program of run" in answer.err
+    assert "error[U113]: mine.azg exists and is not a program of run" in answer.err
     assert Path("mine.azg").read_text() == "# mine\n"
 
 

@@ -122,7 +122,7 @@ def test_a_budget_makes_a_run_that_is_over_one_to_go_on_with(
     opened.click("form[data-form=budget] button")
     said(opened, "ana sets the budget to 40 evaluations")
     opened.until(has("of 40 evaluations", "#now"))
-    assert opened.run(has("No process works on the run", "#now"))
+    assert opened.run(has("The run is stopped", "#now"))
     fill(opened, "budget", "3")  # fewer than were spent: the browser itself refuses
     opened.click("form[data-form=budget] button")
     assert len(read_run(server.live.folder).acts) == 1
