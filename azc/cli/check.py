@@ -72,22 +72,24 @@ def check(
     Example: azc check -v examples/01_attention.azg
     """
     output = out(context)
-    told: set[Diagnostic] = set()
+    shown: set[Diagnostic] = set()
     checked = []
     files = expanded(files)
     for file in files:
         program, found = _check(file, space)
-        output.diagnostics([each for each in found if each not in told])
-        told.update(found)
+        output.diagnostics([each for each in found if each not in shown])
+        shown.update(found)
         checked.append((file, program, found))
     reports = [_report(*each) for each in checked]
-    errors = sum(each.severity == "error" for each in told)
+    errors = sum(each.severity == "error" for each in shown)
     for file, program, _ in checked if verbose else []:
         if program is not None:
             _show_types(file, program, output)
     wrong = sum(not report["ok"] for report in reports)
-    _summary(output, len(files), wrong, errors, len(told) - errors)
-    output.result(not errors, files=reports, errors=errors, warnings=len(told) - errors)
+    _summary(output, len(files), wrong, errors, len(shown) - errors)
+    output.result(
+        not errors, files=reports, errors=errors, warnings=len(shown) - errors
+    )
     if errors:
         raise typer.Exit(1)
 

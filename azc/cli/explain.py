@@ -94,8 +94,8 @@ def explain(
     table = Table(box=None, pad_edge=False, header_style="bold")
     for head in ("program", "encoder", "decoder", "cache per token", "fixed cache"):
         table.add_column(head, overflow="fold")
-    for each, told in found.items():
-        table.add_row(each, *_row(told, hidden, heads))
+    for each, explanation in found.items():
+        table.add_row(each, *_row(explanation, hidden, heads))
     console = output.console()
     console.print(table)
     console.print()
@@ -108,17 +108,17 @@ def explain(
             output.line(text)
 
 
-def places(told: Explanation) -> list[str]:
+def places(explanation: Explanation) -> list[str]:
     """Describe what makes memory grow with n², and what has no causal meaning, with
     excerpts.
     """
     found = {}
-    for form in (told.encoder, told.decoder):
+    for form in (explanation.encoder, explanation.decoder):
         if form is not None and form.why is not None and form.place is not None:
             message = f"n × n numbers are kept: {form.why}"
             found[message] = str(Note(message, form.place))
-    if told.refusal is not None:
-        found[told.refusal.message] = render([told.refusal])
+    if explanation.refusal is not None:
+        found[explanation.refusal.message] = render([explanation.refusal])
     return list(found.values())
 
 
@@ -135,21 +135,27 @@ def words(form: Form | None) -> str:
     return f"{text} ({form.why})" if form.why else text
 
 
-def kept(told: Explanation, hidden: int, heads: int) -> tuple[str, str]:
+def kept(explanation: Explanation, hidden: int, heads: int) -> tuple[str, str]:
     """Describe what a decoder's cache keeps for each token, and in total."""
-    if told.decoder is None:
+    if explanation.decoder is None:
         return "", ""
-    token = f"{told.bytes_a_token(hidden, heads):,} bytes"
-    if told.grows:
+    token = f"{explanation.bytes_a_token(hidden, heads):,} bytes"
+    if explanation.grows:
         token += " and a row of scores"
-    return token, f"{told.bytes_in_all(hidden, heads):,} bytes"
+    return token, f"{explanation.bytes_in_all(hidden, heads):,} bytes"
 
 
-def _row(told: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
-    return words(told.encoder), words(told.decoder), *kept(told, hidden, heads)
+def _row(explanation: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
+    return (
+        words(explanation.encoder),
+        words(explanation.decoder),
+        *kept(explanation, hidden, heads),
+    )
 
 
-def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, Any]:
+def _json(
+    name: str, explanation: Explanation, hidden: int, heads: int
+) -> dict[str, Any]:
     def form(each: Form | None) -> dict[str, Any] | None:
         if each is None:
             return None
@@ -161,18 +167,18 @@ def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, An
         }
 
     cache = None
-    if told.decoder is not None:
+    if explanation.decoder is not None:
         cache = {
-            "bytes_a_token": told.bytes_a_token(hidden, heads),
-            "bytes_of_windows": told.bytes_of_windows(hidden, heads),
-            "bytes_of_states": told.bytes_of_states(hidden, heads),
-            "rows_of_scores": told.grows,
+            "bytes_a_token": explanation.bytes_a_token(hidden, heads),
+            "bytes_of_windows": explanation.bytes_of_windows(hidden, heads),
+            "bytes_of_states": explanation.bytes_of_states(hidden, heads),
+            "rows_of_scores": explanation.grows,
         }
     return {
         "name": name,
-        "encoder": form(told.encoder),
-        "decoder": form(told.decoder),
-        "reason": told.refusal and told.refusal.message,
-        "refusal": told.refusal and told.refusal.as_json(),
+        "encoder": form(explanation.encoder),
+        "decoder": form(explanation.decoder),
+        "reason": explanation.refusal and explanation.refusal.message,
+        "refusal": explanation.refusal and explanation.refusal.as_json(),
         "cache": cache,
     }

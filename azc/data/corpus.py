@@ -78,13 +78,13 @@ class Corpus:
         Raises:
             RunError: D003, if the text has changed since the corpus was created.
         """
-        digest, told = _Digest(), 0
+        digest, reported = _Digest(), 0
         tell(Progress(stage, 0, self.size))
         for document in self.documents:
             digest.add(document)
-            if digest.size - told >= _OFTEN:
-                told = digest.size
-                tell(Progress(stage, told, self.size))
+            if digest.size - reported >= _OFTEN:
+                reported = digest.size
+                tell(Progress(stage, reported, self.size))
             yield document
         if digest.value != self.fingerprint:
             raise RunError(
@@ -213,16 +213,16 @@ def _read(
     """Read the documents of all parts once; `total` is their approximate size in
     bytes.
     """
-    stage, told, filled = "reading the text", 0, 0
+    stage, reported, filled = "reading the text", 0, 0
     digest = _Digest()
     tell(Progress(stage, 0, total))
     for part in parts:
         for document in _Documents([part]):
             digest.add(document)
             filled += not isinstance(part, TextFile)
-            if digest.size - told >= _OFTEN:
-                told = digest.size
-                tell(Progress(stage, told, total))
+            if digest.size - reported >= _OFTEN:
+                reported = digest.size
+                tell(Progress(stage, reported, total))
     if not digest.size:
         help_ = "use data with some sentences in it"
         raise RunError("D002", f"{name} holds no text", help_)

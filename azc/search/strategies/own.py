@@ -62,7 +62,7 @@ def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
     module = ModuleType(_MODULE)
     module.__file__ = str(file)
     sys.modules[_MODULE] = module  # where dataclasses look up names
-    with _told(file, text, "while loading it"):
+    with _with_lines(file, text, "while loading it"):
         exec(compile(text, str(file), "exec"), module.__dict__)
     found = module.__dict__.get(kind)
     if not isinstance(found, type):
@@ -83,7 +83,7 @@ def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
         )
 
     def make(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Strategy:
-        with _told(file, text, f"in {kind}"):
+        with _with_lines(file, text, f"in {kind}"):
             return _Own(file, text, found(start, space, options))
 
     return make
@@ -142,7 +142,7 @@ class _Own:
 
     @contextmanager
     def _in(self, method: str) -> Iterator[None]:
-        with _told(self.file, self.text, f"in {method}"):
+        with _with_lines(self.file, self.text, f"in {method}"):
             yield
 
     def _refuse(self, method: str, given: object, wanted: str) -> None:
@@ -186,7 +186,7 @@ def _is_number(value: object) -> bool:
 
 
 @contextmanager
-def _told(file: Path, text: str, where: str) -> Iterator[None]:
+def _with_lines(file: Path, text: str, where: str) -> Iterator[None]:
     """Report an error with its line in the file."""
     try:
         yield

@@ -116,7 +116,7 @@ class Surrogate:
         self.variation = Variation(mutate, mutations)
         self.kept = kept
         self.best: Population = (self.start,)
-        self.told: list[tuple[int, int, float]] = []  # round, candidate, score
+        self.scored: list[tuple[int, int, float]] = []  # round, candidate, score
         self.features: dict[int, Mapping[str, float]] = {}
         self.round = 0
 
@@ -141,15 +141,15 @@ class Surrogate:
         return answer(again, children, wanted, begun=True)
 
     def _history(self) -> History:
-        return [(number, self.features[c], score) for number, c, score in self.told]
+        return [(number, self.features[c], score) for number, c, score in self.scored]
 
     def tell(self, round: Sequence[Scored]) -> None:
         """Store the scores of the round."""
         for each in round:
             if each.score is not None:
-                self.told.append((self.round, each.candidate, each.score))
+                self.scored.append((self.round, each.candidate, each.score))
                 self.features[each.candidate] = program_features(each.genome)
-        self.told = self.told[-_MEMORY:]
+        self.scored = self.scored[-_MEMORY:]
         self.best = best(round, self.kept) or self.best
         self.round += 1
 
@@ -158,17 +158,17 @@ class Surrogate:
         to.
         """
         numbers = [member.candidate for member in self.best]
-        return {"best": numbers, "told": self.told, "round": self.round}
+        return {"best": numbers, "told": self.scored, "round": self.round}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
         """Restore a state. Raise `KeyError` or `TypeError` for one of another
         strategy.
         """
         known = cast(dict[str, Any], state)
-        self.told = [(number, c, score) for number, c, score in known["told"]]
+        self.scored = [(number, c, score) for number, c, score in known["told"]]
         self.features = {
             c: program_features(genome(c))
-            for c in dict.fromkeys(c for _, c, _ in self.told)
+            for c in dict.fromkeys(c for _, c, _ in self.scored)
         }
         self.best = tuple(Member(n, genome(n)) for n in known["best"])
         self.round = known["round"]
@@ -177,7 +177,7 @@ class Surrogate:
         """Return the best of the last round, and the number of scores in the
         regression.
         """
-        return {"best": names(self.best), "scores known": str(len(self.told))}
+        return {"best": names(self.best), "scores known": str(len(self.scored))}
 
 
 def surrogate(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Surrogate:
