@@ -612,7 +612,7 @@ def test_acts_are_under_the_seal(ready: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(run / "journal.sqlite")) as db:
         db.execute("UPDATE act SET author = 'ben'")
         db.commit()
-    with pytest.raises(RunError, match="rows were changed"):
+    with pytest.raises(RunError, match="has changed since the run wrote it"):
         read_run(run)
 
 

@@ -121,7 +121,7 @@ def test_equal_to_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [(NAN, "NaN"), (BLIND, "whatever its inputs are")]
+    ("body", "said"), [(NAN, "NaN"), (BLIND, "does not depend on its inputs")]
 )
 def test_what_can_not_be_trained(body: str, said: str) -> None:
     found = admission()
