@@ -1,5 +1,5 @@
-"""What a run came to: its best programs, the difference from the start, the
-comparison of both trained alone.
+"""Results of a run: its best programs, the changes since the start model, and the final
+comparison.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _spec(view: RunView, candidate: int) -> ModelSpec:
 
 
 def _layers(spec: ModelSpec) -> str:
-    """The token mixing of every layer, runs of one kind counted."""
+    """Describe the token mixing of all layers; equal consecutive layers are counted."""
     runs: list[list[Any]] = []
     for layer in spec.layers:
         text = layer.mixing.text.replace("conv(kernel = ", "conv(")
@@ -230,7 +230,7 @@ def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
 
 
 def result_json(view: RunView) -> dict[str, Any]:
-    """The same as a JSON object.
+    """Return the results of a run as a JSON object.
 
     `folder`, `space`, `model`, `data`; `text`: what was read of it (see
     `azc.data.summary.TextSummary`), or null where there is none; `unit`: what losses, in

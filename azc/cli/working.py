@@ -1,4 +1,4 @@
-"""What commands that search have in common: a display of the work, then its report.
+"""Common parts of the commands that run a search: progress display, then report.
 
 Codes: R039 every evaluation failed; R052 the comparison has no loss for the winner.
 """
@@ -26,7 +26,7 @@ __all__ = ["branch_of", "cache_folder", "show_run"]
 
 
 def cache_folder() -> Path:
-    """Where texts, tokenizers and tokens are kept: AZC_CACHE, or azc in the user's cache."""
+    """Return the cache folder: AZC_CACHE, or azc in the user's cache folder."""
     given = os.environ.get("AZC_CACHE")
     if given:
         return Path(given)
@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 
 def branch_of(run: Path, *places: Path) -> Branch:
-    """The branch for a run. Raises `UsageError` U115."""
+    """Return the git branch of a run. Raise `UsageError` U115 if it can't be used."""
     from azc.search.branch import Branch, repository
 
     branch = Branch(repository(run, *places), run)

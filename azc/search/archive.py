@@ -1,4 +1,4 @@
-"""What a run knows, for whoever wants to propose a program: a person or a language model."""
+"""Everything that a person or a language model needs to propose a program to a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["archive", "fate"]
 
 
 def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
-    """A JSON object.
+    """Return everything that is needed to propose a program, as a JSON object.
 
     `over`: whether nothing is left to be done. `paused`: whether the run waits.
     `evaluations`: spent, budget. `data`, `unit`: what losses, in nats, are of. `space`:
@@ -157,7 +157,9 @@ def _candidates(view: RunView) -> list[dict[str, Any]]:
 def fate(
     number: int, winner: int | None, statuses: Collection[str], has_children: bool
 ) -> str:
-    """What became of a candidate that was evaluated so, in a word."""
+    """Return the state of a candidate in a word, from the statuses of its
+    evaluations.
+    """
     if number == winner:
         return "winner"
     if number == START:

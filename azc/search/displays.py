@@ -1,4 +1,4 @@
-"""What a strategy shows of itself, round by round, read from what it wrote."""
+"""Values that a strategy shows, round by round, restored from its stored states."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a search tells while it runs. Rounds are counted from 0."""
+"""Events that a search reports while it runs. Rounds are counted from 0."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Scored:
 
     @property
     def score(self) -> float | None:
-        """What a ranking by one number goes by."""
+        """The score for a ranking by one number."""
         return first_score(self.scores)
 
 

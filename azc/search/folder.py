@@ -40,7 +40,7 @@ _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file. Raises `OSError`."""
+    """Return the sha256 of a file. Raise `OSError` if it can't be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -95,7 +95,9 @@ class RunFolder:
         return self.supernet_folder / f"{number:04}.safetensors"
 
     def weights_file(self, round: int, candidate: int) -> Path:
-        """A candidate's trained weights, kept until its round is over."""
+        """Return the file of a candidate's trained weights, which is kept until its
+        round is complete.
+        """
         return self.supernet_folder / f"round-{round:04}-{candidate:04}.safetensors"
 
     @property
@@ -105,7 +107,7 @@ class RunFolder:
 
     @property
     def trained_path_file(self) -> Path:
-        """What a path of the warm-up has made of them."""
+        """The shared weights after a path of the warm-up was trained."""
         return self.supernet_folder / "warm-up-path.safetensors"
 
     # Begun and read
@@ -127,8 +129,8 @@ class RunFolder:
         write_text(self.config_file, text + "\n")
 
     def read(self) -> dict[str, Any]:
-        """What `create` wrote. Raises `RunError` for a folder that is no run, or one of
-        another format.
+        """Return the configuration. Raise `RunError` for a folder that is not a run, or
+        one of another format.
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
@@ -156,17 +158,19 @@ class RunFolder:
         return config
 
     def program(self, config: Mapping[str, Any]) -> Program:
-        """The program that the run was begun with."""
+        """Return the program that the run was started with."""
         return check_source(
             Source(f"{self.config_file}: program", config["program"], own=True)
         )
 
     def space(self, config: Mapping[str, Any]) -> tuple[str, SpaceSpec]:
-        """What the model that the run starts from is called, and its space."""
+        """Return the name of the start model, and the search space."""
         return choose_start(self.program(config), config["space"])
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
-        """The options that the run was begun with. Raises `RunError` R035."""
+        """Return the options that the run was started with. Raise `RunError` R035 if
+        they are invalid.
+        """
         try:
             return EvolveOptions.from_json(config["options"])
         except UsageError as error:
@@ -174,7 +178,9 @@ class RunFolder:
             raise RunError("R035", message) from error
 
     def text(self, config: Mapping[str, Any]) -> TextSummary | None:
-        """What the run read of a text, where it was noted. Raises `RunError` R035."""
+        """Return the summary of the text, if there is one. Raise `RunError` R035 if it
+        is invalid.
+        """
         values = config.get("text")
         try:
             return None if values is None else TextSummary.from_json(values)
@@ -198,8 +204,8 @@ class RunFolder:
         return lock
 
     def is_at_work(self) -> bool:
-        """Whether a process works in the folder. To look makes nothing: a folder that is
-        gone stays so.
+        """Return whether a process works in the folder. Nothing is created, so a folder
+        that is gone stays so.
         """
         path = self.path / ".lock"
         if not path.exists():
@@ -215,7 +221,9 @@ class RunFolder:
         return False
 
     def open(self) -> Journal:
-        """The journal, and the folders beside it; made where the run has just begun."""
+        """Open the journal, and create it and its folders if the run has just
+        started.
+        """
         if self._has_begun():
             return Journal(self.journal_file)
         journal = Journal.create(self.journal_file)
@@ -224,16 +232,16 @@ class RunFolder:
         return journal
 
     def look(self) -> Journal | None:
-        """The journal to read, also while another process writes; None before there is
-        one.
+        """Open the journal for reading, while another process may write; return None if
+        it does not exist yet.
         """
         if not self._has_begun():
             return None
         return Journal(self.journal_file, read_only=True)
 
     def desk(self) -> Journal:
-        """The journal to write acts to, also while another process works. Raises
-        `RunError` R040 before there is one.
+        """Open the journal to write actions, while another process may work. Raise
+        `RunError` R040 if it does not exist yet.
         """
         if not self._has_begun():
             raise RunError(
@@ -242,11 +250,13 @@ class RunFolder:
         return Journal(self.journal_file)
 
     def stop_file(self, candidate: int) -> Path:
-        """What a process that trains a candidate looks for, to end with it."""
+        """Return the file that makes a process stop training a candidate."""
         return self.supernet_folder / f"stop-{candidate:04}"
 
     def _has_begun(self) -> bool:
-        """Whether there must be a journal. Raises `RunError` where it is gone."""
+        """Return whether there must be a journal. Raise `RunError` R031 if it is
+        missing.
+        """
         begun = self.candidates_folder.exists() or self.supernet_folder.exists()
         if begun and not self.journal_file.exists():
             message = f"{self.journal_file} is missing: no run can go on without it"
@@ -323,5 +333,5 @@ class RunFolder:
 
 
 def _changed(path: Path, help_: str) -> RunError:
-    message = f"{path} is not as the run left it: its contents have changed"
+    message = f"{path} has changed since the run wrote it"
     return RunError("R031", message, help_)

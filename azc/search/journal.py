@@ -59,7 +59,9 @@ class Journal(Database):
     # Writing
 
     def begin(self, start: NewCandidate, budget: int, files: Mapping[str, str]) -> None:
-        """The run begins: its first candidate, its budget, fingerprints of files."""
+        """Store the start of a run: its first candidate, its budget, and fingerprints
+        of files.
+        """
         with self._transaction() as write:
             self._bear(write, start, id=START, round=0)
             write.insert("budget", evaluations=budget)
@@ -67,7 +69,7 @@ class Journal(Database):
                 write.insert("file", name=name, fingerprint=fingerprint)
 
     def keep_file(self, name: str, fingerprint: str) -> None:
-        """A file is in its place, whole."""
+        """Store the fingerprint of a complete file."""
         with self._transaction() as write:
             _keep(write, name, fingerprint)
 
@@ -79,7 +81,7 @@ class Journal(Database):
         refused: Sequence[Refused] = (),
         taken: Iterable[Taken] = (),
     ) -> None:
-        """A round begins: candidates scored again and new ones, in this order.
+        """Store the start of a round: candidates to score, known and new, in this order.
 
         `state` is the strategy's, any JSON value; `refused` was asked for in vain;
         `taken` are the acts that it begins with.
@@ -102,9 +104,10 @@ class Journal(Database):
             self._take(write, number, taken, numbers)
 
     def record(self, evaluation: Evaluation) -> None:
-        """A candidate was scored or has failed.
+        """Store that a candidate was scored or failed.
 
-        Raises `RunError` R032 where it was not asked for, or has a record already.
+        Raises:
+            RunError: R032, if it was not requested, or already has a result.
         """
         if evaluation.status not in ("done", "failed"):
             raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
@@ -119,7 +122,9 @@ class Journal(Database):
                 self._spent += evaluation.counts
 
     def close_round(self, number: int, state: object, files: Mapping[str, str]) -> None:
-        """A round is over and its weights are in the next snapshot, one of `files`."""
+        """Store the end of a round, whose weights are in the next snapshot, one of
+        `files`.
+        """
         with self._transaction() as write:
             write.update("round", {"id": number}, closed=1, state=json.dumps(state))
             for name, fingerprint in files.items():
@@ -152,8 +157,10 @@ class Journal(Database):
         refused: Sequence[Refused] = (),
         taken: Iterable[Taken] = (),
     ) -> None:
-        """The search has ended before its budget was spent: nothing came of asking for a
-        round, with the acts `taken`, but what was `refused`.
+        """Store that the search ended before its budget was spent.
+
+        A round was requested, with the actions `taken`, but all its children were
+        `refused`.
         """
         spent = self.spent()
         with self._transaction() as write:
@@ -181,8 +188,8 @@ class Journal(Database):
         return found
 
     def heed(self, act: Act, number: int, reason: str | None = None) -> None:
-        """The loop takes up an act while it works on a round; a budget is given with it.
-        `reason`: why it comes to nothing.
+        """Store that the loop has applied an action during a round, and its budget if
+        it sets one; or, with a `reason`, that it could not be applied.
         """
         with self._transaction() as write:
             if act.kind == BUDGET and reason is None:
@@ -234,19 +241,23 @@ class Journal(Database):
         return found
 
     def record_fit(self, fit: Fit) -> None:
-        """An entrant was trained alone."""
+        """Store the result of training an entrant."""
         with self._transaction() as write:
             values = {k: v for k, v in vars(fit).items() if k != "right"}
             write.insert("fit", **values, accuracy=json.dumps(dict(fit.right)))
 
     def record_costs(self, key: str, found: Scores) -> None:
-        """What was measured of the program of a key; it is not measured again."""
+        """Store the measurements of the program with a key, so that they are not
+        repeated.
+        """
         with self._transaction() as write:
             for name, value in found.items():
                 write.insert("cost", key=key, name=name, value=value)
 
     def set_table(self, rows: Iterable[tuple[str, Entrant]]) -> None:
-        """The rows of the last comparison, for what is spent by now; once only."""
+        """Store the rows of the final comparison for the current number of evaluations,
+        once.
+        """
         spent = self.spent()
         with self._transaction() as write:
             if self.table():
@@ -263,7 +274,7 @@ class Journal(Database):
     # Reading
 
     def spent(self) -> int:
-        """How much of the budget: see `Evaluation.counts`."""
+        """Return how much of the budget is spent, see `Evaluation.counts`."""
         if self._spent is None:
             query = "SELECT count(*) FROM evaluation WHERE seconds IS NOT NULL"
             found = int(self._rows(query)[0][0])
@@ -278,7 +289,7 @@ class Journal(Database):
         return int(rows[0][0]) if rows else 0
 
     def ending(self) -> str | None:
-        """Why the search has ended before its budget was spent, None if it has not."""
+        """Return why the search ended before its budget was spent, or None."""
         rows = self._rows("SELECT reason FROM ending WHERE spent = ?", self.spent())
         return str(rows[0][0]) if rows else None
 
@@ -288,12 +299,12 @@ class Journal(Database):
         return [(number, bool(closed)) for number, closed in rows]
 
     def last_round(self) -> tuple[int, bool] | None:
-        """The round begun last with whether it is closed, None before the first."""
+        """Return the last round with whether it is closed, or None before the first."""
         rows = self._rows("SELECT id, closed FROM round ORDER BY id DESC LIMIT 1")
         return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def state(self) -> object:
-        """The strategy's state as it last was, None before the first round."""
+        """Return the latest state of the strategy, or None before the first round."""
         rows = self._rows("SELECT state FROM round ORDER BY id DESC LIMIT 1")
         try:
             return json.loads(rows[0][0]) if rows else None
@@ -301,7 +312,7 @@ class Journal(Database):
             raise self._no_state() from error
 
     def states(self) -> dict[int, object]:
-        """The strategy's state as every closed round has left it, by the round."""
+        """Return the state of the strategy after every closed round, by round."""
         rows = self._rows("SELECT id, state FROM round WHERE closed ORDER BY id")
         try:
             return {number: json.loads(state) for number, state in rows}
@@ -313,7 +324,9 @@ class Journal(Database):
         return RunError("R031", message)
 
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
-        """The evaluations of one round, or of all, in the order asked."""
+        """Return the evaluations of one round, or of all, in the order of the
+        requests.
+        """
         query = (
             "SELECT round, candidate, status, scores, reason, seconds, weights"
             " FROM evaluation"
@@ -325,7 +338,7 @@ class Journal(Database):
         return [_evaluation(*row) for row in rows]
 
     def known(self, candidates: Iterable[int]) -> dict[int, Scores]:
-        """The first scores of those of the candidates that have any."""
+        """Return the first scores of each of these candidates that has any."""
         query = "SELECT scores FROM evaluation WHERE candidate = ? AND status = 'done'"
         found = {}
         for candidate in candidates:
@@ -335,11 +348,11 @@ class Journal(Database):
         return found
 
     def costs(self, key: str) -> dict[str, float]:
-        """What was measured of the program of a key, by objective."""
+        """Return the measurements of the program with a key, by objective."""
         return dict(self._rows("SELECT name, value FROM cost WHERE key = ?", key))
 
     def all_costs(self) -> dict[str, dict[str, float]]:
-        """What was measured of every program, by its key."""
+        """Return the measurements of every program, by its key."""
         found: dict[str, dict[str, float]] = {}
         for key, name, value in self._rows("SELECT key, name, value FROM cost"):
             found.setdefault(key, {})[name] = value
@@ -354,14 +367,16 @@ class Journal(Database):
         return {found.id: found for found in (_candidate(*row) for row in rows)}
 
     def candidate(self, number: int) -> Candidate:
-        """One candidate. Raises `KeyError` where there is none of that number."""
+        """Return a candidate. Raise `KeyError` if it does not exist."""
         rows = self._rows(f"{_CANDIDATE} WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
         return _candidate(*rows[0])
 
     def keys(self) -> Mapping[str, int]:
-        """The key of every candidate and its function, with the first such id."""
+        """Return the key and the function of every candidate, with the first such
+        number.
+        """
         if self._keys is None:
             rows = self._rows("SELECT key, function, id FROM candidate ORDER BY id")
             found: dict[str, int] = {}
@@ -389,8 +404,8 @@ class Journal(Database):
         return {row[3]: Entrant(*row) for row in rows}
 
     def table(self) -> list[tuple[str, int]]:
-        """The rows of the last comparison: a role and an entrant's number each; empty
-        while the winner is not known.
+        """Return the rows of the final comparison, each with a role and the number of
+        an entrant; empty while the winner is unknown.
         """
         query = "SELECT role, entrant FROM place WHERE spent = ? ORDER BY position"
         return [(role, entrant) for role, entrant in self._rows(query, self.spent())]
@@ -404,7 +419,7 @@ class Journal(Database):
         return [_fit(*row) for row in rows]
 
     def files(self) -> dict[str, str]:
-        """The fingerprints of files, by their names in the folder."""
+        """Return the fingerprints of files, by their names in the folder."""
         return dict(self._rows("SELECT name, fingerprint FROM file"))
 
 

@@ -105,7 +105,7 @@ class Loop:
             done = self._compare() and self.acts.waiting() <= waiting
 
     def _step(self) -> bool:
-        """One step of the search; whether there may be another one."""
+        """Take one step of the search; return whether there may be another one."""
         number, is_open = self._place()
         self.acts.heed(number)
         if not is_open:
@@ -120,7 +120,7 @@ class Loop:
 
     @cached_property
     def weights(self) -> Weights:
-        """What candidates begin with."""
+        """The initial weights of candidates."""
         if self.options.is_fresh:
             return FreshWeights(self.options, self.start.model)
         return SharedWeights(
@@ -141,11 +141,11 @@ class Loop:
 
     @property
     def costing(self) -> Costing:
-        """What the objectives and the limits ask for beside the loss."""
+        """The costs that objectives and limits need in addition to the loss."""
         return Costing(self.journal, self.options, self.trials, self._genome)
 
     def _begin(self) -> None:
-        """The start is the first candidate of every run."""
+        """Store the start model as the first candidate of the run."""
         if self.journal.budget():
             return
         genome = self.start
@@ -155,7 +155,9 @@ class Loop:
         self.journal.begin(start, self.options.evaluations, files)
 
     def _steer(self, times: dict[str, float]) -> None:
-        """A strategy that draws so and knows what the one before it knew."""
+        """Create the strategy with these factors for features, and restore its
+        state.
+        """
         self.steered = replace(self.space, draws=times)
         self.strategy: Strategy = self.make(self.start, self.steered, self.options)
         state = self.journal.state()
@@ -176,7 +178,7 @@ class Loop:
         return Genome.from_text(program, self.start.model)
 
     def _place(self) -> tuple[int, bool]:
-        """The round to work on, and whether it is open already."""
+        """Return the round to work on, and whether it is open."""
         last = self.journal.last_round()
         if last is None:
             return 0, False
@@ -190,7 +192,7 @@ class Loop:
 
     @cached_property
     def acts(self) -> Heeding:
-        """What people and agents do to the run."""
+        """The actions that people and agents apply to the run."""
         return Heeding(self.journal, self.tell, self._spend, self.options.is_fresh)
 
     def _spend(self, evaluations: int) -> None:
@@ -238,7 +240,9 @@ class Loop:
         return True
 
     def _is_known(self, members: Sequence[int | NewCandidate]) -> bool:
-        """Whether a round would train nothing: such rounds could go on for ever."""
+        """Return whether a round would train nothing. Such rounds could repeat
+        forever.
+        """
         again = [member for member in members if isinstance(member, int)]
         if not self.options.is_fresh or len(again) < len(members):
             return False
@@ -320,20 +324,26 @@ class Loop:
                 self._settle(number, candidates[job.candidate], scored)
 
     def _over(self, asked: Sequence[int]) -> dict[int, str]:
-        """Those that a limit set since they were born keeps out, each with why."""
+        """Return the candidates that exceed a limit that was set after their creation,
+        with the reasons.
+        """
         if not self.options.limits:
             return {}
         found = {each: self.costing.over(self._genome(each)) for each in asked}
         return {each: why for each, why in found.items() if why is not None}
 
     def _settle(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
-        """What came of a job counts, unless the candidate was stopped meanwhile."""
+        """Record the outcome of a job, unless the candidate was stopped in the
+        meantime.
+        """
         self.acts.heed(number)
         if candidate.id in self._waiting(number):
             self._record(number, candidate, outcome)
 
     def _waiting(self, number: int) -> list[int]:
-        """The candidates of a round that are still to be scored, in the order asked."""
+        """Return the candidates of a round that are not scored yet, in the order of the
+        requests.
+        """
         evaluations = self.journal.evaluations(number)
         return [e.candidate for e in evaluations if e.status == "asked"]
 

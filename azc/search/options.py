@@ -1,4 +1,4 @@
-"""What a search is run with, frozen with the run.
+"""Options of a search. They are stored with the run and never change.
 
 Codes: U020 an option of a search is invalid.
 """
@@ -96,7 +96,7 @@ _SEEDS = 2**32  # NumPy takes no larger ones
 
 @dataclass(frozen=True)
 class EvolveOptions:
-    """How to search.
+    """Options of a search.
 
     `evaluations`: the budget; a failed candidate counts, and so does one that is scored
     again, unless its score is known. `strategy`: a name of
@@ -229,7 +229,7 @@ class EvolveOptions:
             raise _wrong("final_seeds", seeds, "different from each other")
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON object of all fields."""
+        """Return a JSON object of all fields."""
         lists: dict[str, Any] = {
             "final_seeds": list(self.final_seeds),
             "objectives": list(self.objectives),
@@ -239,11 +239,11 @@ class EvolveOptions:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether every candidate is scored from fresh weights."""
+        """True if every candidate is scored from fresh weights."""
         return self.weights == "fresh"
 
     def seeds(self, purpose: str) -> list[int]:
-        """The seeds of the trainings that a loss is the mean of."""
+        """Return the seeds of the trainings that a loss is averaged over."""
         more = range(1, self.score_seeds)
         return [
             derived(self.seed, purpose),
@@ -252,7 +252,9 @@ class EvolveOptions:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvolveOptions:
-        """The options that `as_json` wrote. Raises `UsageError` U020 for any other."""
+        """Create options from the object that `as_json` returned. Raise `UsageError`
+        U020 for any other.
+        """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError("U020", f"unknown options: {', '.join(sorted(unknown))}")
@@ -274,7 +276,7 @@ class EvolveOptions:
 
 
 def derived(seed: int, *purpose: object) -> int:
-    """A seed of 32 bits for one purpose of a run."""
+    """Derive a seed of 32 bits for one purpose of a run."""
     text = " ".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 

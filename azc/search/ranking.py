@@ -1,7 +1,7 @@
-"""Which evaluations decide: what may be compared with what.
+"""Rules for which evaluations decide, and which may be compared.
 
-Scores from shared weights compare within a round alone, because each round has a better
-trained snapshot; scores from fresh weights compare all with each other.
+Scores from shared weights are only comparable within a round, because each round has a
+better trained snapshot. Scores from fresh weights are all comparable.
 """
 
 from __future__ import annotations
@@ -37,10 +37,11 @@ def last_ranking(
     evaluations: Iterable[Evaluation],
     budget: int,
 ) -> list[Evaluation]:
-    """The last round with a score, best first: scores compare within a round only.
+    """Return the last round with a score, best first, since scores are only comparable
+    within a round.
 
-    A round that is still open counts where the budget ended in the midst of it, and
-    where there is no other.
+    A round that is still open counts if the budget ended inside it, or if there is no
+    other.
     """
     by_round: dict[int, list[Evaluation]] = {number: [] for number, _ in rounds}
     spent = 0
@@ -64,8 +65,8 @@ def deciding(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> list[Evaluation]:
-    """The evaluations that the best is taken from, best first, each candidate once; none
-    of what is `out`.
+    """Return the deciding evaluations, best first, each candidate once; none of those in
+    `out`.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
@@ -77,8 +78,8 @@ def deciding(
 
 @dataclass(frozen=True)
 class Front:
-    """Those of some evaluations that nothing beats in one objective without losing in
-    another, the best by the first of them first; `knee`, where it bends most;
+    """A Pareto front: the evaluations that no other beats in one objective without losing
+    in another, the best by the first of them first; `knee`, where it bends most;
     `hypervolume`: the share of the box from the best values to the worst that they
     dominate.
     """
@@ -91,7 +92,7 @@ class Front:
 def pareto_front(
     ranking: Sequence[Evaluation], objectives: Sequence[str]
 ) -> Front | None:
-    """The front of a ranking, best first; None with one objective, and of nothing."""
+    """Return the front of a ranking, best first; None with one objective, or if empty."""
     if len(objectives) == 1 or not ranking:
         return None
     values = points(ranking, objectives)
@@ -105,7 +106,7 @@ def pareto_front(
 def leading(
     ranking: Sequence[Evaluation], objectives: Sequence[str]
 ) -> Evaluation | None:
-    """What a run takes for the best of a ranking: the first, by several objectives the
+    """Return the best evaluation of a ranking: the first or, by several objectives, the
     knee of the front.
     """
     if len(objectives) == 1 or not ranking:
@@ -121,7 +122,7 @@ def contenders(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> list[int]:
-    """The candidates to be trained alone at the end, at most `options.contenders`, none
+    """Return the candidates to train from scratch, at most `options.contenders`, none
     of them `out`, which is asked for no more of them than have to be looked at.
 
     With shared weights most are of the round that decides; of each earlier one its best
@@ -186,8 +187,8 @@ def winner(
     ranking: Sequence[Evaluation],
     objectives: Sequence[str],
 ) -> int | None:
-    """The candidate that a run has come to: the first of the last comparison; before that
-    is known, what leads the `ranking` that decides.
+    """Return the winner: the first row of the final comparison or, before that is
+    known, the leader of the `ranking`.
     """
     if table:
         return entrants[table[0][1]].candidate

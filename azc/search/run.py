@@ -178,14 +178,14 @@ def resume(
 
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
-    """The genome that a search begins with, and its space."""
+    """Return the start model and the search space."""
     model, space = choose_start(program, name)
     return Genome.from_text(self_contained(program, model), model), space
 
 
 def _best_is_written(run: RunFolder, view: RunView) -> bool:
-    """Whether `best.azg` is the winner: a kill may have come between the last score and
-    that.
+    """Return whether `best.azg` is the winner; a process may have been killed before it
+    was written.
     """
     best = view.best
     with suppress(FileNotFoundError):
@@ -217,7 +217,9 @@ def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
 
 
 def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
-    """What is measured is only so once the run is under way."""
+    """Check limits that need no measurement. Measured ones are checked once the run has
+    started.
+    """
     over = over_limits(costs(model, options.length), options.limits)
     if over is not None:
         raise start_over_limit(over)

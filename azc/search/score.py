@@ -52,9 +52,15 @@ _ENDLESS = 10**9  # steps, where time ends a training
 
 @dataclass(frozen=True)
 class Bench:
-    """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, the fingerprint of the data (None: not yet known), and whether
-    its models are causal: they learn to tell the next token, others masked ones.
+    """Settings that all jobs of a run share.
+
+    Attributes:
+        options: Options of the run.
+        vocab: Vocabulary size.
+        cache: Folder for corpora and tokenizers.
+        fingerprint: Fingerprint of the data; None if it is not known yet.
+        causal: Whether models are causal and predict the next token instead of masked
+            ones.
     """
 
     options: EvolveOptions
@@ -95,13 +101,13 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What it is called where it is spoken of."""
+        """The name of the job in messages."""
         return self.name or f"candidate {self.candidate:04}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: `scores` by objective, or the reason of a failure.
+    """The result of a job: `scores` by objective, or the reason of a failure.
 
     `seconds`: how long it took; None where nothing was done, for it was known before.
     `suspect`: it failed in a way that may be the machine's fault and not the program's
@@ -164,8 +170,9 @@ class Scorer:
     def train(
         self, job: Job, shared: Callable[[], Supernet] | None
     ) -> tuple[Outcome, dict[str, torch.Tensor]]:
-        """Trains and measures one program, and its weights; whatever goes wrong in it is
-        its outcome. `shared` gives what it starts from, None for fresh weights.
+        """Train and measure one program. Whatever goes wrong in it is part of its outcome.
+        `shared` returns the weights that it starts from; None starts from fresh ones.
+        Returns the outcome, and the trained weights by parameter name.
 
         The time limit is looked at after every step. Raises `RunError` where the shared
         weights can't be read or the installation lacks something, and `OSError`: that is
@@ -207,8 +214,8 @@ class Scorer:
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[Measured, dict[str, torch.Tensor]]:
-        """What the job asks for, after steps from shared or fresh weights, and from a
-        seed; and the weights.
+        """Train a model from shared or fresh weights; return its measurements and its
+        weights.
         """
         from azc.training.fit import FitOptions, Measured, fit, measure
 
@@ -250,7 +257,7 @@ class Scorer:
     def _measure(
         self, job: Job, on_step: Callable[[int, float], None]
     ) -> dict[str, float]:
-        """What a job asks for, each from a model of its own."""
+        """Measure the objectives of a job, each with a new model."""
         from azc.training.costs import latency, peak_memory
         from azc.training.fit import resolved_device
 
@@ -271,8 +278,11 @@ class Scorer:
     def _timed_loss(
         self, job: Job, model: Any, on_step: Callable[[int, float], None]
     ) -> float:
-        """The loss on validation text after so many seconds of training alone, at a
-        constant learning rate, because nobody knows how many steps they are.
+        """Return the validation loss after training from scratch for a number of
+        seconds.
+
+        The learning rate is constant, because the number of steps is not known in
+        advance.
         """
         from azc.training.fit import FitOptions, evaluate, fit
 
@@ -299,8 +309,8 @@ class Scorer:
 
 
 def _data(bench: Bench, tell: Tell) -> Data:
-    """The data of a run. Raises `AzcError` where it can't be had, and `RunError` R033
-    where it is not what the run began with.
+    """Load the data of a run. Raise `RunError` R033 if it is not the data that the run
+    started with, and other errors if it can't be loaded.
     """
     from azc.data.load import load_data
 
@@ -356,9 +366,15 @@ def _check_finite(model: torch.nn.Module) -> None:
 def build_candidate(
     program: str, name: str, seed: int
 ) -> tuple[AzcForMaskedLM | AzcForCausalLM, ModelSpec]:
-    """A language model of a self-contained program, masked or causal as the program is,
-    with fresh weights from a seed, and its spec. Raises `DiagnosticError` for a program
-    that does not check.
+    """Create a language model with fresh weights from a self-contained program.
+
+    The model is masked or causal, as the program says.
+
+    Returns:
+        The model and its spec.
+
+    Raises:
+        DiagnosticError: If the program is invalid.
     """
     import torch
 
@@ -372,7 +388,7 @@ def build_candidate(
 
 
 def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool]:
-    """Why a program failed, in one line, and whether that may be the machine's fault.
+    """Say why a program failed, in one line, and whether the machine may be at fault.
 
     `memory_limit`: the bytes that it might take. Raises what is certainly not the
     program's fault: `OSError`, `RunError` for weights that can't be read and for a module
@@ -398,12 +414,12 @@ def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool
 
 
 def late(limit: float) -> str:
-    """What is said of what took longer than so many seconds."""
+    """Return the message for a job that exceeds its time limit."""
     return f"it took longer than {limit:,.10g} seconds"
 
 
 def cannot_import(error: ImportError) -> RunError:
-    """What is said where the installation lacks something."""
+    """Create the error for a module that can't be imported."""
     return RunError(
         "R044",
         f"azc can't work in this installation: {type(error).__name__}: {error}",
@@ -412,7 +428,7 @@ def cannot_import(error: ImportError) -> RunError:
 
 
 def machine_at_fault(found: str, reason: str) -> RunError:
-    """What is said where a program that should train does not."""
+    """Create the error for a program that fails although it should train."""
     return RunError(
         "R043",
         f"{found}: {reason}; the machine seems to be at fault, not the programs",

@@ -1,4 +1,4 @@
-"""What a run holds: read from its folder, also while another process works in it."""
+"""Reading of runs from their folders, also while another process works in them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it was trained from every seed."""
+        """True if the model was trained with every seed."""
         return None not in self.fits
 
     @property
@@ -68,19 +68,24 @@ class Row:
         return tuple(f.loss for f in self.fits if f and f.loss is not None)
 
     def right(self, part: str) -> tuple[float, ...]:
-        """The share of right answers of a part of the data, by seed; see `losses`."""
+        """Return the accuracy on a part of the data, by seed; see `losses`."""
         return tuple(f.right[part] for f in self.fits if f and part in f.right)
 
     @property
     def is_sound(self) -> bool:
-        """Whether it has a loss from every seed."""
+        """True if there is a loss for every seed."""
         return len(self.losses) == len(self.fits) > 0
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one stage ranked `count` candidates that went on to be trained alone for so
-    many `steps`: Kendall's τ-b with the ranking there.
+    """Agreement of a stage of the search with longer training.
+
+    Attributes:
+        stage: Name of the stage.
+        steps: Number of steps of the longer training.
+        count: Number of candidates that have both.
+        tau: Kendall's τ-b between the two rankings.
     """
 
     stage: str
@@ -91,7 +96,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RunView:
-    """What a run holds: read without its lock, also while it is at work.
+    """The contents of a run, which can be read without its lock while it is in progress.
 
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
     comparison is measured on, where every token of it is told; else None. `text`: what was
@@ -128,12 +133,12 @@ class RunView:
 
     @property
     def data(self) -> DataSpec:
-        """What the run learns from."""
+        """The data specification of the run."""
         return DataSpec.parse(self.options.data)
 
     @property
     def unit(self) -> str:
-        """What a loss is the mean over: nats so and so."""
+        """The unit that losses, in nats, are averaged over."""
         return self.data.unit(self.causal)
 
     @property
@@ -143,7 +148,7 @@ class RunView:
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be done."""
+        """True if the run is complete."""
         news = any(a.round is None and a.kind in _NEWS for a in self.acts)
         if self.spent < self.options.evaluations and (self.ending is None or news):
             return False
@@ -156,7 +161,7 @@ class RunView:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run is to wait."""
+        """True if the run is paused."""
         return is_paused(self.acts)
 
     @property
@@ -189,7 +194,7 @@ class RunView:
         return found[::-1]
 
     def ranking(self) -> list[Evaluation]:
-        """The evaluations that decide, best first: see `deciding`."""
+        """Return the deciding evaluations, best first; see `deciding`."""
         return deciding(self.rounds, self.evaluations, self.options, self._out)
 
     @cached_property
@@ -197,7 +202,9 @@ class RunView:
         return Barred(self.acts, self._over)
 
     def _over(self, number: int) -> str | None:
-        """Why a candidate is beyond the limits, as far as that is known."""
+        """Return the reason why a candidate exceeds the limits, as far as it is known,
+        or None.
+        """
         genome = Genome.from_text(self.candidates[number].program, self.model)
         found = costs(genome.spec, self.options.length)
         measured = self.costs.get(genome.key, {})
@@ -258,7 +265,7 @@ class RunView:
         return tuple(map(_exp, row.losses)) if known else ()
 
     def bits_per_byte(self, row: Row) -> tuple[float, ...]:
-        """The test losses in bits for each byte of the raw text, by seed; see
+        """Return the test losses in bits per byte of the raw text, by seed; see
         `perplexity`.
         """
         size = self.bytes_per_token
@@ -268,7 +275,7 @@ class RunView:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the last comparison tells of a row beside its losses, see `also`."""
+        """The names of other figures in the final comparison, see `also`."""
         tasks = (f"{part} right" for part in self.data.task_parts)
         text = () if self.bytes_per_token is None else ("perplexity", "bits a byte")
         return (*text, *tasks)
@@ -289,8 +296,10 @@ class RunView:
 
     @cached_property
     def verdicts(self) -> Mapping[int, Verdict]:
-        """What may be said of the winner beside each other row, by that row's place;
-        rows that failed, or are not over yet, have none.
+        """The verdicts on the winner compared with each other row, by the place of that
+        row.
+
+        Rows that failed or are incomplete have none.
         """
         if not self.rows or not self.rows[0].is_sound:
             return {}
@@ -304,7 +313,9 @@ class RunView:
 
     @cached_property
     def agreement(self) -> tuple[Agreement, ...]:
-        """How well each stage of the search foretold the next, as far as it goes."""
+        """The agreement between consecutive stages of the search, as far as it is
+        known.
+        """
         found = []
         before = {e.candidate: e.score for e in self.ranking()}
         stages: dict[int, dict[int, float]] = {}
@@ -324,7 +335,7 @@ class RunView:
 
 
 def read_run(folder: Path) -> RunView:
-    """What a run holds. Raises `RunError` for a folder that is not a run, or one whose
+    """Read a run. Raises `RunError` for a folder that is not a run, or one whose
     journal or configuration is not as the run left it.
     """
     run = RunFolder(folder)
@@ -361,7 +372,7 @@ def read_run(folder: Path) -> RunView:
 
 
 def _of(run: RunFolder, config: Mapping[str, Any]) -> RunView:
-    """What the configuration of a run tells, before it has begun."""
+    """Create a view from the configuration only, for a run that has not started."""
     model, space = run.space(config)
     return RunView(
         run.path,

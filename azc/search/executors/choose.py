@@ -1,4 +1,4 @@
-"""Where the jobs of a run go, as its options have it.
+"""Choice of the executor that the options name.
 
 Codes: U028 jobs cannot run in this way on this machine.
 """
@@ -31,7 +31,7 @@ def check_executor(options: EvolveOptions) -> None:
 
 
 def choose_executor(bench: Bench, data: Data) -> Executor:
-    """What runs the jobs of a bench on its data."""
+    """Create the executor for the jobs of a bench, with its data."""
     options = bench.options
     if options.executor == "ray":
         from azc.search.executors.ray import RayExecutor

@@ -111,7 +111,9 @@ class PoolExecutor:
             self._idle.pop().end()
 
     def _outcome(self, worker: _Worker, answer: _Answer) -> Outcome | None:
-        """What came of a worker's job, None where it ended before it had begun."""
+        """Return the result of a worker's job, or None if the worker exited before it
+        started the job.
+        """
         if isinstance(answer, Outcome) and not answer.suspect:
             self._idle.append(worker)
             return answer
@@ -128,7 +130,9 @@ class PoolExecutor:
         return answer
 
     def _send(self, job: Job) -> _Worker:
-        """A worker that has the job: an idle one that lives, or a new one."""
+        """Send a job to an idle worker that is alive, or to a new one, and return the
+        worker.
+        """
         while self._idle:
             worker = self._idle.pop()
             if worker.send(job):
@@ -167,7 +171,7 @@ class _Worker:
         theirs.close()  # so that the pipe ends with the process
 
     def send(self, job: Job) -> bool:
-        """Whether the process took the job: a dead one can't."""
+        """Send a job; return whether the process is alive and received it."""
         self.limit, self.since = job.limit, time.monotonic()
         try:
             self.pipe.send(job)
@@ -177,11 +181,11 @@ class _Worker:
 
     @property
     def deadline(self) -> float:
-        """When its time is over."""
+        """The time when its limit is exceeded."""
         return self.since + (self.limit if self.begun else self.start_limit)
 
     def answer(self) -> _Answer | None:
-        """What it says of its job, None where it has said nothing yet."""
+        """Return the result of its job, or None if there is none yet."""
         try:
             while self.pipe.poll():
                 found: _Answer = self.pipe.recv()
@@ -211,7 +215,9 @@ class _Worker:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A process that starts in here ignores Ctrl-C, which is this one's to answer."""
+    """Make processes that start inside the block ignore Ctrl-C, which this process
+    handles.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -250,8 +256,8 @@ def _serve(pipe: Connection, bench: Bench, data: bytes, parent: int) -> None:
 
 
 def _received(data: bytes) -> Data | None:
-    """The data of the first process; None where what it mapped is gone from the cache,
-    and the data is to be loaded anew.
+    """Unpickle the data of the first process, or return None if files that it maps are
+    gone from the cache, so that the data must be loaded again.
     """
     try:
         found: Data = pickle.loads(data)

@@ -140,7 +140,7 @@ class RayExecutor:
         worker.end()
 
     def _wait(self) -> list[_Worker]:
-        """The workers that have an answer, or whose time is over."""
+        """Wait, and return the workers that have an answer or exceed their time."""
         tasks = {each.task: each for each in self._staff if each.task is not None}
         now = time.monotonic()
         able = [each for each in self._staff if each.begun]
@@ -157,7 +157,7 @@ class RayExecutor:
         return list(dict.fromkeys([*(tasks[each] for each in done), *tardy]))
 
     def _outcome(self, worker: _Worker) -> Outcome | None:
-        """What came of a worker's job; None where it had none, or died at it."""
+        """Return the result of a worker's job, or None if it had no job or died."""
         job, answer, trained = worker.job, *worker.answer()
         if isinstance(answer, Begun):
             self._failed = 0
@@ -183,7 +183,9 @@ class RayExecutor:
         return answer
 
     def _snapshot(self, job: Job) -> tuple[str, list[Any]]:
-        """The key of what a job starts from, and where it is in the object store."""
+        """Return the key of the snapshot that a job starts from, and its reference in
+        the object store.
+        """
         if job.snapshot is None:
             return "", []
         try:
@@ -224,7 +226,7 @@ class _Worker:
         self.task = self.actor.score.remote(away, key, where, job.weights is not None)
 
     def answer(self) -> tuple[Any, bytes]:
-        """What it says of its task, and what it has trained."""
+        """Return the result of its task, and the trained weights."""
         task, job = self.task, self.job
         self.task = self.job = None
         try:
@@ -277,7 +279,7 @@ def _gpus(device: str | None) -> int:
 
 
 def _versions() -> dict[str, str]:
-    """What the same scores take the same of."""
+    """Return the versions of the packages that scores depend on."""
     return {name: version(name) for name in ("azc-lang", "torch", "transformers")}
 
 
@@ -324,7 +326,9 @@ class _Remote:
     def score(
         self, job: Job, key: str, where: list[Any], wanted: bool
     ) -> tuple[Outcome | Fault | OSError, bytes]:
-        """What comes of a job, and what it has trained, where that is wanted."""
+        """Run a job and return its outcome, and the trained weights if they are
+        wanted.
+        """
         found = answered(partial(self._score, job, key, where, wanted))
         return found if isinstance(found, tuple) else (found, b"")
 

@@ -1,4 +1,4 @@
-"""What a process does that runs jobs for another one, whatever brings them there."""
+"""Functions of a process that runs jobs for another one, for any kind of executor."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ class Begun:
 
 @dataclass(frozen=True)
 class Fault:
-    """What kept a worker from its work, through no fault of the job."""
+    """An error that kept a worker from its job and is not the fault of the job."""
 
     code: str | None
     message: str
     help: str | None
 
     def error(self) -> Exception:
-        """What whoever asked is to raise."""
+        """Return the exception to raise in the process that sent the job."""
         if self.code is None:
             return InternalError(self.message)
         return RunError(self.code, self.message, self.help)
 
 
 def answered(work: Callable[[], Answer]) -> Answer | Fault | OSError:
-    """What comes of work, also where it raises: what can be sent to another process."""
+    """Return the result of `work`, or an exception in a form that can be sent to
+    another process.
+    """
     try:
         return work()
     except OSError as error:
