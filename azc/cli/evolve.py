@@ -91,7 +91,7 @@ def evolve(
             "--evaluations",
             metavar="N",
             min=1,
-            help="Budget: the number of evaluations.",
+            help="Budget of the search, in evaluations.",
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
@@ -227,7 +227,8 @@ def evolve(
             metavar="K",
             min=1,
             help="Number of best candidates of a round that are evaluated again in "
-            "the next one. They are also the parents in op-nas.",
+            "the next one, and whose weights update the shared weights. In op-nas, "
+            "they are also the parents.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
@@ -266,8 +267,8 @@ def evolve(
         typer.Option(
             "--temperature",
             metavar="T",
-            help="Temperature of op-nas's priorities: lower values give more weight "
-            "to priorities.",
+            help="Temperature of op-nas's priorities: with lower values, priorities "
+            "matter more.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1.0,
@@ -296,7 +297,7 @@ def evolve(
             "--population",
             metavar="N",
             min=1,
-            help="Population size of regularized.",
+            help="Size of the population in regularized.",
             rich_help_panel=_SEARCH,
         ),
     ] = 24,
@@ -306,8 +307,8 @@ def evolve(
             "--tournament",
             metavar="N",
             min=1,
-            help="Tournament size of regularized: the number of candidates that a "
-            "parent is selected from.",
+            help="Size of a tournament in regularized: the number of candidates that "
+            "a parent is selected from.",
             rich_help_panel=_SEARCH,
         ),
     ] = 6,
@@ -348,9 +349,9 @@ def evolve(
             "--schedule-steps",
             metavar="N",
             min=1,
-            help="Length of the learning rate schedule that --steps are the first "
-            "steps of, as in a long final training. By default, the schedule ends "
-            "after --steps.",
+            help="Length of the learning rate schedule, if it is longer than "
+            "--steps, so that candidates train as at the start of a long training. "
+            "By default, the schedule ends after --steps.",
             rich_help_panel=_PROXY,
         ),
     ] = None,

@@ -53,9 +53,10 @@ def fmt(
 ) -> None:
     """Format programs: one canonical layout, all comments kept.
 
-    A file with syntax errors is left unchanged, and files are replaced atomically. If a
-    link
-    is named, the file that it points to is formatted; links inside folders are skipped.
+    A file with syntax errors is left unchanged, and files are replaced atomically. If
+    you
+    name a link, the file that it points to is formatted; links inside folders are
+    skipped.
 
     Example: azc fmt --diff model.azg
     """

@@ -119,7 +119,7 @@ def test_a_proposal_is_taken_and_trained(azc: Azc, run: Path, home: Path) -> Non
     )
     assert answer.code == 0
     assert answer.out == "mine.azg: accepted for the next round\n"
-    assert "azc resume run --evaluations 9 goes on" in answer.err
+    assert "to continue: azc resume run --evaluations 9" in answer.err
     twice = azc("propose", "run", "mine.azg", "--json")
     assert twice.code == 1
     assert (

@@ -93,7 +93,9 @@ def test_a_file_that_azc_did_not_write_is_left(azc: Azc, run: Path) -> None:
     Path("mine.html").write_text("<p>mine</p>")
     answer = azc("report", "run", "-o", "mine.html")
     assert answer.code == 2
-    assert "error[U113]: mine.html exists and is not a page that azc wrote" in answer.err
+    assert (
+        "error[U113]: mine.html exists and is not a page that azc wrote" in answer.err
+    )
     assert Path("mine.html").read_text() == "<p>mine</p>"
     Path("empty.html").touch()
     assert azc("report", "run", "-o", "empty.html").code == 0
