@@ -461,8 +461,8 @@ def evolve(
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Compare with random search that uses the same number of training "
-            "steps, and with hand-written models.",
+            help="Compare with random sampling that uses the same number of training "
+            "steps, and with models typed by hand.",
             rich_help_panel=_FINAL,
         ),
     ] = True,
@@ -498,7 +498,7 @@ def evolve(
     continues.
     At the end, the best candidates are trained from scratch. The winner is compared
     with the
-    start model, random search and hand-written models on held-out data.
+    start model, random sampling and models typed by hand, on held-out data.
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """

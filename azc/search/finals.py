@@ -9,7 +9,7 @@ steps first, and the better half again for all, takes the same time.) The best o
 the
 winner. It is then trained with new seeds and measured on test data, and compared with
 the
-start model, its own neighbors (see `neighbours`), the best of random search with the
+start model, its own neighbors (see `neighbours`), the best of random sampling with the
 same
 initial programs and the same number of training steps, and the models that a person
 would
