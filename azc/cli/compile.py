@@ -155,8 +155,9 @@ def _may_write(folder: Path, force: bool) -> None:
 
 
 def _save(model: AzcPreTrainedModel, folder: Path) -> None:
-    """Write the model. Raise `RunError` if that fails, for instance because the disk is
-    full.
+    """Write the model.
+
+    Raise `RunError` if that fails, for instance because the disk is full.
     """
     from safetensors import SafetensorError
     from transformers.utils import logging

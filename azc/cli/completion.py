@@ -125,8 +125,9 @@ def _is_run(path: Path) -> bool:
 
 
 def _entries(incomplete: str, wanted: Callable[[Path], bool]) -> list[str]:
-    """Return the entries that `wanted` accepts, in the folder typed so far and in the
-    folders that match.
+    """Return the matching entries that `wanted` accepts.
+
+    They are in the folder typed so far, and in the folders whose names match.
     """
     folder, _, prefix = incomplete.rpartition("/")
     before = f"{folder}/" if incomplete.startswith("/") or folder else ""

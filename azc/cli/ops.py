@@ -81,8 +81,9 @@ def ops(
 
 
 def _named(name: str) -> list[Op]:
-    """Find the operations with a name or symbol; `-` stands for two. Raise `UsageError`
-    if there is none.
+    """Find the operations with a name or symbol; `-` stands for two.
+
+    Raise `UsageError` if there is none.
     """
     known = load_ops()
     found = [known[op] for op, each in OPERATORS.items() if each.symbol == name]

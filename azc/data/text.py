@@ -246,8 +246,9 @@ class TextData(ABC):
             yield self._fixed(split, start, min(start + batch_size, end))
 
     def check(self, blocks: int | None = None) -> None:
-        """Raise RunError D024 if a split (for validation, its first `blocks` sequences)
-        has nothing to predict.
+        """Raise RunError D024 if a split has nothing to predict.
+
+        For validation, only the first `blocks` sequences count.
         """
         next(self.batches(1, seed=self.seed))
         ends: dict[Split, int | None] = {"validation": blocks, "test": None}
@@ -279,8 +280,10 @@ class TextData(ABC):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the state to send to another process, without values that can be
-        computed from the tokens, which are smaller.
+        """Return the state to send to another process.
+
+        Values that can be computed from the tokens are left out, since they are larger
+        than those.
         """
         return {k: v for k, v in vars(self).items() if k not in self._computed}
 

@@ -157,8 +157,9 @@ class _Stream(StreamingResponse):
 
 
 class _InPieces(Response):
-    """A response that is sent only as fast as it is read, so that a slow reader does
-    not need a copy in memory.
+    """A response that is sent only as fast as it is read.
+
+    A slow reader does not need a copy of it in memory.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -147,8 +147,9 @@ def _best_so_far(frame: Frame, done: Sequence[Evaluation]) -> list[tuple[float, 
 
 
 def _extent(scores: Iterable[float]) -> tuple[float, float]:
-    """Return the range of scores to draw. An outlier would compress all others, so it
-    is drawn at the edge.
+    """Return the range of scores to draw.
+
+    An outlier would compress all others, so it is drawn at the edge.
     """
     order = sorted(scores)
     quarter, middle = order[len(order) // 4], order[len(order) // 2]
@@ -291,8 +292,9 @@ class Range:
 
 
 def strip(row: Range, scale: Scale, winner: float | None = None) -> Markup:
-    """Draw the losses of a row as dots on a line, with a bar at the mean and, across
-    all rows, a line at `winner`, the mean of the winner.
+    """Draw the losses of a row as dots on a line, with a bar at the mean.
+
+    `winner` is the mean of the winner, which is drawn as a line across all rows.
     """
 
     def at(value: float) -> str:

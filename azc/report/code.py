@@ -100,8 +100,9 @@ def _words(old: str, new: str) -> tuple[_Parts, _Parts]:
 
 
 def show_diff(lines: list[DiffLine]) -> Markup:
-    """Render a difference as a block of code. Signs stay in the text, so that lines
-    differ by more than color.
+    """Render a difference as a block of code.
+
+    Signs stay in the text, so that lines differ by more than color.
     """
     shown = []
     for line in lines:

@@ -1,6 +1,4 @@
-"""The final comparison: losses of the models trained from scratch, and the verdict on
-the winner.
-"""
+"""The final comparison: losses of models trained from scratch, and a verdict."""
 
 from __future__ import annotations
 

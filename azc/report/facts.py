@@ -96,8 +96,9 @@ class Facts:
 
 
 def gather(view: RunView, standing: Standing, models: Models) -> dict[int, Facts]:
-    """Return the facts about every candidate by number. Only candidates that `models`
-    has compiled have a model.
+    """Return the facts about every candidate by number.
+
+    Only candidates that `models` has compiled have a model.
     """
     scores: dict[int, list[Scored]] = defaultdict(list)
     by_round: dict[int, list[Evaluation]] = defaultdict(list)

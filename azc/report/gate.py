@@ -87,8 +87,11 @@ class Gate:
         return secrets.compare_digest(token.encode(), self.token.encode())
 
     def check(self, request: Request) -> Response | None:
-        """Check a request; return a refusal, a redirect that sets the cookie, or None
-        if it may be processed.
+        """Check a request.
+
+        Returns:
+            A refusal, or a redirect that sets the cookie; None if the request may be
+            processed.
         """
         if not self.allows(request.headers.get("Host", "")):
             return _refused(421, "the host name is not that of this server")
@@ -114,8 +117,9 @@ class Gate:
         return answer
 
     def _check_origin(self, request: Request) -> Response | None:
-        """Check where a request comes from. Browsers send an Origin header,
-        command-line clients do not.
+        """Check where a request comes from.
+
+        Browsers send an Origin header, command-line clients do not.
         """
         headers = request.headers
         origin = headers.get("Origin")

@@ -173,8 +173,11 @@ class Live:
         return True
 
     def miss(self, fault: str) -> bool:
-        """Keep the last snapshot with an error, for instance because the folder of the
-        run is gone. Return whether the snapshot is new.
+        """Keep the last snapshot, with an error.
+
+        Called if the run can't be read, for instance because its folder is gone. Return
+        whether
+        the snapshot is new.
         """
         self._seen = None  # draw the page again once that is possible
         if self.moment.fault == fault:
@@ -190,8 +193,10 @@ class Live:
         return moment.fault is None and moment.compiled < len(moment.facts)
 
     def catch_up(self) -> bool:
-        """Compile programs for a moment. Return whether the page was drawn, which
-        happens when the number of compiled programs has doubled.
+        """Compile programs for a moment.
+
+        Return whether the page was drawn, which happens when the number of compiled
+        programs has doubled.
         """
         assert self._models is not None
         moment = self.moment
@@ -241,8 +246,9 @@ class Live:
         return gather(view, standing, self._models)
 
     def _displays(self, view: RunView) -> Mapping[int, Mapping[str, str]]:
-        """Return the values that the strategy showed after each round. They are
-        computed once.
+        """Return the values that the strategy showed after each round.
+
+        They are computed once.
         """
         new = {n: state for n, state in view.states.items() if n not in self._shown}
         if new:

@@ -53,8 +53,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class Controls:
-    """State of a page that is served: whether a process works on the run, and the
-    features that can be steered.
+    """State of a page that is served.
+
+    Attributes:
+        at_work: Whether a process works on the run.
+        features: The features that can be steered.
     """
 
     at_work: bool

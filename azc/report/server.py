@@ -44,8 +44,9 @@ class _Protocol(H11Protocol):
     _end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request. Far above the limit of connections, close it without a
-        response.
+        """Wait for a request.
+
+        Far above the limit of connections, close it without a response.
         """
         super().connection_made(cast(asyncio.Transport, transport))
         self._watch(comes=True)
@@ -70,8 +71,10 @@ class _Protocol(H11Protocol):
         self._watch(comes=False)
 
     def _watch(self, comes: bool) -> None:
-        """Set the time limit of the current state, once: more bytes of the same request
-        do not extend it. `comes` tells whether bytes have arrived.
+        """Set the time limit of the current state, once.
+
+        More bytes of the same request do not extend it. `comes` tells whether bytes
+        have arrived.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
@@ -152,8 +155,9 @@ class Server:
 
 
 def _most() -> int:
-    """Return the maximum number of connections. Each of them needs a file descriptor,
-    and so does much else.
+    """Return the maximum number of connections.
+
+    Each of them needs a file descriptor, and so do other parts of the process.
     """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:

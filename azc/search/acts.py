@@ -137,8 +137,9 @@ def budget_after(acts: Iterable[Act], budget: int) -> int:
 
 
 def stopped(acts: Iterable[Act]) -> dict[int, Act]:
-    """Return the candidates that must not be trained any more, each with the action
-    that stopped it.
+    """Return the candidates that must not be trained any more.
+
+    Each comes with the action that stopped it.
     """
     return {act.value["candidate"]: act for act in acts if act.kind == STOP}
 

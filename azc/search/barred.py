@@ -1,5 +1,6 @@
-"""Candidates that a run no longer uses, because they were stopped or exceed a limit
-that was set during the run.
+"""Candidates that a run no longer uses.
+
+They were stopped, or exceed a limit that was set during the run.
 """
 
 from __future__ import annotations

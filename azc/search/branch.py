@@ -34,8 +34,9 @@ _NOBODY = {
 
 
 def repository(*places: Path) -> Path:
-    """Return the first of these places (or their nearest existing folder) that is in a
-    git repository.
+    """Return the first of these places that is in a git repository.
+
+    A place that does not exist stands for its nearest existing folder.
 
     Raises:
         UsageError: U115, if none is.
@@ -58,8 +59,9 @@ def repository(*places: Path) -> Path:
 def _git(
     folder: Path, *words: str, text: str | None = None, more: Mapping[str, str] = {}
 ) -> str:
-    """Run a git command and return its output. Raise `RunError` R050 with its error
-    message.
+    """Run a git command and return its output.
+
+    Raise `RunError` R050 with its error message.
     """
     environment = {**os.environ, **more, "LC_ALL": "C"}
     try:
@@ -81,8 +83,9 @@ def _git(
 
 @dataclass(frozen=True)
 class Branch:
-    """The branch `azc/RUN` of a repository, for the run in `run`. It can be called with
-    events.
+    """The branch `azc/RUN` of a repository, for the run in `run`.
+
+    It can be called with events.
     """
 
     repository: Path
@@ -121,15 +124,17 @@ class Branch:
         self._check_free()
 
     def __call__(self, event: Event) -> None:
-        """Commit the best program of a completed round. Raise `RunError` R050 if git
-        fails.
+        """Commit the best program of a completed round.
+
+        Raise `RunError` R050 if git fails.
         """
         if isinstance(event, Closed) and event.best is not None:
             self.commit(read_run(self.run), event.best)
 
     def commit(self, view: RunView, candidate: int) -> None:
-        """Commit a candidate, unless the last commit has the same program. The first
-        commit is the start model.
+        """Commit a candidate, unless the last commit has the same program.
+
+        The first commit is the start model.
         """
         self._check_free()
         tip = self._tip()

@@ -60,8 +60,9 @@ class Costing:
         return replace(outcome, scores={**written, **outcome.scores})
 
     def over(self, genome: Genome) -> str | None:
-        """Return the reason why a program exceeds a limit, or None. It is only measured
-        if the computed costs do not decide.
+        """Return the reason why a program exceeds a limit, or None.
+
+        The program is only measured if its computed costs do not decide.
         """
         limits = self.options.limits
         over = self.known_over(genome)
@@ -83,8 +84,8 @@ class Costing:
         return over_limits(outcome.scores, limits)
 
     def known_over(self, genome: Genome) -> str | None:
-        """Return the reason why a program exceeds a limit, as far as that is known
-        without measuring.
+        """Return the reason why a program exceeds a limit, or None, without measuring
+        it.
         """
         limits = self.options.limits
         if not limits:

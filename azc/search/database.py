@@ -303,8 +303,11 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _is_alone(path: Path) -> bool:
-    """Return whether a journal must be opened as immutable: nobody else uses it, and
-    its folder is read-only, so that SQLite can't create the file that readers need.
+    """Return whether a journal must be opened as immutable.
+
+    That is so if nobody else uses it and its folder is read-only: SQLite can't create
+    the
+    file there that readers need.
     """
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     whole = not log.exists() or log.stat().st_size == 0
@@ -313,8 +316,9 @@ def _is_alone(path: Path) -> bool:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Translate SQLite errors: a full disk is not a damaged journal, and a broken
-    constraint is a bug.
+    """Translate SQLite errors.
+
+    A full disk is not a damaged journal, and a broken constraint is a bug.
     """
     try:
         yield

@@ -84,8 +84,9 @@ class Finals:
         return True
 
     def _known_rows(self) -> list[Entrant]:
-        """Return the rows of the table if they are known. They stay, even if candidates
-        are stopped.
+        """Return the rows of the table if they are known.
+
+        They stay, even if candidates are stopped.
         """
         entrants = self.journal.entrants()
         rows = [entrants[number] for _, number in self.journal.table()]
@@ -146,8 +147,9 @@ class Finals:
         ]
 
     def _samples(self) -> list[NewEntrant]:
-        """Create random models, as many as can be scored in the training steps of the
-        search. If the search started with baselines, they do, too.
+        """Create random models, as many as the training steps of the search can score.
+
+        If the search started with baselines, the sample does, too.
         """
         options = self.options
         count = self._sample_size()
@@ -173,8 +175,9 @@ class Finals:
 
     @property
     def _sampling_steps(self) -> int:
-        """Training steps to score a random model: those of a candidate with fresh
-        weights, or half of the final steps.
+        """Training steps to score a random model.
+
+        They are those of a candidate with fresh weights, or half of the final steps.
         """
         options = self.options
         return options.steps if options.is_fresh else max(1, options.final_steps // 2)

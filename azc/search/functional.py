@@ -40,8 +40,14 @@ _LONG = 9  # the longest sequence that is probed, unless something reaches beyon
 
 @dataclass(frozen=True)
 class _Probe:
-    """An input on which a program is evaluated: sequence length, width, head, and scale
-    of normally distributed values.
+    """An input on which a program is evaluated.
+
+    Attributes:
+        length: Sequence length.
+        width: Features of a head.
+        head: The head that is computed.
+        heads: Number of heads.
+        spread: Standard deviation of the inputs.
     """
 
     length: int
@@ -157,8 +163,11 @@ def _in_small(graph: Graph, causal: bool) -> tuple[Graph, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class _Slot:
-    """A parameter or a learned weight. Slots of one `kind` are interchangeable, because
-    each has its own values. The kind of a weight is its shape.
+    """A parameter or a learned weight.
+
+    Slots of one `kind` are interchangeable, because each has its own values. The kind
+    of a
+    weight is its shape.
     """
 
     name: str
@@ -184,8 +193,9 @@ class _Looked:
     probes: tuple[_Probe, ...]
 
     def values(self, probe: _Probe, draws: _Draws) -> Any:
-        """Evaluate the program. Slots without a draw do not matter, so they share
-        one.
+        """Evaluate the program.
+
+        Slots without a draw do not matter, so they share one.
         """
         length, width = probe.length, probe.width
         inputs = {
@@ -205,8 +215,9 @@ class _Looked:
 
 
 def _live(looked: _Looked) -> dict[_Slot, str]:
-    """Return the slots that the values depend on, each with a digest of its role, which
-    does not depend on its name or place.
+    """Return the slots that the values depend on.
+
+    Each comes with a digest of its role, which does not depend on its name or place.
     """
     slots = _slots(looked.graph)
     alike = dict.fromkeys(slots, 1)

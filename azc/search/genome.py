@@ -58,8 +58,9 @@ class Genome:
 
     @classmethod
     def from_file(cls, file: ast.File, model: str) -> Genome:
-        """Create a genome from a syntax tree by formatting it, so that mutants are
-        checked like any other program. Raises as `from_text`.
+        """Create a genome from a syntax tree, by way of its text.
+
+        So mutants are checked like any other program. Raises as `from_text`.
         """
         return cls.from_text(format_file(file), model)
 
@@ -80,15 +81,19 @@ class Genome:
 
     @cached_property
     def key(self) -> str:
-        """A key that is equal for genomes of the same function class, regardless of how
-        programs and parameters are named, ordered and split into statements.
+        """A key that is equal for genomes of the same function class.
+
+        It does not depend on how programs and parameters are named, ordered and split
+        into
+        statements.
         """
         return _model_key(self.spec, program_key)
 
     @cached_property
     def function(self) -> str:
-        """A key that is also equal if programs are written differently but have the
-        same values, see `azc.search.functional`.
+        """A key that is also equal for programs that are written differently.
+
+        Equal programs have the same values, see `azc.search.functional`.
         """
         causal = self.spec.causal
 
@@ -113,8 +118,11 @@ class Genome:
 
     @cached_property
     def features(self) -> frozenset[str]:
-        """The features that priorities are learned for: the operations in the attention
-        programs, and "conv K" for every width of the convolution layers.
+        """The features that priorities are learned for.
+
+        They are the operations in the attention programs, and "conv K" for every width
+        of the
+        convolution layers.
         """
         return frozenset().union(*(each.mixing.features for each in self.spec.layers))
 
@@ -151,8 +159,7 @@ def _layer_key(layer: LayerSpec, key: Callable[[AttentionSpec], str]) -> str:
 
 @lru_cache(maxsize=4096)
 def program_key(program: AttentionSpec) -> str:
-    """Return a key that is equal for programs that are the same function after renaming
-    parameters.
+    """Return a key that does not depend on the names of parameters.
 
     Each parameter is a learned projection of its own, so `q @ k.T` and `k @ q.T` are
     the same
@@ -166,8 +173,9 @@ def program_key(program: AttentionSpec) -> str:
 
 
 def _namings(graph: Graph, twins: Mapping[Node, int]) -> Iterator[dict[str, str]]:
-    """Yield names for the parameters that depend only on their roles in the graph: one
-    naming, or several if some parameters have the same role.
+    """Yield names for the parameters that depend only on their roles in the graph.
+
+    There is one naming, or several if some parameters have the same role.
     """
     inputs = [node.name for node in graph.nodes if node.op == INPUT]
 

@@ -99,8 +99,10 @@ class Heeding:
                 self.journal.fail(evaluation, reason, self._seconds(evaluation))
 
     def _seconds(self, stopped: Evaluation) -> float | None:
-        """Return the seconds that a stopped evaluation took, 0 if it was waiting, or
-        None if it would not have been trained.
+        """Return the duration of a stopped evaluation in seconds.
+
+        It is 0 if the evaluation was waiting, and None if it would not have been
+        trained.
         """
         if stopped.status != "asked":
             return stopped.seconds

@@ -78,8 +78,9 @@ def latest(members: Population) -> Population:
 
 
 def tournament(members: Population, size: int, rng: random.Random) -> Member:
-    """Draw `size` members without replacement and return the best. Their scores must be
-    of one round.
+    """Draw `size` members without replacement, and return the best.
+
+    Their scores must be of one round.
     """
     drawn = rng.sample(members, min(size, len(members)))
     return min(drawn, key=lambda m: (m.score, m.candidate))
@@ -153,8 +154,11 @@ class Variation:
         rng: random.Random,
         known: Mapping[str, int],
     ) -> Child | None:
-        """Create a new program: `depth` mutations from the parent or, if everything
-        near it seems to be known, one mutation from a known program some steps away.
+        """Create a new program, `depth` mutations from the parent.
+
+        If everything near it seems to be known, the program is one mutation away from a
+        known one
+        that is some steps away.
         """
         number, genome = parent.candidate, parent.genome
         for step in range(_TRIES + _WALK):

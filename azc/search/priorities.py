@@ -36,8 +36,13 @@ _UNKNOWN = 0.5  # the mean rank before the first round
 
 @dataclass(frozen=True)
 class PriorityRow:
-    """The statistics of a feature: number of candidates that have it, their mean rank,
-    and its priority.
+    """Statistics of a feature.
+
+    Attributes:
+        feature: The feature.
+        seen: Number of candidates that have it.
+        mean: Their mean rank.
+        priority: Its priority.
     """
 
     feature: str
@@ -155,8 +160,9 @@ class Priorities:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Priorities:
-        """Create priorities from the object that `as_json` returned. Raise KeyError for
-        anything else.
+        """Create priorities from the object that `as_json` returned.
+
+        Raise KeyError for anything else.
         """
         features = value["features"]
         return cls(

@@ -96,8 +96,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class NewEntrant:
-    """A model to train from scratch; `candidate` is its number, or None if it was not
-    found by the search.
+    """A model to train from scratch.
+
+    Attributes:
+        name: Its name.
+        program: Its text.
+        candidate: Its number; None if it was not found by the search.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Initial weights of candidates: shared weights, which are warmed up and updated after
-each round, or fresh ones.
+"""Initial weights of candidates.
 
-A snapshot is valid once its fingerprint is in the journal.
+They are shared weights, which are warmed up and then updated after each round, or fresh
+ones. A snapshot is valid once its fingerprint is in the journal.
 
 Codes: R030 weights of a run cannot be read.
 """
@@ -138,12 +138,11 @@ class SharedWeights:
     # The first snapshot
 
     def warm_up(self) -> None:
-        """Create the first snapshot, if it is missing, by training random paths through
-        the space in turn.
+        """Create the first snapshot, if it is missing.
 
-        Every path is a job like any other: if it hangs or takes too much memory, the
-        weights stay
-        unchanged.
+        Random paths through the space are trained in turn. Every path is a job like any
+        other: if
+        it hangs or takes too much memory, the weights stay unchanged.
 
         Raises:
             RunError: For an error that is not the fault of a path; likewise OSError.
@@ -189,8 +188,9 @@ class SharedWeights:
     def _train_path(
         self, supernet: Supernet, path: Genome, done: int, steps: int
     ) -> str | None:
-        """Train one path in the shared weights; if it fails, they stay unchanged, and
-        the reason is returned.
+        """Train one path in the shared weights.
+
+        If it fails, the weights stay unchanged, and the reason is returned.
         """
         before, after = self.folder.path_file, self.folder.trained_path_file
         supernet.save(before)
@@ -239,8 +239,9 @@ class SharedWeights:
         )
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
-        """Create the snapshot after a round by copying the weights of its best
-        candidates, in this order.
+        """Create the snapshot after a round.
+
+        The weights of its best candidates are copied into it, in this order.
 
         Returns:
             Its name and fingerprint, for the journal.
@@ -254,8 +255,10 @@ class SharedWeights:
         return {self.name(number + 1): fingerprint(after)}
 
     def _take(self, supernet: Supernet, program: str, path: Path) -> None:
-        """Copy the trained weights of a program into the supernet. Raise `RunError`
-        R030 if they can't be read.
+        """Copy the trained weights of a program into the supernet.
+
+        Raises:
+            RunError: R030, if they can't be read.
         """
         import torch
         from safetensors import SafetensorError

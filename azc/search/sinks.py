@@ -99,9 +99,10 @@ class TensorBoard:
 
 
 class Trackio:
-    """The same scalars as for TensorBoard, as one run of the project `azc` in Trackio's
-    store on this machine. Its configuration is the options of the search.
+    """The same scalars as for TensorBoard, in Trackio's store on this machine.
 
+    They are one run of the project `azc`, whose configuration is the options of the
+    search.
     `trackio.json` in the run's folder identifies it there, so that a run that is
     resumed or
     moved continues the same Trackio run.

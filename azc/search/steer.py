@@ -90,8 +90,11 @@ class Desk:
         return self._one(pause=False)
 
     def draw(self, feature: str, times: float) -> Act:
-        """From the next round on, draw an operation or a width of convolution `times`
-        as often as the strategy would: 0 bans it, 1 restores the default.
+        """Draw an operation or a width of convolution more or less often, from the next
+        round on.
+
+        It is drawn `times` as often as the strategy would: 0 bans it, 1 restores the
+        default.
         """
         return self._one(draws=[(feature, times)])
 
@@ -182,8 +185,9 @@ class Desk:
         limits: Sequence[tuple[str, float | None]],
         start: ModelSpec,
     ) -> None:
-        """Check limits against the start model. Measured limits are checked by the run
-        itself.
+        """Check limits against the start model.
+
+        Measured limits are checked by the run itself.
         """
         options = self._options(journal)
         for name, most in limits:
@@ -313,8 +317,12 @@ def _admit(
     over: Callable[[Genome], str | None],
     journal: Journal,
 ) -> None:
-    """Raise `RunError` R046 to R048 if a proposal would be refused if the next round
-    were opened now. A run in progress decides when it applies the action.
+    """Check that a proposal would be accepted if the next round were opened now.
+
+    A run in progress decides when it applies the action.
+
+    Raises:
+        RunError: R046 to R048, if it would be refused.
     """
 
     def genome(number: int) -> Genome:

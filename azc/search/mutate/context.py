@@ -20,8 +20,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Context:
-    """The search space, the priorities of features and (optionally) of mutation kinds,
-    and the only source of randomness.
+    """Context of a mutation.
+
+    Attributes:
+        space: The search space.
+        rng: The only source of randomness.
+        priorities: Priorities of features.
+        kinds: Priorities of mutation kinds, if the search has any.
     """
 
     space: SpaceSpec
@@ -44,8 +49,9 @@ class Context:
         return self.space.draws.get(feature, 1.0) > 0
 
     def draw(self, features: Iterable[str]) -> str:
-        """Draw one of the features (at least one, none banned) by priority and by the
-        factors that people have set.
+        """Draw one of the features by priority and by the factors that people have set.
+
+        There must be at least one, and none may be banned.
         """
         return self.priorities.draw(list(features), self.rng, self.space.draws)
 
@@ -64,8 +70,9 @@ class Context:
         return found
 
     def ordered(self, weights: Mapping[str, float]) -> list[str]:
-        """Return the kinds of mutation in random order. A kind with a high weight or
-        priority is more likely to come first.
+        """Return the kinds of mutation in random order.
+
+        A kind with a high weight or priority is more likely to come first.
         """
         if self.kinds is not None:
             shares = self.kinds.weights(list(weights))

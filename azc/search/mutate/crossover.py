@@ -35,10 +35,9 @@ _LARGEST = 200  # nodes up to which a program is crossed instead of copied as a 
 def crossover(
     one: Genome, other: Genome, space: SpaceSpec, rng: random.Random
 ) -> Mutation | None:
-    """Create a child between two models that lies in the space and differs from both in
-    function.
+    """Create a child between two models, which computes something else than either.
 
-    Its text is based on that of `one`.
+    It lies in the space, and its text is based on that of `one`.
 
     Returns:
         The child, or None if none was found in a few tries.
@@ -80,8 +79,9 @@ class _Work:
     # Layers
 
     def along(self, path: Sequence[LayerDiff]) -> Draft:
-        """Apply some of the edits to the layers of `one`, from the last layer to the
-        first, so that the places of lower layers stay valid.
+        """Apply some of the edits to the layers of `one`.
+
+        It starts with the last layer, so that the places of lower layers stay valid.
         """
         for place in range(len(path) - 1, -1, -1):
             step = path[place]
@@ -184,8 +184,9 @@ class _Work:
 
 
 def _shares_weights(graph: Graph) -> bool:
-    """Return whether learned weights are used in two places, so that the program can't
-    be treated as a tree.
+    """Return whether learned weights are used in two places.
+
+    Such a program can't be treated as a tree.
     """
     users: dict[Node, int] = {}
     for node in reversed(graph.nodes):
@@ -222,8 +223,9 @@ class EditPath:
         return self.sizes[node]
 
     def way(self, old: Node, new: Node) -> tuple[int, str, int]:
-        """Return the cost, the first edit, and the index of its operand; for "keep",
-        whether operands are aligned in reverse order.
+        """Return the cost, the first edit, and the index of its operand.
+
+        For "keep", the last value tells whether operands are aligned in reverse order.
         """
         if (old, new) not in self.ways:
             ways = [(self._pairs(old, new, swap), "keep", swap) for swap in (0, 1)]

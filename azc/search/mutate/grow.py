@@ -68,8 +68,10 @@ class Grown:
 
 
 class Grower:
-    """Generates expressions from the names in scope, the inputs of the space that are
-    not parameters yet, and operations drawn by priority.
+    """Generator of expressions.
+
+    It uses the names in scope, the inputs of the space that are not parameters yet, and
+    operations drawn by priority.
     """
 
     def __init__(

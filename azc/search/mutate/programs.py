@@ -207,9 +207,11 @@ def _replace(scene: _Scene) -> _Edit | None:
 
 
 def _others(site: Site, scene: _Scene) -> dict[str, list[tuple[bool, ...]]]:
-    """Return the operations that can replace the one at a site, and the operands to
-    transpose for them: `q @ k.T` can become `cosine(q, k)`. If an operation needs no
-    transpose, only that option is returned.
+    """Return the operations that can replace the one at a site.
+
+    Each comes with the operands to transpose for it: `q @ k.T` can become `cosine(q,
+    k)`. If
+    no transpose is needed, that is the only option.
     """
     old = site.apply
     assert old is not None
@@ -286,8 +288,10 @@ def _insert(scene: _Scene) -> _Edit | None:
 def _around(
     site: Site, grower: Grower, budget: int
 ) -> dict[str, list[tuple[int, tuple[Shape, ...]]]]:
-    """Return the operations that take the expression and produce its type: for each,
-    the place of the expression among the operand types.
+    """Return the operations that take the expression and produce its type.
+
+    Each comes with the possible places of the expression, and the types of all
+    operands.
     """
     found: dict[str, list[tuple[int, tuple[Shape, ...]]]] = {}
     for op, operands in grower.rows[site.shape]:

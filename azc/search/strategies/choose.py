@@ -57,8 +57,9 @@ def strategy_text(name: str) -> str | None:
 
 
 def choose_strategy(name: str, text: str | None) -> MakeStrategy:
-    """Return the constructor of a strategy; a user's strategy is loaded from the text
-    stored in the run.
+    """Return the constructor of a strategy.
+
+    A user's strategy is loaded from the text that is stored in the run.
 
     Raises:
         UsageError: U024 for an unknown name; otherwise as `load_own`.

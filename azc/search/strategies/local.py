@@ -117,8 +117,9 @@ class LocalSearch:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         number = known["best"]

@@ -85,8 +85,9 @@ class Nsga2:
         return {"population": numbers, "front": self.front, "begun": self.begun}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         self.population = tuple(

@@ -114,8 +114,10 @@ class OpNas:
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """Return the best candidate and the parents, as far as there is room, and
-        children; nothing once no child is new.
+        """Return the best candidate, the parents, and children; nothing once no child
+        is new.
+
+        Candidates are scored again as far as there is room.
         """
         again = room((*self.best, *self.parents), count)
         wanted = count - len(again)
@@ -151,8 +153,9 @@ class OpNas:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         self.priorities = Priorities.from_json(known["priorities"])
@@ -165,8 +168,11 @@ class OpNas:
             self.kinds = Priorities.from_json(known["kinds"])
 
     def display(self) -> dict[str, str]:
-        """Return the probability of every feature if all can be drawn, the highest
-        first, then the mean rank and number of children for each kind of mutation.
+        """Return the state to show.
+
+        The probability of every feature if all can be drawn comes first, the highest
+        first, then
+        the mean rank and the number of children of each kind of mutation.
         """
         features = [row.feature for row in self.priorities.table()]
         chances = zip(features, self.priorities.weights(features), strict=True)

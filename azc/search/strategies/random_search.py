@@ -82,8 +82,9 @@ class RandomSearch:
         return {"best": [m.candidate for m in self.best], "begun": self.begun}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         self.best = tuple(Member(n, genome(n)) for n in known["best"])

@@ -1,5 +1,5 @@
-"""Regularized evolution: tournament selection, one mutation, the oldest dies (Real et
-al. 2019).
+"""Regularized evolution (Real et al. 2019): tournaments, one mutation, the oldest
+dies.
 """
 
 from __future__ import annotations
@@ -119,8 +119,8 @@ class Regularized:
         self.born = max(self.born, *(s.candidate for s in round))
 
     def state(self) -> object:
-        """Return the population from the oldest to the youngest, with rounds and
-        scores, the best candidates, and the progress.
+        """Return the population with rounds and scores, the best candidates, and the
+        progress.
         """
         return {
             "population": [[m.candidate, m.round, m.score] for m in self.population],
@@ -130,8 +130,9 @@ class Regularized:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         self.population = tuple(

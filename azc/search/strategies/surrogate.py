@@ -41,8 +41,11 @@ History = list[tuple[int, Mapping[str, float], float]]  # round, features, score
 
 
 def program_features(genome: Genome) -> dict[str, float]:
-    """Describe a model by numeric features: the mixer of each layer, the frequency of
-    each operation in the programs, the arguments of layers, and the number of layers.
+    """Describe a model by numeric features.
+
+    They are the mixer of each layer, the frequency of each operation in the programs,
+    the
+    arguments of layers, and the number of layers.
     """
     found: Counter[str] = Counter()
     layers = genome.spec.layers
@@ -161,8 +164,9 @@ class Surrogate:
         return {"best": numbers, "told": self.scored, "round": self.round}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Restore a state. Raise `KeyError` or `TypeError` for one of another
-        strategy.
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
         """
         known = cast(dict[str, Any], state)
         self.scored = [(number, c, score) for number, c, score in known["told"]]
