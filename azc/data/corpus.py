@@ -89,7 +89,7 @@ class Corpus:
         if digest.value != self.fingerprint:
             raise RunError(
                 "D003",
-                f"{self.name} has changed while it was read",
+                f"{self.name} changed while it was being read",
                 "wait until it is complete, or use a copy of it",
             )
 
@@ -191,7 +191,7 @@ def _read_files(
             except hub.NoText:
                 if len(paths) == 1:
                     raise
-                source = source.without(f"{ending(path)} without a column of text")
+                source = source.without(f"{ending(path)} without a text column")
                 continue
             source = replace(source, rows=source.rows + len(rows))
             found.append(rows)

@@ -28,7 +28,7 @@ _ROLES = (
     ("start", "the start", ""),
     ("random", "random sampling", ""),
     ("hand", "", "{} the {} baselines"),
-    ("neighbour", "", "{} its {} neighbours"),
+    ("neighbour", "", "{} its {} neighbors"),
 )
 COVERED = round(100 * (1 - LEVEL))  # percent, of the intervals
 

@@ -97,7 +97,7 @@ def test_what_a_folder_has_besides_is_counted(tmp_path: Path) -> None:
     corpus = load_corpus(str(tmp_path))
     assert tuple(corpus.documents) == ("first",)
     left_out = {
-        ".csv without a column of text": 1,
+        ".csv without a text column": 1,
         ".png": 2,
         "config.json": 1,
         "no ending": 1,

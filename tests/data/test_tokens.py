@@ -229,7 +229,7 @@ def test_a_text_that_changes_meanwhile_is_refused(
     corpus = load_corpus(str(path))
     with path.open("a", encoding="utf-8") as file:
         file.write("\n\none more")
-    with pytest.raises(RunError, match="has changed while it was read") as caught:
+    with pytest.raises(RunError, match="changed while it was being read") as caught:
         encode(corpus, tokenizer, cache=tmp_path / "cache")
     assert caught.value.code == "D003"
     assert list((tmp_path / "cache").iterdir()) == []

@@ -350,7 +350,7 @@ TEXT = TextSummary(
     },
     vocabulary=1024,
     tokenizer="bert",
-    left_out_files={".png": 2, ".csv without a column of text": 1},
+    left_out_files={".png": 2, ".csv without a text column": 1},
     blank_rows=1,
     repeated=3,
     empty=1,
@@ -359,7 +359,7 @@ SENTENCES = [
     "texts: 2 files, 7 rows, 20 documents, 1,050 tokens (tokenizer: bert, 1,024 tokens)",
     "train: 14 documents, 1,000 tokens; validation: 1 document, 30 tokens; test: 1"
     " document, 20 tokens",
-    "left out: 3 files of other kinds: .csv without a column of text, .png (2), 1 row"
+    "left out: 3 files of other kinds: .csv without a text column, .png (2), 1 row"
     " without text, 3 documents equal to another, 1 document without tokens",
 ]
 

@@ -130,7 +130,7 @@ class LocalSearch:
 
     def display(self) -> dict[str, str]:
         """Return the best candidate and the top of the current climb."""
-        top = "a new hill" if self.top is None else names((self.top,))
+        top = "restarting" if self.top is None else names((self.top,))
         return {"best": names((self.best,)), "top": top, "idle rounds": str(self.idle)}
 
 
