@@ -67,10 +67,7 @@ def _azc(
     """Write, check, compile and evolve attention programs.
 
     A program is a text file (.azg) that describes how the layers of a transformer mix
-    their
-    tokens. `azc show std.models` lists known models, `azc ops` lists the operations,
-    and
-    `azc help COMMAND` shows an example of each command. Set NO_COLOR to turn colors
-    off, or
-    FORCE_COLOR to turn them on.
+    their tokens. `azc show std.models` lists known models, `azc ops` lists the
+    operations, and `azc help COMMAND` shows an example of each command. Set NO_COLOR to
+    turn colors off, or FORCE_COLOR to turn them on.
     """

@@ -1,8 +1,7 @@
 """`azc best`: write the program of the winner.
 
 JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written,
-or
-null; `over`, whether the run is complete.
+or null; `over`, whether the run is complete.
 
 Codes: R040 the run has no results yet.
 """

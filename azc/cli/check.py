@@ -2,10 +2,9 @@
 
 JSON: `files`, each with `file`, `ok`, `diagnostics`, and, if the file is valid,
 `attentions` (name, params, operations, bindings: name and type), `models` (name,
-layers,
-parameters) and `spaces` (name, start); `errors` and `warnings`, the totals. A
-diagnostic
-has a `fix` if there is a safe one: the new text and the range that it replaces.
+layers, parameters) and `spaces` (name, start); `errors` and `warnings`, the totals. A
+diagnostic has a `fix` if there is a safe one: the new text and the range that it
+replaces.
 
 Codes: U101 the file has no declaration of this name; U102 the file has no declaration
 of the required kind.
@@ -66,8 +65,7 @@ def check(
     """Check programs: names, types, models and search spaces.
 
     All errors are reported at once, each with its line and, where one is likely, a fix.
-    The
-    exit code is 1 if there is an error.
+    The exit code is 1 if there is an error.
 
     Example: azc check -v examples/01_attention.azg
     """

@@ -48,8 +48,7 @@ def complete(run: Callable[[], None]) -> None:
 
     `run` starts the application, which writes the completions to standard output. Bash
     splits words at colons, although FILE:NAME is one argument. So the words are joined
-    again,
-    and the part before the colon is removed from each completion for bash.
+    again, and the part before the colon is removed from each completion for bash.
     """
     words, place = (
         os.environ.get(_SPLIT[0], "").split("\n"),

@@ -130,10 +130,8 @@ def diff(
 
     Layout, comments, names of values and the place of a declaration are ignored; --text
     compares the texts instead. In files with several models, declarations are compared
-    by
-    name, and `/dev/null` stands for an empty file. The exit code is 0 whether or not
-    the two
-    differ, unless --exit-code or --quiet is used.
+    by name, and `/dev/null` stands for an empty file. The exit code is 0 whether or not
+    the two differ, unless --exit-code or --quiet is used.
 
     Example: azc diff std.models:bert_base std.models:autobert_zero_base
     """

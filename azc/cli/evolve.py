@@ -495,10 +495,9 @@ def evolve(
     A strategy mutates programs, and each one is evaluated in seconds. The run is stored
     in a
     folder: if the process is killed, no evaluation is lost, and `azc resume RUN`
-    continues.
-    At the end, the best candidates are trained from scratch. The winner is compared
-    with the
-    start model, random sampling and models typed by hand, on held-out data.
+    continues. At the end, the best candidates are trained from scratch. The winner is
+    compared with the start model, random sampling and models typed by hand, on held-out
+    data.
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """

@@ -63,8 +63,7 @@ def explain(
     """Show how attention programs are computed.
 
     For each program: the backends that compute it, whether memory grows with n² and
-    which
-    operation causes that, and what the cache of a decoder keeps for each token.
+    which operation causes that, and what the cache of a decoder keeps for each token.
 
     Example: azc explain std.attention:linear_attention
     """

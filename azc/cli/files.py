@@ -35,10 +35,8 @@ def expanded(named: Iterable[str], links: bool = True) -> list[str]:
     """Replace folders by the `.azg` files in them; return each file once.
 
     Hidden folders and links to folders are skipped, and so are links to files unless
-    `links`
-    is set. A folder without `.azg` files, or one that can't be read, stays in the list,
-    and
-    is reported when it is opened.
+    `links` is set. A folder without `.azg` files, or one that can't be read, stays in
+    the list, and is reported when it is opened.
     """
     found: dict[str, None] = {}
     for file in named:

@@ -1,8 +1,7 @@
 """`azc fmt`: format programs canonically.
 
 JSON: `files`, each with `file`, `changed` (whether it was not in canonical form),
-`diff`
-(with --diff), `text` (for standard input), `diagnostics`.
+`diff` (with --diff), `text` (for standard input), `diagnostics`.
 
 Codes: R101 a program cannot be written.
 """
@@ -54,8 +53,7 @@ def fmt(
     """Format programs: one canonical layout, all comments kept.
 
     A file with syntax errors is left unchanged, and files are replaced atomically. If
-    you
-    name a link, the file that it points to is formatted; links inside folders are
+    you name a link, the file that it points to is formatted; links inside folders are
     skipped.
 
     Example: azc fmt --diff model.azg

@@ -29,8 +29,7 @@ def main() -> None:
     """Run the command line and exit.
 
     Exit codes are 0 for success, 1 for a failure, 2 for wrong usage, 130 for an
-    interrupt and
-    143 for SIGTERM. They are the same if nobody reads the output.
+    interrupt and 143 for SIGTERM. They are the same if nobody reads the output.
     """
     _open_streams()
     signal.signal(signal.SIGTERM, _terminate)

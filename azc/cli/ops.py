@@ -2,8 +2,7 @@
 
 JSON: `operations`, each with name, written, group, doc, source, operands, type,
 attributes (name, doc, values), weights (their shapes by name), flops, absence and
-causal
-(flops and causal by the types of operands and result), example, and library: the
+causal (flops and causal by the types of operands and result), example, and library: the
 attention programs of the standard library that use it. With a name, the list holds only
 the operations of that name.
 

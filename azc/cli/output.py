@@ -9,8 +9,7 @@ With `--json`, a command writes one object to standard output, and nothing else:
     …        the fields of the command, listed in its module
 
 An error in a program is a diagnostic: code, severity, message, help, file, line,
-column,
-end_line, end_column; fields that don't apply are null or left out.
+column, end_line, end_column; fields that don't apply are null or left out.
 
 Codes: R100 standard output or a file cannot be written or read; R103 there is not
 enough memory; X001 internal error of azc.
@@ -69,8 +68,7 @@ class Output:
         """Write the result as it is, without adding a line end; nothing under `--json`.
 
         The text may go to a file or to `patch`, so control characters are only escaped
-        on a
-        terminal.
+        on a terminal.
         """
         if not self.as_json:
             shown = visible(text, _LAYOUT) if sys.stdout.isatty() else text
@@ -138,8 +136,7 @@ def _colours(stream: TextIO) -> bool:
     """Return whether to write colors to a stream.
 
     NO_COLOR and FORCE_COLOR decide (see no-color.org and force-color.org), otherwise
-    whether
-    the stream is a terminal.
+    whether the stream is a terminal.
     """
     if os.environ.get("NO_COLOR"):
         return False

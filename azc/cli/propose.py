@@ -1,11 +1,10 @@
 """`azc propose`: add your own program to a search.
 
 JSON: `folder` of the run; `act`, the number of the action in the run; `program`, the
-text
-that was accepted; `over`, whether the run is complete, so that the program waits for a
-larger budget. A refused program has `diagnostics`, or `error` with a code: R046 if the
-run knows it, R047 if it computes the same function as a candidate, R048 if it can't be
-trained.
+text that was accepted; `over`, whether the run is complete, so that the program waits
+for a larger budget. A refused program has `diagnostics`, or `error` with a code: R046
+if the run knows it, R047 if it computes the same function as a candidate, R048 if it
+can't be trained.
 """
 
 from __future__ import annotations
@@ -59,10 +58,8 @@ def propose(
     """Add your own program to a search, as a candidate of the next round.
 
     The run may be in progress, stopped or complete. The program is checked, and refused
-    if it
-    is not in the search space, is already known or can't be trained. `azc ask RUN`
-    shows what
-    you need to write one.
+    if it is not in the search space, is already known or can't be trained. `azc ask
+    RUN` shows what you need to write one.
 
     Example: azc propose runs/first mine.azg --parent 7 --note "rope below"
     """

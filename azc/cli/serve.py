@@ -46,12 +46,9 @@ def serve(
     """Show a run in a browser while it progresses, and steer it.
 
     The page is the report of `azc report`, kept up to date. On it you can pause the
-    run, ban
-    or favor an operation, add a program, change the budget, or stop a candidate. The
-    address
-    contains a token: anyone who has it can do the same. Ctrl-C stops the server; the
-    run
-    continues.
+    run, ban or favor an operation, add a program, change the budget, or stop a
+    candidate. The address contains a token: anyone who has it can do the same. Ctrl-C
+    stops the server; the run continues.
 
     Example: azc serve runs/first
     """

@@ -2,12 +2,12 @@
 
 JSON, for one model: `model` with its settings; `tokens`; `parameters` (total,
 embeddings, pooler, and masked_lm_head, or lm_head for a causal model);
-`flops_per_token`;
-`cache` (bytes_a_token, bytes_in_all, rows_of_scores; null for an encoder); `layers`,
-each with index, mixing, expression (lines; null for a convolution), heads, ffn,
-activation, parameters, flops_per_token. For one attention program: `attention` with
-name, params, expression, operations. For a file: `models` and `attentions`, with a few
-fields each. In all cases, `ir` (by program) and `code` (title and text) if requested.
+`flops_per_token`; `cache` (bytes_a_token, bytes_in_all, rows_of_scores; null for an
+encoder); `layers`, each with index, mixing, expression (lines; null for a convolution),
+heads, ffn, activation, parameters, flops_per_token. For one attention program:
+`attention` with name, params, expression, operations. For a file: `models` and
+`attentions`, with a few fields each. In all cases, `ir` (by program) and `code` (title
+and text) if requested.
 
 Codes: U102 the file has no declaration of the required kind; U103 the file has several
 declarations of the required kind; U105 two arguments name the same thing.
@@ -99,8 +99,8 @@ def show(
     """Show a model: its layers, parameters and FLOPs per token.
 
     Parameters are those of the base model with its pooler. FLOPs (floating point
-    operations)
-    are those of one forward pass through the layers; a multiply-add counts as two.
+    operations) are those of one forward pass through the layers; a multiply-add counts
+    as two.
 
     Example: azc show std.models --model bert_base
     """

@@ -99,10 +99,8 @@ def steer(
     the run, or change its budget.
 
     Each action is recorded in the journal of the run. It takes effect in the process
-    that is
-    working on the run, or when `azc resume` continues it. Options may be repeated. If
-    one of
-    them is invalid, none is applied.
+    that is working on the run, or when `azc resume` continues it. Options may be
+    repeated. If one of them is invalid, none is applied.
 
     Example: azc steer runs/first --ban tanh --favour "conv 5"
     """

@@ -31,9 +31,8 @@ def packed(
     """Pack pieces into blocks of `room` tokens by best-fit decreasing.
 
     Pieces are placed in order of decreasing size, each into the fullest block that
-    still has
-    room for it (for language models: Ding et al. 2024). No piece may be larger than
-    `room`.
+    still has room for it (for language models: Ding et al. 2024). No piece may be
+    larger than `room`.
 
     Args:
         sizes: Tokens of the pieces, [pieces].
@@ -41,8 +40,7 @@ def packed(
 
     Returns:
         The numbers of the pieces, block after block, [pieces], and the place of the
-        first
-        piece of each block, followed by the number of pieces, [blocks + 1].
+        first piece of each block, followed by the number of pieces, [blocks + 1].
     """
     import numpy as np
 
@@ -95,14 +93,11 @@ class CausalLMData(TextData):
     documents.
 
     A document is `[CLS] … [SEP]`, or has the tokenizer's own tokens for its beginning
-    and
-    end. A document longer than a sequence is split, and each piece begins with `[CLS]`,
-    so
-    that every token of the text and the end of every document is predicted exactly
-    once, from
-    the tokens before it in its piece. `Batch.document_ids` separates pieces in one
-    sequence;
-    padding fills the rest of a sequence. The order of sequences is drawn from the seed.
+    and end. A document longer than a sequence is split, and each piece begins with
+    `[CLS]`, so that every token of the text and the end of every document is predicted
+    exactly once, from the tokens before it in its piece. `Batch.document_ids` separates
+    pieces in one sequence; padding fills the rest of a sequence. The order of sequences
+    is drawn from the seed.
     """
 
     _computed = frozenset({"_blocks"})

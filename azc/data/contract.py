@@ -33,8 +33,7 @@ class Batch:
         labels: Ids to predict, or IGNORED, [B, N], int64.
         part: Part of a mix: "text", or a name that `task_part` returns.
         causal: Whether a label is predicted at the token before it, as decoders do,
-            rather
-            than at its own place; the label of the first token is then IGNORED.
+            rather than at its own place; the label of the first token is then IGNORED.
         document_ids: Document of each token in its sequence, counted from 0, and −1 for
             padding, [B, N], int64. Tokens do not see other documents. None if every
             sequence is one document.
@@ -57,16 +56,14 @@ class Batch:
         device.
 
         `attention_mask` is omitted if every token is real, and `document_ids` if no
-        sequence has
-        several documents; models then build no masks.
+        sequence has several documents; models then build no masks.
 
         Args:
             device: Device of the returned tensors.
 
         Returns:
             `input_ids` and `labels`, and, if needed, `attention_mask` and
-            `document_ids`, all
-            [B, N].
+            `document_ids`, all [B, N].
         """
         inputs = {"input_ids": self.input_ids, "labels": self.labels}
         if self.document_ids is not None and bool((self.document_ids > 0).any()):
@@ -155,8 +152,7 @@ class Data(Protocol):
 
         Raises:
             RunError: D024, if training, validation (its first `blocks` sequences) or
-                test has
-                nothing to predict, so that its loss is undefined.
+                test has nothing to predict, so that its loss is undefined.
         """
 
     def in_memory(self) -> Data:

@@ -123,10 +123,9 @@ def load_corpus(
 
     Args:
         spec: `python` is the documentation of the standard library; `hf:NAME/CONFIG` is
-            a
-            dataset on the Hugging Face Hub or on disk; anything else is a path: a text
-            file (also `.gz`), a table (parquet, csv, tsv, json, jsonl) or a folder of
-            both.
+            a dataset on the Hugging Face Hub or on disk; anything else is a path: a
+            text file (also `.gz`), a table (parquet, csv, tsv, json, jsonl) or a folder
+            of both.
         division: How text files are split into documents, one of
             `azc.data.documents.DIVISIONS`. A row of a table is a document.
         cache: Folder in which the text of `python` is cached.
@@ -137,11 +136,9 @@ def load_corpus(
 
     Raises:
         UsageError: D005 for an empty specification, D006 for a division of data that
-            has no
-            text file.
+            has no text file.
         RunError: D001 if there is no such data, D002 if it has no text, D003 if it
-            can't be
-            read, D004 if a dataset can't be loaded.
+            can't be read, D004 if a dataset can't be loaded.
     """
     check_division(division)
     if not spec.strip():

@@ -2,9 +2,8 @@
 
 By default, a document is a paragraph: blank lines separate documents. A text without
 blank lines is split into groups of 32 lines. Documents can also be single lines or
-whole
-files. In all cases, a document of more than `LONGEST` characters is split again, at a
-line end or a space, which bounds the memory that is needed.
+whole files. In all cases, a document of more than `LONGEST` characters is split again,
+at a line end or a space, which bounds the memory that is needed.
 
 Codes: D006 a division into documents is invalid.
 """

@@ -106,8 +106,7 @@ def load_table(path: Path) -> Rows | list[str]:
     Raises:
         NoText: For a table without a text column.
         RunError: D002 if a text column has values that are not strings, D003 if the
-            file
-            can't be read.
+            file can't be read.
     """
     if path.stat().st_size == 0:
         return []

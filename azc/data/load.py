@@ -96,8 +96,7 @@ def load_data(
     `MaskedLMData`). A causal model predicts every token (see `CausalLMData`).
 
     In a mix, the symbols of tasks follow the tokens of the text. If a tokenizer is
-    trained
-    for the text, it leaves room for them.
+    trained for the text, it leaves room for them.
 
     Args:
         spec: See `DataSpec`.
@@ -119,8 +118,7 @@ def load_data(
     Raises:
         UsageError: D030 and D032, and the errors of the parts.
         RunError: R034 if `vocab` is too small, D024 if a part of the data has nothing
-            to
-            predict, and the errors of the parts.
+            to predict, and the errors of the parts.
     """
     named = DataSpec.parse(spec)
     tasks = [find_task(name) for name in named.tasks]

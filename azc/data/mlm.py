@@ -27,10 +27,8 @@ class MaskedLMData(TextData):
     """Sequences of `length` tokens for a masked language model.
 
     Each sequence is `[CLS] … [SEP]`; documents follow one another, separated by
-    `[SEP]`.
-    `mask_rate` of the training tokens are masked, with new masks every time. For
-    validation
-    and test it is always 15 %, with masks that depend on the seed only.
+    `[SEP]`. `mask_rate` of the training tokens are masked, with new masks every time.
+    For validation and test it is always 15 %, with masks that depend on the seed only.
     """
 
     bytes_per_token = None

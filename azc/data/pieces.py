@@ -48,8 +48,7 @@ def pieces(text: str) -> Iterator[str]:
     characters.
 
     Words of more than 100,000 letters are shortened: a BERT tokenizer does not know
-    them,
-    whatever their length.
+    them, whatever their length.
     """
     start = 0
     while len(text) - start > _SIZE:

@@ -18,10 +18,9 @@ def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
     """Return the result of `make`, read from `path` if it was stored there before.
 
     The first line of the file is the sha256 of the rest. A damaged file is created
-    again. If
-    it can't be written, the result is returned all the same, and a warning is logged.
-    Two
-    processes may create it at the same time, if both create the same content.
+    again. If it can't be written, the result is returned all the same, and a warning is
+    logged. Two processes may create it at the same time, if both create the same
+    content.
 
     Args:
         path: File of the cache; None stores nothing.

@@ -41,8 +41,7 @@ class Task:
         shortest: Length of its shortest row.
         chance: Accuracy of random guessing.
         draw: `draw(random, room)` returns at most `room` symbols, counted from 0, and
-            the
-            answers by position.
+            the answers by position.
     """
 
     name: str
@@ -225,8 +224,7 @@ class TaskData:
     """Rows `[CLS] … [SEP]` of one task.
 
     Answers are masked, as in masked text. If `causal`, they are part of the row, and
-    are
-    predicted as the next token, as in text.
+    are predicted as the next token, as in text.
     """
 
     bytes_per_token = None

@@ -98,8 +98,7 @@ class TextData(ABC):
         Raises:
             UsageError: D021 for a `length` below 8.
             RunError: D020 for fewer than three distinct documents, D022 for a split
-                without
-                tokens.
+                without tokens.
         """
         if length < 8:
             raise UsageError(
@@ -201,10 +200,8 @@ class TextData(ABC):
         """Yield training batches, [batch_size, length], without end.
 
         Each epoch visits every sequence once, in an order drawn from `seed`. The
-        incomplete last
-        batch of an epoch is filled from the next one. Batches with nothing to predict
-        are
-        skipped.
+        incomplete last batch of an epoch is filled from the next one. Batches with
+        nothing to predict are skipped.
 
         Raises:
             RunError: D024, if no batch has anything to predict.

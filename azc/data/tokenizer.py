@@ -44,8 +44,7 @@ def load_tokenizer(
     """Load a tokenizer from a folder or by name, or train one on `corpus`.
 
     A trained tokenizer lower-cases text, has at most `vocab_size` tokens, is the same
-    in
-    every process and is stored in `cache`. `tell` is called with the progress of
+    in every process and is stored in `cache`. `tell` is called with the progress of
     training.
 
     Returns:
@@ -54,8 +53,7 @@ def load_tokenizer(
     Raises:
         UsageError: D010 for a `vocab_size` below 64.
         RunError: D011, if `name_or_path` can't be loaded or lacks one of the tokens
-            that
-            masking needs; for `causal` text, a token that ends a document.
+            that masking needs; for `causal` text, a token that ends a document.
     """
     if name_or_path is not None:
         return _given(name_or_path, causal)
@@ -75,8 +73,7 @@ def ends(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
 
     They are `[CLS]` and `[SEP]` in a BERT-style tokenizer, or else the tokens for the
     beginning and the end of a text. A tokenizer without a token for the beginning uses
-    the
-    one for the end.
+    the one for the end.
     """
     last = _first_of(tokenizer, "sep", "eos")
     assert last is not None

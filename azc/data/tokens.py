@@ -2,10 +2,8 @@
 
 The file is an Arrow stream like those of `datasets`, which reads it with
 `Dataset.from_file`: a row for each document with `input_ids` and `bytes`, the size of
-its
-text (UTF-8). The stream is followed by the sha256 of all bytes before. Processes that
-map
-the same file share one copy of it in memory.
+its text (UTF-8). The stream is followed by the sha256 of all bytes before. Processes
+that map the same file share one copy of it in memory.
 """
 
 from __future__ import annotations
@@ -48,8 +46,7 @@ class EncodedText:
     Attributes:
         ids: The tokens of all documents, [tokens], uint16 or uint32.
         starts: The start of each document in `ids`, followed by the end of the last
-            one,
-            [documents + 1], int64.
+            one, [documents + 1], int64.
         sizes: Bytes of the documents' text (UTF-8), [documents], int64.
         distinct: Documents that are not equal to an earlier one, in order, int64.
         path: The file that the arrays are mapped from; None if they are held in memory.
@@ -88,12 +85,9 @@ def encode(
     """Encode the documents of a corpus, without special tokens around them.
 
     With a `cache`, the tokens are written to a file there and mapped into memory. An
-    existing
-    file is mapped without encoding again. A damaged file is created again. If it can't
-    be
-    written, the tokens are held in memory, and a warning is logged. `tell` is called
-    with the
-    progress.
+    existing file is mapped without encoding again. A damaged file is created again. If
+    it can't be written, the tokens are held in memory, and a warning is logged. `tell`
+    is called with the progress.
 
     Raises:
         RunError: D003 for a text that changes while it is read.

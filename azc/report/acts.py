@@ -24,8 +24,7 @@ def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
     Args:
         desk: Applies actions to the run.
         wanted: `kind` and the values of that kind, as in the journal; for a limit,
-            `limit`
-            in the form of `azc steer --limit`.
+            `limit` in the form of `azc steer --limit`.
 
     Returns:
         The action.

@@ -85,8 +85,7 @@ def rounds_chart(
         line: The candidates from the start model to the winner.
         winner: The winner.
         comparable: Whether scores of different rounds are comparable, so that the best
-            score
-            so far is drawn.
+            score so far is drawn.
 
     Returns:
         The chart, or None if there is no score.

@@ -44,8 +44,7 @@ class Row:
         losses: Losses on the test data in nats, by seed; None for a failure.
         reasons: Reasons of its failures.
         verdict: The verdict on the winner compared with it; None for the winner itself,
-            and
-            if one of the two lacks a loss.
+            and if one of the two lacks a loss.
         is_winner: Whether it is the winner.
         also: Its other figures, by the names of the table's columns.
     """
@@ -86,8 +85,7 @@ class Table:
         seeds: The seeds.
         columns: Names of the other figures of rows.
         claim: The conclusion about the winner, without a capital and a period, with
-            names
-            between backticks.
+            names between backticks.
         test: The statistical test behind it; empty if there was none.
     """
 

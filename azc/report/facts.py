@@ -62,8 +62,7 @@ class Facts:
     Attributes:
         candidate: The candidate.
         model: Its model; None if the program can't be read by this version of azc, or
-            was not
-            compiled yet.
+            was not compiled yet.
         is_compiled: Whether it was compiled.
         scores: Its evaluations.
         children: Candidates that it is a parent of.

@@ -1,13 +1,10 @@
 """Access control of the page.
 
 Every request needs the token, which is in the address that the command prints; the
-first
-visit stores it in a cookie. Pages of other sites in the owner's browser can send
-requests
-here, too. So a request has to name this machine as its host (which defeats DNS
+first visit stores it in a cookie. Pages of other sites in the owner's browser can send
+requests here, too. So a request has to name this machine as its host (which defeats DNS
 rebinding), a request that changes something has to come from this page, and the cookie
-is
-not sent to other sites.
+is not sent to other sites.
 """
 
 from __future__ import annotations

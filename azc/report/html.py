@@ -35,8 +35,7 @@ def element(name: str, *inside: object, **attributes: object) -> Markup:
     """Create an HTML or SVG element.
 
     `class_` becomes `class`, `stroke_width` becomes `stroke-width`, and attributes that
-    are
-    None are omitted.
+    are None are omitted.
     """
     words = [name]
     for key, value in attributes.items():

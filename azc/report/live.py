@@ -1,9 +1,8 @@
 """The live page of a run, redrawn when something changes.
 
 An open page receives everything that has changed since the version it shows, and
-requests
-details when they are opened. So the cost of an update is one pass over the candidates,
-even for ten thousand of them.
+requests details when they are opened. So the cost of an update is one pass over the
+candidates, even for ten thousand of them.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ class Moment:
         at_work: Whether a process is working on the run.
         facts: Facts about each candidate.
         parts: Parts of the page (see `azc.report.parts`), each with the version in
-            which it
-            last changed.
+            which it last changed.
         rows: Data of each candidate for the page's script, with its version likewise.
         order: Numbers of the candidates in the order in which they are listed.
         fault: The reason why the run can't be drawn any more; None if it can.
@@ -88,8 +86,7 @@ class Moment:
         """A function that returns everything newer than a version as JSON.
 
         The fields are `version`, `parts` by the ids of their elements, `rows`, and
-        `least`, the
-        smallest budget that is possible.
+        `least`, the smallest budget that is possible.
         """
         return lru_cache(maxsize=16)(self._changes)  # open pages send the same request
 
@@ -176,8 +173,7 @@ class Live:
         """Keep the last snapshot, with an error.
 
         Called if the run can't be read, for instance because its folder is gone. Return
-        whether
-        the snapshot is new.
+        whether the snapshot is new.
         """
         self._seen = None  # draw the page again once that is possible
         if self.moment.fault == fault:

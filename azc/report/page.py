@@ -2,8 +2,7 @@
 
 The most important parts come first and need no scripts: the result, the charts, the
 lineage of the winner, and the best candidates. The rest is packed as JSON, compressed
-with
-gzip and encoded in base64. The page's script unpacks it when it is needed:
+with gzip and encoded in base64. The page's script unpacks it when it is needed:
 
 - `rows`: the data of every candidate for listing, filtering, sorting and the tree
 - `texts`: by number, the text in which a candidate is searched for
@@ -129,8 +128,7 @@ def _policy(style: str, script: str, live: bool) -> str:
     """Return the content security policy of the page.
 
     Should an escape ever be missing, the browser still runs only this style and this
-    script.
-    A page that is served may also connect to its server.
+    script. A page that is served may also connect to its server.
     """
 
     def allowed(content: str) -> str:

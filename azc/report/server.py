@@ -36,8 +36,7 @@ class _Protocol(H11Protocol):
     """HTTP/1.1 with a time limit for every state of a connection.
 
     uvicorn closes idle connections, but it waits forever for a request that arrives
-    byte by
-    byte, and for a client that does not read.
+    byte by byte, and for a client that does not read.
     """
 
     _state: tuple[int, str] | None = None

@@ -1,9 +1,8 @@
 """Actions that people and agents apply to a run.
 
 An action waits in the journal until the loop applies it, in a round whose number is
-then
-stored with it. So a run that is killed and resumed, with the same actions in the same
-rounds, has the same result.
+then stored with it. So a run that is killed and resumed, with the same actions in the
+same rounds, has the same result.
 """
 
 from __future__ import annotations
@@ -53,11 +52,9 @@ class NewAct:
 
     `value` depends on `kind`: "propose" has `program` (text), `parents` (numbers of
     candidates) and `note`; "draw" has `feature` and `times`, the factor by which it is
-    drawn
-    more often (0: never); "limit" has `objective` and `most`, or None to remove the
-    limit;
-    "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on" have no
-    value.
+    drawn more often (0: never); "limit" has `objective` and `most`, or None to remove
+    the limit; "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on"
+    have no value.
 
     Attributes:
         kind: One of `KINDS`.

@@ -3,8 +3,7 @@
 A child is refused if its text in normal form is that of a candidate, if it computes the
 same function as a candidate, if a program of its own can't be trained, if it exceeds a
 limit, or if it has a banned feature that none of its parents has. Proposed programs
-come
-first, in addition to the children of the strategy, whose number does not depend on
+come first, in addition to the children of the strategy, whose number does not depend on
 them.
 
 Codes: R038 a strategy returned an invalid value.
@@ -51,9 +50,8 @@ class Admission:
         members: The members so far.
         refused: The children that were refused.
         known: For the strategy's next answer: the keys and functions of all candidates
-            with
-            their numbers, and those seen in this round with the number of a related
-            candidate.
+            with their numbers, and those seen in this round with the number of a
+            related candidate.
     """
 
     def __init__(

@@ -30,12 +30,10 @@ def baselines(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
     """Return the baselines of a space, named by their layers: `3 × conv(3), sdpa`.
 
     All have the depth of the start model. They are: each mixer on its own (the
-    attention
-    programs of the start model, the standard library's rotary and local attention, the
-    narrowest and the widest convolution), convolutions of each kind that get wider,
-    alternating convolutions and attention, and convolutions below attention. Models
-    outside
-    the space, the start model itself and duplicates are left out.
+    attention programs of the start model, the standard library's rotary and local
+    attention, the narrowest and the widest convolution), convolutions of each kind that
+    get wider, alternating convolutions and attention, and convolutions below attention.
+    Models outside the space, the start model itself and duplicates are left out.
     """
     found: dict[str, Genome] = {}
     known = {start.key}
@@ -56,8 +54,7 @@ def initial_children(
     """Return a function that creates the baselines as the first candidates of a search.
 
     Without `by_hand`, there are none. They are created in the first call, because a
-    strategy
-    that is only restored to display its state does not need them.
+    strategy that is only restored to display its state does not need them.
     """
 
     @cache

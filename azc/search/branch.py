@@ -108,8 +108,7 @@ class Branch:
 
         Raises:
             UsageError: U115, if the branch exists and belongs to something else, or is
-                checked
-                out.
+                checked out.
         """
         tip = self._tip()
         if tip is None:

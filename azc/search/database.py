@@ -2,8 +2,7 @@
 
 The sum of the fingerprints of all rows is stored in the database, so that rows changed,
 added or removed by anything else are detected. It is updated in the same transaction
-that
-writes the rows, so several processes may write.
+that writes the rows, so several processes may write.
 
 Codes: R031 a file of a run was changed or damaged; R036 the run has another format
 version; R037 another process is working on the run.
@@ -195,8 +194,7 @@ class Database:
 
         Raises:
             RunError: R031, if the file is missing or not a journal; R036, if it has
-                another
-                format.
+                another format.
         """
         self.path = path
         with self._faults():
@@ -306,8 +304,7 @@ def _is_alone(path: Path) -> bool:
     """Return whether a journal must be opened as immutable.
 
     That is so if nobody else uses it and its folder is read-only: SQLite can't create
-    the
-    file there that readers need.
+    the file there that readers need.
     """
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     whole = not log.exists() or log.stat().st_size == 0

@@ -1,19 +1,13 @@
 """The end of a run: selection of the winner, and its final comparison.
 
 Scores rank many candidates in little time, but not well enough to select one. So the
-best
-candidates are trained from scratch for all of the final steps and measured on
-validation
-data, each with as many seeds as a score is the mean of. (Training them for half of the
-steps first, and the better half again for all, takes the same time.) The best one is
-the
-winner. It is then trained with new seeds and measured on test data, and compared with
-the
-start model, its own neighbors (see `neighbours`), the best of random sampling with the
-same
-initial programs and the same number of training steps, and the models that a person
-would
-try first.
+best candidates are trained from scratch for all of the final steps and measured on
+validation data, each with as many seeds as a score is the mean of. (Training them for
+half of the steps first, and the better half again for all, takes the same time.) The
+best one is the winner. It is then trained with new seeds and measured on test data, and
+compared with the start model, its own neighbors (see `neighbours`), the best of random
+sampling with the same initial programs and the same number of training steps, and the
+models that a person would try first.
 """
 
 from __future__ import annotations
@@ -73,8 +67,7 @@ class Finals:
 
         Returns:
             Whether it is complete. If not, an action has interrupted it, and it has to
-            be planned
-            again.
+            be planned again.
         """
         try:
             if self.options.final_seeds:
@@ -249,8 +242,7 @@ class Finals:
         """Train every entrant with every seed, and return the losses.
 
         The loss is None for a failure, or if the candidate was stopped. Entrants with
-        the same
-        program are trained once. Raises `_Changed`.
+        the same program are trained once. Raises `_Changed`.
         """
         known = {
             (fit.entrant, fit.seed): fit

@@ -2,16 +2,13 @@
 
 Many mutants compute the same function as a known program in a way that no rewriting
 detects (`softmax(x - amax(x))`, `q + q` for `2 * q`). Their values on fixed random
-inputs
-reveal it; they are computed by the interpreter in float64 with the range of float32,
-which
-models are trained in.
+inputs reveal it; they are computed by the interpreter in float64 with the range of
+float32, which models are trained in.
 
 Two programs with equal keys agree to seven digits of the largest entry: on sequences of
 several lengths, one of them longer than the reach of any window or convolution, at
-several
-widths (odd ones too), heads and scales of the inputs. Programs that differ only beyond
-that (`maximum(x, -1e6)` and `x`, say) count as the same function.
+several widths (odd ones too), heads and scales of the inputs. Programs that differ only
+beyond that (`maximum(x, -1e6)` and `x`, say) count as the same function.
 """
 
 from __future__ import annotations
@@ -79,8 +76,7 @@ class Function:
 
     Attributes:
         key: Equal for programs with the same values on the same inputs, regardless of
-            the
-            names and the order of parameters, since each is a learned projection.
+            the names and the order of parameters, since each is a learned projection.
         fault: The reason why there is nothing to train, or None.
     """
 
@@ -166,8 +162,7 @@ class _Slot:
     """A parameter or a learned weight.
 
     Slots of one `kind` are interchangeable, because each has its own values. The kind
-    of a
-    weight is its shape.
+    of a weight is its shape.
     """
 
     name: str

@@ -84,8 +84,7 @@ class Genome:
         """A key that is equal for genomes of the same function class.
 
         It does not depend on how programs and parameters are named, ordered and split
-        into
-        statements.
+        into statements.
         """
         return _model_key(self.spec, program_key)
 
@@ -121,8 +120,7 @@ class Genome:
         """The features that priorities are learned for.
 
         They are the operations in the attention programs, and "conv K" for every width
-        of the
-        convolution layers.
+        of the convolution layers.
         """
         return frozenset().union(*(each.mixing.features for each in self.spec.layers))
 
@@ -162,10 +160,8 @@ def program_key(program: AttentionSpec) -> str:
     """Return a key that does not depend on the names of parameters.
 
     Each parameter is a learned projection of its own, so `q @ k.T` and `k @ q.T` are
-    the same
-    class of functions. Names, statements, the order of the operands of a sum, and
-    everything
-    that the compiler's passes remove are ignored, too.
+    the same class of functions. Names, statements, the order of the operands of a sum,
+    and everything that the compiler's passes remove are ignored, too.
     """
     graph = program_graph(program)
     twins = _twins(graph)

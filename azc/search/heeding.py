@@ -36,8 +36,7 @@ class Heeding:
         tell: Called with events.
         spend: Called with a new budget.
         is_fresh: Whether candidates have fresh weights, so that scored ones are never
-            trained
-            again.
+            trained again.
     """
 
     def __init__(

@@ -35,12 +35,9 @@ def neighbours(
     difference.
 
     First come copies of the winner in which all attention programs are replaced by one
-    of the
-    standard library (rotary and scaled dot-product attention, the mean over the tokens)
-    or by
-    a convolution; these need not lie in the space. Then come models of the space that
-    are one
-    random mutation away.
+    of the standard library (rotary and scaled dot-product attention, the mean over the
+    tokens) or by a convolution; these need not lie in the space. Then come models of
+    the space that are one random mutation away.
     """
     winner = alone(winner)
     known = {winner.key}

@@ -173,8 +173,7 @@ def in_order(names: Sequence[str]) -> tuple[str, ...]:
     """Return everything that candidates are scored by.
 
     First comes the loss that a search by one number uses. The loss after a fixed number
-    of
-    steps is always included.
+    of steps is always included.
     """
     first = LOSS if LOSS in names else TIMED_LOSS
     return tuple(dict.fromkeys((first, *names, LOSS)))

@@ -72,8 +72,7 @@ def knee(front: Sequence[Point]) -> int:
     """Return the index of the knee of a front, where it bends most.
 
     The knee is furthest below the plane through the ends of the front, with each
-    objective
-    scaled to 0 to 1 over the front (Das 1999). Ties go to the first.
+    objective scaled to 0 to 1 over the front (Das 1999). Ties go to the first.
     """
     heights = [sum(point) for point in unit(front)]
     return heights.index(min(heights))

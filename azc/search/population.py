@@ -157,8 +157,7 @@ class Variation:
         """Create a new program, `depth` mutations from the parent.
 
         If everything near it seems to be known, the program is one mutation away from a
-        known one
-        that is some steps away.
+        known one that is some steps away.
         """
         number, genome = parent.candidate, parent.genome
         for step in range(_TRIES + _WALK):
@@ -237,8 +236,7 @@ def layout(again: Population, children: Sequence[Child]) -> list[int | Child]:
     """Interleave members and children.
 
     Wherever the budget cuts the round off, about the same share is candidates scored
-    again
-    (at least one), the first of them first.
+    again (at least one), the first of them first.
     """
     stride = -(-len(children) // len(again))
     asked: list[int | Child] = []

@@ -6,16 +6,12 @@ confidence bound of Gao et al. 2022,
     u_i = mu_i + alpha * sqrt(2 ln N / N_i)
 
 where mu_i is the mean score of the candidates that have i, N_i is their number, and N
-is
-the number of all candidates. To draw one of several features, the probability of each
-is
-the softmax of u.
+is the number of all candidates. To draw one of several features, the probability of
+each is the softmax of u.
 
 Scores of two rounds come from two snapshots of the shared weights and are not
-comparable.
-So the score of a candidate is its rank in its round: 1 for the best, 0 for the worst
-and
-for failures.
+comparable. So the score of a candidate is its rank in its round: 1 for the best, 0 for
+the worst and for failures.
 """
 
 from __future__ import annotations

@@ -28,8 +28,7 @@ class NewCandidate:
     Attributes:
         program: Its text.
         parents: Numbers of its parents, first the one whose text it is based on; empty
-            for a
-            program without parents.
+            for a program without parents.
         mutation: How it was created, in words.
         key: Equal for programs with the same normal form.
         function: Equal for programs with the same values.
@@ -66,12 +65,10 @@ class Evaluation:
         candidate: The candidate.
         status: "asked", "done" or "failed".
         scores: Scores by objective (see `azc.search.objectives`), only comparable
-            within the
-            round; None unless `status` is "done".
+            within the round; None unless `status` is "done".
         reason: The reason of a failure.
         seconds: Duration; None if nothing was trained because the scores were known, as
-            they
-            are with fresh weights.
+            they are with fresh weights.
         weights: Fingerprint of the file with the trained weights.
     """
 

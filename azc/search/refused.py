@@ -28,10 +28,8 @@ class Refused:
         parents: Its parents.
         mutation: How it was created, in words.
         why: "known" if its normal form is that of a candidate, "equal" if it computes
-            the
-            same function as one, "fault" if one of its programs can't be trained, or if
-            it
-            exceeds a limit.
+            the same function as one, "fault" if one of its programs can't be trained,
+            or if it exceeds a limit.
         same: The key or function of that candidate.
         reason: The reason of a "fault".
     """

@@ -141,8 +141,7 @@ class SharedWeights:
         """Create the first snapshot, if it is missing.
 
         Random paths through the space are trained in turn. Every path is a job like any
-        other: if
-        it hangs or takes too much memory, the weights stay unchanged.
+        other: if it hangs or takes too much memory, the weights stay unchanged.
 
         Raises:
             RunError: For an error that is not the fault of a path; likewise OSError.

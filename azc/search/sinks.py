@@ -68,12 +68,9 @@ class TensorBoard:
     """Scalars for TensorBoard, in the folder `tensorboard` of a run.
 
     `score/loss` (and the other objectives) has the scores of candidates, by the number
-    of
-    evaluations spent; `round/loss` the best of each round; `validation/NAME` the losses
-    of
-    models trained from scratch, by training steps, and `test/NAME` by seed; `seconds`
-    the
-    durations of evaluations. A resumed run appends to them.
+    of evaluations spent; `round/loss` the best of each round; `validation/NAME` the
+    losses of models trained from scratch, by training steps, and `test/NAME` by seed;
+    `seconds` the durations of evaluations. A resumed run appends to them.
     """
 
     def __init__(self, run: Path) -> None:
@@ -102,16 +99,12 @@ class Trackio:
     """The same scalars as for TensorBoard, in Trackio's store on this machine.
 
     They are one run of the project `azc`, whose configuration is the options of the
-    search.
-    `trackio.json` in the run's folder identifies it there, so that a run that is
-    resumed or
-    moved continues the same Trackio run.
+    search. `trackio.json` in the run's folder identifies it there, so that a run that
+    is resumed or moved continues the same Trackio run.
 
     Trackio's own `init` starts a thread, asks the hub who is logged in, sends to a
-    server
-    that the environment names, and only warns about data that it can't write. This
-    class
-    writes the records of that thread directly, before an event is over.
+    server that the environment names, and only warns about data that it can't write.
+    This class writes the records of that thread directly, before an event is over.
     """
 
     def __init__(self, run: Path) -> None:

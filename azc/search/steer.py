@@ -1,8 +1,7 @@
 """Requests for actions: checked, and written to the journal of a run.
 
 None of this needs the lock of the run, and no code that is sent is executed: a program
-is
-a text that is checked.
+is a text that is checked.
 
 Codes: R040 the run has no results yet; R046 the proposed program is already in the run;
 R047 the proposed program computes the same as a candidate; R048 the proposed program

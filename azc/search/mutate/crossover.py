@@ -2,10 +2,9 @@
 2023).
 
 The cheapest edits that turn one parent into the other are computed, and a random half
-of
-them is applied. Everything that the parents share stays unchanged: layers are aligned
-as
-by `azc diff`, and programs as trees, with the operands of a sum in either order.
+of them is applied. Everything that the parents share stays unchanged: layers are
+aligned as by `azc diff`, and programs as trees, with the operands of a sum in either
+order.
 """
 
 from __future__ import annotations
@@ -202,10 +201,8 @@ class EditPath:
     """The shortest edit path from one expression to another.
 
     An edit replaces an operation or an operand, wraps an operation around an
-    expression, or
-    unwraps an expression from one. The other operands of a wrapped or unwrapped
-    operation
-    count by their sizes.
+    expression, or unwraps an expression from one. The other operands of a wrapped or
+    unwrapped operation count by their sizes.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,8 @@
 """A program file during a mutation: attention programs and one model.
 
 Layers are addressed by their place after `repeat` is expanded. To change a layer inside
-a
-`repeat`, it is split: for a change in the second iteration, `repeat 4 { a }` becomes
-`a`,
-the new layer, and `repeat 2 { a }`. Comments stay on the first piece.
+a `repeat`, it is split: for a change in the second iteration, `repeat 4 { a }` becomes
+`a`, the new layer, and `repeat 2 { a }`. Comments stay on the first piece.
 """
 
 from __future__ import annotations

@@ -210,8 +210,7 @@ def _others(site: Site, scene: _Scene) -> dict[str, list[tuple[bool, ...]]]:
     """Return the operations that can replace the one at a site.
 
     Each comes with the operands to transpose for it: `q @ k.T` can become `cosine(q,
-    k)`. If
-    no transpose is needed, that is the only option.
+    k)`. If no transpose is needed, that is the only option.
     """
     old = site.apply
     assert old is not None

@@ -51,8 +51,7 @@ class Child:
     Attributes:
         genome: The program.
         parents: Any number of candidates, first the one whose text it is based on; none
-            for a
-            program without parents, such as one that a person wrote.
+            for a program without parents, such as one that a person wrote.
         description: How it was created, in one line.
         kinds: Kinds of its mutations, which are returned with its scores.
     """
@@ -72,19 +71,15 @@ class Strategy(Protocol):
         """Return the candidates to score next: numbers of known ones, and new children.
 
         The loop scores them in this order, at most `count`, until the budget is spent.
-        It refuses
-        children that are already known by their key or function, and children that
-        can't be
-        trained. It then asks for replacements. An empty answer, or a hundred refusals
-        without a
-        new child, ends the search.
+        It refuses children that are already known by their key or function, and
+        children that can't be trained. It then asks for replacements. An empty answer,
+        or a hundred refusals without a new child, ends the search.
 
         Args:
             count: Size of the round.
             rng: Source of randomness.
             known: Keys and functions of all candidates with their numbers, and those
-                refused in
-                this round with the number of a related candidate.
+                refused in this round with the number of a related candidate.
         """
 
     def tell(self, round: Sequence[Scored]) -> None:

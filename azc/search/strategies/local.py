@@ -35,12 +35,10 @@ class LocalSearch:
     """Hill climbing: all children are mutants of the best candidate so far, the top.
 
     The top is scored again with its children. After `patience` rounds without
-    improvement,
-    the climb restarts from the best of a round of mutants of the start model, up to
-    `DEEP`
-    mutations away. The first rounds begin with the programs in `first`. The best
-    candidate of
-    all climbs is scored again in every round, so it is never forgotten.
+    improvement, the climb restarts from the best of a round of mutants of the start
+    model, up to `DEEP` mutations away. The first rounds begin with the programs in
+    `first`. The best candidate of all climbs is scored again in every round, so it is
+    never forgotten.
     """
 
     def __init__(

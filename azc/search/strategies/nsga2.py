@@ -32,9 +32,8 @@ class Nsga2:
 
     In the last front that survives in part, the members far from their neighbors are
     preferred. Survivors are scored again with as many children, so that only scores of
-    one
-    snapshot are compared. A parent is the better of two random members. The first round
-    consists of mutants of the start model, up to `DEEP` mutations away.
+    one snapshot are compared. A parent is the better of two random members. The first
+    round consists of mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(

@@ -38,24 +38,17 @@ class OpNas:
     """Operation-priority evolution: the best of a round are the parents of the next.
 
     Parents are scored again with their children, so that only scores of one snapshot of
-    the
-    shared weights are compared. A child is 1 to `mutations` mutations from its parent.
-    The
-    first rounds begin with the programs in `first`.
+    the shared weights are compared. A child is 1 to `mutations` mutations from its
+    parent. The first rounds begin with the programs in `first`.
 
     If no child was better than the parents for `patience` rounds, the climb restarts
-    from
-    mutants of the start model, up to `DEEP` mutations away. The best candidate of all
-    climbs
-    is scored again in every round, but has no children. With a patience of 0, there are
-    no
-    restarts.
+    from mutants of the start model, up to `DEEP` mutations away. The best candidate of
+    all climbs is scored again in every round, but has no children. With a patience of
+    0, there are no restarts.
 
     With `learn_kinds`, the kind of a mutation (another width of a convolution, an
-    inserted
-    operation) is also drawn by priority, which is computed from the ranks of the
-    children
-    that it created, as for operations.
+    inserted operation) is also drawn by priority, which is computed from the ranks of
+    the children that it created, as for operations.
     """
 
     def __init__(
@@ -171,8 +164,7 @@ class OpNas:
         """Return the state to show.
 
         The probability of every feature if all can be drawn comes first, the highest
-        first, then
-        the mean rank and the number of children of each kind of mutation.
+        first, then the mean rank and the number of children of each kind of mutation.
         """
         features = [row.feature for row in self.priorities.table()]
         chances = zip(features, self.priorities.weights(features), strict=True)

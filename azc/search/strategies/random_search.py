@@ -34,11 +34,9 @@ class RandomSearch:
     """Random search: mutants of the start model, 1 to `mutations` mutations away.
 
     Each number of mutations is equally likely. The `kept` best candidates of a round
-    are
-    scored again in the next, so the best of the last round has been compared with the
-    best of
-    all rounds, each time on one snapshot. The first rounds begin with the programs in
-    `first`.
+    are scored again in the next, so the best of the last round has been compared with
+    the best of all rounds, each time on one snapshot. The first rounds begin with the
+    programs in `first`.
     """
 
     def __init__(

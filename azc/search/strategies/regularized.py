@@ -39,25 +39,18 @@ class Regularized:
     """Regularized evolution (aging evolution).
 
     A parent is the best of a random sample of the population. The oldest members die,
-    however
-    good they are, so that a lucky score does not survive. The first candidates are the
-    programs in `first`, then mutants of the start model, up to `DEEP` mutations away,
-    until
-    there are `size`. After that, a child is 1 to `mutations` mutations away from the
-    winner
-    of a tournament.
+    however good they are, so that a lucky score does not survive. The first candidates
+    are the programs in `first`, then mutants of the start model, up to `DEEP` mutations
+    away, until there are `size`. After that, a child is 1 to `mutations` mutations away
+    from the winner of a tournament.
 
     Scores of two snapshots are not comparable. So the `kept` best candidates of a round
-    are
-    scored again in the next, and a tournament is held among the living members that
-    were
-    scored in the last round: its children, and the older ones that are still among the
-    best.
-    (Ranks within rounds would not do, since they treat the best of a poor round like
-    the best
-    of a good one.) Scoring a member again does not make it younger. A member that has
-    died
-    may be scored again as the best candidate found, but has no more children.
+    are scored again in the next, and a tournament is held among the living members that
+    were scored in the last round: its children, and the older ones that are still among
+    the best. (Ranks within rounds would not do, since they treat the best of a poor
+    round like the best of a good one.) Scoring a member again does not make it younger.
+    A member that has died may be scored again as the best candidate found, but has no
+    more children.
     """
 
     def __init__(

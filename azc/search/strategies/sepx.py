@@ -36,12 +36,9 @@ class Sepx:
     """Shortest edit path crossover between members of the last round.
 
     Each parent is the better of two random members, and the child lies halfway between
-    them.
-    Half of the children are mutated, too. If no pair has anything new between its
-    members,
-    the child is a mutant of the first parent. The first round consists of mutants of
-    the
-    start model, up to `DEEP` mutations away.
+    them. Half of the children are mutated, too. If no pair has anything new between its
+    members, the child is a mutant of the first parent. The first round consists of
+    mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(

@@ -44,8 +44,7 @@ def program_features(genome: Genome) -> dict[str, float]:
     """Describe a model by numeric features.
 
     They are the mixer of each layer, the frequency of each operation in the programs,
-    the
-    arguments of layers, and the number of layers.
+    the arguments of layers, and the number of layers.
     """
     found: Counter[str] = Counter()
     layers = genome.spec.layers
@@ -69,8 +68,7 @@ def foretold(history: History, wanted: Sequence[Mapping[str, float]]) -> list[fl
     """Predict scores of programs by ridge regression, up to a common constant.
 
     Scores of different rounds are not comparable, so features and scores are centered
-    by
-    round (fixed effects), and only differences within rounds are fitted.
+    by round (fixed effects), and only differences within rounds are fitted.
 
     Args:
         history: Round, features and score of past evaluations.
@@ -104,11 +102,9 @@ class Surrogate:
     """Search with a surrogate model.
 
     Of many mutants of the best candidates, 1 to `mutations` mutations away, it selects
-    those
-    with the best predictions of a regression on all rounds. One child in four is
-    selected at
-    random, so that the regression also learns about others. The first round consists of
-    mutants of the start model, up to `DEEP` mutations away.
+    those with the best predictions of a regression on all rounds. One child in four is
+    selected at random, so that the regression also learns about others. The first round
+    consists of mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(
