@@ -177,7 +177,9 @@ def test_changed_rows_are_refused(half: RunFolder, home: Path, change: str) -> N
         assert db.execute(change).rowcount >= 1
         db.commit()
     for read in (lambda: resume(half.path, cache=home / "cache"), half_read(half)):
-        with pytest.raises(RunError, match="has changed since the run wrote it") as caught:
+        with pytest.raises(
+            RunError, match="has changed since the run wrote it"
+        ) as caught:
             read()
         assert caught.value.code == "R031"
         assert str(half.journal_file) in caught.value.message
