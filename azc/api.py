@@ -1,8 +1,6 @@
 """What azc does, for Python: load, format, compile, interpret, compare, evolve.
 
 Light to import: what needs torch imports it when called.
-
-Codes: U020 an option of a search is invalid.
 """
 
 from __future__ import annotations
@@ -10,18 +8,17 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from azc.check.causality import require_causal
-from azc.check.choose import choose_attention, choose_model
+from azc.check.choose import choose_attention, choose_model, choose_space
 from azc.check.models import MAX_HEADS, MAX_LENGTH, MAX_WIDTH
 from azc.check.program import AttentionSpec, ModelSpec, Program
 from azc.check.resolve import check_file, check_source
 from azc.compare.models import ModelDiff, compare_models
 from azc.compare.summary import ModelSummary, summarise
-from azc.diagnostics import Diagnostic, DiagnosticError, UsageError, nearest, whole
+from azc.diagnostics import Diagnostic, DiagnosticError, nearest, whole
 from azc.ir.build import build_graph
 from azc.ir.graph import Graph
 from azc.ir.run import Interpreter
@@ -282,26 +279,24 @@ def evolve(
     """Searches a space for a better model, in the new folder `out`; gives what the run
     holds when it is over.
 
-    `space` may be left out where the file has just one. `options` are the fields of
-    `azc.search.options.EvolveOptions`: data, evaluations, seed, workers and the rest.
+    `space` may be left out where the file has just one. `options` are those of `azc
+    evolve`, by the names of the fields of `azc.search.options.EvolveOptions`: data,
+    evaluations, seed, workers and the rest; values may be written as on the command line
+    (`objectives=["loss", "params"]`, `memory_limit="4GB"`), and `preset="paper"` is there.
     `cache` keeps texts, tokenizers and tokens (by default `azc` in the user's cache).
     `on_event` is told what happens. With `workers` above 1 the calling script needs the
     usual `if __name__ == "__main__":`. Raises `DiagnosticError`, `UsageError` and
     `RunError`.
     """
-    from azc.search.options import EvolveOptions
+    from azc.search.options import resolve
     from azc.search.run import evolve as begin
 
-    known = {field.name for field in fields(EvolveOptions)}
-    for name in options:
-        if name not in known:
-            near = nearest(name, known)
-            help_ = f"did you mean `{near}`?" if near else None
-            raise UsageError("U020", f"there is no option `{name}`", help_)
+    checked = _program(program)
+    name, spec = choose_space(checked, space)
     return begin(
-        _program(program),
-        space,
-        EvolveOptions(**options),
+        checked,
+        name,
+        resolve(options, spec.start),
         Path(out),
         cache=_cache(cache),
         on_event=on_event,
@@ -314,22 +309,32 @@ def resume(
     evaluations: int | None = None,
     executor: str | None = None,
     workers: int | None = None,
+    time_limit: float | str | None = None,
+    memory_limit: int | str | None = None,
     cache: str | os.PathLike[str] | None = None,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunView:
     """Continues a run that was stopped, or with `evaluations` any run with that budget.
 
-    `executor` and `workers` say where it goes on this time. Raises `UsageError` and
-    `RunError`.
+    `executor` and `workers` say where it goes on this time. `time_limit` (60, "30min") and
+    `memory_limit` ("4GB"; "none" for no limit) are what a candidate may take from here
+    on. Raises `UsageError` and `RunError`.
     """
+    from azc.search.options import read_memory_limit, read_time_limit
     from azc.search.run import resume as go_on
 
+    allow = {}
+    if time_limit is not None:
+        allow["time_limit"] = read_time_limit(time_limit)
+    if memory_limit is not None:
+        allow["memory_limit"] = read_memory_limit(memory_limit)
     return go_on(
         Path(run),
         cache=_cache(cache),
         evaluations=evaluations,
         executor=executor,
         workers=workers,
+        allow=allow,
         on_event=on_event,
     )
 

@@ -6,16 +6,26 @@ import re
 
 __all__ = [
     "amount",
+    "as_size",
+    "as_time",
     "change",
     "count",
     "in_bytes",
     "in_milliseconds",
+    "in_seconds",
     "ranges",
     "setting",
 ]
 
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", re.IGNORECASE)
 _TIME = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([uµm]?)s\s*")
+_SPAN = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|min|h)\s*")
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
+_UNITS = {  # of a size, the largest first
+    f"{letter}{binary}B": (1024 if binary else 1000) ** power
+    for power, letter in ((4, "T"), (3, "G"), (2, "M"), (1, "k"))
+    for binary in ("", "i")
+}
 
 
 def amount(number: float) -> str:
@@ -62,6 +72,34 @@ def in_milliseconds(text: str) -> float | None:
     if found is None:
         return None
     return float(found[1]) * {"": 1e3, "m": 1.0}.get(found[2], 1e-3)
+
+
+def in_seconds(text: str) -> float | None:
+    """Return the seconds of `90`, `90s`, `1.5 min` or `2h`, None for what is no time."""
+    found = _SPAN.fullmatch(text)
+    if found is not None:
+        return float(found[1]) * _SECONDS[found[2]]
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def as_time(seconds: float) -> str:
+    """Write seconds as `in_seconds` reads them: `60s`, `30min`, `1h`."""
+    if seconds >= 3600 and seconds % 3600 == 0:
+        return f"{seconds / 3600:.10g}h"
+    if seconds >= 120 and seconds % 60 == 0:
+        return f"{seconds / 60:.10g}min"
+    return f"{seconds:.10g}s"
+
+
+def as_size(count: int) -> str:
+    """Write bytes as `in_bytes` reads them: `4GB`, `512MiB`, `1001`."""
+    for unit, size in _UNITS.items():
+        if count >= size and count % size == 0:
+            return f"{count // size}{unit}"
+    return str(count)
 
 
 def setting(value: object) -> str:

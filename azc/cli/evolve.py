@@ -2,15 +2,14 @@
 
 JSON: see `azc.cli.result.result_json`.
 
-Codes: D033 a mask rate was passed for a causal model; U020 an option of a search is
-invalid; U105 two arguments name the same thing.
+Codes: U105 two arguments name the same thing.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -21,7 +20,6 @@ from azc.cli.options import Git, Json, Log
 from azc.cli.output import out
 from azc.cli.working import branch_of, cache_folder, show_run
 from azc.diagnostics import UsageError
-from azc.numbers import in_bytes
 
 __all__ = ["evolve"]
 
@@ -190,15 +188,15 @@ def evolve(
         ),
     ] = "local",
     time_limit: Annotated[
-        float,
+        str,
         typer.Option(
             "--time-limit",
-            metavar="SECONDS",
-            help="Seconds that a candidate may take. One that takes longer is "
-            "evaluated again, then recorded as failed.",
+            metavar="TIME",
+            help="Time that a candidate may take, such as 90s, 30min or 2h. One that "
+            "takes longer is evaluated again, then recorded as failed.",
             rich_help_panel=_SEARCH,
         ),
-    ] = 1800.0,
+    ] = "30min",
     memory_limit: Annotated[
         str | None,
         typer.Option(
@@ -291,6 +289,28 @@ def evolve(
             rich_help_panel=_SEARCH,
         ),
     ] = True,
+    inter_rate: Annotated[
+        float,
+        typer.Option(
+            "--inter-rate",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Probability that a mutation changes the layers.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 0.7,
+    intra_rate: Annotated[
+        float,
+        typer.Option(
+            "--intra-rate",
+            metavar="P",
+            min=0,
+            max=1,
+            help="Probability that a mutation changes an attention program; it may do both.",
+            rich_help_panel=_SEARCH,
+        ),
+    ] = 0.7,
     population: Annotated[
         int,
         typer.Option(
@@ -501,107 +521,28 @@ def evolve(
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """
-    from azc.search.objectives import LOSS, read_limit, read_objective
-    from azc.search.options import EvolveOptions
+    from azc.search.options import EvolveOptions, resolve
+    from azc.search.run import evolve as begin
 
     output = out(context)
     file, name = split_name(file)
     if name is not None and space is not None:
         raise UsageError("U105", "give only one of FILE:SPACE and --space")
     program = load(file)
-    if _given(context, "mask_rate"):
-        _, spec = choose_space(program, space or name)
-        if spec.start.causal:
-            raise UsageError(
-                "D033",
-                f"--mask-rate is for encoders, and `{spec.start.name}` is causal",
-                "causal models predict every token: leave --mask-rate out",
-            )
-    if len(objectives or ()) > 1 and not _given(context, "strategy"):
-        strategy = "nsga2"
-    options = EvolveOptions(
-        data=data,
-        documents=documents,
-        tokenizer=tokenizer,
-        evaluations=evaluations,
-        objectives=tuple(map(read_objective, objectives or [LOSS])),
-        limits=tuple(map(read_limit, limits or [])),
-        seconds_alone=seconds_alone,
-        seed=seed,
-        strategy=strategy,
-        round_size=round_size,
-        parents=parents,
-        by_hand=by_hand,
-        mutations=mutations,
-        alpha=alpha,
-        temperature=temperature,
-        patience=patience,
-        learn_kinds=learn_kinds,
-        population=population,
-        tournament=tournament,
-        weights=weights,
-        warm_up=warm_up,
-        steps=steps,
-        schedule_steps=schedule_steps,
-        score_seeds=score_seeds,
-        batch_size=batch_size,
-        length=length,
-        learning_rate=learning_rate,
-        warmup_ratio=warmup_ratio,
-        mask_rate=mask_rate,
-        blocks=blocks,
-        final_steps=final_steps,
-        final_seeds=tuple(range(1, final_seeds + 1)),
-        contenders=contenders,
-        baselines=baselines,
-        neighbours=neighbours,
-        workers=workers,
-        threads=threads,
-        executor=executor,
-        time_limit=time_limit,
-        memory_limit=_memory_limit(memory_limit),
-        device=device,
-    )
-    options = replace(options, **_preset(context, preset))
-
-    from azc.search.run import evolve as begin
-
+    name, spec = choose_space(program, space or name)
+    # Arguments that were not given have other defaults where others were.
+    options = [*(field.name for field in fields(EvolveOptions)), "preset"]
+    given = {name: context.params[name] for name in options if _given(context, name)}
+    how = resolve(given, spec.start)
     show_run(
         output,
         lambda tell: begin(
-            program, space or name, options, folder, cache=cache_folder(), on_event=tell
+            program, name, how, folder, cache=cache_folder(), on_event=tell
         ),
         folder,
         branch_of(folder, Path(file).parent) if git else None,
         log,
     )
-
-
-def _memory_limit(text: str | None) -> int | None:
-    """Parse a size in bytes. Raise `UsageError` U020 for a text that is not a size."""
-    size = None if text is None else in_bytes(text)
-    if text is not None and not size:
-        message = f"{text!r} is not an amount of memory"
-        raise UsageError("U020", message, "write it like 4GB or 512MiB")
-    return size
-
-
-def _preset(context: typer.Context, name: str | None) -> dict[str, Any]:
-    """Return the values of a preset, except for options set on the command line.
-
-    Raises:
-        UsageError: U020, if there is no preset of this name.
-    """
-    from azc.search.options import PRESETS
-
-    if name is None:
-        return {}
-    if name not in PRESETS:
-        known = ", ".join(PRESETS)
-        raise UsageError("U020", f"there is no preset {name!r}", f"presets: {known}")
-
-    preset = PRESETS[name].items()
-    return {option: value for option, value in preset if not _given(context, option)}
 
 
 def _given(context: typer.Context, option: str) -> bool:

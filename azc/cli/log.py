@@ -25,7 +25,7 @@ import typer
 from azc.cli.options import Json, Run
 from azc.cli.output import Output, out
 from azc.diagnostics import RunError
-from azc.search.objectives import LOSS
+from azc.search.objectives import shown_scores
 from azc.search.records import START, Candidate
 from azc.search.refused import refused_json, refused_words
 from azc.search.view import RunView, read_run
@@ -45,10 +45,11 @@ def log(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how the best model of a run came about, each step as a diff.
+    """Show how a run arrived at its best model, each step as a diff.
 
-    Works while the run does. Scores are validation losses in nats (a masked token, a token
-    where models are causal, or an answer of a task) and compare within a round alone.
+    The run may still be in progress. Scores are validation losses in nats (per masked
+    token, per token for causal models, or per answer of a task) and the other
+    objectives of the search. They are only comparable within a round.
 
     Example: azc log runs/first
     """
@@ -80,8 +81,8 @@ def _scores(candidate: Candidate, view: RunView) -> list[dict[str, Any]]:
             "scores": e.scores and dict(e.scores),
             "reason": e.reason,
         }
-        for e in view.evaluations
-        if e.candidate == candidate.id and e.status != "asked"
+        for e in view.by_candidate[candidate.id]
+        if e.status != "asked"
     ]
 
 
@@ -100,7 +101,7 @@ def _step(candidate: Candidate, view: RunView, output: Output) -> None:
     for score in _scores(candidate, view):
         found = f"failed: {score['reason']}"
         if score["scores"] is not None:
-            found = f"{score['scores'][LOSS]:.3f} nats {view.unit}"
+            found = shown_scores(score["scores"], of=view.unit)
         output.line(f"      round {score['round']}: {found}")
     output.line()
     if candidate.parent is not None:

@@ -18,6 +18,7 @@ from azc.search.events import (
     Ended,
     Event,
     Fitted,
+    Noisy,
     Opened,
     Paused,
     Progress,
@@ -25,9 +26,18 @@ from azc.search.events import (
     Retried,
     Scored,
     Skipped,
+    Started,
     Warming,
 )
-from azc.search.objectives import first_score
+from azc.search.objectives import (
+    LOSS,
+    OBJECTIVES,
+    WRITTEN,
+    headings,
+    in_order,
+    shown_scores,
+)
+from azc.search.ranking import leading
 from azc.source import visible
 
 if TYPE_CHECKING:
@@ -37,6 +47,7 @@ __all__ = ["LineProgress", "LiveProgress", "progress_for"]
 
 _RECENT = 8  # candidates shown
 _DISPLAYED = 10  # rows shown of the strategy
+_SHORT = {"parameters": "params", "FLOPs a token": "FLOPs"}  # in narrow columns
 _OFTEN = 60.0  # seconds between two lines with the time left
 _LOADING = 10.0  # seconds between two lines while data is loaded
 
@@ -54,7 +65,7 @@ class Pace:
     """Speed of a stage: its rate since this process entered it, and the time left."""
 
     def __init__(self) -> None:
-        self.stage = "loading the data"
+        self.stage = "loading"
         self.done, self.total = 0, 0
         self._first = 0
         self._began = time.monotonic()
@@ -149,6 +160,9 @@ def _line(event: Event) -> str | None:
     match event:
         case Progress() | Read():
             return None
+        case Started(folder, data, is_new):
+            does = "starting" if is_new else "continuing"
+            return f"{does} the run in {folder}: loading PyTorch and the data ({data})"
         case Warming(step, steps, reason):
             if reason is not None:
                 return f"warm-up {step}/{steps} steps: a path failed: {reason}"
@@ -166,13 +180,15 @@ def _line(event: Event) -> str | None:
         case Ended():
             spent = f"{event.spent} of {event.budget} evaluations"
             return f"the search ended after {spent}: {event.reason}"
-        case Closed(number, _, None):
-            return f"round {number + 1} complete: every candidate failed"
         case Closed(number, best, scores):
-            score = first_score(scores)
-            return f"round {number + 1} complete: best {best:04}, {score:.3f} nats"
+            found = "every candidate failed"
+            if scores is not None:
+                found = f"best {best:04}, {shown_scores(scores)}"
+            return f"round {number + 1} complete: {found}"
         case Acted(words, reason):
             return words if reason is None else f"{words}: not applied: {reason}"
+        case Noisy(noise):
+            return f"warning: {noise.sentence}"
         case Paused():
             return "paused, waiting to be continued"
         case Comparing():
@@ -187,7 +203,9 @@ def _fitted(event: Fitted) -> str:
 
 
 def _found(event: Scored) -> str:
-    return f"failed: {event.reason}" if event.score is None else f"{event.score:.3f}"
+    if event.scores is None:
+        return f"failed: {event.reason}"
+    return shown_scores(event.scores)
 
 
 class LiveProgress:
@@ -201,7 +219,9 @@ class LiveProgress:
         self.console = console
         self.pace = Pace()
         self.round = 0
+        self.objectives: tuple[str, ...] = (LOSS,)
         self.best: Scored | None = None
+        self.scored: list[Scored] = []  # of the round, what did not fail
         self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
         self.fits: tuple[Fitted, ...] = ()
@@ -231,16 +251,21 @@ class LiveProgress:
         """Update the display with an event."""
         self.pace.take(event)
         if isinstance(event, Opened):
-            self.round, self.best = event.round, None
-            self.display = event.display
+            self.round, self.best, self.scored = event.round, None, []
+            self.objectives, self.display = event.objectives, event.display
         elif isinstance(event, Scored):
             self.recent = (*self.recent, event)[-_RECENT:]
-            self.failed += event.score is None
-            score = self.best.score if self.best else None
-            if event.score is not None and (score is None or event.score < score):
-                self.best = event
+            self.failed += event.scores is None
+            if event.scores is not None:
+                self.scored.append(event)
+                self.scored.sort(key=lambda each: each.score or 0.0)
+                self.best = leading(self.scored, self.objectives)
         elif isinstance(event, Retried | Ended | Acted | Paused):
             self.note = _line(event)
+        elif isinstance(event, Started | Noisy):
+            # Printed above the display, where it stays.
+            line = visible(_line(event) or "")
+            self.live.console.print(line, markup=False, highlight=False)
         elif isinstance(event, Fitted):
             self.fits = (*self.fits, event)
         elif isinstance(event, Read):
@@ -272,10 +297,11 @@ class LiveProgress:
         row += [Text(pace.place()), Text(pace.words())]
         head.add_row(*row)
         parts: list[Any] = [head]
-        if self.best is not None:
-            best = f"best of round {self.round + 1}: {self.best.score:.3f} nats, "
+        best = self.best
+        if best is not None and best.scores is not None:
+            found = f"{shown_scores(best.scores)}, candidate {best.candidate:04}"
             parts.append(
-                Text(best + f"candidate {self.best.candidate:04}", style="green")
+                Text(f"best of round {self.round + 1}: {found}", style="green")
             )
         if self.failed:
             parts.append(Text(f"{count(self.failed, 'candidate')} failed", style="red"))
@@ -293,15 +319,20 @@ class LiveProgress:
         recent = Table(box=None, padding=(0, 1), header_style="dim", expand=True)
         recent.add_column("round", justify="right", no_wrap=True)
         recent.add_column("candidate", justify="right", no_wrap=True)
-        recent.add_column("nats", justify="right", no_wrap=True)
+        names = in_order(self.objectives)
+        for heading in headings(names).values():
+            short = _SHORT.get(heading, heading)
+            recent.add_column(short, justify="right", no_wrap=True)
         recent.add_column("mutation", overflow="ellipsis", no_wrap=True, ratio=1)
         for event in self.recent:
-            score = Text("failed", style="red")
-            if event.score is not None:
-                score = Text(f"{event.score:.3f}")
-            said = event.mutation if event.score is not None else str(event.reason)
+            scores, said = [Text("failed", style="red")], str(event.reason)
+            if event.scores is not None:
+                values = event.scores
+                scores = [Text(_shown(name, values[name])) for name in names]
+                said = event.mutation
+            scores += [Text("")] * (len(names) - len(scores))
             number = f"{event.round + 1}"
-            recent.add_row(number, f"{event.candidate:04}", score, Text(said))
+            recent.add_row(number, f"{event.candidate:04}", *scores, Text(said))
         display = Table(box=None, padding=(0, 1), show_header=False)
         display.add_column(no_wrap=True)
         display.add_column(justify="right", no_wrap=True)
@@ -312,6 +343,11 @@ class LiveProgress:
         both.add_column()
         both.add_row(recent, display)
         return both
+
+
+def _shown(name: str, score: float) -> str:
+    """A score in a narrow column."""
+    return amount(score) if name in WRITTEN else OBJECTIVES[name].shown(score)
 
 
 def _clock(seconds: float) -> str:

@@ -13,7 +13,14 @@ from azc.cli.output import Output, count
 from azc.compare.summary import summarise
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
-from azc.search.objectives import LOSS, OBJECTIVES
+from azc.search.objectives import (
+    LOSS,
+    OBJECTIVES,
+    TIMED_LOSS,
+    WRITTEN,
+    headings,
+    in_order,
+)
 from azc.search.ranking import Front
 from azc.search.records import START
 from azc.search.refused import refused_json, refused_words
@@ -46,7 +53,7 @@ def _layers(spec: ModelSpec) -> str:
 
 
 def show_result(view: RunView, output: Output) -> None:
-    """Tables and diff on standard output, of a run with a winner."""
+    """Print the results of a run with a winner to standard output."""
     failed = sum(e.status == "failed" for e in view.evaluations)
     output.line()
     head = f"{count(view.spent, 'evaluation')} in {count(len(view.rounds), 'round')}"
@@ -67,12 +74,15 @@ def show_result(view: RunView, output: Output) -> None:
 def _best(view: RunView, output: Output) -> None:
     from rich.table import Table
 
+    names = [n for n in in_order(view.options.objectives) if n not in WRITTEN]
     table = Table()
-    for name in ("program", "nats", "params", "FLOPs/token", "layers"):
-        right = name not in ("program", "layers")
-        table.add_column(name, justify="right" if right else "left")
+    table.add_column("program")
+    for heading in (*headings(names).values(), "params", "FLOPs/token"):
+        table.add_column(heading, justify="right")
+    table.add_column("layers")
     shown = view.ranking()[:_SHOWN]
     for evaluation in shown:
+        scores = evaluation.scores or {}
         spec = _spec(view, evaluation.candidate)
         costs = summarise(spec, view.options.length)
         label = f"{evaluation.candidate:04}.azg"
@@ -80,7 +90,7 @@ def _best(view: RunView, output: Output) -> None:
             label += " (start)"
         table.add_row(
             label,
-            f"{evaluation.score:.3f}",
+            *(OBJECTIVES[name].shown(scores[name]) for name in names),
             amount(costs.parameters),
             amount(costs.flops),
             _layers(spec),
@@ -92,13 +102,14 @@ def _best(view: RunView, output: Output) -> None:
     loss = f"nats: validation loss {view.unit}"
     if view.options.is_fresh:
         steps = count(view.options.steps, "step")
-        output.line(f"{loss} after {steps} alone, from one seed;")
-        output.line("it ranks programs by how they begin to learn.")
+        output.line(f"{loss} after {steps} from scratch;")
+        output.line("it ranks programs by how fast they learn at first.")
     else:
         output.line(f"{loss} after a few steps from shared weights;")
-        output.line(
-            "it compares the programs of one round, and says little beyond that."
-        )
+        output.line("it is only comparable within a round.")
+    if TIMED_LOSS in names:
+        seconds = view.options.seconds_alone
+        output.line(f"{TIMED_LOSS}: after {seconds:,.10g} seconds from scratch")
 
 
 def _of(view: RunView) -> str:
@@ -110,14 +121,14 @@ def _front(view: RunView, output: Output) -> None:
     if view.front is not None:
         title = f"the Pareto front {_of(view)} by {names}"
         _print_front(view, view.front, title, output)
-        output.line(
-            f"knee: {view.front.knee.candidate:04}.azg; hypervolume:"
-            f" {100 * view.front.hypervolume:.1f} % of the box from the best values to"
-            " the worst"
-        )
+        knee, share = f"knee: {view.front.knee.candidate:04}.azg", ""
+        if view.front.hypervolume is not None:
+            share = f"; hypervolume: {100 * view.front.hypervolume:.1f} % of the box"
+            share += " from the best values to the worst"
+        output.line(knee + share)
     if view.final_front is not None:
         steps = count(view.options.final_steps, "step")
-        title = f"the front of the contenders by {names}, trained alone for {steps}"
+        title = f"the Pareto front of the contenders by {names}, after {steps}"
         _print_front(view, view.final_front, title, output)
         if view.final_front.knee.candidate == view.winner:
             output.line(f"the winner is its knee: {view.winner:04}.azg")
@@ -163,13 +174,13 @@ def _difference(view: RunView, output: Output) -> None:
     assert best is not None
     output.line()
     if start.program == best.program:
-        output.line("the best program is the start itself")
+        output.line("the best program is the start model")
         return
     origin, *steps = view.lineage(best.id)
-    told = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
+    words = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
     if origin.id == START:
-        told = count(len(steps), "mutation")
-    output.line(f"from the start to the best, {told} (azc log has each):")
+        words = count(len(steps), "mutation")
+    output.line(f"from the start to the best: {words} (azc log shows each):")
     output.line()
     names = ("start.azg", f"candidates/{best.id:04}.azg")
     output.diff(text_diff(start.program, best.program, *names))
@@ -180,8 +191,8 @@ def _alone(view: RunView, output: Output) -> None:
 
     for stage in view.agreement:
         output.line(
-            f"{stage.stage} ranked the best {stage.count} as {stage.steps} steps alone"
-            f" do with a Kendall τ of {stage.tau:.2f}"
+            f"ranking of the best {stage.count} by {stage.stage} and by {stage.steps}"
+            f" steps from scratch: Kendall τ {stage.tau:.2f}"
         )
     seeds = view.options.final_seeds
     if not view.rows or not seeds:
@@ -202,8 +213,8 @@ def _alone(view: RunView, output: Output) -> None:
     output.line()
     steps = view.options.final_steps
     output.line(
-        f"each trained alone for {steps} steps; loss on {view.data.held_out} never used,"
-        f" nats {view.unit}"
+        f"each trained from scratch for {steps} steps; loss on held-out"
+        f" {view.data.held_out}, nats {view.unit}"
     )
     if not output.as_json:
         output.console().print(table)
@@ -239,7 +250,7 @@ def result_json(view: RunView) -> dict[str, Any]:
     trained, `known` in normal form, `equal` in function, `faults` by reason; `start`,
     `winner`: id, program (text), parameters, flops_per_token; `ranking` of the last round,
     best first: id, scores (by objective), seconds; `objectives`, and `front` (null with
-    one): members (ids), knee (id), hypervolume (see `azc.search.ranking.Front`);
+    one): members (ids), knee (id), hypervolume (or null, see `azc.search.ranking.Front`);
     `final_front`: the same of the contenders, with their `losses` alone, whose knee is the
     winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so many
     steps alone); `comparison`: steps, seeds, sentence, and rows: role, name, candidate

@@ -13,7 +13,7 @@ from azc.numbers import amount, change
 from azc.report.code import diff_lines, highlight, prose, show_diff
 from azc.report.comparison import interval
 from azc.report.html import element, join, text
-from azc.search.objectives import OBJECTIVES, shown_limit
+from azc.search.objectives import OBJECTIVES, shown_limit, shown_scores
 
 __all__ = ["asset", "render", "template"]
 
@@ -55,6 +55,7 @@ def _environment() -> Environment:
     environment.globals |= {
         "change": change,
         "shown_limit": shown_limit,
+        "shown_scores": shown_scores,
         "OBJECTIVES": OBJECTIVES,
         "difference": _difference,
     }

@@ -14,6 +14,7 @@ from typing import Any
 from azc.search.objectives import shown_limit
 
 __all__ = [
+    "ALLOW",
     "BUDGET",
     "DRAW",
     "GO_ON",
@@ -25,6 +26,7 @@ __all__ = [
     "Act",
     "NewAct",
     "Taken",
+    "allowed_after",
     "budget_after",
     "draws",
     "is_paused",
@@ -32,7 +34,7 @@ __all__ = [
     "stopped",
 ]
 
-PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
+PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON, ALLOW = KINDS = (
     "propose",
     "draw",
     "limit",
@@ -40,6 +42,7 @@ PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON = KINDS = (
     "stop",
     "pause",
     "go-on",
+    "allow",
 )
 
 
@@ -53,8 +56,9 @@ class NewAct:
     `value` depends on `kind`: "propose" has `program` (text), `parents` (numbers of
     candidates) and `note`; "draw" has `feature` and `times`, the factor by which it is
     drawn more often (0: never); "limit" has `objective` and `most`, or None to remove
-    the limit; "budget" has `evaluations`; "stop" has `candidate`; "pause" and "go-on"
-    have no value.
+    the limit; "budget" has `evaluations`; "stop" has `candidate`; "allow" has
+    `time_limit`, `memory_limit` (None for no limit), or both, in the form of search
+    options; "pause" and "go-on" have no value.
 
     Attributes:
         kind: One of `KINDS`.
@@ -133,6 +137,15 @@ def budget_after(acts: Iterable[Act], budget: int) -> int:
     return budget
 
 
+def allowed_after(acts: Iterable[NewAct]) -> dict[str, Any]:
+    """Return the time and memory limits that these actions have set, as options."""
+    found: dict[str, Any] = {}
+    for act in acts:
+        if act.kind == ALLOW:
+            found |= act.value
+    return found
+
+
 def stopped(acts: Iterable[Act]) -> dict[int, Act]:
     """Return the candidates that must not be trained any more.
 
@@ -165,6 +178,16 @@ def _limited(value: Mapping[str, Any]) -> str:
     )
 
 
+def _allowed(value: Mapping[str, Any]) -> str:
+    words = []
+    if "time_limit" in value:
+        words.append(f"{value['time_limit']:,.10g} seconds")
+    if "memory_limit" in value:
+        size = value["memory_limit"]
+        words.append("all memory" if size is None else f"{size:,} bytes of memory")
+    return f"allows each candidate {' and '.join(words)}"
+
+
 _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     PROPOSE: lambda value: (
         "proposes a program" + (f": {value['note']}" if value["note"] else "")
@@ -175,4 +198,5 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     STOP: lambda value: f"stops candidate {value['candidate']:04}",
     PAUSE: lambda value: "pauses the run",
     GO_ON: lambda value: "continues the run",
+    ALLOW: _allowed,
 }

@@ -18,8 +18,8 @@ from azc.search.view import RunView
 __all__ = ["archive", "fate"]
 
 
-def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[str, Any]:
-    """Return everything that is needed to propose a program, as a JSON object.
+def archive(view: RunView, display: Mapping[str, str]) -> dict[str, Any]:
+    """A JSON object; `display` is what the strategy shows after the last round.
 
     `over`: whether nothing is left to be done. `paused`: whether the run waits.
     `evaluations`: spent, budget. `data`, `unit`: what losses, in nats, are of. `space`:
@@ -29,7 +29,8 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
     objective, beyond how much nothing is trained, from the next round on.
     `strategy`: name, display after the last round. `candidates`: id, parents, round born
     (from 1), mutation, program, fate (start, winner, parent, scored, failed or waiting),
-    scores (round, status, score, reason), place in the last round it was scored in, alone
+    scores (round, status, score, that a search by one number goes by, scores by
+    objective, reason), place in the last round it was scored in, alone
     (steps, seed, split, loss: trained from fresh weights). `line`: the ids from the start
     to the best. `refused`: mutation, parents, why (known, equal or fault), reason, same
     (the candidate it is equal to, or null). `acts`: id, time, author, kind, words, round
@@ -61,7 +62,7 @@ def archive(view: RunView, displays: Mapping[int, Mapping[str, str]]) -> dict[st
         "limits": dict(sorted(limits, key=lambda each: -each[1])),  # the least of two
         "strategy": {
             "name": view.options.strategy,
-            "display": dict(displays[max(displays)]) if displays else {},
+            "display": dict(display),
         },
         "candidates": _candidates(view),
         "line": [each.id for each in view.lineage(view.winner or START)]
@@ -109,10 +110,8 @@ def _operation(op: Op) -> dict[str, Any]:
 
 
 def _candidates(view: RunView) -> list[dict[str, Any]]:
-    scores: dict[int, list[Evaluation]] = defaultdict(list)
     rounds: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in view.evaluations:
-        scores[evaluation.candidate].append(evaluation)
         rounds[evaluation.round].append(evaluation)
     places = {
         number: {e.candidate: place for place, e in enumerate(ranked(found), 1)}
@@ -127,7 +126,7 @@ def _candidates(view: RunView) -> list[dict[str, Any]]:
     parents = {parent for each in view.candidates.values() for parent in each.parents}
 
     def described(each: Candidate) -> dict[str, Any]:
-        mine = scores[each.id]
+        mine = view.by_candidate[each.id]
         done = [e for e in mine if e.score is not None]
         return {
             "id": each.id,
@@ -143,6 +142,7 @@ def _candidates(view: RunView) -> list[dict[str, Any]]:
                     "round": e.round + 1,
                     "status": e.status,
                     "score": e.score,
+                    "scores": e.scores and dict(e.scores),
                     "reason": e.reason,
                 }
                 for e in mine

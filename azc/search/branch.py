@@ -19,6 +19,7 @@ from pathlib import Path
 from azc.diagnostics import RunError, UsageError
 from azc.search.events import Closed, Event
 from azc.search.folder import RunFolder, fingerprint
+from azc.search.objectives import shown_scores
 from azc.search.records import START
 from azc.search.view import RunView, read_run
 
@@ -164,7 +165,9 @@ class Branch:
         done = [e for e in view.evaluations if e.candidate == number and e.scores]
         if done:
             last = done[-1]
-            lines += ["", f"Round {last.round + 1}: {last.score:.4f} nats."]
+            assert last.scores is not None
+            found = shown_scores(last.scores, digits=4)
+            lines += ["", f"Round {last.round + 1}: {found}."]
         lines += ["", f"Azc-Candidate: {number}", self._mark]
         return "\n".join(lines) + "\n"
 

@@ -16,7 +16,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -225,6 +225,27 @@ class Database:
                 db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {version} COMMIT;")
         return cls(path)
 
+    @classmethod
+    def is_made(cls, path: Path) -> bool:
+        """Return whether there is a database with its tables. A killed process may
+        leave a file without any.
+        """
+        if not path.exists():
+            return False
+        with _told(path), closing(_connect(path, "ro")) as db:
+            return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+
+    def settle(self) -> None:
+        """Move all rows into the database file, so that it can be copied without the
+        log beside it (`-wal`).
+
+        If a reader keeps the log open, it stays.
+        """
+        with suppress(sqlite3.Error):
+            self._db.execute(f"PRAGMA busy_timeout = {_SETTLING}")
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}")
+
     def close(self) -> None:
         """Close the database."""
         self._db.close()
@@ -290,6 +311,7 @@ class Database:
 
 
 _PATIENCE = 60.0  # seconds to wait for another process that writes
+_SETTLING = 5000  # milliseconds to wait for processes that read
 _MAX_PATH = 500  # bytes; SQLite's limit is 512, including suffixes of its own
 
 

@@ -11,7 +11,7 @@ from azc.search.records import START
 from azc.search.strategies.choose import STRATEGIES
 from azc.search.view import RunView
 
-__all__ = ["displays"]
+__all__ = ["displays", "last_display"]
 
 
 def displays(view: RunView) -> dict[int, Mapping[str, str]]:
@@ -20,6 +20,19 @@ def displays(view: RunView) -> dict[int, Mapping[str, str]]:
     A strategy of a user's own is not run to look at a run: it has none. Raises as
     `read_run`.
     """
+    return _displays(view, view.states)
+
+
+def last_display(view: RunView) -> Mapping[str, str]:
+    """What `displays` has of the last round that is closed; nothing before the first."""
+    last = max(view.states, default=None)
+    found = {} if last is None else _displays(view, {last: view.states[last]})
+    return next(iter(found.values()), {})
+
+
+def _displays(
+    view: RunView, states: Mapping[int, object]
+) -> dict[int, Mapping[str, str]]:
     make = STRATEGIES.get(view.options.strategy)
     if make is None or START not in view.candidates:
         return {}
@@ -31,7 +44,7 @@ def displays(view: RunView) -> dict[int, Mapping[str, str]]:
         return Genome.from_text(view.candidates[candidate].program, view.model)
 
     found = {}
-    for number, state in view.states.items():
+    for number, state in states.items():
         strategy = make(genome(START), space, view.options)
         try:
             strategy.restore(state, genome)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from azc.data.progress import Progress
 from azc.data.summary import TextSummary
-from azc.search.objectives import Scores, first_score
+from azc.search.noise import Noise
+from azc.search.objectives import LOSS, Scores, first_score
 
 __all__ = [
     "Acted",
@@ -16,6 +18,7 @@ __all__ = [
     "Ended",
     "Event",
     "Fitted",
+    "Noisy",
     "Opened",
     "Paused",
     "Progress",
@@ -23,15 +26,27 @@ __all__ = [
     "Retried",
     "Scored",
     "Skipped",
+    "Started",
     "Warming",
 ]
 
 
 @dataclass(frozen=True)
 class Read:
-    """The text of the run is read; before, `Progress` tells how far that is."""
+    """The text of the run was read. `Progress` events come before it."""
 
     text: TextSummary
+
+
+@dataclass(frozen=True)
+class Started:
+    """A process begins to work in the folder of a run, which is new or goes on; the
+    `data` that the options name is yet to be loaded.
+    """
+
+    folder: Path
+    data: str
+    is_new: bool
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Warming:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Children that a round was asked for are not trained; how many and why, in words."""
+    """Children of a round are not trained; `words` has their number and the reasons."""
 
     round: int
     words: str
@@ -57,7 +72,8 @@ class Skipped:
 class Opened:
     """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
 
-    `display`: what the strategy shows of itself, names with short texts.
+    `display`: what the strategy shows of itself, names with short texts. `objectives`:
+    those of the run, see `azc.search.objectives`.
     """
 
     round: int
@@ -65,11 +81,12 @@ class Opened:
     spent: int
     budget: int
     display: Mapping[str, str]
+    objectives: tuple[str, ...] = (LOSS,)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate was scored, by objective, or has failed."""
+    """A candidate was scored, or failed."""
 
     round: int
     candidate: int
@@ -89,7 +106,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Retried:
-    """A program came to nothing, perhaps because of the machine, and is run again."""
+    """A program failed, perhaps because of the machine, and is evaluated again."""
 
     name: str
     reason: str
@@ -108,7 +125,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Ended:
-    """The search has ended before its budget was spent."""
+    """The search ended before its budget was spent."""
 
     reason: str
     spent: int
@@ -117,7 +134,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Comparing:
-    """Programs are to be trained alone, `done` of about `total` times so far."""
+    """The final training: `done` of about `total` training runs are complete."""
 
     done: int
     total: int
@@ -125,7 +142,9 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A program was trained alone: loss in nats on a split, or the reason of a failure."""
+    """A model was trained from scratch: loss in nats on a split, or the reason of a
+    failure.
+    """
 
     name: str
     seed: int
@@ -139,7 +158,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Acted:
-    """The loop takes up what somebody wants done; `reason`: why it comes to nothing."""
+    """An action was applied; or it could not be, for a `reason`."""
 
     words: str
     reason: str | None
@@ -147,11 +166,19 @@ class Acted:
 
 @dataclass(frozen=True)
 class Paused:
-    """The run waits until somebody lets it go on."""
+    """The run is paused."""
+
+
+@dataclass(frozen=True)
+class Noisy:
+    """The scores of the candidates differ by no more than seeds do."""
+
+    noise: Noise
 
 
 Event = (
-    Progress
+    Started
+    | Progress
     | Read
     | Warming
     | Skipped
@@ -164,4 +191,5 @@ Event = (
     | Fitted
     | Acted
     | Paused
+    | Noisy
 )

@@ -1,9 +1,9 @@
-"""A run is a folder: frozen configuration, journal, programs, weights, log, lock.
+"""The folder of a run: fixed configuration, journal, programs, weights, log, lock.
 
-Codes: R030 weights of a run cannot be read; R031 a file of a run was changed or
-damaged; R035 a folder is not a run, or its `run.json` cannot be read; R036 the run has
-another format version; R037 another process is working on the run; R040 the run has no
-results yet; U021 the folder for the run is in use.
+Codes: R030 weights of a run can't be read; R031 a file of a run is not as the run left
+it; R035 a folder is not that of a run, or its `run.json` can't be read; R036 a run is
+of another format; R037 another process works in a run; R040 a run has not come so far
+yet; U021 the folder for a run is taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ __all__ = ["RunFolder", "fingerprint"]
 _GLANCE = (
     1.0  # seconds: `is_at_work` holds the lock for less, to see whether it is free
 )
-_NEEDED = {"program": str, "space": str, "options": dict, "fingerprint": str}
+_NEEDED = {"program": str, "space": str, "options": dict}
+_HALF = re.compile(r"\..*\.part")
+_PROGRAM = re.compile(r"(\d{4,})\.azg")
 _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
@@ -43,6 +46,21 @@ def fingerprint(path: Path) -> str:
     """Return the sha256 of a file. Raise `OSError` if it can't be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+_Trace = tuple[int, Path]  # a number, and the file whose name has it
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Files that a run writes only once its journal has a row for them: `program`, of the
+    last candidate; `trained`, weights from the last round that has any; `snapshot`, the
+    oldest one, as those of past rounds are removed. None where there is no such file.
+    """
+
+    program: _Trace | None
+    trained: _Trace | None
+    snapshot: _Trace | None
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,9 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """`run.json`: what the run was begun with, never written again."""
+        """`run.json`: the configuration, which never changes once the run has
+        started.
+        """
         return self.path / "run.json"
 
     @property
@@ -63,17 +83,19 @@ class RunFolder:
 
     @property
     def start_file(self) -> Path:
-        """`start.azg`: the program that evolution began with."""
+        """`start.azg`: the program of the start model."""
         return self.path / "start.azg"
 
     @property
     def best_file(self) -> Path:
-        """`best.azg`: the best program of the last round that is over."""
+        """`best.azg`: the best program of the last complete round, and finally that of
+        the winner.
+        """
         return self.path / "best.azg"
 
     @property
     def log_file(self) -> Path:
-        """`log.txt`: a line for whatever happened."""
+        """`log.txt`: a line for every event."""
         return self.path / "log.txt"
 
     @property
@@ -116,21 +138,47 @@ class RunFolder:
         """Raises `UsageError` where there is something in the folder already."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError("U021", f"{self.path} is a file, not a folder")
-        if self.path.is_dir() and any(p.name != ".lock" for p in self.path.iterdir()):
+        names = (
+            [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
+        )
+        # A kill may have left these before anything was begun.
+        if any(name != ".lock" and not _HALF.fullmatch(name) for name in names):
             help_ = "choose another folder"
             if self.config_file.exists():
-                help_ = f"azc resume {self.path} goes on with the run in it"
+                help_ = f"azc resume {self.path} continues the run in it"
             raise UsageError("U021", f"the folder {self.path} is not empty", help_)
 
     def create(self, config: Mapping[str, Any]) -> None:
         """Makes a run of an empty folder whose lock is held; raises as `check_free`."""
         self.check_free()
-        text = json.dumps({"format": FORMAT, **config}, indent=2, ensure_ascii=False)
+        self._write({"format": FORMAT, **config})
+
+    def complete(self, **facts: object) -> dict[str, Any]:
+        """Add what is known of the data, once that is loaded, to the configuration of a
+        run that has no journal yet; from then on it never changes. Return all of it.
+        """
+        config = {**self.read(), **facts}
+        self._write(config)
+        return config
+
+    def _write(self, config: Mapping[str, Any]) -> None:
+        text = json.dumps(config, indent=2, ensure_ascii=False)
         write_text(self.config_file, text + "\n")
 
+    def discard(self, new: Iterable[Path]) -> None:
+        """Remove the files of a run that has no journal yet, and of these folders, which
+        were made for it, those that are then empty.
+        """
+        for path in (self.config_file, self.log_file, self.path / ".lock"):
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            for folder in new:
+                folder.rmdir()
+
     def read(self) -> dict[str, Any]:
-        """Return the configuration. Raise `RunError` for a folder that is not a run, or
-        one of another format.
+        """Return the configuration; before the data was first loaded, it has no
+        `fingerprint`. Raises `RunError` for a folder that is no run, or one of another
+        format.
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
@@ -147,11 +195,12 @@ class RunFolder:
         if config["format"] != FORMAT:
             raise RunError(
                 "R036",
-                f"{self.path} has the run format {config['format']};"
-                f" this azc reads {FORMAT}",
+                f"{self.path} has run format {config['format']}, but this version of azc"
+                f" reads {FORMAT}",
                 f"it was written by azc {config.get('azc', '?')}",
             )
-        for name, kind in _NEEDED.items():
+        needed = _NEEDED | ({"fingerprint": str} if "fingerprint" in config else {})
+        for name, kind in needed.items():
             if not isinstance(config.get(name), kind):
                 fault = f"{self.config_file} has no {name} that can be read"
                 raise RunError("R035", fault)
@@ -191,16 +240,21 @@ class RunFolder:
     # At work
 
     def lock(self) -> FileLock:
-        """Held as long as a process works in the folder; freed by its end, however it
-        ends. Raises `RunError` where another one holds it.
+        """Acquire the lock that a process holds while it works in the folder.
+
+        The lock is released when the process ends, however it ends.
+
+        Raises:
+            RunError: R037, if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=_GLANCE)
         except Timeout as error:
-            message = f"another process works in {self.path}"
-            raise RunError("R037", message, "wait for its end, or stop it") from error
+            message = f"another process is working in {self.path}"
+            help_ = "wait until it ends, or stop it"
+            raise RunError("R037", message, help_) from error
         return lock
 
     def is_at_work(self) -> bool:
@@ -224,9 +278,8 @@ class RunFolder:
         """Open the journal, and create it and its folders if the run has just
         started.
         """
-        if self._has_begun():
-            return Journal(self.journal_file)
-        journal = Journal.create(self.journal_file)
+        make = Journal if self._has_begun() else Journal.create
+        journal = make(self.journal_file)
         self.candidates_folder.mkdir(exist_ok=True)
         self.supernet_folder.mkdir(exist_ok=True)
         return journal
@@ -245,7 +298,7 @@ class RunFolder:
         """
         if not self._has_begun():
             raise RunError(
-                "R040", f"{self.path} has not begun yet: try again in a moment"
+                "R040", f"{self.path} has not started yet: try again in a moment"
             )
         return Journal(self.journal_file)
 
@@ -259,12 +312,12 @@ class RunFolder:
         """
         begun = self.candidates_folder.exists() or self.supernet_folder.exists()
         if begun and not self.journal_file.exists():
-            message = f"{self.journal_file} is missing: no run can go on without it"
+            message = f"{self.journal_file} is missing, and the run needs it"
             raise RunError("R031", message)
-        return begun
+        return begun or Journal.is_made(self.journal_file)
 
     def write_candidates(self, candidates: Mapping[int, Candidate]) -> None:
-        """Writes the programs that have no file yet."""
+        """Write the programs that have no file yet."""
         for path, candidate in self._programs(candidates):
             if not path.exists():
                 write_text(path, candidate.program)
@@ -279,20 +332,57 @@ class RunFolder:
 
     # What has changed
 
+    def traces(self) -> Traces:
+        """Return what the files of the folder say of how far the run has come. Read them
+        before the journal, which a run at work writes first.
+        """
+        programs = _numbered(self.candidates_folder, _PROGRAM)
+        weights = _numbered(self.supernet_folder, _WEIGHTS)
+        if self.start_file.exists():
+            programs.append((START, self.start_file))
+        trained = [each for each in weights if each[1].name.startswith("round-")]
+        snapshots = [each for each in weights if each not in trained]
+        return Traces(
+            max(programs, default=None),
+            max(trained, default=None),
+            min(snapshots, default=None),
+        )
+
+    def check_traces(self, journal: Journal, traces: Traces) -> None:
+        """Raise `RunError` R031 where a journal lacks the latest of what the other files
+        show. Until a run is paused or over, SQLite keeps that in a file beside the
+        journal, and takes a journal without it for a whole one.
+        """
+        last, closed = journal.last_round() or (-1, True)
+        for trace, most in (
+            (traces.program, journal.last_candidate()),
+            (traces.trained, last),
+            (traces.snapshot, last + closed),  # of the round to work on
+        ):
+            if trace is not None and trace[0] > most:
+                name, log = self.journal_file.name, f"{self.journal_file.name}-wal"
+                raise RunError(
+                    "R031",
+                    f"{self.journal_file} lacks the latest part of the run: it is older"
+                    f" than {trace[1].relative_to(self.path).as_posix()}",
+                    f"{log}, beside it, is missing or damaged: bring back {name} and"
+                    f" {log} as they were together",
+                )
+
     def check_config(self, journal: Journal) -> None:
-        """Raises `RunError` R031 where `run.json` is not what the run began with."""
+        """Raise `RunError` R031 if `run.json` has changed since the run started."""
         name = self.config_file.name
         begun = journal.files().get(name)
         if begun is not None and begun != fingerprint(self.config_file):
             raise _changed(
                 self.config_file,
-                "the scores in the journal are of what it was: bring that back, or"
-                " start a new run",
+                "the scores in the journal belong to the original: restore it, or start"
+                " a new run",
             )
 
     def check_programs(self, candidates: Mapping[int, Candidate]) -> None:
-        """Raises `RunError` R031 where the file of a program is not what the journal
-        has. One that is gone is written again.
+        """Raise `RunError` R031 if the file of a program differs from the journal. A
+        missing file is written again.
         """
         for path, candidate in self._programs(candidates):
             try:
@@ -300,24 +390,24 @@ class RunFolder:
             except FileNotFoundError:
                 continue
             if not same:
-                help_ = "remove it, and azc writes it again; to search from a changed"
+                help_ = "remove it, and azc will write it again; to search from another"
                 raise _changed(path, f"{help_} program, start a new run")
 
     def check_weights(self, path: Path, kept: str | None) -> None:
-        """Raises `RunError` R030 for weights that are gone, and R031 for others than
-        those with this fingerprint.
+        """Raise `RunError` R030 if weights are missing, and R031 if they do not have
+        this fingerprint.
         """
         if not path.exists():
             raise RunError(
                 "R030",
                 f"{path} is missing: no candidate can be scored without it",
-                "bring back a copy of it, or start a new run",
+                "restore a copy of it, or start a new run",
             )
         if fingerprint(path) != kept:
-            raise _changed(path, "bring back a copy of it, or start a new run")
+            raise _changed(path, "restore a copy of it, or start a new run")
 
     def clean(self) -> None:
-        """Removes what a kill has left half-written."""
+        """Remove files that a killed process left incomplete."""
         for folder in (self.path, self.candidates_folder, self.supernet_folder):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
@@ -325,11 +415,21 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def sweep(self, number: int) -> None:
-        """Removes weights of rounds before a round."""
+        """Remove the weights of earlier rounds."""
         for path in self.supernet_folder.iterdir():
             found = _WEIGHTS.fullmatch(path.name)
             if found and int(found[1]) < number:
                 path.unlink(missing_ok=True)
+
+
+def _numbered(folder: Path, names: re.Pattern[str]) -> list[_Trace]:
+    """List the files of a folder with such names; none where the folder is gone."""
+    found = []
+    for path in folder.iterdir() if folder.is_dir() else ():
+        match = names.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+    return found
 
 
 def _changed(path: Path, help_: str) -> RunError:

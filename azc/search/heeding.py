@@ -69,6 +69,7 @@ class Heeding:
             if not is_paused(acts):
                 return changed
             if not is_announced:
+                self.journal.settle()
                 self.tell(Paused())
             is_announced = True
             time.sleep(_GLANCE)

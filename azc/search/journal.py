@@ -41,11 +41,14 @@ _CANDIDATE = (
 
 
 class Journal(Database):
-    """An open journal. A reader may come while another process writes."""
+    """An open journal. It can be read while another process writes."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Opens a journal. Raises `RunError` R031 for a file that is not one, or none,
-        and R036 for one of another format.
+        """Open a journal.
+
+        Raises:
+            RunError: R031, if the file is missing or not a journal; R036, if it has
+                another format.
         """
         # What a round asks of all candidates is read once. No other process writes it.
         self._keeps = not read_only
@@ -116,7 +119,8 @@ class Journal(Database):
         with self._transaction() as write:
             if not write.update("evaluation", {**at, "status": "asked"}, **values):
                 raise RunError(
-                    "R032", f"candidate {evaluation.candidate} was not asked for"
+                    "R032",
+                    f"a score of candidate {evaluation.candidate} was not requested",
                 )
             if self._spent is not None:
                 self._spent += evaluation.counts
@@ -172,8 +176,8 @@ class Journal(Database):
     # Acts
 
     def act(self, *wanted: NewAct) -> list[Act]:
-        """Somebody wants something done, all of it or nothing; the only method for a
-        process without the lock.
+        """Store requested actions, all or none. This is the only method for a process
+        without the lock.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         found = []
@@ -209,7 +213,9 @@ class Journal(Database):
             write.update("act", {"id": each.act}, **values)
 
     def fail(self, before: Evaluation, reason: str, seconds: float | None) -> None:
-        """Whatever a candidate has come to in an open round, it has failed."""
+        """Store that a candidate in an open round has failed, whatever its result
+        was.
+        """
         at = {"round": before.round, "candidate": before.candidate}
         values = {"status": "failed", "reason": reason, "scores": None, "weights": None}
         with self._transaction() as write:
@@ -217,7 +223,7 @@ class Journal(Database):
         self._spent = None
 
     def acts(self, *, waiting: bool = False) -> list[Act]:
-        """Every act, or those that wait, in the order in which they came."""
+        """Return every action, or the pending ones, in the order of their requests."""
         query = (
             "SELECT kind, value, author, id, time, round, candidate, reason FROM act"
         )
@@ -228,7 +234,9 @@ class Journal(Database):
     # What is trained alone
 
     def enter(self, entrants: Iterable[NewEntrant]) -> list[Entrant]:
-        """Programs to be trained alone; those that are known keep their numbers."""
+        """Store models to train from scratch; models that are already known keep their
+        numbers.
+        """
         found = []
         with self._transaction() as write:
             known = {(e.name, e.program): e for e in self.entrants().values()}
@@ -284,7 +292,7 @@ class Journal(Database):
         return self._spent
 
     def budget(self) -> int:
-        """Evaluations that the run may spend, as last given; 0 before it has begun."""
+        """Return the current budget in evaluations, or 0 before the run has started."""
         rows = self._rows("SELECT evaluations FROM budget ORDER BY id DESC LIMIT 1")
         return int(rows[0][0]) if rows else 0
 
@@ -294,7 +302,7 @@ class Journal(Database):
         return str(rows[0][0]) if rows else None
 
     def rounds(self) -> list[tuple[int, bool]]:
-        """Every round with whether it is closed, in order."""
+        """Return every round with whether it is closed, in order."""
         rows = self._rows("SELECT id, closed FROM round ORDER BY id")
         return [(number, bool(closed)) for number, closed in rows]
 
@@ -359,7 +367,7 @@ class Journal(Database):
         return found
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
-        """Every candidate by id, or those that a round scores."""
+        """Return every candidate by number, or those that a round scores."""
         query = _CANDIDATE
         if number is not None:
             query += " WHERE id IN (SELECT candidate FROM evaluation WHERE round = ?)"
@@ -388,8 +396,12 @@ class Journal(Database):
             self._keys = found
         return MappingProxyType(self._keys)
 
+    def last_candidate(self) -> int:
+        """The highest number of a candidate, 0 where there is none."""
+        return int(self._rows("SELECT coalesce(max(id), 0) FROM candidate")[0][0])
+
     def refused(self) -> list[Refused]:
-        """Every child that was not to be trained, in the order asked for."""
+        """Return every refused child, in the order of the requests."""
         rows = self._rows(
             "SELECT parents, mutation, why, same, reason FROM refused"
             " ORDER BY round, position"
@@ -397,7 +409,7 @@ class Journal(Database):
         return [Refused(tuple(json.loads(of)), *rest) for of, *rest in rows]
 
     def entrants(self) -> dict[int, Entrant]:
-        """Every program that is trained alone, by its number."""
+        """Return every model that is trained from scratch, by number."""
         rows = self._rows(
             "SELECT name, program, candidate, id FROM entrant ORDER BY id"
         )
@@ -411,7 +423,7 @@ class Journal(Database):
         return [(role, entrant) for role, entrant in self._rows(query, self.spent())]
 
     def fits(self) -> list[Fit]:
-        """Every entrant trained alone, as often as it was."""
+        """Return the results of training entrants."""
         rows = self._rows(
             "SELECT accuracy, entrant, seed, steps, split, status, loss, reason FROM fit"
             " ORDER BY split, steps, seed, entrant"

@@ -1,10 +1,10 @@
-"""The loop of a run: ask, evaluate, tell; then the last comparison.
+"""The main loop of a run: ask, evaluate, tell; then the final comparison.
 
-Every step can be cut off and taken again: what is done is in the journal or in a file
-whose fingerprint is there, and what a step does depends on these and on the seed alone.
-The loop holds the budget, and knows nothing of how a strategy searches.
+Every step can be interrupted and repeated: results are in the journal, or in a file
+whose fingerprint is there, and a step depends only on these and on the seed. The loop
+owns the budget, and does not know how a strategy searches.
 
-Codes: R031 a file of a run was changed or damaged.
+Codes: R031 a file of a run is not as the run left it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from azc.search.events import (
     Closed,
     Ended,
     Event,
+    Noisy,
     Opened,
     Scored,
     Skipped,
@@ -45,6 +46,7 @@ from azc.search.folder import RunFolder, fingerprint
 from azc.search.genome import Genome
 from azc.search.heeding import Heeding
 from azc.search.journal import Journal
+from azc.search.noise import Repeats
 from azc.search.objectives import Scores, start_over_limit
 from azc.search.options import EvolveOptions, derived
 from azc.search.ranking import deciding, leading, winner
@@ -61,7 +63,7 @@ __all__ = ["Loop"]
 
 @dataclass
 class Loop:
-    """One run at work in its folder, whose lock is held."""
+    """The loop of a run in its folder, whose lock is held."""
 
     folder: RunFolder
     journal: Journal
@@ -73,14 +75,14 @@ class Loop:
     tell: Callable[[Event], None]
 
     def check(self) -> None:
-        """Raises `RunError` where the weights of a run that has begun are not as it left
-        them.
+        """Raise `RunError` if the weights of a run that has started were changed or are
+        missing.
         """
         number, _ = self._place()
         self.weights.check(number)
 
     def run(self) -> None:
-        """Everything that is still to be done."""
+        """Do everything that is left to do."""
         self._begin()
         candidates = self.journal.candidates()
         self.folder.check_programs(candidates)
@@ -109,6 +111,8 @@ class Loop:
         number, is_open = self._place()
         self.acts.heed(number)
         if not is_open:
+            if number and self.options.is_fresh:
+                self._warn_of_noise()
             return self._left() > 0 and self._open(number)
         if not self._waiting(number):
             self._close(number)
@@ -136,8 +140,11 @@ class Loop:
 
     @cached_property
     def trials(self) -> Trials:
-        """The executor, which does not take the machine's faults for the programs'."""
-        return Trials(self.executor, self.start.text, self.tell)
+        """The executor, with retries that tell faults of the machine from those of
+        programs.
+        """
+        where, how = self.folder.path, self.options
+        return Trials(self.executor, self.start.text, where, how, self.tell)
 
     @property
     def costing(self) -> Costing:
@@ -170,7 +177,7 @@ class Loop:
             raise RunError("R031", message) from error
 
     def _limit(self, limits: Limits) -> None:
-        """From here on, what is beyond these is not trained."""
+        """Set the limits on candidates from now on."""
         self.options = replace(self.options, limits=limits)
 
     def _genome(self, candidate: int) -> Genome:
@@ -199,16 +206,16 @@ class Loop:
         self.options = replace(self.options, evaluations=evaluations)
 
     def _listen(self) -> bool:
-        """Heeds acts where no round is under way; see `Heeding.heed`."""
+        """Apply actions between rounds, see `Heeding.heed`."""
         return self.acts.heed(self._place()[0])
 
     # Ask
 
     def _open(self, number: int) -> bool:
-        """Opens a round; whether there was anything to ask for.
+        """Open a round; return whether there was anything to score.
 
-        A round is asked for as a whole, however much of the budget is left: a run with a
-        larger one then asks for the same.
+        A round is always requested as a whole, even if the budget ends earlier, so that
+        a run with a larger budget makes the same requests.
         """
         rng = random.Random(derived(self.options.seed, "round", number))
         size = self.options.round_size
@@ -253,14 +260,16 @@ class Loop:
             self.tell(Skipped(number, refused_words(refused)))
 
     def _take_limit(self, act: Act) -> Taken:
-        """Sets a limit, unless the start is beyond it, which may have to be measured."""
+        """Set a limit, unless the start model exceeds it, which may need a
+        measurement.
+        """
         before = self.options.limits
         self._limit(limits_after([act], before))
         over = self.costing.over(self.start)
         if over is None:
             return Taken(act.id)
         self._limit(before)
-        return Taken(act.id, reason=f"the start is over it: {over}")
+        return Taken(act.id, reason=f"the start model exceeds it: {over}")
 
     def _propose(self, act: Act, admission: Admission) -> Taken:
         place, refused = admission.propose(proposed(act, self.start.model))
@@ -286,7 +295,7 @@ class Loop:
     # Evaluate
 
     def _score(self, number: int) -> None:
-        """Scores what a round still waits for, as far as the budget goes."""
+        """Score the remaining candidates of a round, as far as the budget allows."""
         candidates = self.journal.candidates(number)
         waiting = self._waiting(number)
         budget, left = self.options.evaluations, self._left()
@@ -294,7 +303,8 @@ class Loop:
         new = [candidate for candidate in waiting if candidate not in known]
         size = len(candidates) - len(new[left:])
         display = self.strategy.display()
-        self.tell(Opened(number, size, budget - left, budget, display))
+        names = self.options.objectives
+        self.tell(Opened(number, size, budget - left, budget, display, names))
         over = self._over([*known, *new[:left]])
         for candidate, why in over.items():
             seconds = None if candidate in known else 0.0
@@ -348,7 +358,9 @@ class Loop:
         return [e.candidate for e in evaluations if e.status == "asked"]
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
-        """Writes what came of a candidate, and tells it if that is news."""
+        """Store the outcome of a candidate, and report it unless it was already
+        known.
+        """
         self.journal.record(
             Evaluation(
                 number,
@@ -379,7 +391,7 @@ class Loop:
     # Tell
 
     def _close(self, number: int) -> None:
-        """Ends the round and tells the strategy."""
+        """Close the round, and pass its scores to the strategy."""
         evaluations = self.journal.evaluations(number)
         candidates = self.journal.candidates(number)
         done = ranked(evaluations)
@@ -405,11 +417,26 @@ class Loop:
         kinds = candidate.kinds if is_new else ()
         return Told(candidate.id, genome, evaluation.scores, kinds)
 
+    @cached_property
+    def repeats(self) -> Repeats:
+        """The noise of the scores."""
+        return Repeats(self.journal, self.options, self.trials)
+
+    def _warn_of_noise(self) -> None:
+        """Warn, once, if the scores differ by no more than seeds do."""
+        first = leading(ranked(self.journal.evaluations(0)), self.options.objectives)
+        if first is None:
+            return
+        best = self.journal.candidate(first.candidate)
+        found = self.repeats.warning(best, self.weights.job(0, best))
+        if found is not None:
+            self.tell(Noisy(found))
+
     # The end
 
     def _compare(self) -> bool:
-        """Finds the winner, and trains it beside what else there is. Whether that is
-        done, and was not cut short by what somebody wants.
+        """Select the winner and compare it with other models. Return whether that is
+        complete, and was not interrupted by an action.
         """
         journal = self.journal
         finals = Finals(

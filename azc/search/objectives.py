@@ -1,7 +1,7 @@
 """Objectives of a search: the values that candidates are scored by, all to be
 minimized.
 
-Codes: U020 an option of a search is invalid; U026 the start exceeds a limit.
+Codes: U020 an option of a search makes no sense; U026 the start is over a limit.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ __all__ = [
     "checked_limit",
     "costs",
     "first_score",
+    "headings",
     "in_order",
     "over_limits",
     "read_change",
     "read_limit",
     "read_objective",
     "shown_limit",
+    "shown_scores",
     "start_over_limit",
 ]
 
@@ -50,7 +52,14 @@ Scores = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Objective:
-    """`unit`: of its values; `digits`: how they are shown; `says`: what it is."""
+    """An objective.
+
+    Attributes:
+        name: Its name.
+        unit: The unit of its values.
+        digits: The format of its values.
+        says: A description, including the unit.
+    """
 
     name: str
     unit: str
@@ -93,7 +102,7 @@ def read_objective(name: str, *, among: Iterable[str] = OBJECTIVES) -> str:
         message = f"there is no objective {name!r}"
         if found in OBJECTIVES:
             message = f"{name} can't be limited"
-        raise UsageError("U020", message, f"{hint}it is one of {', '.join(known)}")
+        raise UsageError("U020", message, f"{hint}objectives: {', '.join(known)}")
     return found
 
 
@@ -145,27 +154,27 @@ def checked_limit(name: object, most: object, shown: object) -> tuple[str, float
     objective = read_objective(str(name), among=LIMITED)
     real = isinstance(most, int | float) and not isinstance(most, bool)
     if not real or not 0 < float(str(most)) < float("inf"):
-        message = f"{shown!r} is no limit"
+        message = f"{shown!r} is not a limit"
         wanted = _WRITTEN_AS.get(objective, "a number above 0: params=30e6")
         raise UsageError("U020", message, f"a limit is {wanted}")
     return objective, float(str(most))
 
 
 def check_objectives(names: Sequence[object]) -> None:
-    """Raises `UsageError` U020 for names that are none, or twice, and where there is no
-    loss among them.
+    """Raise `UsageError` U020 if objectives are unknown or repeated, or none of them is
+    a loss.
     """
     for name in names:
         if not isinstance(name, str) or name not in OBJECTIVES:
             read_objective(str(name))
-            raise UsageError("U020", f"{name!r} is no objective")
+            raise UsageError("U020", f"{name!r} is not an objective")
     if len(set(names)) != len(names):
-        raise UsageError("U020", "an objective is given twice")
+        raise UsageError("U020", "an objective is repeated")
     if not set(names) & set(_LOSSES):
         raise UsageError(
             "U020",
-            f"the objectives have no loss: {', '.join(map(str, names)) or 'none'}",
-            f"what learns nothing is the smallest and fastest; add {LOSS}",
+            f"there is no loss among the objectives: {', '.join(map(str, names)) or 'none'}",
+            f"a model that learns nothing is the smallest and fastest; add {LOSS}",
         )
 
 
@@ -182,6 +191,40 @@ def in_order(names: Sequence[str]) -> tuple[str, ...]:
 def first_score(scores: Scores | None) -> float | None:
     """Return the score for a search by one number, or None for a failure."""
     return None if scores is None else next(iter(scores.values()))
+
+
+def headings(names: Iterable[str]) -> dict[str, str]:
+    """Return what to write above the values of each objective: its unit, after its name
+    where another has the same unit.
+    """
+    names = tuple(names)
+    units = [OBJECTIVES[name].unit for name in names]
+    return {
+        name: unit if units.count(unit) == 1 else f"{name}, {unit}"
+        for name, unit in zip(names, units, strict=True)
+    }
+
+
+def shown_scores(
+    scores: Scores, *, of: str = "", digits: int = 3, skip: int = 0
+) -> str:
+    """Write all scores of a candidate, each with its unit: `3.214 nats, 9,312 parameters`.
+
+    Args:
+        scores: Values by objective.
+        of: What the losses are the mean over, to be written after their unit.
+        digits: Decimal places of the losses.
+        skip: How many scores to leave out, the first ones.
+    """
+    found = []
+    for name, heading in headings(scores).items():
+        unit = OBJECTIVES[name].unit
+        value = OBJECTIVES[name].shown(scores[name])
+        if name in _LOSSES:
+            value, unit = f"{scores[name]:.{digits}f}", f"{unit} {of}".strip()
+        is_unit = heading == OBJECTIVES[name].unit
+        found.append(f"{value} {unit}" if is_unit else f"{value} {unit} ({name})")
+    return ", ".join(found[skip:])
 
 
 def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:
@@ -207,6 +250,6 @@ def over_limits(found: Scores, limits: Iterable[tuple[str, float]]) -> str | Non
 
 
 def start_over_limit(why: str) -> UsageError:
-    """U026, for a start that is beyond a limit."""
+    """Create the error U026 for a start model that exceeds a limit."""
     help_ = "raise the limit, or start from a smaller model"
-    return UsageError("U026", f"the start is over a limit: {why}", help_)
+    return UsageError("U026", f"the start model exceeds a limit: {why}", help_)

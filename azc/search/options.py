@@ -1,20 +1,29 @@
 """Options of a search. They are stored with the run and never change.
 
-Codes: U020 an option of a search is invalid.
+Codes: D033 a mask rate was passed for a causal model; U020 an option of a search is
+invalid.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
+from azc.check.program import ModelSpec
 from azc.data.documents import DIVISIONS, PARAGRAPH
-from azc.diagnostics import UsageError
-from azc.search.objectives import LOSS, check_objectives, checked_limit
+from azc.diagnostics import UsageError, nearest
+from azc.numbers import in_bytes, in_seconds
+from azc.search.objectives import (
+    LOSS,
+    check_objectives,
+    checked_limit,
+    read_limit,
+    read_objective,
+)
 
 __all__ = [
     "EXECUTORS",
@@ -23,6 +32,9 @@ __all__ = [
     "WEIGHTS",
     "EvolveOptions",
     "derived",
+    "read_memory_limit",
+    "read_time_limit",
+    "resolve",
 ]
 
 EXECUTORS = ("local", "ray")
@@ -202,11 +214,13 @@ class EvolveOptions:
             raise _wrong("schedule_steps", self.schedule_steps, "at least the steps")
         if self.score_seeds > 1 and not self.is_fresh:
             raise _wrong("score_seeds", self.score_seeds, "1 with shared weights")
+        if self.inter_rate == self.intra_rate == 0:
+            raise _wrong("intra_rate", 0, "above 0 where inter_rate is 0")
         if self.mask_rate > 1:
             raise _wrong("mask_rate", self.mask_rate, "at most 1")
         if self.weights not in WEIGHTS:
             raise _wrong("weights", self.weights, f"one of {', '.join(WEIGHTS)}")
-        for name in ("baselines", "by_hand"):
+        for name in ("baselines", "by_hand", "learn_kinds"):
             value = getattr(self, name)
             if not isinstance(value, bool):
                 raise _wrong(name, value, "true or false")
@@ -221,7 +235,8 @@ class EvolveOptions:
                 raise _wrong(name, value, "a text")
         check_objectives(self.objectives)
         for limit in self.limits:
-            checked_limit(*limit, limit)
+            if checked_limit(*limit, limit)[0] != limit[0]:
+                raise UsageError("U020", f"{limit[0]!r} is not an objective")
         seeds = self.final_seeds
         if not all(_is_whole(seed, 0) and seed < _SEEDS for seed in seeds):
             raise _wrong("final_seeds", seeds, f"whole numbers from 0 to {_SEEDS - 1}")
@@ -275,6 +290,127 @@ class EvolveOptions:
         return cls(**{**values, **lists})
 
 
+def resolve(given: Mapping[str, Any], start: ModelSpec) -> EvolveOptions:
+    """Make the options of a search from what a person gives, on the command line or in
+    Python: the rules between options are here.
+
+    Args:
+        given: What was given, by the names of the fields of `EvolveOptions`, and no
+            defaults. `preset` names one of `PRESETS`, for what is not given. Values may
+            be written as on the command line: a name or a list of `objectives`, where
+            `params` is parameters; `limits` as texts, `"params=30e6"`, as pairs or as a
+            mapping; `time_limit` as `"30min"`, `memory_limit` as `"4GB"`; `final_seeds`
+            as their number.
+        start: The model that the space starts from.
+
+    Raises:
+        UsageError: U020 for a name or a value that makes no sense, D033 for a mask rate
+            where models are causal.
+    """
+    values = dict(given)
+    preset = _preset(values.pop("preset", None))
+    known = [field.name for field in fields(EvolveOptions)]
+    for name in values:
+        if name not in known:
+            near = nearest(name, [*known, "preset"])
+            help_ = f"did you mean `{near}`?" if near else None
+            raise UsageError("U020", f"there is no option `{name}`", help_)
+    if "mask_rate" in values and start.causal:
+        raise UsageError(
+            "D033",
+            f"a mask rate is for encoders, and `{start.name}` is causal",
+            "causal models predict every token: leave the mask rate out",
+        )
+    values = {**preset, **values}
+    for name, read in _READERS.items():
+        if name in values:
+            values[name] = read(values[name])
+    if len(values.get("objectives", ())) > 1:
+        values.setdefault("strategy", "nsga2")
+    return EvolveOptions(**values)
+
+
+def _preset(name: object) -> Mapping[str, Any]:
+    if name is None:
+        return {}
+    if not isinstance(name, str) or name not in PRESETS:
+        known = ", ".join(PRESETS)
+        raise UsageError("U020", f"there is no preset {name!r}", f"presets: {known}")
+    return PRESETS[name]
+
+
+def _objectives(given: Any) -> tuple[str, ...]:
+    names = [given] if isinstance(given, str) else _listed("objectives", given)
+    return tuple(read_objective(str(name)) for name in names)
+
+
+def _limits(given: Any) -> tuple[tuple[str, float], ...]:
+    if isinstance(given, Mapping):
+        given = given.items()
+    elif isinstance(given, str):
+        given = [given]
+    return tuple(map(_limit, _listed("limits", given)))
+
+
+def _limit(given: Any) -> tuple[str, float]:
+    if isinstance(given, str):
+        return read_limit(given)
+    if not isinstance(given, list | tuple) or len(given) != 2:
+        raise _wrong("limits", given, "an objective and a number, or params=30e6")
+    name, most = given
+    if isinstance(most, str):
+        return read_limit(f"{name}={most}")
+    return checked_limit(name, most, given)
+
+
+def _seeds(given: Any) -> tuple[int, ...]:
+    if _is_whole(given, 0):
+        return tuple(range(1, given + 1))
+    return tuple(_listed("final_seeds", given))
+
+
+def _listed(name: str, given: Any) -> list[Any]:
+    try:
+        return list(given)
+    except TypeError:
+        raise _wrong(name, given, "a list") from None
+
+
+def read_time_limit(given: Any) -> Any:
+    """Read seconds, also from a text as `30min`. Raises `UsageError` U020."""
+    if not isinstance(given, str):
+        return given
+    seconds = in_seconds(given)
+    if seconds is None:
+        message = f"{given!r} is not a time"
+        raise UsageError("U020", message, "write it like 90s, 30min or 2h")
+    return seconds
+
+
+def read_memory_limit(given: Any) -> Any:
+    """Read bytes, also from a text as `4GB`; `none` is no limit. Raises `UsageError` U020."""
+    if not isinstance(given, str):
+        return given
+    if given.strip() == "none":
+        return None
+    size = in_bytes(given)
+    if not size:
+        message = f"{given!r} is not an amount of memory"
+        raise UsageError("U020", message, "write it like 4GB or 512MiB")
+    return size
+
+
+_READERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
+    {
+        "objectives": _objectives,
+        "limits": _limits,
+        "final_seeds": _seeds,
+        "time_limit": read_time_limit,
+        "memory_limit": read_memory_limit,
+    }
+)
+
+
 def derived(seed: int, *purpose: object) -> int:
     """Derive a seed of 32 bits for one purpose of a run."""
     text = " ".join(map(str, (seed, *purpose)))
@@ -291,4 +427,4 @@ def _is_real(value: object) -> bool:
 
 
 def _wrong(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError("U020", f"{name} is {value!r}, it must be {wanted}")
+    return UsageError("U020", f"{name} is {value!r}, but must be {wanted}")

@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 from azc.search.objectives import Scores
 
 __all__ = [
+    "HasScores",
     "by_front",
     "crowding",
     "dominates",
@@ -38,17 +39,33 @@ def dominates(one: Point, other: Point) -> bool:
 def fronts(points: Sequence[Point]) -> list[list[int]]:
     """Non-dominated sorting (Deb et al. 2002): the first front is what nothing
     dominates, each next one what nothing but those before does.
+
+    Points come in lexicographic order, in which none dominates an earlier one, and each
+    goes into the first front that does not dominate it, found by halving: what is
+    dominated in one front is so in all before (Zhang et al. 2015, ENS-BS).
     """
-    above = [
-        {j for j, other in enumerate(points) if dominates(other, point)}
-        for point in points
-    ]
-    left, found = list(range(len(points))), []
-    while left:
-        front = [i for i in left if above[i].isdisjoint(left)]
-        found.append(front)
-        left = [i for i in left if i not in set(front)]
-    return found
+    import numpy as np
+
+    values = np.array(points, dtype=np.float64)
+    found: list[list[int]] = []
+
+    def is_dominated(point: int, front: list[int]) -> bool:
+        others = values[front]
+        no_worse = (others <= values[point]).all(axis=1)
+        return bool((no_worse & (others < values[point]).any(axis=1)).any())
+
+    for point in sorted(range(len(points)), key=lambda i: tuple(points[i])):
+        low, high = 0, len(found)
+        while low < high:
+            middle = (low + high) // 2
+            if is_dominated(point, found[middle]):
+                low = middle + 1
+            else:
+                high = middle
+        if low == len(found):
+            found.append([])
+        found[low].append(point)
+    return [sorted(front) for front in found]
 
 
 def crowding(points: Sequence[Point]) -> list[float]:
@@ -93,7 +110,8 @@ def unit(points: Sequence[Point]) -> list[Point]:
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
     """Compute the hypervolume that points dominate up to a reference point (Zitzler and
-    Thiele 1999), exactly, by slices along the last objective.
+    Thiele 1999), exactly, by slices along the last objective. A slice is as
+    large as the one before where the projection of its point is dominated there.
     """
     inside = [
         tuple(point)
@@ -106,12 +124,19 @@ def hypervolume(points: Sequence[Point], reference: Point) -> float:
         return float(reference[0] - min(point[0] for point in inside))
     inside.sort(key=lambda point: point[-1])
     ends = [*(point[-1] for point in inside[1:]), reference[-1]]
-    total = 0.0
-    for count, (point, end) in enumerate(zip(inside, ends, strict=True), 1):
-        if end > point[-1]:
-            below = [other[:-1] for other in inside[:count]]
-            total += (end - point[-1]) * hypervolume(below, reference[:-1])
+    total = slice_ = 0.0
+    front: list[tuple[float, ...]] = []  # of the projections so far
+    for (*point, low), end in zip(inside, ends, strict=True):
+        if not any(_no_worse(other, point) for other in front):
+            front = [each for each in front if not _no_worse(point, each)]
+            front.append(tuple(point))
+            slice_ = hypervolume(front, reference[:-1])
+        total += (end - low) * slice_
     return total
+
+
+def _no_worse(one: Point, other: Point) -> bool:
+    return all(a <= b for a, b in zip(one, other, strict=True))
 
 
 class HasScores(Protocol):
@@ -119,7 +144,7 @@ class HasScores(Protocol):
 
     @property
     def scores(self) -> Scores | None:
-        """By objective."""
+        """The scores by objective."""
 
 
 _Scored = TypeVar("_Scored", bound=HasScores)

@@ -6,14 +6,23 @@ better trained snapshot. Scores from fresh weights are all comparable.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
+from typing import TypeVar
 
 from azc.search.objectives import LOSS
 from azc.search.options import EvolveOptions
-from azc.search.pareto import by_front, fronts, hypervolume, knee, points, unit
+from azc.search.pareto import (
+    HasScores,
+    by_front,
+    fronts,
+    hypervolume,
+    knee,
+    points,
+    unit,
+)
 from azc.search.records import Entrant, Evaluation, Fit, ranked
 
 __all__ = [
@@ -64,16 +73,16 @@ def deciding(
     evaluations: Sequence[Evaluation],
     options: EvolveOptions,
     out: Container[int] = (),
-) -> list[Evaluation]:
-    """Return the deciding evaluations, best first, each candidate once; none of those in
-    `out`.
+) -> Iterator[Evaluation]:
+    """The evaluations that the best is taken from, best first, each candidate once; none
+    of what is `out`, which is asked for no more of them than are taken.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
         found = ranked(first.values())
     else:
         found = last_ranking(rounds, evaluations, options.evaluations)
-    return [e for e in found if e.candidate not in out]
+    return (e for e in found if e.candidate not in out)
 
 
 @dataclass(frozen=True)
@@ -81,12 +90,13 @@ class Front:
     """A Pareto front: the evaluations that no other beats in one objective without losing
     in another, the best by the first of them first; `knee`, where it bends most;
     `hypervolume`: the share of the box from the best values to the worst that they
-    dominate.
+    dominate, None where it says nothing: one program alone has all of the box, and two
+    that are the ends of it have none.
     """
 
     members: tuple[Evaluation, ...]
     knee: Evaluation
-    hypervolume: float
+    hypervolume: float | None
 
 
 def pareto_front(
@@ -98,19 +108,25 @@ def pareto_front(
     values = points(ranking, objectives)
     places, scaled = fronts(values)[0], unit(values)
     share = hypervolume([scaled[i] for i in places], (1.0,) * len(objectives))
+    alone = len({tuple(values[i]) for i in places}) == 1
     first = leading(ranking, objectives)
     assert first is not None
-    return Front(tuple(ranking[i] for i in places), first, share)
+    members = tuple(ranking[i] for i in places)
+    return Front(members, first, None if alone or not share else share)
 
 
-def leading(
-    ranking: Sequence[Evaluation], objectives: Sequence[str]
-) -> Evaluation | None:
-    """Return the best evaluation of a ranking: the first or, by several objectives, the
-    knee of the front.
+_Scored = TypeVar("_Scored", bound=HasScores)
+
+
+def leading(ranking: Iterable[_Scored], objectives: Sequence[str]) -> _Scored | None:
+    """What a run takes for the best of a ranking, of which nothing has failed: the first,
+    by several objectives the knee of the front.
     """
-    if len(objectives) == 1 or not ranking:
+    if len(objectives) == 1:
         return next(iter(ranking), None)
+    ranking = list(ranking)
+    if not ranking:
+        return None
     values = points(ranking, objectives)
     front = fronts(values)[0]
     return ranking[front[knee([values[i] for i in front])]]
@@ -129,7 +145,7 @@ def contenders(
     is the only one whose place is known. By several objectives the knee of the front
     comes first, then the others on it.
     """
-    last, most = deciding(rounds, evaluations, options), options.contenders
+    last, most = list(deciding(rounds, evaluations, options)), options.contenders
     names = options.objectives
     earlier = []
     if last and not options.is_fresh:
@@ -149,14 +165,14 @@ def contenders(
 
 
 def mean_loss(losses: Sequence[float | None]) -> float | None:
-    """Of several trainings of one program; None where one failed."""
+    """Return the mean loss of several trainings of a program, or None if one failed."""
     done = [loss for loss in losses if loss is not None]
     return fmean(done) if len(done) == len(losses) > 0 else None
 
 
 def validation_losses(fits: Iterable[Fit]) -> dict[tuple[int, int], float | None]:
-    """By number of steps and entrant, the loss on validation text on average over the
-    seeds it was trained from so far.
+    """Return mean validation losses over the seeds trained so far, by number of steps
+    and entrant.
     """
     found: dict[tuple[int, int], list[float | None]] = {}
     for fit in fits:
@@ -168,9 +184,16 @@ def validation_losses(fits: Iterable[Fit]) -> dict[tuple[int, int], float | None
 def trained_alone(
     evaluations: Iterable[Evaluation], losses: Mapping[int, float | None]
 ) -> list[Evaluation]:
-    """Candidates by what they came to alone, the least loss first, of equals the first of
-    `losses`: the scores of their last evaluations, with these losses. None is of what
-    failed.
+    """Rank candidates by their losses after training from scratch.
+
+    Args:
+        evaluations: All evaluations.
+        losses: Losses by candidate; None for failures, which are left out. Ties keep
+            this order.
+
+    Returns:
+        The last evaluation of each candidate, with its loss replaced, lowest loss
+        first.
     """
     last = {e.candidate: e for e in evaluations if e.scores is not None}
     done = [(number, loss) for number, loss in losses.items() if loss is not None]
@@ -184,7 +207,7 @@ def trained_alone(
 def winner(
     table: Sequence[tuple[str, int]],
     entrants: Mapping[int, Entrant],
-    ranking: Sequence[Evaluation],
+    ranking: Iterable[Evaluation],
     objectives: Sequence[str],
 ) -> int | None:
     """Return the winner: the first row of the final comparison or, before that is

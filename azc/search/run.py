@@ -1,19 +1,18 @@
-"""Runs: begun, continued and read.
+"""Starting and resuming of runs.
 
-Codes: R031 a file of a run was changed or damaged; R042 a file of the run cannot be
-written; U022 the budget is out of range, or below the evaluations already spent; U023
-the sequences are too long for the model.
+Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
+written; U022 a budget is below what was spent, or no budget; U023 sequences are too
+long for the model.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azc.check.choose import choose_space, choose_start
 from azc.check.flatten import self_contained
@@ -22,36 +21,22 @@ from azc.check.spaces import membership
 from azc.data.load import DataSpec
 from azc.data.progress import silent
 from azc.diagnostics import DiagnosticError, RunError, UsageError
-from azc.files import open_to_append
-from azc.search.acts import BUDGET, GO_ON, NewAct, budget_after, is_paused
-from azc.search.events import (
-    Acted,
-    Closed,
-    Comparing,
-    Ended,
-    Event,
-    Fitted,
-    Opened,
-    Paused,
-    Progress,
-    Read,
-    Retried,
-    Scored,
-    Skipped,
-    Warming,
-)
+from azc.search.acts import ALLOW, BUDGET, GO_ON, NewAct, budget_after, is_paused
+from azc.search.events import Event, Read, Started
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
 from azc.search.journal import Journal
-from azc.search.objectives import costs, first_score, over_limits, start_over_limit
+from azc.search.objectives import costs, over_limits, start_over_limit
 from azc.search.options import MOST_EVALUATIONS, EvolveOptions
+from azc.search.run_log import RunLog
 from azc.search.strategies.base import MakeStrategy
 from azc.search.strategies.choose import choose_strategy, strategy_text
 from azc.search.strategies.own import own_file, read_own
 from azc.search.view import RunView, read_run
 
 if TYPE_CHECKING:
-    from azc.search.score import Scorer
+    from azc.search.executors.base import Executor
+    from azc.search.score import Bench
 
 __all__ = ["RunView", "evolve", "read_run", "resume"]
 
@@ -80,15 +65,14 @@ def evolve(
     """Begins a run in a new folder and works until its budget is spent, or until the
     strategy has nothing new to ask for.
 
-    All that can be wrong is looked at before anything is written. `strategy` stands in
-    for the one that the options name. Raises `UsageError` for a folder that is taken, a
-    strategy that is none or options that don't fit the model, `RunError` for data or a
-    device that can't be had or an error in a strategy's file, `DiagnosticError` for a
-    start that is not in its space.
+    The folder is there, and `on_event` is called, before PyTorch is imported and the data
+    loaded: a run that is killed from then on can be resumed. Where something is wrong with
+    the data or the device, the folder is removed again. `strategy` stands in for the one
+    that the options name. Raises `UsageError` for a folder that is taken, a strategy that
+    is none or options that don't fit the model, `RunError` for data or a device that
+    can't be had or an error in a strategy's file, `DiagnosticError` for a start that is
+    not in its space.
     """
-    from azc.search.executors.choose import check_executor
-    from azc.search.score import Bench, Scorer
-
     name, spec = choose_space(program, space)
     faults = membership(spec.start, spec)
     if faults:
@@ -102,23 +86,23 @@ def evolve(
     own = None if strategy else strategy_text(options.strategy)
     strategy = strategy or choose_strategy(options.strategy, own)
     strategy(*_start(program, name), options)
-    check_executor(options)
-    start = spec.start
-    bench = Bench(options, start.vocab, cache, None, start.causal)
-    scorer = Scorer(bench, tell=on_event or silent)
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     with _files_told(folder), run.lock():
-        config = {
-            "azc": _version(),
-            "program": text,
-            "space": name,
-            "options": options.as_json(),
-            "fingerprint": scorer.fingerprint,
-            "bytes_per_token": scorer.data.bytes_per_token,
-            "text": scorer.data.summary and scorer.data.summary.as_json(),
-            "strategy": own,
-        }
-        run.create(config)
-        return _work(run, scorer, strategy, on_event, None)
+        run.create(
+            {
+                "azc": _version(),
+                "program": text,
+                "space": name,
+                "options": options.as_json(),
+                "strategy": own,
+            }
+        )
+        try:
+            bench, place = _prepare(run, options, cache, on_event, is_new=True)
+        except Exception:
+            run.discard(new)
+            raise
+        return _work(run, bench, place, strategy, on_event)
 
 
 def resume(
@@ -128,6 +112,7 @@ def resume(
     evaluations: int | None = None,
     executor: str | None = None,
     workers: int | None = None,
+    allow: Mapping[str, Any] = {},
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
@@ -135,13 +120,12 @@ def resume(
 
     With `evaluations`, from here on the run has this budget: it comes to what it would
     have come to with that from its beginning. `executor` and `workers` say where it goes
-    on this time, which changes nothing of what it comes to. Raises `UsageError` U022 for
-    less than it has spent, `RunError` for a folder that is not a run, of another format
-    or in use, or whose files or data have changed.
+    on this time, which changes nothing of what it comes to. `allow` has another
+    `time_limit` or `memory_limit`, from here on. Raises `UsageError` U022 for a budget
+    that is less than it has spent and U020 for limits that make no sense, `RunError` for
+    a folder that is not a run, of another format or in use, or whose files or data have
+    changed.
     """
-    from azc.search.executors.choose import check_executor
-    from azc.search.score import Bench, Scorer
-
     run = RunFolder(folder)
     config = run.read()
     view = read_run(folder)
@@ -155,26 +139,23 @@ def resume(
     if evaluations is not None and evaluations > MOST_EVALUATIONS:
         most = f"it may have {MOST_EVALUATIONS:,} at most"
         raise UsageError("U022", f"a budget of {evaluations:,} is too large: {most}")
-    same_budget = evaluations in (None, view.options.evaluations)
+    wanted: dict[str, Any] = {
+        "evaluations": evaluations,
+        "executor": executor,
+        "workers": workers,
+    }
+    given = {name: value for name, value in wanted.items() if value is not None}
+    options = replace(view.options, **given, **allow)
+    same_budget = options.evaluations == view.options.evaluations
     if view.is_over and same_budget and _best_is_written(run, view):
         return view
     if strategy is None:
         own = config.get("strategy")
-        _check_own(view.options.strategy, own)
-        strategy = choose_strategy(view.options.strategy, own)
-    _, spec = run.space(config)
-    options = run.options(config)
-    options = replace(
-        options,
-        executor=executor or options.executor,
-        workers=workers or options.workers,
-    )
-    check_executor(options)
+        _check_own(options.strategy, own)
+        strategy = choose_strategy(options.strategy, own)
     with _files_told(folder), run.lock():
-        start, kept = spec.start, config["fingerprint"]
-        bench = Bench(options, start.vocab, cache, kept, start.causal)
-        scorer = Scorer(bench, tell=on_event or silent)
-        return _work(run, scorer, strategy, on_event, evaluations)
+        bench, place = _prepare(run, options, cache, on_event, is_new=False)
+        return _work(run, bench, place, strategy, on_event, evaluations, allow)
 
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
@@ -194,8 +175,8 @@ def _best_is_written(run: RunFolder, view: RunView) -> bool:
 
 
 def _check_own(strategy: str, kept: str | None) -> None:
-    """Raises `RunError` R031 where the file of a user's strategy is there and is not
-    what the run was begun with. A run goes on without it.
+    """Raise `RunError` R031 if the file of a user's strategy has changed since the run
+    started. The file may be missing.
     """
     own = own_file(strategy)
     if own is not None and own[0].is_file() and read_own(own[0]) != kept:
@@ -203,7 +184,7 @@ def _check_own(strategy: str, kept: str | None) -> None:
             "R031",
             f"{own[0]} is not as the run was begun with: its contents have changed",
             "bring that back, or give the changed one another name: the run has a copy"
-            " of its own to go on with",
+            " of its own to continue with",
         )
 
 
@@ -226,7 +207,7 @@ def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
 
 
 def _settled(options: EvolveOptions) -> EvolveOptions:
-    """With paths that mean the same in every working directory."""
+    """Make paths in the options absolute."""
 
     def settled(name: str) -> str:
         # An empty name is no name: a path it would be this folder's.
@@ -248,7 +229,9 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
 
 @contextmanager
 def _files_told(folder: Path) -> Iterator[None]:
-    """Says what to do where a file can't be written: the disk is full, say."""
+    """Convert an OSError into an error that says how to continue, for example if the
+    disk is full.
+    """
     try:
         yield
     except OSError as error:
@@ -260,37 +243,94 @@ def _files_told(folder: Path) -> Iterator[None]:
         raise RunError("R042", f"{where}: {words}", help_) from error
 
 
+@contextmanager
+def _telling(
+    run: RunFolder, on_event: OnEvent | None
+) -> Iterator[tuple[RunLog, OnEvent]]:
+    """The log of a run whose lock is held, and a function that writes an event there
+    before `on_event` is called.
+    """
+    with closing(RunLog(run.log_file)) as log:
+
+        def tell(event: Event) -> None:
+            log.event(event)
+            if on_event is not None:
+                on_event(event)
+
+        try:
+            yield log, tell
+        except BaseException as error:
+            with suppress(OSError):
+                log.line(f"stopped: {type(error).__name__}: {error}")
+            raise
+
+
+def _prepare(
+    run: RunFolder,
+    options: EvolveOptions,
+    cache: Path,
+    on_event: OnEvent | None,
+    *,
+    is_new: bool,
+) -> tuple[Bench, Executor]:
+    """Import PyTorch, load the data and reach the workers, which takes seconds, after
+    having said so. Which data a run begins with is kept in its configuration.
+    """
+    config = run.read()
+    _, space = run.space(config)
+    start, kept = space.start, config.get("fingerprint")
+    with _telling(run, on_event) as (log, tell):
+        log.line(f"azc {_version()} at work")
+        tell(Started(run.path, options.data, is_new))
+
+        from azc.search.executors.choose import check_executor, choose_executor
+        from azc.search.score import Bench, Scorer
+
+        check_executor(options)
+        bench = Bench(options, start.vocab, cache, kept, start.causal)
+        scorer = Scorer(bench, tell=on_event or silent)
+        summary = scorer.data.summary
+        if kept is None:
+            run.complete(
+                fingerprint=scorer.fingerprint,
+                bytes_per_token=scorer.data.bytes_per_token,
+                text=summary and summary.as_json(),
+            )
+        if summary is not None:
+            tell(Read(summary))
+        bench = replace(scorer.bench, fingerprint=scorer.fingerprint)
+        return bench, choose_executor(bench, scorer.data)
+
+
 def _work(
     run: RunFolder,
-    scorer: Scorer,
+    bench: Bench,
+    executor: Executor,
     make: MakeStrategy,
     on_event: OnEvent | None,
-    evaluations: int | None,
+    evaluations: int | None = None,
+    allow: Mapping[str, Any] = {},
 ) -> RunView:
-    """Runs the loop in a folder whose lock is held."""
-    from azc.search.executors.choose import choose_executor
+    """Runs the loop in a folder whose lock is held, and closes the executor."""
     from azc.search.loop import Loop
 
     config = run.read()
     start, space = _start(run.program(config), config["space"])
-    options = run.options(config)
-    log = _Log(run.log_file)
-    journal = run.open()
-    bench = replace(scorer.bench, fingerprint=scorer.fingerprint)
-    executor = choose_executor(bench, scorer.data)
-
-    def tell(event: Event) -> None:
-        log.line(_words(event))
-        if on_event is not None:
-            on_event(event)
-
-    try:
-        log.line(f"azc {_version()} at work")
+    with (
+        closing(executor),
+        _telling(run, on_event) as (log, tell),
+        closing(run.open()) as journal,
+    ):
         journal.check()
         run.check_config(journal)
         begun = journal.budget()
-        budget = begun or evaluations or options.evaluations
-        options = replace(options, evaluations=budget)
+        # Limits that acts have set are the loop's to take up, round by round.
+        options = replace(
+            run.options(config),
+            evaluations=begun or bench.options.evaluations,
+            time_limit=bench.options.time_limit,
+            memory_limit=bench.options.memory_limit,
+        )
         loop = Loop(
             folder=run,
             journal=journal,
@@ -304,81 +344,20 @@ def _work(
         if begun:
             loop.check()  # a run that can't go on keeps its budget
             _goes_on(journal, evaluations)
-        if scorer.data.summary is not None:
-            tell(Read(scorer.data.summary))
-        loop.run()
+        if allow:
+            journal.act(NewAct(ALLOW, allow, _RESUME))
+        try:
+            loop.run()
+        finally:
+            journal.settle()
         log.line("done")
-    except BaseException as error:
-        with suppress(OSError):
-            log.line(f"stopped: {type(error).__name__}: {error}")
-        raise
-    finally:
-        executor.close()
-        journal.close()
-        log.close()
     return read_run(run.path)
 
 
 def _goes_on(journal: Journal, evaluations: int | None) -> None:
-    """Whoever continues a run does not want it paused."""
+    """Continue a paused run, and set a new budget."""
     acts = journal.acts()
     if is_paused(acts):
         journal.act(NewAct(GO_ON, {}, _RESUME))
     if evaluations not in (None, budget_after(acts, journal.budget())):
         journal.act(NewAct(BUDGET, {"evaluations": evaluations}, _RESUME))
-
-
-class _Log:
-    """`log.txt`: a line with a time for whatever happened."""
-
-    def __init__(self, path: Path) -> None:
-        # Without a buffer: a line that a full disk refuses is not tried again.
-        self._path = path
-        self._file = open_to_append(path)
-
-    def line(self, text: str) -> None:
-        """Writes one line. Raises `OSError`."""
-        now = time.strftime("%Y-%m-%d %H:%M:%S")
-        try:
-            self._file.write(f"{now} {' '.join(text.split())}\n".encode())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(self._path)) from error
-
-    def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
-
-
-def _words(event: Event) -> str:
-    match event:
-        case Progress(stage):
-            return stage
-        case Read(text):
-            return "; ".join(text.sentences())
-        case Warming(step, steps, reason):
-            failed = f": a path failed: {reason}" if reason else ""
-            return f"warm-up {step}/{steps}{failed}"
-        case Skipped(number, words):
-            return f"round {number + 1}: {words}"
-        case Opened():
-            return f"round {event.round + 1}: {event.size} candidates"
-        case Scored():
-            found = event.reason if event.score is None else f"{event.score:.4f}"
-            return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
-        case Retried(name, reason):
-            return f"{name} is run again: {reason}"
-        case Closed(number, best, scores):
-            score = first_score(scores)
-            found = f"best {best:04} at {score:.4f}" if best else "every one failed"
-            return f"round {number + 1} is over: {found}"
-        case Ended(reason, spent, budget):
-            return f"the search is over after {spent} of {budget} evaluations: {reason}"
-        case Comparing():
-            return f"each alone: {event.done}/{event.total}"
-        case Acted(words, reason):
-            return words if reason is None else f"{words}: not done, because {reason}"
-        case Paused():
-            return "paused"
-        case Fitted():
-            found = event.reason if event.loss is None else f"{event.loss:.4f}"
-            return f"{event.name}, {event.steps} steps, seed {event.seed}: {found}"

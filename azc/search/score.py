@@ -1,10 +1,9 @@
-"""One candidate trained and measured: what executors run, here or in other processes.
+"""Training and evaluation of one candidate, in this process or in that of an executor.
 
-Codes: R029 the trained weights are not finite; R030 weights of a run cannot be read;
-R033 the data differs from the data that the run started with; R041 the device does not
-exist; R043 a program that should train does not, so the machine is probably at fault;
-R044 the installation is incomplete, or workers cannot start; R049 the candidate was
-stopped.
+Codes: R029 trained weights are not finite; R030 weights of a run can't be read; R033
+the data is not what the run began with; R041 there is no such device; R043 the machine
+is at fault, and not the programs; R044 the installation lacks something, or workers
+can't begin; R049 a candidate was stopped.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from azc.data.progress import Tell, silent
 from azc.diagnostics import AzcError, RunError, out_of_memory
@@ -34,7 +33,10 @@ if TYPE_CHECKING:
     from azc.training.fit import Measured
 
 __all__ = [
+    "MEMORY_LIMIT",
+    "TIME_LIMIT",
     "Bench",
+    "Blame",
     "Job",
     "Outcome",
     "Scorer",
@@ -46,6 +48,8 @@ __all__ = [
     "machine_at_fault",
 ]
 
+
+TIME_LIMIT, MEMORY_LIMIT = "time_limit", "memory_limit"  # as the options have them
 
 _ENDLESS = 10**9  # steps, where time ends a training
 
@@ -113,6 +117,7 @@ class Outcome:
     `suspect`: it failed in a way that may be the machine's fault and not the program's
     (memory, time, a process that died). `weights`: the fingerprint of the file written.
     `right`: the share of right answers by part of the data, where that was looked at.
+    `exceeded`: which limit of the options made it fail.
     """
 
     scores: Scores | None
@@ -121,6 +126,7 @@ class Outcome:
     suspect: bool = False
     weights: str | None = None
     right: Mapping[str, float] = field(default_factory=dict)
+    exceeded: str | None = None
 
     @property
     def loss(self) -> float | None:
@@ -129,15 +135,15 @@ class Outcome:
 
 
 class _Late(Exception):
-    """The time of a job is over."""
+    """The time limit of a job is exceeded."""
 
 
 class _Enough(Exception):
-    """It was trained for as long as it was to be."""
+    """The training has taken the time that it should take."""
 
 
 class Scorer:
-    """Runs jobs; holds the data."""
+    """Runs jobs, and holds the data."""
 
     def __init__(
         self, bench: Bench, data: Data | None = None, tell: Tell = silent
@@ -201,9 +207,10 @@ class Scorer:
                     loss, right = _means([found, *more])
                     scores = {LOSS: loss}
         except Exception as error:
-            reason, suspect = blamed(error, self.bench.options.memory_limit)
+            blame = blamed(error, self.bench.options.memory_limit)
             seconds = time.perf_counter() - start
-            return Outcome(None, reason, seconds, suspect), trained
+            reason, suspect, exceeded = blame
+            return Outcome(None, reason, seconds, suspect, exceeded=exceeded), trained
         seconds = time.perf_counter() - start
         return Outcome(scores, None, seconds, right=right), trained
 
@@ -331,16 +338,16 @@ def _data(bench: Bench, tell: Tell) -> Data:
     if bench.fingerprint not in (None, data.fingerprint):
         raise RunError(
             "R033",
-            f"the data of {options.data} is not what the run began with: a text, its"
+            f"the data of {options.data} has changed since the run started: a text, its"
             " tokenizer or a task has changed, or this azc reads it in another way",
-            "scores of one run compare only on the same data; start a new run",
+            "scores of a run are only comparable on the same data; start a new run",
         )
     return data
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads compute: how many decides how torch rounds."""
+    """Compute with a fixed number of threads, which affects how torch rounds."""
     import torch
 
     before = torch.get_num_threads()
@@ -352,7 +359,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _means(found: Sequence[Measured]) -> tuple[float, Mapping[str, float]]:
-    """Loss and shares of right answers, on average over trainings."""
+    """Average loss and accuracies over trainings."""
     right = {part: fmean(each.right[part] for each in found) for part in found[0].right}
     return fmean(each.loss for each in found), right
 
@@ -387,10 +394,18 @@ def build_candidate(
     return (AzcForCausalLM if spec.causal else AzcForMaskedLM)(config), spec
 
 
-def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool]:
-    """Say why a program failed, in one line, and whether the machine may be at fault.
+class Blame(NamedTuple):
+    """Why a program failed, in one line; whether that may be the machine's fault; and
+    which limit of the options made it fail.
+    """
 
-    `memory_limit`: the bytes that it might take. Raises what is certainly not the
+    reason: str
+    suspect: bool
+    exceeded: str | None = None
+
+
+def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
+    """Say why a program failed that might take so many bytes. Raises what is certainly not the
     program's fault: `OSError`, `RunError` for weights that can't be read and for a module
     that can't be imported.
     """
@@ -398,19 +413,22 @@ def blamed(error: Exception, memory_limit: int | None = None) -> tuple[str, bool
 
     # Of a file too large for memory, and of a step: what lies beneath tells.
     if any(out_of_memory(each) for each in (error, error.__cause__) if each):
-        limit = "" if memory_limit is None else f" (it may take {memory_limit:,} bytes)"
-        return f"memory ran out{limit}", True
+        if memory_limit is None:
+            return Blame("memory ran out", True)
+        reason = f"memory ran out (it may take {memory_limit:,} bytes)"
+        return Blame(reason, True, MEMORY_LIMIT)
     if isinstance(error, OSError) or getattr(error, "code", None) == "R030":
         raise error
     if isinstance(error, ImportError):
         raise cannot_import(error) from error
     if isinstance(error, _Late):
-        return str(error), True
+        return Blame(str(error), True, TIME_LIMIT)
     text = error.message if isinstance(error, AzcError) else str(error)
     if not isinstance(error, AzcError):
         text = f"{type(error).__name__}: {text}"
     # After one of these a device computes nothing more in this process.
-    return " ".join(text.split())[:500], isinstance(error, torch.AcceleratorError)
+    suspect = isinstance(error, torch.AcceleratorError)
+    return Blame(" ".join(text.split())[:500], suspect)
 
 
 def late(limit: float) -> str:
@@ -423,7 +441,7 @@ def cannot_import(error: ImportError) -> RunError:
     return RunError(
         "R044",
         f"azc can't work in this installation: {type(error).__name__}: {error}",
-        "once that is mended, azc resume goes on",
+        "fix that, then continue with azc resume",
     )
 
 
@@ -432,12 +450,12 @@ def machine_at_fault(found: str, reason: str) -> RunError:
     return RunError(
         "R043",
         f"{found}: {reason}; the machine seems to be at fault, not the programs",
-        "nothing was marked as failed: azc resume goes on, once that is mended",
+        "nothing was recorded as failed: fix that, then continue with azc resume",
     )
 
 
 def check_device(name: str | None) -> None:
-    """Raises `RunError` R041 where there is no device of this name to compute on."""
+    """Raise `RunError` R041 if there is no such device."""
     import torch
 
     try:
@@ -445,5 +463,5 @@ def check_device(name: str | None) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         message = f"there is no device `{name}` to compute on: {reason}"
-        help_ = "without --device, azc takes CUDA where there is one, else the CPU"
+        help_ = "without --device, azc uses CUDA if it is available, or the CPU"
         raise RunError("R041", message, help_) from error

@@ -175,12 +175,12 @@ class SharedWeights:
             with torch.random.fork_rng():
                 model, spec = build_candidate(self.start.text, self.start.model, seed)
         except Exception as error:
-            reason, suspect = blamed(error)
-            if suspect:
+            found = blamed(error)
+            if found.suspect:
                 raise machine_at_fault(
-                    "the start could not be trained", reason
+                    "the start could not be trained", found.reason
                 ) from error
-            return reason
+            return found.reason
         supernet.admit(model, spec)
         return None
 

@@ -1,36 +1,60 @@
-"""Jobs tried so that a fault of the machine is not taken for one of a program."""
+"""Jobs tried so that a fault of the machine is not taken for one of a program.
+
+Codes: R053 the start needs more than the limits of the search allow.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from azc.diagnostics import RunError
+from azc.numbers import as_size, as_time
 from azc.search.events import Event, Retried
 from azc.search.executors.base import Executor
+from azc.search.options import EvolveOptions
 from azc.search.records import START
-from azc.search.score import Job, Outcome, machine_at_fault
+from azc.search.score import (
+    MEMORY_LIMIT,
+    TIME_LIMIT,
+    Job,
+    Outcome,
+    machine_at_fault,
+)
 
 __all__ = ["Trials"]
+
+# Seconds that the start has beyond a limit, to see what it takes: so many times the limit,
+# within these bounds.
+_TIMES, _LEAST, _MOST = 20.0, 60.0, 600.0
+_SPARE = 3.0  # a limit that is suggested is so many times what the start takes
+_USUAL = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)  # seconds
 
 
 @dataclass(frozen=True)
 class Trials:
-    """An executor, the program of the start, and whoever is told what happens.
+    """An executor, the program of the start, the folder and the options of the run, and
+    whoever is told what happens.
 
     A job with an outcome that is suspect is run again, when all others are done and
     alone. Where it comes to the same, the start is run as a control: if that comes to
-    nothing in the same way, the machine is at fault.
+    nothing in the same way, the machine is at fault, or the limits that it exceeds.
     """
 
     executor: Executor
     start: str
+    folder: Path
+    options: EvolveOptions
     tell: Callable[[Event], None]
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
         """Every job with its outcome, as they end; what is suspect at the end.
 
-        Raises `RunError` R043 where the machine is at fault, and what the executor
-        raises. A job without an outcome is then still to be done.
+        Raises `RunError` R043 where the machine is at fault, R053 where the start
+        exceeds a limit, and what the executor raises. A job without an outcome is then
+        still to be done.
         """
         again: list[Job] = []
         for job, outcome in self.executor.run(jobs):
@@ -58,9 +82,63 @@ class Trials:
         control = replace(
             job, candidate=START, program=self.start, weights=None, name="the start"
         )
-        if job.program != self.start and not self._alone(control).suspect:
-            return
         found = f"{job.label} could not be trained"
         if job.program != self.start:
             found += ", and neither could the start, on trial"
-        raise machine_at_fault(found, outcome.reason or "")
+            reason, outcome = outcome.reason, self._alone(control)
+            if not outcome.suspect:
+                return
+        else:
+            reason = outcome.reason
+        if outcome.exceeded == TIME_LIMIT:
+            raise self._too_slow(control)
+        if outcome.exceeded == MEMORY_LIMIT:
+            raise self._too_large()
+        raise machine_at_fault(found, reason or "")
+
+    def _too_slow(self, job: Job) -> RunError:
+        """Run the start once more, with more time, to say what it takes."""
+        limit = self.options.time_limit
+        self.tell(Retried(job.label, "to see how long it takes"))
+        room = min(max(_TIMES * job.limit, _LEAST), _MOST)
+        outcome = self._alone(replace(job, limit=job.limit + room))
+        took = outcome.seconds or 0.0
+        words = f"the start took {_shown(took)} to train, longer than"
+        if outcome.suspect:
+            words = f"the start was not trained after {_shown(took)}, longer than"
+        elif took <= job.limit:
+            words = (
+                f"the start took {_shown(took)} to train at the third try, but twice"
+            )
+            words += " longer than"
+        allowed = f"--time-limit {as_time(limit)}"
+        if job.limit != limit:
+            allowed = f"the {_shown(job.limit)} that {allowed} gives it here"
+        # What is measured has its own time beside the limit, other jobs a multiple of it.
+        beside = job.limit - limit if job.kind == "measure" else 0.0
+        needed = limit * max(1.0, (took - beside) / (job.limit - beside))
+        return self._too_little(
+            f"{words} {allowed}", f"--time-limit {as_time(_rounded(_SPARE * needed))}"
+        )
+
+    def _too_large(self) -> RunError:
+        limit = self.options.memory_limit
+        assert limit is not None
+        return self._too_little(
+            f"the start takes more memory than --memory-limit {as_size(limit)}",
+            f"--memory-limit {as_size(4 * limit)} (none: no limit)",
+        )
+
+    def _too_little(self, message: str, option: str) -> RunError:
+        help_ = f"raise the limit: azc resume {self.folder} {option}"
+        return RunError("R053", message, help_)
+
+
+def _shown(seconds: float) -> str:
+    return f"{seconds:,.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+
+
+def _rounded(seconds: float) -> float:
+    """Return no fewer seconds, a number that people would give."""
+    hours = 3600.0 * math.ceil(seconds / 3600)
+    return next((usual for usual in _USUAL if usual >= seconds), hours)

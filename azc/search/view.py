@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from azc.search.acts import (
     LIMIT,
     PROPOSE,
     Act,
+    allowed_after,
     budget_after,
     is_paused,
     limits_after,
@@ -24,6 +25,7 @@ from azc.search.acts import (
 from azc.search.barred import Barred
 from azc.search.folder import RunFolder
 from azc.search.genome import Genome
+from azc.search.noise import Noise, noise
 from azc.search.objectives import Scores, costs, over_limits
 from azc.search.options import EvolveOptions
 from azc.search.ranking import (
@@ -101,7 +103,7 @@ class RunView:
     `causal`: whether its models are. `bytes_per_token`: of the text that the last
     comparison is measured on, where every token of it is told; else None. `text`: what was
     read of one; None where there is none, or an earlier azc began the run. `options`
-    have the budget and the limits that the run has now; `ending` is why the search ended
+    have the budget and all limits that the run has now; `ending` is why the search ended
     before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
     `entrants` by number: what was trained alone, `fits` times; `table`: the last
     comparison, roles with entrants. `states`: what the strategy knew after each closed
@@ -143,7 +145,7 @@ class RunView:
 
     @property
     def spent(self) -> int:
-        """Evaluations that count."""
+        """The number of evaluations that count toward the budget."""
         return sum(e.counts for e in self.evaluations)
 
     @property
@@ -155,9 +157,17 @@ class RunView:
         waiting = {e.round for e in self.evaluations if e.status == "asked"}
         if any(not closed and number not in waiting for number, closed in self.rounds):
             return False  # it is still to be closed
-        if not self.options.final_seeds or not self.ranking():
+        if not self.options.final_seeds or next(self._deciding(), None) is None:
             return True
         return bool(self.rows) and all(row.is_whole for row in self.rows)
+
+    @cached_property
+    def by_candidate(self) -> Mapping[int, Sequence[Evaluation]]:
+        """The evaluations of every candidate, in the order of the rounds."""
+        found: dict[int, list[Evaluation]] = {number: [] for number in self.candidates}
+        for evaluation in self.evaluations:
+            found[evaluation.candidate].append(evaluation)
+        return found
 
     @property
     def is_paused(self) -> bool:
@@ -166,25 +176,25 @@ class RunView:
 
     @property
     def start(self) -> Candidate | None:
-        """The program that evolution began with."""
+        """The start model's candidate."""
         return self.candidates.get(START)
 
-    @property
+    @cached_property
     def winner(self) -> int | None:
         """The winner's candidate; before it is known, what leads the last round, None
         before any was scored. See `azc.search.ranking.winner`.
         """
         names = self.options.objectives
-        return winner(self.table, self.entrants, self.ranking(), names)
+        return winner(self.table, self.entrants, self._deciding(), names)
 
     @property
     def best(self) -> Candidate | None:
-        """The winner's program."""
+        """The winner's candidate."""
         return None if self.winner is None else self.candidates[self.winner]
 
     def lineage(self, candidate: int) -> list[Candidate]:
-        """To a candidate from the start, or from one that nobody bore: of each the first
-        of its parents.
+        """Return the ancestors of a candidate, following first parents, and the
+        candidate itself last.
         """
         found = []
         number: int | None = candidate
@@ -195,6 +205,9 @@ class RunView:
 
     def ranking(self) -> list[Evaluation]:
         """Return the deciding evaluations, best first; see `deciding`."""
+        return list(self._deciding())
+
+    def _deciding(self) -> Iterator[Evaluation]:
         return deciding(self.rounds, self.evaluations, self.options, self._out)
 
     @cached_property
@@ -205,10 +218,25 @@ class RunView:
         """Return the reason why a candidate exceeds the limits, as far as it is known,
         or None.
         """
-        genome = Genome.from_text(self.candidates[number].program, self.model)
-        found = costs(genome.spec, self.options.length)
-        measured = self.costs.get(genome.key, {})
-        return over_limits({**found, **measured}, self.options.limits)
+        candidate = self.candidates[number]
+        spec = Genome.from_text(candidate.program, self.model).spec
+        written = costs(spec, self.options.length)
+        measured = self.costs.get(candidate.key, {})
+        return over_limits({**written, **measured}, self.options.limits)
+
+    @cached_property
+    def noise(self) -> Noise | None:
+        """How much scores differ, and how much those of one program from several seeds;
+        None while it is not known, and with shared weights.
+        """
+        if not self.options.is_fresh:
+            return None
+        measured = {
+            each.id: self.costs[each.key]
+            for each in self.candidates.values()
+            if each.key in self.costs
+        }
+        return noise(self.evaluations, measured)
 
     @cached_property
     def front(self) -> Front | None:
@@ -237,7 +265,9 @@ class RunView:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """The last comparison, the winner first; empty while it is not known."""
+        """The rows of the final comparison, the winner first; empty while it is
+        unknown.
+        """
         seeds = self.options.final_seeds
         fits = {
             (fit.entrant, fit.seed): fit
@@ -253,13 +283,13 @@ class RunView:
 
     @property
     def sampled(self) -> int:
-        """The number of models of random sampling in the last comparison."""
+        """The number of random models in the final comparison."""
         tried = {fit.entrant for fit in self.fits if fit.split == "validation"}
         return sum(self.entrants[number].candidate is None for number in tried)
 
     def perplexity(self, row: Row) -> tuple[float, ...]:
-        """e to the power of the test losses in nats, by seed; none where a loss is not of
-        all tokens of a text.
+        """Return the perplexities on the test data by seed; empty if losses are not
+        over all tokens of a text.
         """
         known = self.bytes_per_token is not None
         return tuple(map(_exp, row.losses)) if known else ()
@@ -281,7 +311,9 @@ class RunView:
         return (*text, *tasks)
 
     def also(self, row: Row) -> dict[str, str]:
-        """By the names of `columns`, the means over the seeds, where there are any."""
+        """Return the means over seeds of the figures in `columns`, as far as they
+        exist.
+        """
         figures = {
             "perplexity": (self.perplexity(row), ".2f"),
             "bits a byte": (self.bits_per_byte(row), ".3f"),
@@ -339,22 +371,28 @@ def read_run(folder: Path) -> RunView:
     journal or configuration is not as the run left it.
     """
     run = RunFolder(folder)
-    config = run.read()
+    config, traces = run.read(), run.traces()
     journal = run.look()
     if journal is None:
         return _of(run, config)
     try:
         with journal.snapshot():
             journal.check()
+            run.check_traces(journal, traces)
             run.check_config(journal)
             of = _of(run, config)
             acts = journal.acts()
             budget = budget_after(acts, journal.budget() or of.options.evaluations)
             taken = [act for act in acts if act.round is not None]
-            limits = limits_after(taken, of.options.limits)
+            options = replace(
+                of.options,
+                evaluations=budget,
+                limits=limits_after(taken, of.options.limits),
+                **allowed_after(acts),
+            )
             return replace(
                 of,
-                options=replace(of.options, evaluations=budget, limits=limits),
+                options=options,
                 ending=journal.ending(),
                 candidates=journal.candidates(),
                 evaluations=tuple(journal.evaluations()),

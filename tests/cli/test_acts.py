@@ -108,7 +108,7 @@ def test_ask_has_all_that_a_proposal_needs(azc: Azc, run: Path, home: Path) -> N
         assert answer.json["error"]["code"] == "R046"
     shown = azc("ask", "run")
     assert (shown.code, shown.err) == (0, "")
-    assert "5 of 5 evaluations are spent" in shown.out
+    assert "5 of 5 evaluations spent" in shown.out
     assert "space tiny {" in shown.out
 
 
@@ -222,7 +222,7 @@ def test_a_limit_is_set_shown_and_lifted(azc: Azc, run: Path) -> None:
     ]
     found = azc("ask", "run", "--json").json
     assert found["limits"] == {"parameters": 1e6, "latency": 2.0}
-    assert "nothing is trained beyond latency 2 ms\n" in azc("ask", "run").out
+    assert "limit on latency: 2 ms\n" in azc("ask", "run").out
     assert azc("steer", "run", "--limit", "params=none").code == 0
     assert azc("ask", "run", "--json").json["limits"] == {"latency": 2.0}
 

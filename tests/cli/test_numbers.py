@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from azc.numbers import amount, change, in_bytes, ranges, setting
+from azc.numbers import (
+    amount,
+    as_size,
+    as_time,
+    change,
+    in_bytes,
+    in_seconds,
+    ranges,
+    setting,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +82,50 @@ def test_ranges() -> None:
 )
 def test_sizes_are_read(text: str, size: int | None) -> None:
     assert in_bytes(text) == size
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (1, "1"),
+        (999, "999"),
+        (1000, "1kB"),
+        (1024, "1kiB"),
+        (3 * 10**8, "300MB"),
+        (2**29, "512MiB"),
+        (4 * 10**9, "4GB"),
+        (10**9 + 1, "1000000001"),
+    ],
+)
+def test_sizes_are_written_as_they_are_read(count: int, text: str) -> None:
+    assert as_size(count) == text
+    assert in_bytes(text) == count
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90.0),
+        ("1e3", 1000.0),
+        ("90s", 90.0),
+        ("1.5 min", 90.0),
+        ("2h", 7200.0),
+        ("0.25s", 0.25),
+        ("", None),
+        ("s", None),
+        ("2m", None),
+        ("2ms", None),
+        ("long", None),
+    ],
+)
+def test_times_are_read(text: str, seconds: float | None) -> None:
+    assert in_seconds(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.25s"), (1, "1s"), (60.0, "60s"), (1800, "30min"), (7200.0, "2h")],
+)
+def test_times_are_written_as_they_are_read(seconds: float, text: str) -> None:
+    assert as_time(seconds) == text
+    assert in_seconds(text) == seconds

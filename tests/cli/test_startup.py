@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from azc.search.folder import RunFolder
+from tests.runs import PROGRAM
+
 HEAVY = ("torch", "transformers", "datasets", "tokenizers", "safetensors", "numpy")
 
 CODE = """
@@ -65,6 +68,45 @@ def test_check_and_fmt_need_no_rich(tmp_path: Path, good: str) -> None:
 def test_errors_are_told_as_fast(tmp_path: Path) -> None:
     (tmp_path / "bad.azg").write_text("attention a(q) { return x }")
     assert not imported(tmp_path, ["check", "bad.azg"], code=1) & {*HEAVY, "rich"}
+
+
+AT_TORCH = """
+import sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Finder())
+from azc.cli.main import main
+main()
+"""
+
+
+def test_a_search_is_there_before_torch_is_imported(tmp_path: Path) -> None:
+    """And goes on where it was interrupted there."""
+    (tmp_path / "tiny.azg").write_text(PROGRAM)
+    loading = "the run in run: loading PyTorch and the data (task:recall)"
+    for words, does in (
+        (["evolve", "tiny.azg", "--data", "task:recall", "-o", "run"], "starting"),
+        (["resume", "run"], "continuing"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", AT_TORCH, *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stderr.splitlines() == [
+            f"{does} {loading}",
+            "to continue: azc resume run",
+            "interrupted",
+        ]
+        assert done.returncode == 130
+    run = RunFolder(tmp_path / "run")
+    assert run.options(run.read()).data == "task:recall"
 
 
 def test_compile_does_need_torch(tmp_path: Path, good: str) -> None:

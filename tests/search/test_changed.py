@@ -157,6 +157,12 @@ def test_links_in_the_place_of_files_are_replaced(
     assert "done" in (half.path / "log.txt").read_text()
 
 
+def test_so_are_all_of_them(half: RunFolder, whole: Path, home: Path) -> None:
+    shutil.rmtree(half.candidates_folder)
+    resume(half.path, cache=home / "cache")
+    assert result(half.path) == result(whole)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -213,7 +213,7 @@ def trials(pool: PoolExecutor, told: list[Retried]) -> Trials:
         assert isinstance(event, Retried)
         told.append(event)
 
-    return Trials(pool, MODEL, tell)
+    return Trials(pool, MODEL, Path("run"), pool.bench.options, tell)
 
 
 SIGNALS = {
@@ -249,9 +249,11 @@ def test_a_job_whose_workers_die_or_hang_twice_fails(
     """The start, on trial, lives: it is the program's fault."""
     told: list[Retried] = []
     hits = hit(monkeypatch, how, {4: 2})
-    found = values(trials(pool, told).run(jobs))
+    found = list(trials(pool, told).run(jobs))
     assert hits == [4, 4]
-    assert found == {**expected, 4: (None, SIGNALS[how])}
+    assert values(iter(found)) == {**expected, 4: (None, SIGNALS[how])}
+    exceeded = {job.candidate: outcome.exceeded for job, outcome in found}
+    assert exceeded[4] == ("time_limit" if how == signal.SIGSTOP else None)
 
 
 def test_where_the_start_dies_too_the_machine_is_at_fault(
@@ -323,6 +325,7 @@ def test_time_is_looked_at_after_every_step(scorer: Scorer, jobs: list[Job]) -> 
         None,
         "it took longer than 1e-09 seconds",
     )
+    assert outcome.exceeded == "time_limit"
 
 
 def test_whoever_stops_asking_leaves_no_work_behind(
@@ -348,7 +351,7 @@ def test_a_job_that_takes_more_memory_than_it_may_fails(
     with closing(choose_executor(bench, scorer.data)) as limited:
         assert isinstance(limited, PoolExecutor)
         found = values(
-            Trials(limited, MODEL, told.append).run(  # type: ignore[arg-type]
+            trials(limited, told).run(
                 [replace(jobs[0], candidate=7, program=large), *jobs]
             )
         )

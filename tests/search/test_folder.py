@@ -70,7 +70,11 @@ def test_one_process_at_a_time(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
-        ({"format": 1}, "R036", f"the run format 1; this azc reads {FORMAT}"),
+        (
+            {"format": 1},
+            "R036",
+            f"run format 1, but this version of azc reads {FORMAT}",
+        ),
         ({"format": None}, "R036", "format None"),
         ({"program": None}, "R035", "no program"),
         ({"options": []}, "R035", "no options"),

@@ -5,36 +5,59 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from azc.check.resolve import check_source
 from azc.cli.app import app
+from azc.cli.progress import LineProgress, LiveProgress
 from azc.compare.summary import summarise
 from azc.diagnostics import UsageError
+from azc.numbers import amount
 from azc.report.page import page
-from azc.search.events import Event
+from azc.search.archive import archive
+from azc.search.branch import Branch
+from azc.search.events import Closed, Event, Opened, Scored
 from azc.search.folder import RunFolder
-from azc.search.objectives import in_order, read_limit, read_objective
+from azc.search.objectives import (
+    headings,
+    in_order,
+    read_limit,
+    read_objective,
+    shown_scores,
+)
 from azc.search.options import EvolveOptions
 from azc.search.pareto import fronts, points
-from azc.search.ranking import contenders
+from azc.search.ranking import contenders, pareto_front
 from azc.search.records import Evaluation
 from azc.search.refused import refused_words
 from azc.search.run import resume
 from azc.search.score import build_candidate
+from azc.search.sinks import _scalars as scalars
 from azc.search.view import RunView
 from azc.source import Source
 from azc.training.costs import peak_memory
 from tests.report.dom import block, parse
 from tests.report.dom import rows as rows_of
-from tests.runs import PROGRAM, Killed, arguments, cut_at, result, run_here, tiny
+from tests.runs import (
+    PROGRAM,
+    Killed,
+    arguments,
+    cut_at,
+    log_lines,
+    result,
+    run_here,
+    tiny,
+)
 
 SEVERAL = ("loss", "parameters", "flops")
 MEASURED = ("loss", "latency", "memory", "timed-loss")
@@ -83,6 +106,110 @@ def test_a_front_lives_on(several: tuple[RunView, list[Event]]) -> None:
         assert set(again) <= set(first) or set(first) <= set(again)
 
 
+def in_words(scores: Mapping[str, float], digits: int = 3) -> str:
+    """The scores of SEVERAL, as people are to read them."""
+    loss, parameters, flops = (scores[name] for name in SEVERAL)
+    counts = f"{parameters:,.0f} parameters, {flops:,.0f} FLOPs a token"
+    return f"{loss:.{digits}f} nats, {counts}"
+
+
+def test_all_scores_are_told_as_they_come(
+    several: tuple[RunView, list[Event]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the log, as lines, in the live display and for other logs."""
+    view, events = several
+    log = "\n".join(log_lines(view.folder))
+    tell = LineProgress(quiet=False)
+    live = LiveProgress(Console(file=StringIO(), force_terminal=True, width=160))
+    for event in events:
+        tell(event)
+        live(event)
+        said = capsys.readouterr().err
+        if isinstance(event, Opened):
+            assert event.objectives == SEVERAL
+        if not isinstance(event, Scored | Closed) or event.scores is None:
+            continue
+        assert in_words(event.scores) in said
+        assert in_words(event.scores, 4) in log
+        kind = "score" if isinstance(event, Scored) else "round"
+        figures = {name: value for name, value, _ in scalars(event)}
+        for name in SEVERAL:
+            assert figures[f"{kind}/{name}"] == event.scores[name]
+        drawn = Console(file=StringIO(), width=160, record=True)
+        drawn.print(live._draw())
+        shown = drawn.export_text()
+        if isinstance(event, Scored):
+            assert "nats" in shown
+            values = [f"{event.scores['loss']:.3f}"]
+            values += [amount(event.scores[name]) for name in SEVERAL[1:]]
+            row = f"{event.round + 1} {event.candidate:04} {' '.join(values)} "
+            assert row in " ".join(shown.split())
+        elif event.best in {e.candidate for e in live.scored}:
+            best = f"{in_words(event.scores)}, candidate {event.best:04}"
+            assert f"best of round {event.round + 1}: {best}" in shown
+
+
+def test_all_scores_are_shown_afterwards(
+    several: tuple[RunView, list[Event]], tmp_path: Path
+) -> None:
+    view, _ = several
+    log = CliRunner().invoke(app, ["log", "--all", str(view.folder)]).stdout
+    ask = CliRunner().invoke(app, ["ask", str(view.folder)]).stdout
+    for e in view.evaluations:
+        assert e.scores is not None
+        found = in_words(e.scores).replace("nats", "nats a masked token")
+        assert f"round {e.round + 1}: {found}\n" in log
+    told = archive(view, {})["candidates"]
+    for each in told:
+        mine = [e for e in view.evaluations if e.candidate == each["id"]]
+        assert [s["scores"] for s in each["scores"]] == [dict(e.scores) for e in mine]
+    assert sum(in_words(e.scores) in ask for e in view.evaluations) >= len(told) // 2
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    assert view.winner is not None
+    Branch(tmp_path, view.folder).commit(view, view.winner)
+    words = subprocess.run(
+        ["git", "-C", str(tmp_path), "log", "--format=%B", "azc/several"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    last = [e for e in view.evaluations if e.candidate == view.winner][-1]
+    assert f"Round {last.round + 1}: {in_words(last.scores or {}, 4)}.\n" in words
+
+
+def test_scores_of_one_unit_have_names() -> None:
+    scores = {"timed-loss": 2.5, "loss": 3.25, "latency": 1.234}
+    assert shown_scores(scores) == (
+        "2.500 nats (timed-loss), 3.250 nats (loss), 1.23 ms"
+    )
+    assert shown_scores({"loss": 3.25}, of="a token") == "3.250 nats a token"
+    assert shown_scores(scores, skip=1) == "3.250 nats (loss), 1.23 ms"
+    assert list(headings(scores).values()) == ["timed-loss, nats", "loss, nats", "ms"]
+
+
+@pytest.mark.parametrize(
+    ("points", "share"),
+    [
+        ([(1, 1)], None),  # alone, it has the whole box
+        ([(1, 1), (2, 2), (3, 4)], None),
+        ([(1, 1), (1, 1), (2, 2)], None),  # the same twice
+        ([(1, 2), (2, 1)], None),  # the ends of the box have nothing of it
+        ([(0, 1), (1, 0), (2, 2)], 3 / 4),
+        ([(0, 2), (1, 1), (2, 0)], 1 / 4),
+    ],
+)
+def test_the_hypervolume_is_left_out_where_it_says_nothing(
+    points: list[tuple[int, int]], share: float | None
+) -> None:
+    ranking = [
+        Evaluation(0, n, "done", {"loss": a, "parameters": b}, None, 1.0)
+        for n, (a, b) in enumerate(points, 1)
+    ]
+    front = pareto_front(ranking, ("loss", "parameters"))
+    assert front is not None
+    assert front.hypervolume == share
+
+
 def test_contenders_are_of_the_front(several: tuple[RunView, list[Event]]) -> None:
     view, _ = several
     assert view.front is not None
@@ -102,7 +229,8 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
     assert members == [
         ranking[i].candidate for i in fronts(points(ranking, SEVERAL))[0]
     ]
-    assert 0 <= view.front.hypervolume <= 1
+    share = view.front.hypervolume
+    assert share is None or 0 < share < 1
     dom = parse(page(view))
     rows = dom.id("search").one("table", "front").one("tbody").all("tr")
     assert [row.one("a").attributes["href"] for row in rows] == [
@@ -121,6 +249,8 @@ def test_the_front_is_shown(several: tuple[RunView, list[Event]]) -> None:
     said = CliRunner().invoke(app, ["resume", str(view.folder)]).stdout
     assert "the Pareto front of the last round by loss, parameters, flops" in said
     assert f"knee: {view.front.knee.candidate:04}.azg" in said
+    assert ("hypervolume" in said) == (share is not None)
+    assert ("hypervolume" in page(view)) == (share is not None)
     answer = json.loads(
         CliRunner().invoke(app, ["resume", str(view.folder), "--json"]).stdout
     )

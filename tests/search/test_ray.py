@@ -273,3 +273,33 @@ def test_a_node_that_dies_at_work(
     assert len(hit) == 2
     assert found == {1: expected[1], 2: expected[1]}
     assert "a worker died, and another takes candidate" in caplog.text
+
+
+def test_a_dead_node_is_one_sentence(
+    cluster: Any,
+    executor: RayExecutor,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Ray prints the last lines of the node's log, which are pages, and a paragraph."""
+    list(executor.run([alone(9, 1)]))  # nodes that died before are known
+    caplog.clear()
+    node = cluster.add_node(num_cpus=1)
+    name = node.node_id
+    (raylet,) = (each.process.pid for each in node.all_processes["raylet"])
+    while not alive(name):
+        time.sleep(0.1)
+    os.kill(raylet, signal.SIGKILL)
+    while alive(name):
+        time.sleep(0.1)
+    for _ in range(3):
+        list(executor.run([alone(9, 1)]))
+    told = [each.getMessage() for each in caplog.records if "node" in each.getMessage()]
+    assert len(told) == 1
+    assert told[0].startswith("a node of the Ray cluster died (")
+    assert capfd.readouterr().out == ""
+    cluster.remove_node(node, allow_graceful=False)
+
+
+def alive(name: str) -> bool:
+    return any(each["NodeID"] == name and each["Alive"] for each in ray.nodes())

@@ -1,6 +1,6 @@
 """Choice of the executor that the options name.
 
-Codes: U028 jobs cannot run in this way on this machine.
+Codes: U028 jobs can't be run in this way here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ __all__ = ["check_executor", "choose_executor"]
 
 
 def check_executor(options: EvolveOptions) -> None:
-    """Raises `UsageError` U028 and `RunError` R041 where jobs can't be run so."""
+    """Raise `UsageError` U028 or `RunError` R041 if the options can't be used on this
+    machine.
+    """
     if options.memory_limit is not None and sys.platform != "linux":
         raise UsageError(
-            "U028", f"a limit of memory takes Linux, and this is {sys.platform}"
+            "U028", f"a memory limit needs Linux, and this is {sys.platform}"
         )
     if options.executor == "ray":
         if find_spec("ray") is None:

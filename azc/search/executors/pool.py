@@ -1,6 +1,6 @@
-"""Jobs in worker processes of this machine.
+"""Executor that runs jobs in worker processes on this machine.
 
-Codes: R044 the installation is incomplete, or workers cannot start.
+Codes: R044 the installation lacks something, or workers can't begin.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from azc.search.executors.worker import (
     settle,
     usual_start,
 )
-from azc.search.score import Bench, Job, Outcome, Scorer, late
+from azc.search.score import TIME_LIMIT, Bench, Job, Outcome, Scorer, late
 
 __all__ = ["PoolExecutor"]
 
@@ -40,9 +40,10 @@ _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a stat
 
 @dataclass(frozen=True)
 class _Gone:
-    """A worker that died, or whose time is over."""
+    """A worker that died, or whose time is over, which `exceeded` then says."""
 
     why: str
+    exceeded: str | None = None
 
 
 _Answer = Outcome | Fault | OSError | Begun | _Gone
@@ -72,10 +73,11 @@ class PoolExecutor:
         self._idle: list[_Worker] = []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end.
+        """Yield every job with its outcome, in the order of completion.
 
-        Raises `RunError` R044 where workers end before they have begun, and `RunError`
-        and `OSError` for what else is certainly not the fault of a job.
+        Raises:
+            RunError: R044 if workers exit before they start a job; other codes, and
+                OSError, for errors that are certainly not the fault of a job.
         """
         waiting = deque(jobs)
         busy: dict[Connection, tuple[_Worker, Job]] = {}
@@ -106,7 +108,7 @@ class PoolExecutor:
                 worker.end()
 
     def close(self) -> None:
-        """Ends the workers."""
+        """End the workers."""
         while self._idle:
             self._idle.pop().end()
 
@@ -124,7 +126,7 @@ class PoolExecutor:
             raise answer.error()
         if isinstance(answer, _Gone):
             seconds = time.monotonic() - worker.since
-            lost = Outcome(None, answer.why, seconds, suspect=True)
+            lost = Outcome(None, answer.why, seconds, True, exceeded=answer.exceeded)
             return lost if worker.begun else None
         assert isinstance(answer, Outcome)
         return answer
@@ -147,13 +149,13 @@ def _never_began(answer: _Answer) -> RunError:
     why = answer.why if isinstance(answer, _Gone) else "it ended"
     return RunError(
         "R044",
-        f"worker processes can't begin: {why}",
-        "once that is mended, azc resume goes on",
+        f"worker processes can't start: {why}",
+        "fix that, then continue with azc resume",
     )
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """A worker process and the pipe to it."""
 
     def __init__(self, bench: Bench, data: bytes, start_limit: float) -> None:
         # A fork would share torch's threads and locks with this process.
@@ -196,7 +198,9 @@ class _Worker:
             return _Gone(f"a process {self._end_in_words()}")
         if time.monotonic() < self.deadline:
             return None
-        return _Gone(late(self.limit if self.begun else self.start_limit))
+        if not self.begun:
+            return _Gone(late(self.start_limit))
+        return _Gone(late(self.limit), TIME_LIMIT)
 
     def _end_in_words(self) -> str:
         self.process.join(_LAST_WORDS)
@@ -207,7 +211,7 @@ class _Worker:
         return f"was ended by {signal.Signals(-code).name}{memory}"
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()

@@ -5,14 +5,13 @@ through Ray's object store, by the sha256 of its content; what it has trained co
 the same way, and is written here. Data that was read here is read nowhere else.
 
 Codes: R030 weights of a run cannot be read; R044 the installation is incomplete, or
-workers cannot start; R051 the Ray cluster cannot be reached.
+workers cannot start.
 """
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -27,6 +26,7 @@ from ray.exceptions import OutOfMemoryError, RayError, RayTaskError
 from azc.data.contract import Data
 from azc.diagnostics import RunError
 from azc.files import write_bytes
+from azc.search.executors.cluster import Cluster, last_line
 from azc.search.executors.worker import (
     Begun,
     Fault,
@@ -35,7 +35,15 @@ from azc.search.executors.worker import (
     settle,
     usual_start,
 )
-from azc.search.score import Bench, Job, Outcome, Scorer, check_device, late
+from azc.search.score import (
+    TIME_LIMIT,
+    Bench,
+    Job,
+    Outcome,
+    Scorer,
+    check_device,
+    late,
+)
 
 __all__ = ["RayExecutor"]
 
@@ -74,9 +82,7 @@ class RayExecutor:
         self.bench = bench
         self.workers = workers
         self.start_limit = start_limit or usual_start(bench)
-        self._connected = not ray.is_initialized()
-        if self._connected:
-            _connect()
+        self._cluster = Cluster()
         # Workers of one node share the tokens that Ray's object store has there.
         self._needs: Any = ray.put((bench, data.in_memory(), _versions()))
         self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
@@ -85,10 +91,11 @@ class RayExecutor:
         self._why = ""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end.
+        """Yield every job with its outcome, in the order of completion.
 
-        Raises `RunError` R044 where no worker can begin, and `RunError` and `OSError`
-        for what else is certainly not the fault of a job.
+        Raises:
+            RunError: R044 if no worker can start; other codes, and OSError, for errors
+                that are certainly not the fault of a job.
         """
         waiting = deque(jobs)
         deaths: Counter[Job] = Counter()
@@ -119,16 +126,15 @@ class RayExecutor:
                 self._dismiss(worker)  # whoever asked has gone
 
     def close(self) -> None:
-        """Ends the workers, and leaves the cluster."""
+        """End the workers, and leave the cluster."""
         for worker in list(self._staff):
             self._dismiss(worker)
-        if self._connected:
-            ray.shutdown()
+        self._cluster.close()
 
     # Workers
 
     def _engage(self) -> None:
-        """Lets workers begin, all of them at once: that takes seconds."""
+        """Start the missing workers, all at once, because that takes seconds."""
         while len(self._staff) < self.workers and self._failed < _STARTS:
             self._staff.append(_Worker(self.bench, self._needs, self._failed))
         if not self._staff:
@@ -149,10 +155,11 @@ class RayExecutor:
             ends.append(max(each.since for each in self._staff) + self.start_limit)
         rest = max(0.0, min([*ends, now + _LONGEST_WAIT]) - now)
         done, _ = ray.wait(list(tasks), timeout=rest)
+        self._cluster.report_deaths()
         now = time.monotonic()
         if not done and not able and now >= ends[0]:
             limit = f"{self.start_limit:,.10g} seconds"
-            raise _never_began(f"the cluster has had no room for one in {limit}")
+            raise _never_began(f"the cluster had no free resources for {limit}")
         tardy = [w for w in able if w.job and now > w.since + w.job.limit]
         return list(dict.fromkeys([*(tasks[each] for each in done), *tardy]))
 
@@ -199,7 +206,7 @@ class RayExecutor:
 
 
 class _Worker:
-    """An actor, and what it is at."""
+    """An actor, and the job that it runs."""
 
     def __init__(self, bench: Bench, needs: Any, wave: int) -> None:
         self.wave = wave
@@ -220,7 +227,7 @@ class _Worker:
         return self.begun and self.task is None
 
     def send(self, job: Job, key: str, where: list[Any]) -> None:
-        """Gives it a job; it has no use for paths of this machine."""
+        """Send a job, without paths that only exist on this machine."""
         self.job, self.since = job, time.monotonic()
         away = replace(job, snapshot=None, weights=None)
         self.task = self.actor.score.remote(away, key, where, job.weights is not None)
@@ -234,41 +241,29 @@ class _Worker:
         except ray.exceptions.GetTimeoutError:
             assert job is not None
             seconds = time.monotonic() - self.since
-            return Outcome(None, late(job.limit), seconds, suspect=True), b""
+            why = late(job.limit)
+            return Outcome(None, why, seconds, True, exceeded=TIME_LIMIT), b""
         except OutOfMemoryError:
             return _Lost("memory ran out"), b""
         except RayError as error:
             if not self.begun:
-                return _Lost(_last_line(error)), b""
+                return _Lost(last_line(error)), b""
             if isinstance(error, RayTaskError):  # what it meets itself is an answer
-                return Fault(None, _last_line(error), None), b""
+                return Fault(None, last_line(error), None), b""
             return _Lost("a process died (out of memory?)"), b""
         self.begun = True
         return found
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kill the process."""
         ray.kill(self.actor)
-
-
-def _connect() -> None:
-    # A cluster that is started here is nobody else's business.
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
-    except (OSError, RuntimeError, ValueError, RayError) as error:
-        raise RunError(
-            "R051",
-            f"can't reach a Ray cluster: {_last_line(error)}",
-            "RAY_ADDRESS names one; `ray start --head` begins one",
-        ) from error
 
 
 def _never_began(why: str) -> RunError:
     return RunError(
         "R044",
-        f"workers of the cluster can't begin: {why}",
-        "once that is mended, azc resume goes on",
+        f"workers of the cluster can't start: {why}",
+        "fix that, then continue with azc resume",
     )
 
 
@@ -287,16 +282,11 @@ def _key(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
 # In the other process, on whatever node
 
 
 class _Remote:
-    """A worker: an actor of Ray."""
+    """A worker as an actor of Ray."""
 
     def __init__(self) -> None:
         self._scorer: Scorer | None = None
@@ -305,7 +295,7 @@ class _Remote:
     def begin(
         self, needs: tuple[Bench, Data, dict[str, str]]
     ) -> tuple[Begun | Fault | OSError, bytes]:
-        """Gets ready for jobs."""
+        """Prepare for jobs."""
         return answered(partial(self._begin, *needs)), b""
 
     def _begin(self, bench: Bench, data: Data, versions: dict[str, str]) -> Begun:

@@ -24,7 +24,7 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Begun:
-    """A worker has loaded code and data: what it does from here on is the job."""
+    """A worker has loaded code and data; all time from now on is spent on its job."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ def answered(work: Callable[[], Answer]) -> Answer | Fault | OSError:
 
 
 def usual_start(bench: Bench) -> float:
-    """Seconds that a worker has to begin."""
+    """Return the seconds that a worker has to start."""
     least, most = _START
     return min(max(3 * bench.options.time_limit, least), most)
 
 
 def settle() -> None:
-    """Makes this process one that runs jobs."""
+    """Prepare this process for running jobs."""
     from azc.training.fit import load
 
     # The first process has said what there is to say of the cache.
@@ -75,8 +75,8 @@ def settle() -> None:
 
 
 def limit_memory(limit: int | None) -> None:
-    """From here on this process may take so many bytes more than it has; asked for more,
-    the system refuses. Linux alone can do that.
+    """Limit how many more bytes of memory this process may allocate. This only works on
+    Linux.
     """
     if limit is None or sys.platform != "linux":
         return
