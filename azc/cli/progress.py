@@ -346,7 +346,7 @@ class LiveProgress:
 
 
 def _shown(name: str, score: float) -> str:
-    """A score in a narrow column."""
+    """Format a score for a narrow column."""
     return amount(score) if name in WRITTEN else OBJECTIVES[name].shown(score)
 
 

@@ -244,20 +244,22 @@ def result_json(view: RunView) -> dict[str, Any]:
     """Return the results of a run as a JSON object.
 
     `folder`, `space`, `model`, `data`; `text`: what was read of it (see
-    `azc.data.summary.TextSummary`), or null where there is none; `unit`: what losses, in
-    nats, are the mean over; `evaluations`: spent, budget, failed; `ending`: why the search
-    ended before its budget was spent, or null; `rounds`: how many; `refused`: children not
-    trained, `known` in normal form, `equal` in function, `faults` by reason; `start`,
-    `winner`: id, program (text), parameters, flops_per_token; `ranking` of the last round,
-    best first: id, scores (by objective), seconds; `objectives`, and `front` (null with
-    one): members (ids), knee (id), hypervolume (or null, see `azc.search.ranking.Front`);
-    `final_front`: the same of the contenders, with their `losses` alone, whose knee is the
-    winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so many
-    steps alone); `comparison`: steps, seeds, sentence, and rows: role, name, candidate
-    (null for what the search has not found), losses (nats on the test text, by seed), right
-    (of each task, the share of answers that are, by seed), perplexity and bits_per_byte (of
-    the same losses, by seed, where they are of all tokens of a text: a causal model's),
-    verdict on the winner beside it (gain, low, high, p, word; null where there is none).
+    `azc.data.summary.TextSummary`), or null if there is none; `unit`: what losses, in
+    nats, are averaged over; `evaluations`: spent, budget, failed; `ending`: why the
+    search ended before its budget was spent, or null; `rounds`: their number;
+    `refused`: children that were not trained, `known` in normal form, `equal` in
+    function, `faults` by reason; `start`, `winner`: id, program (text), parameters,
+    flops_per_token; `ranking` of the last round, best first: id, scores (by objective),
+    seconds; `objectives`, and `front` (null with one): members (ids), knee (id),
+    hypervolume (or null, see `azc.search.ranking.Front`); `final_front`: the same for
+    the contenders, with their `losses` after training from scratch, whose knee is the
+    winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so
+    many steps from scratch); `comparison`: steps, seeds, sentence, and rows: role,
+    name, candidate (null if it was not found by the search), losses (nats on the test
+    data, by seed), right (accuracy by task, by seed), perplexity and bits_per_byte (of
+    the same losses, by seed, if they are over all tokens of a text: for a causal
+    model), verdict on the winner compared with it (gain, low, high, p, word; null if
+    there is none).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),

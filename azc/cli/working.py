@@ -1,6 +1,6 @@
 """Common parts of the commands that run a search: progress display, then report.
 
-Codes: R039 every evaluation failed; R052 the comparison has no loss of the winner.
+Codes: R039 every evaluation failed; R052 the comparison has no loss for the winner.
 """
 
 from __future__ import annotations

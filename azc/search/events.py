@@ -40,8 +40,9 @@ class Read:
 
 @dataclass(frozen=True)
 class Started:
-    """A process begins to work in the folder of a run, which is new or goes on; the
-    `data` that the options name is yet to be loaded.
+    """A process starts to work in the folder of a run, which is new or resumed.
+
+    The `data` that the options name is not loaded yet.
     """
 
     folder: Path
@@ -51,8 +52,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Warming:
-    """The supernet has trained `step` of `steps` steps; `reason`: why the last path
-    failed and left nothing in it.
+    """The supernet has trained `step` of `steps` steps; `reason` is why the last path
+    failed.
     """
 
     step: int
@@ -70,10 +71,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Opened:
-    """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
+    """A round of `size` candidates starts; `spent` of `budget` evaluations are done.
 
-    `display`: what the strategy shows of itself, names with short texts. `objectives`:
-    those of the run, see `azc.search.objectives`.
+    Attributes:
+        round: The round.
+        size: Number of candidates.
+        spent: Number of evaluations spent.
+        budget: The budget.
+        display: Values that the strategy shows: names with short texts.
+        objectives: The objectives of the run, see `azc.search.objectives`.
     """
 
     round: int
@@ -114,8 +120,10 @@ class Retried:
 
 @dataclass(frozen=True)
 class Closed:
-    """A round is over: its best candidate (see `azc.search.ranking.leading`) and its
-    scores; None where every one failed.
+    """A round is complete.
+
+    `best` is its best candidate (see `azc.search.ranking.leading`), with its scores;
+    both are None if every candidate failed.
     """
 
     round: int

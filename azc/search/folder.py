@@ -1,9 +1,9 @@
 """The folder of a run: fixed configuration, journal, programs, weights, log, lock.
 
-Codes: R030 weights of a run can't be read; R031 a file of a run is not as the run left
-it; R035 a folder is not that of a run, or its `run.json` can't be read; R036 a run is
-of another format; R037 another process works in a run; R040 a run has not come so far
-yet; U021 the folder for a run is taken.
+Codes: R030 weights of a run cannot be read; R031 a file of a run was changed or
+damaged; R035 a folder is not a run, or its `run.json` cannot be read; R036 the run has
+another format version; R037 another process is working on the run; R040 the run has no
+results yet; U021 the folder for the run is in use.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ _Trace = tuple[int, Path]  # a number, and the file whose name has it
 
 @dataclass(frozen=True)
 class Traces:
-    """Files that a run writes only once its journal has a row for them: `program`, of the
-    last candidate; `trained`, weights from the last round that has any; `snapshot`, the
-    oldest one, as those of past rounds are removed. None where there is no such file.
+    """Files that a run only writes after its journal has a row for them.
+
+    Attributes:
+        program: The file of the last candidate.
+        trained: Weights of the last round that has any.
+        snapshot: The oldest snapshot, since those of past rounds are removed.
     """
 
     program: _Trace | None
@@ -132,16 +135,16 @@ class RunFolder:
         """The shared weights after a path of the warm-up was trained."""
         return self.supernet_folder / "warm-up-path.safetensors"
 
-    # Begun and read
+    # Creating and reading
 
     def check_free(self) -> None:
-        """Raises `UsageError` where there is something in the folder already."""
+        """Raise `UsageError` U021 if the folder is not empty."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError("U021", f"{self.path} is a file, not a folder")
         names = (
             [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
         )
-        # A kill may have left these before anything was begun.
+        # A killed process may have left these before the run started.
         if any(name != ".lock" and not _HALF.fullmatch(name) for name in names):
             help_ = "choose another folder"
             if self.config_file.exists():
@@ -149,13 +152,20 @@ class RunFolder:
             raise UsageError("U021", f"the folder {self.path} is not empty", help_)
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Makes a run of an empty folder whose lock is held; raises as `check_free`."""
+        """Create a run in an empty folder whose lock is held. Raises as
+        `check_free`.
+        """
         self.check_free()
         self._write({"format": FORMAT, **config})
 
     def complete(self, **facts: object) -> dict[str, Any]:
-        """Add what is known of the data, once that is loaded, to the configuration of a
-        run that has no journal yet; from then on it never changes. Return all of it.
+        """Add facts about the data to the configuration of a run that has no journal
+        yet.
+
+        After that, the configuration never changes.
+
+        Returns:
+            The configuration.
         """
         config = {**self.read(), **facts}
         self._write(config)
@@ -166,8 +176,8 @@ class RunFolder:
         write_text(self.config_file, text + "\n")
 
     def discard(self, new: Iterable[Path]) -> None:
-        """Remove the files of a run that has no journal yet, and of these folders, which
-        were made for it, those that are then empty.
+        """Remove the files of a run that has no journal yet, and those of the folders
+        `new` that are then empty.
         """
         for path in (self.config_file, self.log_file, self.path / ".lock"):
             path.unlink(missing_ok=True)
@@ -176,9 +186,11 @@ class RunFolder:
                 folder.rmdir()
 
     def read(self) -> dict[str, Any]:
-        """Return the configuration; before the data was first loaded, it has no
-        `fingerprint`. Raises `RunError` for a folder that is no run, or one of another
-        format.
+        """Return the configuration. It has no `fingerprint` until the data has been
+        loaded.
+
+        Raises:
+            RunError: For a folder that is not a run, or one of another format.
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
@@ -237,7 +249,7 @@ class RunFolder:
             message = f"{self.config_file} has no text that can be read"
             raise RunError("R035", message) from error
 
-    # At work
+    # Locking and journal
 
     def lock(self) -> FileLock:
         """Acquire the lock that a process holds while it works in the folder.
@@ -330,11 +342,13 @@ class RunFolder:
             if number == START:
                 yield self.start_file, candidate
 
-    # What has changed
+    # Checks for changes
 
     def traces(self) -> Traces:
-        """Return what the files of the folder say of how far the run has come. Read them
-        before the journal, which a run at work writes first.
+        """Return the files that show how far the run has come.
+
+        Call it before the journal is read, because a running search writes the journal
+        first.
         """
         programs = _numbered(self.candidates_folder, _PROGRAM)
         weights = _numbered(self.supernet_folder, _WEIGHTS)
@@ -349,9 +363,13 @@ class RunFolder:
         )
 
     def check_traces(self, journal: Journal, traces: Traces) -> None:
-        """Raise `RunError` R031 where a journal lacks the latest of what the other files
-        show. Until a run is paused or over, SQLite keeps that in a file beside the
-        journal, and takes a journal without it for a whole one.
+        """Check that a journal has everything that the other files show.
+
+        Until a run is paused or complete, SQLite keeps the latest rows in a file beside
+        the journal, and accepts a journal without that file.
+
+        Raises:
+            RunError: R031, if the latest part is missing.
         """
         last, closed = journal.last_round() or (-1, True)
         for trace, most in (
@@ -423,7 +441,9 @@ class RunFolder:
 
 
 def _numbered(folder: Path, names: re.Pattern[str]) -> list[_Trace]:
-    """List the files of a folder with such names; none where the folder is gone."""
+    """List the files of a folder with such names; empty if the folder does not
+    exist.
+    """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = names.fullmatch(path.name)

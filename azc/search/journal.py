@@ -1,8 +1,9 @@
 """The journal of a run: an SQLite database, the source of truth.
 
-A candidate is there before it is scored; a score counts once its transaction has
-committed. All that a run needs to go on is here or is written before it is. One process
-runs the search and writes what it comes to; any other may write acts meanwhile.
+A candidate is stored before it is scored, and a score counts once its transaction is
+committed. Everything that a run needs to continue is in the journal, or is written
+before it is. One process runs the search and writes its results; others may write
+actions at the same time.
 
 Codes: R031 a file of a run was changed or damaged; R032 a candidate was scored without
 a request.
@@ -50,7 +51,7 @@ class Journal(Database):
             RunError: R031, if the file is missing or not a journal; R036, if it has
                 another format.
         """
-        # What a round asks of all candidates is read once. No other process writes it.
+        # Cache what a round needs of all candidates. No other process writes it.
         self._keeps = not read_only
         self._keys: dict[str, int] | None = None
         self._spent: int | None = None
@@ -84,10 +85,8 @@ class Journal(Database):
         refused: Sequence[Refused] = (),
         taken: Iterable[Taken] = (),
     ) -> None:
-        """Store the start of a round: candidates to score, known and new, in this order.
-
-        `state` is the strategy's, any JSON value; `refused` was asked for in vain;
-        `taken` are the acts that it begins with.
+        """Store the start of a round, with its candidates in this order: known and new
+        ones.
         """
         numbers: list[int] = []
         with self._transaction() as write:
@@ -147,7 +146,7 @@ class Journal(Database):
         return number
 
     def _refuse(self, write: Writer, number: int, refused: Sequence[Refused]) -> None:
-        # A round that came to nothing is asked for again by a run that goes on.
+        # A resumed run requests a round that had no members again.
         query = "SELECT count(*) FROM refused WHERE round = ?"
         there = self._db.execute(query, (number,)).fetchone()[0]
         for position, each in enumerate(refused[there:], there):
@@ -231,7 +230,7 @@ class Journal(Database):
         rows = self._rows(f"{query} ORDER BY id")
         return [Act(kind, json.loads(value), *rest) for kind, value, *rest in rows]
 
-    # What is trained alone
+    # Final training
 
     def enter(self, entrants: Iterable[NewEntrant]) -> list[Entrant]:
         """Store models to train from scratch; models that are already known keep their
@@ -397,7 +396,7 @@ class Journal(Database):
         return MappingProxyType(self._keys)
 
     def last_candidate(self) -> int:
-        """The highest number of a candidate, 0 where there is none."""
+        """Return the highest number of a candidate, or 0 if there is none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM candidate")[0][0])
 
     def refused(self) -> list[Refused]:

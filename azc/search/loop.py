@@ -4,7 +4,7 @@ Every step can be interrupted and repeated: results are in the journal, or in a 
 whose fingerprint is there, and a step depends only on these and on the seed. The loop
 owns the budget, and does not know how a strategy searches.
 
-Codes: R031 a file of a run is not as the run left it.
+Codes: R031 a file of a run was changed or damaged.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Loop:
             while self._step():
                 pass
             waiting = self.acts.waiting()
-            # Whatever has come meanwhile is looked at first.
+            # Actions that were requested in the meantime come first.
             done = self._compare() and self.acts.waiting() <= waiting
 
     def _step(self) -> bool:
@@ -310,7 +310,7 @@ class Loop:
             seconds = None if candidate in known else 0.0
             self._record(number, candidates[candidate], Outcome(None, why, seconds))
         for candidate, scores in known.items():
-            if candidate not in over:  # it would come to the same again
+            if candidate not in over:  # the result would be the same
                 outcome = Outcome(scores, None, None)
                 self._record(number, candidates[candidate], outcome)
         jobs = [
@@ -395,7 +395,7 @@ class Loop:
         evaluations = self.journal.evaluations(number)
         candidates = self.journal.candidates(number)
         done = ranked(evaluations)
-        # The best last: where two trained the same weights, the better ones stay.
+        # The best comes last, so that its weights replace those of the others.
         best = [candidates[e.candidate] for e in done[: self.options.parents]]
         snapshot = self.weights.give_back(number, reversed(best))
         first = leading(done, self.options.objectives)

@@ -1,7 +1,7 @@
 """Objectives of a search: the values that candidates are scored by, all to be
 minimized.
 
-Codes: U020 an option of a search makes no sense; U026 the start is over a limit.
+Codes: U020 an option of a search is invalid; U026 the start exceeds a limit.
 """
 
 from __future__ import annotations

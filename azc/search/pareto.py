@@ -37,12 +37,13 @@ def dominates(one: Point, other: Point) -> bool:
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """Non-dominated sorting (Deb et al. 2002): the first front is what nothing
-    dominates, each next one what nothing but those before does.
+    """Sort points into fronts (non-dominated sorting, Deb et al. 2002).
 
-    Points come in lexicographic order, in which none dominates an earlier one, and each
-    goes into the first front that does not dominate it, found by halving: what is
-    dominated in one front is so in all before (Zhang et al. 2015, ENS-BS).
+    No point dominates those of the first front; those of each next front are dominated
+    only by points of earlier fronts. Points are processed in lexicographic order, in
+    which none dominates an earlier one, and each goes into the first front that does
+    not dominate it. A binary search finds that front, because a point that is dominated
+    in one front is dominated in all earlier ones (Zhang et al. 2015, ENS-BS).
     """
     import numpy as np
 

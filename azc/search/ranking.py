@@ -74,8 +74,10 @@ def deciding(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> Iterator[Evaluation]:
-    """The evaluations that the best is taken from, best first, each candidate once; none
-    of what is `out`, which is asked for no more of them than are taken.
+    """Yield the deciding evaluations, best first, each candidate once; none of those in
+    `out`.
+
+    `out` is only asked about as many of them as are taken.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
@@ -87,11 +89,15 @@ def deciding(
 
 @dataclass(frozen=True)
 class Front:
-    """A Pareto front: the evaluations that no other beats in one objective without losing
-    in another, the best by the first of them first; `knee`, where it bends most;
-    `hypervolume`: the share of the box from the best values to the worst that they
-    dominate, None where it says nothing: one program alone has all of the box, and two
-    that are the ends of it have none.
+    """A Pareto front: the evaluations that no other beats in one objective without
+    losing in another.
+
+    Attributes:
+        members: The evaluations, the best by the first objective first.
+        knee: The member at which the front bends most.
+        hypervolume: The share of the box from the best values to the worst that the
+            members dominate. None if it is meaningless: a single program has all of the
+            box, and two at its ends have none.
     """
 
     members: tuple[Evaluation, ...]
@@ -102,7 +108,9 @@ class Front:
 def pareto_front(
     ranking: Sequence[Evaluation], objectives: Sequence[str]
 ) -> Front | None:
-    """Return the front of a ranking, best first; None with one objective, or if empty."""
+    """Return the front of a ranking; None with one objective, or for an empty
+    ranking.
+    """
     if len(objectives) == 1 or not ranking:
         return None
     values = points(ranking, objectives)
@@ -119,8 +127,9 @@ _Scored = TypeVar("_Scored", bound=HasScores)
 
 
 def leading(ranking: Iterable[_Scored], objectives: Sequence[str]) -> _Scored | None:
-    """What a run takes for the best of a ranking, of which nothing has failed: the first,
-    by several objectives the knee of the front.
+    """Return the best of a ranking without failures.
+
+    It is the first or, with several objectives, the knee of the front.
     """
     if len(objectives) == 1:
         return next(iter(ranking), None)
@@ -138,12 +147,12 @@ def contenders(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> list[int]:
-    """Return the candidates to train from scratch, at most `options.contenders`, none
-    of them `out`, which is asked for no more of them than have to be looked at.
+    """Return the candidates to train from scratch, at most `options.contenders`.
 
-    With shared weights most are of the round that decides; of each earlier one its best
-    is the only one whose place is known. By several objectives the knee of the front
-    comes first, then the others on it.
+    None of them is in `out`, which is only asked about as many as needed. With shared
+    weights, most are from the deciding round; of each earlier round, only the place of
+    its best candidate is known. With several objectives, the knee of the front comes
+    first, then the rest of the front.
     """
     last, most = list(deciding(rounds, evaluations, options)), options.contenders
     names = options.objectives

@@ -1,8 +1,8 @@
 """Starting and resuming of runs.
 
-Codes: R031 a file of a run is not as the run left it; R042 a file of a run can't be
-written; U022 a budget is below what was spent, or no budget; U023 sequences are too
-long for the model.
+Codes: R031 a file of a run was changed or damaged; R042 a file of the run cannot be
+written; U022 the budget is out of range, or below the evaluations already spent; U023
+the sequences are too long for the model.
 """
 
 from __future__ import annotations
@@ -62,16 +62,19 @@ def evolve(
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
-    """Begins a run in a new folder and works until its budget is spent, or until the
-    strategy has nothing new to ask for.
+    """Start a run in a new folder, and work until its budget is spent or the strategy
+    has nothing new.
 
-    The folder is there, and `on_event` is called, before PyTorch is imported and the data
-    loaded: a run that is killed from then on can be resumed. Where something is wrong with
-    the data or the device, the folder is removed again. `strategy` stands in for the one
-    that the options name. Raises `UsageError` for a folder that is taken, a strategy that
-    is none or options that don't fit the model, `RunError` for data or a device that
-    can't be had or an error in a strategy's file, `DiagnosticError` for a start that is
-    not in its space.
+    The folder is created and `on_event` is called before PyTorch is imported and the
+    data is loaded; a run that is killed after that can be resumed. If there is an error
+    in the data or the device, the folder is removed again. `strategy` replaces the one
+    that the options name.
+
+    Raises:
+        UsageError: If the folder is not empty, the strategy does not exist, or options
+            do not fit the model.
+        RunError: For unavailable data or devices, or an error in a strategy's file.
+        DiagnosticError: If the start model is not in its space.
     """
     name, spec = choose_space(program, space)
     faults = membership(spec.start, spec)
@@ -116,15 +119,17 @@ def resume(
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
-    """Continues a run where it stopped; one that is over is only read.
+    """Continue a run where it stopped. A complete run is only read.
 
-    With `evaluations`, from here on the run has this budget: it comes to what it would
-    have come to with that from its beginning. `executor` and `workers` say where it goes
-    on this time, which changes nothing of what it comes to. `allow` has another
-    `time_limit` or `memory_limit`, from here on. Raises `UsageError` U022 for a budget
-    that is less than it has spent and U020 for limits that make no sense, `RunError` for
-    a folder that is not a run, of another format or in use, or whose files or data have
-    changed.
+    With `evaluations`, the run gets a new budget, and has the same results as a run
+    that had it from the beginning. `executor` and `workers` choose where it continues,
+    without an effect on the results. `allow` has a new `time_limit` or `memory_limit`.
+
+    Raises:
+        UsageError: U022, if the budget is below the evaluations spent; U020 for invalid
+            limits.
+        RunError: For a folder that is not a run, has another format or is in use, or
+            whose files or data have changed.
     """
     run = RunFolder(folder)
     config = run.read()
@@ -238,7 +243,7 @@ def _files_told(folder: Path) -> Iterator[None]:
         words = (error.strerror or str(error)).lower()
         help_ = None
         if RunFolder(folder).config_file.is_file():
-            help_ = f"once that is mended, azc resume {folder} goes on"
+            help_ = f"fix that, then continue with azc resume {folder}"
         where = error.filename or folder
         raise RunError("R042", f"{where}: {words}", help_) from error
 
@@ -247,8 +252,8 @@ def _files_told(folder: Path) -> Iterator[None]:
 def _telling(
     run: RunFolder, on_event: OnEvent | None
 ) -> Iterator[tuple[RunLog, OnEvent]]:
-    """The log of a run whose lock is held, and a function that writes an event there
-    before `on_event` is called.
+    """Open the log of a run whose lock is held; yield it and a function that writes an
+    event to it before `on_event` is called.
     """
     with closing(RunLog(run.log_file)) as log:
 
@@ -273,8 +278,9 @@ def _prepare(
     *,
     is_new: bool,
 ) -> tuple[Bench, Executor]:
-    """Import PyTorch, load the data and reach the workers, which takes seconds, after
-    having said so. Which data a run begins with is kept in its configuration.
+    """Import PyTorch, load the data and reach the workers, which takes seconds.
+
+    An event announces it. Facts about the data are stored in the configuration.
     """
     config = run.read()
     _, space = run.space(config)
@@ -311,7 +317,7 @@ def _work(
     evaluations: int | None = None,
     allow: Mapping[str, Any] = {},
 ) -> RunView:
-    """Runs the loop in a folder whose lock is held, and closes the executor."""
+    """Run the loop in a folder whose lock is held, and close the executor."""
     from azc.search.loop import Loop
 
     config = run.read()
@@ -324,7 +330,7 @@ def _work(
         journal.check()
         run.check_config(journal)
         begun = journal.budget()
-        # Limits that acts have set are the loop's to take up, round by round.
+        # The loop applies limits that actions have set, round by round.
         options = replace(
             run.options(config),
             evaluations=begun or bench.options.evaluations,

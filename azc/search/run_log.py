@@ -1,4 +1,4 @@
-"""The log of a run: `log.txt`, a line for each event."""
+"""The log of a run: `log.txt`, with a line for each event."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = ["RunLog"]
 
 
 class RunLog:
-    """An open `log.txt`: lines, each with the time."""
+    """An open `log.txt`, whose lines begin with the time."""
 
     def __init__(self, path: Path) -> None:
-        # Without a buffer: a line that a full disk refuses is not tried again.
+        # Unbuffered, so that a line that fails on a full disk is not written again.
         self._path = path
         self._file = open_to_append(path)
 

@@ -1,9 +1,10 @@
 """Training and evaluation of one candidate, in this process or in that of an executor.
 
-Codes: R029 trained weights are not finite; R030 weights of a run can't be read; R033
-the data is not what the run began with; R041 there is no such device; R043 the machine
-is at fault, and not the programs; R044 the installation lacks something, or workers
-can't begin; R049 a candidate was stopped.
+Codes: R029 the trained weights are not finite; R030 weights of a run cannot be read;
+R033 the data differs from the data that the run started with; R041 the device does not
+exist; R043 a program that should train does not, so the machine is probably at fault;
+R044 the installation is incomplete, or workers cannot start; R049 the candidate was
+stopped.
 """
 
 from __future__ import annotations
@@ -79,12 +80,17 @@ class Job:
     """A program to train and measure.
 
     It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
-    `snapshot`; its trained weights are written to `weights`. "score": it is measured as
-    the options say; "alone": on the whole `split`; "path": not at all, its loss is the
-    last step's. Where there are `more` seeds it trains anew from each of them, and its
-    loss is the mean. "measure": it is not trained so, but measured on the device, as far
-    as `objectives` say, one of which is what it learns there in `seconds`. It is called
-    `name`, has `limit` seconds for all, and ends once there is a file `stop`.
+    `snapshot`; trained weights are written to `weights`. With `more` seeds, it is
+    trained again with each of them, and its loss is the mean.
+
+    Attributes:
+        kind: "score" measures as the options say; "alone" measures on the whole
+            `split`; "path" does not measure, and its loss is that of the last step;
+            "measure" does not train, but measures `objectives` on the device, one of
+            which may be the loss after `seconds` of training.
+        name: Its name in messages.
+        limit: Its time limit in seconds.
+        stop: A file whose existence ends the job.
     """
 
     kind: Literal["score", "path", "alone", "measure"]
@@ -111,13 +117,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job: `scores` by objective, or the reason of a failure.
+    """The result of a job.
 
-    `seconds`: how long it took; None where nothing was done, for it was known before.
-    `suspect`: it failed in a way that may be the machine's fault and not the program's
-    (memory, time, a process that died). `weights`: the fingerprint of the file written.
-    `right`: the share of right answers by part of the data, where that was looked at.
-    `exceeded`: which limit of the options made it fail.
+    Attributes:
+        scores: Scores by objective; None for a failure.
+        reason: The reason of a failure.
+        seconds: Its duration; None if nothing was done because the result was known.
+        suspect: Whether the failure may be the fault of the machine rather than the
+            program (memory, time, a process that died).
+        weights: Fingerprint of the file that was written.
+        right: Accuracy by part of the data, if it was measured.
+        exceeded: The limit of the options that made it fail.
     """
 
     scores: Scores | None
@@ -148,8 +158,11 @@ class Scorer:
     def __init__(
         self, bench: Bench, data: Data | None = None, tell: Tell = silent
     ) -> None:
-        """Loads the data, and tells how far that is, unless it is given: then it is what
-        the run began with. Raises `AzcError` where it can't be had or is something else.
+        """Load the data, unless it is passed, and report the progress.
+
+        Raises:
+            AzcError: If it can't be loaded, or is not the data that the run started
+                with.
         """
         from azc.model import register
 
@@ -159,9 +172,10 @@ class Scorer:
         self.fingerprint = bench.fingerprint or self.data.fingerprint
 
     def __call__(self, job: Job) -> Outcome:
-        """Trains and measures one program from the files that its job names; see `train`.
+        """Train and measure one program from the files that its job names; see `train`.
 
-        Raises `OSError` where files can't be written.
+        Raises:
+            OSError: If files can't be written.
         """
         from azc.supernet.supernet import Supernet, save_atomically
 
@@ -176,13 +190,21 @@ class Scorer:
     def train(
         self, job: Job, shared: Callable[[], Supernet] | None
     ) -> tuple[Outcome, dict[str, torch.Tensor]]:
-        """Train and measure one program. Whatever goes wrong in it is part of its outcome.
-        `shared` returns the weights that it starts from; None starts from fresh ones.
-        Returns the outcome, and the trained weights by parameter name.
+        """Train and measure one program. Any error in the program is part of the
+        outcome.
 
-        The time limit is looked at after every step. Raises `RunError` where the shared
-        weights can't be read or the installation lacks something, and `OSError`: that is
-        not its fault.
+        The time limit is checked after every step.
+
+        Args:
+            job: The job.
+            shared: Returns the weights that it starts from; None for fresh weights.
+
+        Returns:
+            The outcome, and the trained weights by the names of parameters.
+
+        Raises:
+            RunError: If the shared weights can't be read, or the installation is
+                incomplete; likewise OSError. Neither is the fault of the program.
         """
         import torch
 
@@ -395,8 +417,12 @@ def build_candidate(
 
 
 class Blame(NamedTuple):
-    """Why a program failed, in one line; whether that may be the machine's fault; and
-    which limit of the options made it fail.
+    """The reason why a program failed.
+
+    Attributes:
+        reason: The reason, in one line.
+        suspect: Whether the machine may be at fault.
+        exceeded: The limit of the options that made it fail.
     """
 
     reason: str
@@ -405,13 +431,16 @@ class Blame(NamedTuple):
 
 
 def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
-    """Say why a program failed that might take so many bytes. Raises what is certainly not the
-    program's fault: `OSError`, `RunError` for weights that can't be read and for a module
-    that can't be imported.
+    """Say why a program failed whose memory limit was `memory_limit` bytes.
+
+    Raises:
+        OSError: If `error` is one: it is certainly not the fault of the program.
+        RunError: Likewise for weights that can't be read, and modules that can't be
+            imported.
     """
     import torch
 
-    # Of a file too large for memory, and of a step: what lies beneath tells.
+    # The cause tells whether memory ran out, while reading a file or in a step.
     if any(out_of_memory(each) for each in (error, error.__cause__) if each):
         if memory_limit is None:
             return Blame("memory ran out", True)
@@ -426,7 +455,7 @@ def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
     text = error.message if isinstance(error, AzcError) else str(error)
     if not isinstance(error, AzcError):
         text = f"{type(error).__name__}: {text}"
-    # After one of these a device computes nothing more in this process.
+    # After such an error, the device is unusable in this process.
     suspect = isinstance(error, torch.AcceleratorError)
     return Blame(" ".join(text.split())[:500], suspect)
 

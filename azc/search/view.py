@@ -49,10 +49,14 @@ _NEWS = (PROPOSE, DRAW, LIMIT)  # with these, a space that was used up may not b
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the last comparison: an entrant trained alone from every final seed.
+    """A row of the final comparison: an entrant trained from scratch with every final
+    seed.
 
-    `role`: "winner", "start", "neighbour" (of the winner), "random" (the best of random
-    sampling) or "hand" (typed by hand). `fits`: by seed, None where it is still to be done.
+    Attributes:
+        role: "winner", "start", "neighbour" (of the winner), "random" (the best of
+            random sampling) or "hand" (typed by hand).
+        entrant: The entrant.
+        fits: Its results by seed; None if one is missing.
     """
 
     role: str
@@ -98,19 +102,31 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RunView:
-    """The contents of a run, which can be read without its lock while it is in progress.
+    """The contents of a run, which can be read without its lock while it is in
+    progress.
 
-    `causal`: whether its models are. `bytes_per_token`: of the text that the last
-    comparison is measured on, where every token of it is told; else None. `text`: what was
-    read of one; None where there is none, or an earlier azc began the run. `options`
-    have the budget and all limits that the run has now; `ending` is why the search ended
-    before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
-    `entrants` by number: what was trained alone, `fits` times; `table`: the last
-    comparison, roles with entrants. `states`: what the strategy knew after each closed
-    round, as it wrote it. `version`: of the azc that began the run. `refused`: children
-    that were not trained. `acts`: what people and agents have done to it; a budget counts
-    from when it is given, a limit from the round that begins with it. `costs`: what was
-    measured of programs, by their keys.
+    Attributes:
+        folder: Folder of the run.
+        space: Name of the search space.
+        model: Name of the model in programs.
+        options: Options of the run, with its current budget and limits.
+        ending: The reason why the search ended before its budget was spent.
+        candidates: Candidates by number.
+        evaluations: All evaluations.
+        rounds: Rounds, with whether each is closed.
+        fits: Results of training from scratch.
+        entrants: Models trained from scratch, by number.
+        table: The final comparison: roles with entrants.
+        refused: Children that were not trained.
+        acts: Actions on the run. A budget counts from its request on, a limit from the
+            round that starts with it.
+        states: States of the strategy after each closed round.
+        costs: Measurements of programs, by their keys.
+        version: Version of azc that started the run.
+        causal: Whether models are causal.
+        bytes_per_token: Bytes per token of the test text, if every token is predicted.
+        text: Summary of the text; None if there is none, or an older version started
+            the run.
     """
 
     folder: Path
@@ -163,7 +179,7 @@ class RunView:
 
     @cached_property
     def by_candidate(self) -> Mapping[int, Sequence[Evaluation]]:
-        """The evaluations of every candidate, in the order of the rounds."""
+        """The evaluations of every candidate, in the order of rounds."""
         found: dict[int, list[Evaluation]] = {number: [] for number in self.candidates}
         for evaluation in self.evaluations:
             found[evaluation.candidate].append(evaluation)
@@ -181,8 +197,10 @@ class RunView:
 
     @cached_property
     def winner(self) -> int | None:
-        """The winner's candidate; before it is known, what leads the last round, None
-        before any was scored. See `azc.search.ranking.winner`.
+        """The number of the winner.
+
+        Before it is known, the leader of the last round; None if nothing was scored.
+        See `azc.search.ranking.winner`.
         """
         names = self.options.objectives
         return winner(self.table, self.entrants, self._deciding(), names)
@@ -226,9 +244,7 @@ class RunView:
 
     @cached_property
     def noise(self) -> Noise | None:
-        """How much scores differ, and how much those of one program from several seeds;
-        None while it is not known, and with shared weights.
-        """
+        """The noise of scores; None if it is unknown, and with shared weights."""
         if not self.options.is_fresh:
             return None
         measured = {
@@ -240,16 +256,18 @@ class RunView:
 
     @cached_property
     def front(self) -> Front | None:
-        """The Pareto front of what decides (see `deciding`); None with one objective, and
-        before anything was scored.
+        """The Pareto front of the deciding evaluations; None with one objective or
+        without scores.
         """
         return pareto_front(self.ranking(), self.options.objectives)
 
     @cached_property
     def final_front(self) -> Front | None:
-        """The Pareto front of the contenders, with the losses that they came to alone:
-        its knee is the winner, unless a contender was stopped since. None with one
-        objective, and before any was trained.
+        """The Pareto front of the contenders, with their losses after training from
+        scratch.
+
+        Its knee is the winner, unless a contender was stopped after that. None with one
+        objective, and before any contender was trained.
         """
         out = Barred(self.acts, self._over, kept=self.winner)
         chosen = contenders(self.rounds, self.evaluations, self.options, out)
@@ -367,8 +385,11 @@ class RunView:
 
 
 def read_run(folder: Path) -> RunView:
-    """Read a run. Raises `RunError` for a folder that is not a run, or one whose
-    journal or configuration is not as the run left it.
+    """Read a run.
+
+    Raises:
+        RunError: For a folder that is not a run, or whose journal or configuration has
+            changed since the run wrote it.
     """
     run = RunFolder(folder)
     config, traces = run.read(), run.traces()

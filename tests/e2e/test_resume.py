@@ -270,7 +270,7 @@ def test_files_may_not_grow(
     assert "Traceback" not in said
     assert "error[R042]" in said
     assert "too large" in said or "input/output error" in said  # as SQLite has it
-    assert f"once that is mended, azc resume {run} goes on" in said
+    assert f"fix that, then continue with azc resume {run}" in said
     assert not list(run.rglob("*.part"))
     gone_on = here("resume", run, cache=home / "cache")
     assert gone_on.exit_code == 0, gone_on.output

@@ -1,6 +1,6 @@
 """Choice of the executor that the options name.
 
-Codes: U028 jobs can't be run in this way here.
+Codes: U028 jobs cannot run in this way on this machine.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from azc.diagnostics import RunError
 __all__ = ["Cluster", "last_line"]
 
 _LONGEST_PROBE = 10.0  # seconds
-_HELP = "RAY_ADDRESS names one; `ray start --head` begins one"
+_HELP = "set RAY_ADDRESS to its address, or start one with `ray start --head`"
 # What a client of HTTP/2 says first, as gRPC does: a preface and empty settings (RFC 9113,
 # section 3.4). A server answers with its settings, a frame of type 4.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -32,9 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine, or
-    to one that is started here. A connection that the process had already is used, and
-    left open.
+    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine,
+    or else to one that is started here.
+
+    A connection that the process already has is used, and left open.
     """
 
     def __init__(self) -> None:
@@ -129,7 +130,7 @@ def _why_silent(host: str, port: int) -> str:
             while len(header) < _HEADER:
                 more = connection.recv(_HEADER - len(header))
                 if not more:
-                    return "it hangs up"
+                    return "it closed the connection"
                 header += more
     except TimeoutError:
         return _late()
@@ -139,7 +140,7 @@ def _why_silent(host: str, port: int) -> str:
 
 
 def _late() -> str:
-    return f"it has said nothing in {_LONGEST_PROBE:.0f} seconds"
+    return f"it did not answer within {_LONGEST_PROBE:.0f} seconds"
 
 
 def _dead_nodes() -> dict[str, str]:

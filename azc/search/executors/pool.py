@@ -1,6 +1,6 @@
 """Executor that runs jobs in worker processes on this machine.
 
-Codes: R044 the installation lacks something, or workers can't begin.
+Codes: R044 the installation is incomplete, or workers cannot start.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a stat
 
 @dataclass(frozen=True)
 class _Gone:
-    """A worker that died, or whose time is over, which `exceeded` then says."""
+    """A worker that died, or exceeded a limit, which `exceeded` then names."""
 
     why: str
     exceeded: str | None = None
@@ -50,10 +50,10 @@ _Answer = Outcome | Fault | OSError | Begun | _Gone
 
 
 class PoolExecutor:
-    """Runs jobs in `workers` processes, which share what is mapped of the data.
+    """Runs jobs in `workers` processes, which share the memory-mapped part of the data.
 
-    They end with this one, however it ends. A worker that takes longer than its job may
-    is killed, and so is one after an outcome that is suspect: a new one takes its place.
+    They end with this process, however it ends. A worker is killed if it exceeds the
+    time limit of its job, and after a suspect outcome; a new one takes its place.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class PoolExecutor:
         workers: int,
         start_limit: float | None = None,
     ) -> None:
-        """`start_limit`: seconds that a worker has until it takes its first job; None
-        follows the time limit of a candidate.
+        """Create the executor; workers start with the first job.
+
+        `start_limit` is the number of seconds that a worker has until it starts its
+        first job; None derives it from the time limit of a candidate.
         """
         self.bench = bench
         self._data = pickle.dumps(data)

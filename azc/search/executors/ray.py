@@ -56,17 +56,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Lost:
-    """A worker that died, or cannot be reached any more."""
+    """A worker that died, or can't be reached any more."""
 
     why: str
 
 
 class RayExecutor:
-    """Runs jobs in at most `workers` processes of a cluster, as many as it has room for.
+    """Runs jobs in up to `workers` processes of a cluster, as many as it has room for.
 
-    The cluster is the one that RAY_ADDRESS names or that runs on this machine, or else
-    one is started here. Where a node dies, its jobs go to other workers, and where one
-    comes, it is used. A worker that takes longer than its job may is killed.
+    The cluster is the one that RAY_ADDRESS names, or one that runs on this machine, or
+    else one is started here. If a node dies, its jobs go to other workers, and new
+    nodes are used. A worker that exceeds the time limit of its job is killed.
     """
 
     def __init__(
@@ -76,8 +76,13 @@ class RayExecutor:
         workers: int,
         start_limit: float | None = None,
     ) -> None:
-        """`start_limit`: seconds that workers have until one of them takes a job; None
-        follows the time limit of a candidate. Raises `RunError` R051.
+        """Connect to a cluster.
+
+        `start_limit` is the number of seconds that workers have until one of them
+        starts a job; None derives it from the time limit of a candidate.
+
+        Raises:
+            RunError: R051, if the cluster can't be reached.
         """
         self.bench = bench
         self.workers = workers
