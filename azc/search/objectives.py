@@ -77,7 +77,7 @@ def _table(*rows: Objective) -> Mapping[str, Objective]:
 
 OBJECTIVES = _table(
     Objective(LOSS, "nats", ".3f", "validation loss"),
-    Objective(TIMED_LOSS, "nats", ".3f", "validation loss after seconds alone"),
+    Objective(TIMED_LOSS, "nats", ".3f", "validation loss after a fixed training time"),
     Objective(PARAMETERS, "parameters", ",.0f", "parameters"),
     Objective(FLOPS, "FLOPs a token", ",.0f", "FLOPs a token"),
     Objective(LATENCY, "ms", ",.2f", "milliseconds a batch"),

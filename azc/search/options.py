@@ -463,4 +463,4 @@ def _is_real(value: object) -> bool:
 
 
 def _wrong(name: str, value: object, wanted: str) -> UsageError:
-    return UsageError("U020", f"{name} is {value!r}, but must be {wanted}")
+    return UsageError("U020", f"{name} is {value!r}, it must be {wanted}")

@@ -187,9 +187,8 @@ def _check_own(strategy: str, kept: str | None) -> None:
     if own is not None and own[0].is_file() and read_own(own[0]) != kept:
         raise RunError(
             "R031",
-            f"{own[0]} is not as the run was begun with: its contents have changed",
-            "bring that back, or give the changed one another name: the run has a copy"
-            " of its own to continue with",
+            f"{own[0]} has changed since the run started",
+            "restore it, or give the changed file another name: the run has its own copy",
         )
 
 

@@ -361,7 +361,7 @@ def _data(bench: Bench, tell: Tell) -> Data:
         raise RunError(
             "R033",
             f"the data of {options.data} has changed since the run started: a text, its"
-            " tokenizer or a task has changed, or this azc reads it in another way",
+            " tokenizer or a task is different, or this version of azc reads it otherwise",
             "scores of a run are only comparable on the same data; start a new run",
         )
     return data

@@ -316,7 +316,7 @@ def test_a_folder_that_is_taken_is_refused(
     before = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
     result = here(*words, "-o", home / "run", home=home)
     assert result.exit_code == 2
-    assert f"azc resume {home / 'run'} goes on with the run in it" in result.stderr
+    assert f"azc resume {home / 'run'} continues the run in it" in result.stderr
     after = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
     assert after == before
 

@@ -48,7 +48,7 @@ def test_what_was_created_is_read(run: RunFolder) -> None:
 def test_a_folder_is_taken_once(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty") as caught:
         run.create(CONFIG)
-    assert caught.value.help == f"azc resume {run.path} goes on with the run in it"
+    assert caught.value.help == f"azc resume {run.path} continues the run in it"
     (tmp_path / "note.txt").touch()
     with pytest.raises(UsageError, match="not empty") as caught:
         RunFolder(tmp_path).check_free()
@@ -61,7 +61,7 @@ def test_a_folder_is_taken_once(run: RunFolder, tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(run: RunFolder) -> None:
     with run.lock():
-        with pytest.raises(RunError, match="another process works in") as caught:
+        with pytest.raises(RunError, match="another process is working in") as caught:
             run.lock()
         assert caught.value.code == "R037"
     run.lock().release()

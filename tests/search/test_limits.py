@@ -181,7 +181,9 @@ def test_a_limit_that_the_start_is_beyond_is_none(
     (act,) = view.acts
     assert act.round == 1
     assert act.reason is not None
-    assert act.reason.startswith("the start is over it: it takes more than 1e-09 MiB")
+    assert act.reason.startswith(
+        "the start model exceeds it: it takes more than 1e-09 MiB"
+    )
     assert view.options.limits == ()
     assert view.is_over
 
