@@ -72,7 +72,9 @@ def test_it_resumes_without_the_file_it_was_begun_with(
 
     file.write_text(EXAMPLE + "\n# Changed.\n", encoding="utf-8")
     before = scored(run)
-    with pytest.raises(RunError, match=r"my\.py is not as the run was begun") as caught:
+    with pytest.raises(
+        RunError, match=r"my\.py has changed since the run started"
+    ) as caught:
         resume(run, cache=home / "cache")
     assert caught.value.code == "R031"
     assert scored(run) == before
