@@ -86,7 +86,7 @@ def _open_streams() -> None:
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever called
+        if stream is None:  # closed by the calling process
             # Stays open until the process ends, as any standard stream does.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):  # a terminal may lack a character

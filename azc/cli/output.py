@@ -220,7 +220,7 @@ def _answered(output: Output) -> Iterator[None]:
         try:
             output.fault(fault)
             sys.stdout.flush()
-        except OSError:  # what can't be written is the answer
+        except OSError:  # the result itself can't be written
             drop_output()
             Output(output.command, as_json=False).fault(fault)
         raise typer.Exit(1) from None

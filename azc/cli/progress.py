@@ -221,7 +221,7 @@ class LiveProgress:
         self.round = 0
         self.objectives: tuple[str, ...] = (LOSS,)
         self.best: Scored | None = None
-        self.scored: list[Scored] = []  # of the round, what did not fail
+        self.scored: list[Scored] = []  # candidates of the round that did not fail
         self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
         self.fits: tuple[Fitted, ...] = ()

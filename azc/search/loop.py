@@ -118,7 +118,7 @@ class Loop:
             self._close(number)
             return True
         if self._left() <= 0:
-            return False  # the round stays open, for a run that goes on with more
+            return False  # the round stays open for a larger budget
         self._score(number)
         return True
 

@@ -46,7 +46,7 @@ TIMED_LOSS = "timed-loss"
 LATENCY, MEMORY = "latency", "memory"
 PARAMETERS, FLOPS = "parameters", "flops"
 
-# By the name of the objective. The first is what a search by one number goes by.
+# Scores by objective. A search by one number uses the first.
 Scores = Mapping[str, float]
 
 

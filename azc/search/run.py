@@ -42,7 +42,7 @@ __all__ = ["RunView", "evolve", "read_run", "resume"]
 
 OnEvent = Callable[[Event], None]
 
-_RESUME = "azc resume"  # the author of what it does to a run
+_RESUME = "azc resume"  # the author of its actions
 
 
 def _version() -> str:

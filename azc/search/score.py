@@ -387,7 +387,7 @@ def _means(found: Sequence[Measured]) -> tuple[float, Mapping[str, float]]:
 
 
 def _check_finite(model: torch.nn.Module) -> None:
-    # The last step's loss was finite; what it made of the weights may not be.
+    # The loss of the last step was finite, but the updated weights may not be.
     if not all(p.isfinite().all() for p in model.parameters()):
         raise RunError("R029", "the weights are not finite after the last step")
 

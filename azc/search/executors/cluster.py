@@ -76,7 +76,7 @@ def _connect() -> None:
     address = _address()
     if address is not None:
         _probe(address)
-    # A cluster that is started here is nobody else's business.
+    # Do not report usage statistics of a cluster that is started here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)

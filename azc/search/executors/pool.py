@@ -33,7 +33,7 @@ from azc.search.score import TIME_LIMIT, Bench, Job, Outcome, Scorer, late
 
 __all__ = ["PoolExecutor"]
 
-_STARTS = 2  # so many workers in a row that end before they have begun are no accident
+_STARTS = 2  # consecutive workers that may exit before their first job
 _LONGEST_WAIT = 3600.0  # seconds; the system takes no infinity
 _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a status
 
@@ -106,7 +106,7 @@ class PoolExecutor:
                     else:
                         raise _never_began(answer)
         finally:
-            for worker, _ in busy.values():  # whoever asked has gone
+            for worker, _ in busy.values():  # the caller has stopped iterating
                 worker.end()
 
     def close(self) -> None:

@@ -47,8 +47,8 @@ from azc.search.score import (
 
 __all__ = ["RayExecutor"]
 
-_STARTS = 3  # so many times in a row nobody could begin
-_DEATHS = 2  # so many workers that die at one job: it may be the job's fault
+_STARTS = 3  # consecutive attempts in which no worker can start
+_DEATHS = 2  # workers that die in one job before the job is suspected
 _LONGEST_WAIT = 3600.0  # seconds
 
 _log = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class RayExecutor:
         self._needs: Any = ray.put((bench, data.in_memory(), _versions()))
         self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
         self._staff: list[_Worker] = []
-        self._failed = 0  # times in a row that nobody could begin
+        self._failed = 0  # consecutive attempts in which no worker could start
         self._why = ""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
@@ -128,7 +128,7 @@ class RayExecutor:
                     yield job, outcome
         finally:
             for worker in [each for each in self._staff if each.job]:
-                self._dismiss(worker)  # whoever asked has gone
+                self._dismiss(worker)  # the caller has stopped iterating
 
     def close(self) -> None:
         """End the workers, and leave the cluster."""
@@ -253,7 +253,7 @@ class _Worker:
         except RayError as error:
             if not self.begun:
                 return _Lost(last_line(error)), b""
-            if isinstance(error, RayTaskError):  # what it meets itself is an answer
+            if isinstance(error, RayTaskError):  # an exception inside the worker
                 return Fault(None, last_line(error), None), b""
             return _Lost("a process died (out of memory?)"), b""
         self.begun = True

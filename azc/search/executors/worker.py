@@ -69,7 +69,7 @@ def settle() -> None:
     """Prepare this process for running jobs."""
     from azc.training.fit import load
 
-    # The first process has said what there is to say of the cache.
+    # The first process has already logged warnings about the cache.
     logging.getLogger("azc").setLevel(logging.ERROR)
     load()
 
