@@ -214,7 +214,7 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
     """Make paths in the options absolute."""
 
     def settled(name: str) -> str:
-        # An empty name is no name: a path it would be this folder's.
+        # An empty name is not a path: it would be the working directory.
         exists = name.strip() and Path(name).exists()
         return str(Path(name).resolve()) if exists else name
 

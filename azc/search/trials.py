@@ -125,7 +125,7 @@ class Trials:
         allowed = f"--time-limit {as_time(limit)}"
         if job.limit != limit:
             allowed = f"the {_shown(job.limit)} that {allowed} gives it here"
-        # What is measured has its own time beside the limit, other jobs a multiple of it.
+        # Measurements have extra time beyond the limit, other jobs a multiple of it.
         beside = job.limit - limit if job.kind == "measure" else 0.0
         needed = limit * max(1.0, (took - beside) / (job.limit - beside))
         return self._too_little(

@@ -39,7 +39,7 @@ def choose_executor(bench: Bench, data: Data) -> Executor:
         from azc.search.executors.ray import RayExecutor
 
         return RayExecutor(bench, data, options.workers)
-    # This process is not to be limited itself.
+    # The memory of this process itself must not be limited.
     if options.workers > 1 or options.memory_limit is not None:
         from azc.search.executors.pool import PoolExecutor
 

@@ -44,7 +44,7 @@ class Cluster:
         if self._is_ours:
             _connect()
         self._dead = _dead_nodes().keys()
-        # Ray prints pages of its logs to standard output where a node dies.
+        # Ray prints pages of its logs to standard output when a node dies.
         self._print: Any = ray_worker.print_to_stdstream
         if self._is_ours:
             ray_worker.print_to_stdstream = _say_nothing
@@ -109,7 +109,7 @@ def _probe(address: str) -> None:
     if "/" in address or host is None or port is None:
         return
     found = [_late()]
-    # Looking up a name can't be given a limit of time, hence the thread.
+    # Name resolution has no timeout, hence the thread.
     probe = Thread(
         target=lambda: found.append(_why_silent(host, port)), daemon=True, name="probe"
     )

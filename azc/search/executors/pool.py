@@ -239,7 +239,7 @@ def _uninterrupted() -> Iterator[None]:
 
 def _serve(pipe: Connection, bench: Bench, data: bytes, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # Where memory runs out, let the system end this process and not the first one.
+    # If memory runs out, let the system kill this process rather than the first one.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     scorer: Scorer | None = None

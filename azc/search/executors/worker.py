@@ -15,8 +15,8 @@ from azc.search.score import Bench, cannot_import
 
 __all__ = ["Begun", "Fault", "answered", "limit_memory", "settle", "usual_start"]
 
-# Seconds that a worker has to import and to load the data: three times what a candidate
-# has, within these bounds.
+# Bounds of the seconds that a worker has for imports and for loading the data, which are
+# three times the time limit of a candidate.
 _START = (60.0, 600.0)
 
 Answer = TypeVar("Answer")
