@@ -173,8 +173,8 @@ _COLUMNS = {
     "same text": "known text",
     "same key": "known normal form",
     "same function": "known function",
-    "it gives NaN or infinite values": "NaN or infinite",
-    "it gives the same whatever its inputs are": "constant",
+    "it computes NaN or infinite values": "NaN or infinite",
+    "it does not depend on its inputs": "constant",
     "refused": "refused",
     "to be trained": "trained",
 }

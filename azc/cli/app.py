@@ -1,4 +1,4 @@
-"""`azc`: the commands."""
+"""The `azc` command, assembled from its subcommands."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def _azc(
             "--version",
             callback=_version,
             is_eager=True,
-            help="Show the version.",
+            help="Show the version and exit.",
         ),
     ] = False,
 ) -> None:
-    """Attention programs: written, checked, compiled and evolved.
+    """Write, check, compile and evolve attention programs.
 
-    A program is a text file (.azg) that says how the layers of a transformer mix their
-    tokens. `azc show std.models` lists known models, `azc ops` the operations, and
-    `azc help COMMAND` has an example of each command. NO_COLOR turns colours off,
-    FORCE_COLOR on.
+    A program is a text file (.azg) that describes how the layers of a transformer mix
+    their tokens. `azc show std.models` lists known models, `azc ops` lists the
+    operations, and `azc help COMMAND` shows an example of each command. Set NO_COLOR to
+    turn colors off, or FORCE_COLOR to turn them on.
     """

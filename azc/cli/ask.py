@@ -1,4 +1,4 @@
-"""`azc ask`: what a person or a language model needs to propose a program.
+"""`azc ask`: show what a person or a language model needs to propose a program.
 
 JSON: see `azc.search.archive.archive`, with `folder`.
 """
@@ -18,7 +18,7 @@ from azc.search.view import read_run
 
 __all__ = ["ask"]
 
-_SHOWN = 12  # candidates, and refusals
+_SHOWN = 12  # candidates, and refused programs
 
 
 def ask(
@@ -26,11 +26,11 @@ def ask(
     run: Run,
     as_json: Json = False,
 ) -> None:
-    """Show what is needed to propose a program to a search.
+    """Show what you need to propose a program to a search.
 
-    With --json, everything: the space and its operations, every program with its scores
-    and what became of it, the line to the best, what the strategy shows, what was refused
-    and why, and all that was done to the run.
+    With --json, it shows everything: the search space and its operations, every program
+    with its scores and its state, the lineage of the best, the values of the strategy,
+    refused programs with reasons, and all actions on the run.
 
     Example: azc ask runs/first --json
     """
@@ -43,20 +43,20 @@ def ask(
 
 
 def _print(found: dict[str, Any], output: Output) -> None:
-    output.line("the space, and the model that the search began with")
+    output.line("the search space and the start model")
     output.line()
     output.text(found["space"]["program"])
     output.line()
     spent, budget = found["evaluations"]["spent"], found["evaluations"]["budget"]
-    output.line(f"{spent:,} of {budget:,} evaluations are spent")
+    output.line(f"{spent:,} of {budget:,} evaluations spent")
     for name, most in found["limits"].items():
-        output.line(f"nothing is trained beyond {name} {shown_limit(name, most)}")
+        output.line(f"limit on {name}: {shown_limit(name, most)}")
     for name, chance in found["strategy"]["display"].items():
         output.line(f"  {name}: {chance}")
     best = []
     for each in found["candidates"]:
         done = [score for score in each["scores"] if score["score"] is not None]
-        if done:  # it may have failed since, or wait to be scored again
+        if done:  # it may have failed later, or wait to be scored again
             best.append((-done[-1]["round"], each["place"], done[-1], each))
     best.sort(key=lambda found: found[:2])
     for _, _, score, each in best[:_SHOWN]:

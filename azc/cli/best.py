@@ -1,7 +1,7 @@
-"""`azc best`: the winner's program.
+"""`azc best`: write the program of the winner.
 
-JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written, or
-null; `over`, whether nothing is left to be done.
+JSON: `folder` of the run; `id` of the candidate; `program`, its text; `file` written,
+or null; `over`, whether the run is complete.
 
 Codes: R040 the run has no results yet.
 """
@@ -32,16 +32,17 @@ def best(
             "-o",
             "--output",
             metavar="FILE",
-            help="The file to write; standard output if not given. A program of the run "
-            "that is there is replaced.",
+            help="File to write; standard output by default. An existing file is "
+            "only overwritten if it holds a program of this run.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write the best program of a run, with all that it uses in it.
+    """Write the best program of a run as a self-contained file.
 
-    Works while the run does; `azc best runs/first | azc check -` checks it.
+    The run may still be in progress. `azc best runs/first | azc check -` checks the
+    program.
 
     Example: azc best runs/first -o best.azg
     """

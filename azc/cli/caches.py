@@ -1,4 +1,4 @@
-"""What the cache of a decoder takes, as text and as JSON."""
+"""Size of a decoder's cache, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ __all__ = ["as_json", "words"]
 
 
 def words(size: CacheSize) -> str:
-    """A sentence."""
+    """Describe the size of a cache in one sentence."""
     rows = " and a row of all scores" if size.grows else ""
     parts = []
     if size.each_token or rows:
         parts.append(f"{size.each_token:,} bytes{rows} for each token of a sequence")
     if size.in_all:
-        parts.append(f"{size.in_all:,} bytes however long it is")
+        parts.append(f"{size.in_all:,} bytes regardless of sequence length")
     if not parts:
-        return "It keeps nothing of earlier tokens."
+        return "Its cache keeps nothing of earlier tokens."
     return f"Its cache takes {', and '.join(parts)}, in float32."
 
 
 def as_json(size: CacheSize | None) -> dict[str, Any] | None:
-    """The value of `cache`; None for an encoder."""
+    """Return the value of the JSON field `cache`, or None for an encoder."""
     if size is None:
         return None
     return {

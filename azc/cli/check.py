@@ -1,9 +1,10 @@
-"""`azc check`: everything that is wrong with programs.
+"""`azc check`: report every error in programs.
 
-JSON: `files`, each with `file`, `ok`, `diagnostics`, and where it checks `attentions`
-(name, params, operations, bindings: name and type), `models` (name, layers, parameters)
-and `spaces` (name, start); `errors` and `warnings`, how many in all. A diagnostic has a
-`fix` where there is a mend that is sure: a text, and from where to where it belongs.
+JSON: `files`, each with `file`, `ok`, `diagnostics`, and, if the file is valid,
+`attentions` (name, params, operations, bindings: name and type), `models` (name,
+layers, parameters) and `spaces` (name, start); `errors` and `warnings`, the totals. A
+diagnostic has a `fix` if there is a safe one: the new text and the range that it
+replaces.
 
 Codes: U101 the file has no declaration of this name; U102 the file has no declaration
 of the required kind.
@@ -37,16 +38,16 @@ def check(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Programs to check, or folders of them; FILE:NAME is one declaration "
-            "of a file, `std.models` is of the standard library, and `-` is standard "
-            "input.",
+            help="Programs to check, or folders of programs. FILE:NAME selects one "
+            "declaration of a file, `std.models` is a file of the standard library, "
+            "and `-` is standard input.",
             autocompletion=programs,
         ),
     ],
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Also show the type of every value of a program."
+            "--verbose", "-v", help="Also show the type of every value in a program."
         ),
     ] = False,
     space: Annotated[
@@ -54,8 +55,8 @@ def check(
         typer.Option(
             "--space",
             metavar="NAME",
-            help="Also check that the models lie in this search space, of the file "
-            "itself or given as FILE:NAME.",
+            help="Also check that the models lie in this search space, which is in "
+            "the same file unless it is given as FILE:NAME.",
             autocompletion=spaces,
         ),
     ] = None,
@@ -63,34 +64,38 @@ def check(
 ) -> None:
     """Check programs: names, types, models and search spaces.
 
-    Everything that is wrong is told at once, each with the line it is in and, where
-    there is a likely one, a mend. The exit code is 1 if there is an error.
+    All errors are reported at once, each with its line and, where one is likely, a fix.
+    The exit code is 1 if there is an error.
 
     Example: azc check -v examples/01_attention.azg
     """
     output = out(context)
-    told: set[Diagnostic] = set()
+    shown: set[Diagnostic] = set()
     checked = []
     files = expanded(files)
     for file in files:
         program, found = _check(file, space)
-        output.diagnostics([each for each in found if each not in told])
-        told.update(found)
+        output.diagnostics([each for each in found if each not in shown])
+        shown.update(found)
         checked.append((file, program, found))
     reports = [_report(*each) for each in checked]
-    errors = sum(each.severity == "error" for each in told)
+    errors = sum(each.severity == "error" for each in shown)
     for file, program, _ in checked if verbose else []:
         if program is not None:
             _show_types(file, program, output)
     wrong = sum(not report["ok"] for report in reports)
-    _summary(output, len(files), wrong, errors, len(told) - errors)
-    output.result(not errors, files=reports, errors=errors, warnings=len(told) - errors)
+    _summary(output, len(files), wrong, errors, len(shown) - errors)
+    output.result(
+        not errors, files=reports, errors=errors, warnings=len(shown) - errors
+    )
     if errors:
         raise typer.Exit(1)
 
 
 def _check(file: str, space: str | None) -> tuple[Program | None, list[Diagnostic]]:
-    """A program, if it checks, and all that is to be said of it."""
+    """Check a file; return its program, or None if it has errors, and all
+    diagnostics.
+    """
     try:
         whole, name = split_name(file)
         program = load(whole)
@@ -105,7 +110,7 @@ def _check(file: str, space: str | None) -> tuple[Program | None, list[Diagnosti
 
 
 def _only(program: Program, name: str) -> Program:
-    """The program with one of its declarations taken for all."""
+    """Return `program` with `name` as its only declaration."""
     if name not in program.declared:
         near = nearest(name, program.declared)
         listed = f"it has: {', '.join(sorted(program.declared))}"
@@ -131,7 +136,7 @@ def _space(text: str, program: Program) -> SpaceSpec:
     file, name = split_name(text)
     if name is None and text not in program.spaces:
         near = nearest(text, program.spaces)
-        help_ = "a space of another file is given as FILE:NAME"
+        help_ = "use FILE:NAME for a space of another file"
         help_ = f"did you mean `{near}`?" if near else help_
         raise UsageError("U101", f"{program.source.name} has no space `{text}`", help_)
     if name is None:
@@ -140,7 +145,7 @@ def _space(text: str, program: Program) -> SpaceSpec:
 
 
 def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
-    """Why the models of a file do not lie in a space."""
+    """Report why the models of a file do not lie in a space."""
     names = [name for name in program.models if name in program.declared]
     if not names:
         raise UsageError("U102", f"{program.source.name} declares no model")
@@ -154,7 +159,7 @@ def _outside(program: Program, space: SpaceSpec) -> list[Diagnostic]:
     return found[: Findings.LIMIT]
 
 
-# What a file holds
+# Contents of a file
 
 
 def _own(program: Program, known: Any) -> list[tuple[str, Any]]:

@@ -1,6 +1,6 @@
-"""`azc compile`: a folder that transformers loads.
+"""`azc compile`: write a model as a folder that transformers loads.
 
-JSON: `folder`, `model`, `task`, `parameters`.
+JSON: `folder`, `model`, `task`, `parameters`, `cache`.
 
 Codes: R102 the weights of a compiled model cannot be written; U105 two arguments name
 the same thing; U106 the folder cannot be written; U107 the folder is not empty.
@@ -38,21 +38,21 @@ def compile(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program, or `std.models`; FILE:NAME is a model in it. The folder of a "
-            "run stands for its best program.",
+            help="A program, or `std.models`; FILE:NAME selects a model in it. For "
+            "the folder of a run, its best program is used.",
             autocompletion=programs,
         ),
     ],
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="The folder to write."),
+        typer.Option("-o", "--output", metavar="DIR", help="Folder to write."),
     ],
     model: Annotated[
         str | None,
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The model to compile.",
+            help="Model to compile.",
             autocompletion=models,
         ),
     ] = None,
@@ -60,7 +60,8 @@ def compile(
         Literal["causal-lm", "masked-lm", "base", "sequence-classification"] | None,
         typer.Option(
             "--task",
-            help="What the model is for: causal-lm if it is causal, else masked-lm.",
+            help="Head of the model. By default, causal-lm for a causal model and "
+            "masked-lm for any other.",
         ),
     ] = None,
     labels: Annotated[
@@ -70,7 +71,7 @@ def compile(
             min=1,
             max=MAX_WIDTH,
             metavar="N",
-            help="Classes of sequence-classification.",
+            help="Number of classes for sequence-classification.",
         ),
     ] = 2,
     seed: Annotated[
@@ -80,23 +81,24 @@ def compile(
             metavar="S",
             min=0,
             max=2**63 - 1,
-            help="Seed of the initial weights.",
+            help="Random seed for the initial weights.",
         ),
     ] = 0,
     force: Annotated[
         bool,
         typer.Option(
             "--force",
-            help="Replace a model of azc that is there, if there is nothing else.",
+            help="Overwrite an existing azc model. Folders with other files are "
+            "never overwritten.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compile a model into a folder for transformers, with fresh weights.
+    """Compile a model into a folder for transformers, with freshly initialized weights.
 
     AutoModelForMaskedLM.from_pretrained(DIR, trust_remote_code=True) loads it where azc
-    is installed, AutoModelForCausalLM one that is causal. The folder is written whole or
-    not at all.
+    is installed; use AutoModelForCausalLM for a causal model. The folder is written
+    completely or not at all.
 
     Example: azc compile std.models --model bert_tiny -o bert_tiny
     """
@@ -132,10 +134,10 @@ def compile(
 
 
 def _may_write(folder: Path, force: bool) -> None:
-    """Raises `UsageError` if something is there that must stay."""
+    """Raise `UsageError` if the folder has content that must not be overwritten."""
     if folder.is_symlink():
-        message = f"{folder} is a link, which is not written through"
-        raise UsageError("U106", message, "name the folder that it points to")
+        message = f"{folder} is a link, and azc does not write through links"
+        raise UsageError("U106", message, "give the folder that it points to")
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -143,17 +145,20 @@ def _may_write(folder: Path, force: bool) -> None:
     here = Path.cwd()
     if folder.resolve() in (here, *here.parents):
         message = f"{folder} is, or contains, the working directory"
-        raise UsageError("U106", message, "name a folder in it")
+        raise UsageError("U106", message, "give a folder inside it")
     if not any(folder.iterdir()):
         return
     if not force:
         message = f"{folder} is not empty"
-        raise UsageError("U107", message, "--force replaces a model that is there")
+        raise UsageError("U107", message, "--force overwrites an existing azc model")
     owned_files(folder, folder)
 
 
 def _save(model: AzcPreTrainedModel, folder: Path) -> None:
-    """Writes the model. Raises `RunError` if the disk is full, say."""
+    """Write the model.
+
+    Raise `RunError` if that fails, for instance because the disk is full.
+    """
     from safetensors import SafetensorError
     from transformers.utils import logging
 

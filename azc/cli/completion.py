@@ -1,6 +1,6 @@
-"""What a shell completes: programs, what is in them, runs, operations and the like.
+"""Shell completion of programs, their declarations, runs, operations and so on.
 
-Where nothing is offered, the shell completes the names of files by itself.
+Where nothing is offered, the shell completes file names itself.
 """
 
 from __future__ import annotations
@@ -33,18 +33,22 @@ __all__ = [
     "strategies",
 ]
 
-_MOST = 1_000  # entries of a folder that are looked at
-_SPLIT = "COMP_WORDS", "COMP_CWORD"  # what bash says: the words, and which is at hand
-_WHOLE = "_TYPER_COMPLETE_ARGS"  # what the other shells say
+_MOST = 1_000  # entries of a folder that are examined
+_SPLIT = (
+    "COMP_WORDS",
+    "COMP_CWORD",
+)  # set by bash: the words, and the current one's index
+_WHOLE = "_TYPER_COMPLETE_ARGS"  # set by the other shells
 
 _Named = ast.Attention | ast.Model | ast.Space
 
 
 def complete(run: Callable[[], None]) -> None:
-    """Complete a command line, which `run` does with what the environment says of it.
+    """Complete the command line that the environment variables describe.
 
-    Bash takes a colon for the end of a word, where FILE:NAME is one argument. The words are
-    joined, and of what is offered bash is given what stands behind the colon.
+    `run` starts the application, which writes the completions to standard output. Bash
+    splits words at colons, although FILE:NAME is one argument. So the words are joined
+    again, and the part before the colon is removed from each completion for bash.
     """
     words, place = (
         os.environ.get(_SPLIT[0], "").split("\n"),
@@ -65,7 +69,9 @@ def complete(run: Callable[[], None]) -> None:
 
 
 def _joined(words: list[str], place: int) -> tuple[list[str], int]:
-    """Words with those around a colon as one, and where the one at a place is."""
+    """Join words around a colon; return them and the new index of the word at
+    `place`.
+    """
     found: list[str] = []
     at = place
     for index, word in enumerate(words):
@@ -79,7 +85,7 @@ def _joined(words: list[str], place: int) -> tuple[list[str], int]:
 
 
 def _typed() -> list[str]:
-    """The words of the command line that is completed."""
+    """Return the words of the command line to complete."""
     if _WHOLE in os.environ:
         return os.environ[_WHOLE].split()
     return os.environ.get(_SPLIT[0], "").split("\n")
@@ -118,7 +124,10 @@ def _is_run(path: Path) -> bool:
 
 
 def _entries(incomplete: str, wanted: Callable[[Path], bool]) -> list[str]:
-    """What is wanted in the folder at hand, and in the folders whose names match."""
+    """Return the matching entries that `wanted` accepts.
+
+    They are in the folder typed so far, and in the folders whose names match.
+    """
     folder, _, prefix = incomplete.rpartition("/")
     before = f"{folder}/" if incomplete.startswith("/") or folder else ""
     found: list[str] = []
@@ -134,7 +143,7 @@ def _entries(incomplete: str, wanted: Callable[[Path], bool]) -> list[str]:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """The entries of a folder that are not hidden, in order."""
+    """Return the visible entries of a folder, sorted."""
     try:
         with os.scandir(folder) as entries:
             names = [
@@ -145,7 +154,7 @@ def _inside(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith(".")]
 
 
-# What files declare
+# Declarations of files
 
 
 def _declared(
@@ -161,7 +170,7 @@ def _declared(
 
 
 def _of_file(kind: type[_Named], incomplete: str) -> list[str]:
-    """The names of a kind in the first program that the command line names."""
+    """Complete names of one kind from the first program on the command line."""
     for word in _typed()[2:]:
         file = re.sub(r":[a-z_0-9]*\Z", "", word)
         names = [] if word.startswith("-") else _declared(file, (kind,))
@@ -171,17 +180,17 @@ def _of_file(kind: type[_Named], incomplete: str) -> list[str]:
 
 
 def models(incomplete: str) -> list[str]:
-    """Offer the models of the file that is named before."""
+    """Offer the models of the file named earlier on the command line."""
     return _of_file(ast.Model, incomplete)
 
 
 def attentions(incomplete: str) -> list[str]:
-    """Offer the attention programs of the file that is named before."""
+    """Offer the attention programs of the file named earlier on the command line."""
     return _of_file(ast.Attention, incomplete)
 
 
 def spaces(incomplete: str) -> list[str]:
-    """Offer the search spaces of the file that is named before."""
+    """Offer the search spaces of the file named earlier on the command line."""
     return _of_file(ast.Space, incomplete)
 
 
@@ -189,7 +198,7 @@ def spaces(incomplete: str) -> list[str]:
 
 
 def operations(incomplete: str) -> list[tuple[str, str]]:
-    """Offer operations, each with what it means."""
+    """Offer operations, each with its meaning."""
     from azc.ops.table import load_ops
 
     known = load_ops()

@@ -1,14 +1,14 @@
-"""`azc diff`: what changed from one model, or attention program, to another.
+"""`azc diff`: compare two models or attention programs.
 
 JSON: `old` and `new` with file and name; `same`, whether they mean the same; `text`, a
-unified diff (with --text). Of models `tokens`; `settings`, each with name, old, new;
+unified diff (with --text). For models: `tokens`; `settings`, each with name, old, new;
 `layers`, each with status (same, added, removed, changed), old and new (index and
-mixing; null where it is not there), changes (name, old, new), program, parameters and
-flops_per_token; `parameters` and `flops_per_token` of the model, each old, new and
-change. Of programs `program` alone: result (old and new, lines), inputs (removed,
-added), operations (removed, added, rewired: how many by name), attributes (operation,
-name, old, new). Of whole files `declarations`, each with kind, name and status (same,
-added, removed, changed), and where it changed the fields of models or programs.
+mixing; null if the layer is absent), changes (name, old, new), program, parameters and
+flops_per_token; `parameters` and `flops_per_token` of the model, each with old, new and
+change. For programs: `program` with result (old and new, lines), inputs (removed,
+added), operations (removed, added, rewired: counts by name), attributes (operation,
+name, old, new). For whole files: `declarations`, each with kind, name and status (same,
+added, removed, changed), and the fields of models or programs if it changed.
 
 Codes: U105 two arguments name the same thing; U109 these cannot be compared.
 """
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["diff"]
 
 _SIDE = (
-    "A program, or `std.models`; FILE:NAME is a model or an attention program in it."
+    "A program, or `std.models`; FILE:NAME selects a model or attention program in it."
 )
 
 
@@ -73,7 +73,7 @@ def diff(
         str,
         typer.Argument(
             metavar="NEW",
-            help="The program to compare it with.",
+            help="Program to compare it with.",
             autocompletion=programs,
         ),
     ],
@@ -82,7 +82,7 @@ def diff(
         typer.Option(
             "--model",
             metavar="NAME",
-            help="The model to compare, in both.",
+            help="Model to compare, in both files.",
             autocompletion=models,
         ),
     ] = None,
@@ -91,7 +91,7 @@ def diff(
         typer.Option(
             "--attention",
             metavar="NAME",
-            help="The program to compare, in both.",
+            help="Attention program to compare, in both files.",
             autocompletion=attentions,
         ),
     ] = None,
@@ -102,32 +102,36 @@ def diff(
             min=1,
             max=MAX_LENGTH,
             metavar="N",
-            help="Length of the sequence that FLOPs are counted for; 128, or less "
-            "where the models take less.",
+            help="Sequence length for counting FLOPs. By default 128, or the maximum "
+            "length of the models if that is smaller.",
             show_default=False,
         ),
     ] = None,
     text: Annotated[
-        bool, typer.Option("--text", help="Show a diff of the texts instead.")
+        bool, typer.Option("--text", help="Show a diff of the program texts instead.")
     ] = False,
     exit_code: Annotated[
         bool,
-        typer.Option("--exit-code", help="Exit with 1 if the two differ, as git does."),
+        typer.Option(
+            "--exit-code", help="Exit with 1 if the two differ, like git diff."
+        ),
     ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Show nothing; the exit code is that of --exit-code."
+            "--quiet",
+            "-q",
+            help="Show nothing; only set the exit code, as --exit-code does.",
         ),
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare two models by what they mean: layer by layer, operation by operation.
+    """Compare the meaning of two models, layer by layer and operation by operation.
 
-    Layout, comments, names of values and where a program is declared play no part; with
-    --text, the texts are compared. Files with several models are compared one by one, by
-    name, and `/dev/null` is a file with none. The exit code is 0 whether or not they differ,
-    unless --exit-code or --quiet is given.
+    Layout, comments, names of values and the place of a declaration are ignored; --text
+    compares the texts instead. In files with several models, declarations are compared
+    by name, and `/dev/null` stands for an empty file. The exit code is 0 whether or not
+    the two differ, unless --exit-code or --quiet is used.
 
     Example: azc diff std.models:bert_base std.models:autobert_zero_base
     """
@@ -160,7 +164,7 @@ def diff(
 
 @dataclass(frozen=True)
 class _Shown:
-    """How a difference is shown, and whether the exit code says that there is one."""
+    """Output settings of a comparison, and whether a difference sets the exit code."""
 
     output: Output
     text: bool
@@ -170,7 +174,7 @@ class _Shown:
     def __call__(
         self, answer: dict[str, Any], same: bool, draw: Callable[[Console], None]
     ) -> None:
-        """Shows a difference: as JSON, as a diff of the texts, or drawn."""
+        """Show a difference as JSON, as a diff of the texts, or as drawn by `draw`."""
         differs = bool(answer["text"]) if self.text else not same
         fails = self.exit_code and differs
         self.output.result(not fails, **answer)
@@ -184,7 +188,9 @@ class _Shown:
 
 @dataclass(frozen=True)
 class _Given:
-    """What one argument names: a file, perhaps something in it, and its program."""
+    """One argument: a file with its program, and optionally the name of a
+    declaration.
+    """
 
     text: str
     file: str
@@ -198,14 +204,18 @@ class _Given:
 
     @property
     def candidates(self) -> int:
-        """How many things of the file may be meant where none is named."""
+        """The number of declarations that the argument may refer to if it has no
+        name.
+        """
         own = self.program.declared
         models = [name for name in self.program.models if name in own]
         return len(models or [n for n in self.program.attentions if n in own])
 
 
 def _as_wholes(old: _Given, new: _Given) -> bool:
-    """Whether files are compared as wholes: one is not there, or has no one model."""
+    """Return whether to compare whole files: one is `/dev/null`, or the choice is
+    ambiguous.
+    """
     if is_nothing(old.file) or is_nothing(new.file):
         return True
     both = old, new
@@ -229,7 +239,7 @@ def _files(old: _Given, new: _Given, tokens: int | None, show: _Shown) -> None:
 
 
 class _Side:
-    """One of the two that are compared."""
+    """One of the two declarations that are compared."""
 
     def __init__(self, given: _Given, model: str | None, attention: str | None) -> None:
         self.file, self.program, name = given.file, given.program, given.name
@@ -257,7 +267,9 @@ class _Side:
         return {"file": self.file, "name": self.name}
 
     def text(self) -> str:
-        """The canonical text of it alone, with all that it uses."""
+        """Return the canonical text of the declaration, with everything that it
+        uses.
+        """
         if self.is_model:
             return self_contained(self.program, self.name)
         node = replace(self.attention.node, name=self.name)

@@ -1,6 +1,6 @@
-"""Two files compared as wholes: declaration by declaration, by kind and name.
+"""Comparison of whole files, declaration by declaration, matched by kind and name.
 
-`/dev/null`, which git names for a file that is not there, has no declarations.
+`/dev/null`, which git uses for a file that does not exist, has no declarations.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ _KINDS = {AttentionSpec: "attention", ModelSpec: "model", SpaceSpec: "space"}
 
 @dataclass(frozen=True)
 class Entry:
-    """One declaration in either file or both; `diff` where it changed in meaning."""
+    """A declaration that is in either file or in both; `diff` is set if its meaning
+    changed.
+    """
 
     status: Status
     old: Spec | None
@@ -48,29 +50,29 @@ class Entry:
 
     @property
     def spec(self) -> Spec:
-        """What it is, or was."""
+        """The new declaration, or the old one if it was removed."""
         spec = self.new or self.old
         assert spec is not None
         return spec
 
     @property
     def kind(self) -> str:
-        """attention, model or space."""
+        """The kind: attention, model or space."""
         return _KINDS[type(self.spec)]
 
 
 def is_nothing(file: str) -> bool:
-    """Whether a file is the one that git names for none."""
+    """Return whether a file is `/dev/null`, as git names a file that does not exist."""
     return Path(file) == Path(os.devnull)
 
 
 def open_side(file: str) -> Program:
-    """The checked program of a file; of nothing, the empty one."""
+    """Load and check a file; return an empty program for `/dev/null`."""
     return check_source(Source(file, "")) if is_nothing(file) else load(file)
 
 
 def compare_files(old: Program, new: Program, tokens: int | None) -> list[Entry]:
-    """The declarations of both files, those of the new one first.
+    """Compare the declarations of two files, those of the new file first.
 
     FLOPs are counted for sequences of `tokens`, by default as in `api.cost_tokens`.
     """
@@ -114,7 +116,7 @@ def _declared(program: Program) -> dict[tuple[str, str], Spec]:
 
 
 def print_files(entries: list[Entry], old: str, new: str, console: Console) -> None:
-    """What changed, for people to read."""
+    """Print the changes between two files."""
     changed = [entry for entry in entries if entry.status != "same"]
     if not changed:
         console.print(f"{old} and {new} mean the same")

@@ -1,4 +1,4 @@
-"""A semantic diff for people to read; `azc log` shows its steps with it, too."""
+"""Text output of a semantic diff. `azc log` shows its steps with it, too."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _STYLES = {"same": "dim", "added": "green", "removed": "red", "changed": "yellow
 
 
 def print_model(diff: ModelDiff, old: str, new: str, console: Console) -> None:
-    """Two models: settings, layers that changed, and costs."""
+    """Print the difference between two models: settings, changed layers, and costs."""
     if diff.same:
         console.print(f"{old} and {new} are the same architecture")
         return
@@ -37,7 +37,7 @@ def print_model(diff: ModelDiff, old: str, new: str, console: Console) -> None:
 
 
 def print_program(diff: ProgramDiff, old: str, new: str, console: Console) -> None:
-    """Two attention programs."""
+    """Print the difference between two attention programs."""
     if diff.same:
         console.print(f"{old} and {new} are the same program")
         return
@@ -58,12 +58,14 @@ def _counted(pairs: Iterable[tuple[str, int]]) -> str:
 
 
 def _alike(layer: LayerDiff) -> LayerDiff:
-    """What two layers have in common that can be told in one go."""
+    """Drop the layer's place, so that layers with the same change are equal."""
     return replace(layer, old=None, new=None)
 
 
 def _groups(layers: tuple[LayerDiff, ...]) -> Iterator[list[LayerDiff]]:
-    """Layers in a row of which the same is to be said; those that stayed are one."""
+    """Group consecutive layers with the same change; unchanged layers form one
+    group.
+    """
     group: list[LayerDiff] = []
     for layer in layers:
         both_same = bool(group) and group[0].status == layer.status == "same"
@@ -76,7 +78,9 @@ def _groups(layers: tuple[LayerDiff, ...]) -> Iterator[list[LayerDiff]]:
 
 
 def _places(group: list[LayerDiff]) -> str:
-    """Where these layers are: in the new model, or where they were in the old one."""
+    """Format the places of layers in the new model, or in the old one if they were
+    removed.
+    """
     old = ranges([layer.old + 1 for layer in group if layer.old is not None])
     new = ranges([layer.new + 1 for layer in group if layer.new is not None])
     if not old or not new or old == new:
@@ -107,10 +111,10 @@ def _print_layer(group: list[LayerDiff], console: Console) -> None:
         _cost("parameters", first.parameters),
         _cost("FLOPs/token", first.flops),
     ]
-    told = "; ".join(each for each in costs if each)
-    if told:
+    text = "; ".join(each for each in costs if each)
+    if text:
         each_one = " each" if len(group) > 1 else ""
-        console.print(f"      {told}{each_one}", style="dim")
+        console.print(f"      {text}{each_one}", style="dim")
 
 
 def _cost(name: str, amount: Amount[int] | Amount[float]) -> str:
@@ -138,16 +142,16 @@ def _print_program(diff: ProgramDiff, console: Console, indent: str) -> None:
 
 
 def _print_costs(diff: ModelDiff, console: Console) -> None:
-    console.print("\nin all", style="bold")
-    told = [
+    console.print("\ntotal", style="bold")
+    totals = [
         ("parameters", f"{diff.parameters.old:,}", f"{diff.parameters.new:,}"),
         ("FLOPs/token", f"{diff.flops.old:,.0f}", f"{diff.flops.new:,.0f}"),
     ]
     amounts: list[Amount[int] | Amount[float]] = [diff.parameters, diff.flops]
-    for (name, old, new), amount in zip(told, amounts, strict=True):
+    for (name, old, new), amount in zip(totals, amounts, strict=True):
         if amount.change:
             more = change(amount.old, amount.new)
             console.print(f"  {name}: {old} -> {new} ({more})")
         else:
-            console.print(f"  {name}: {new}, as before")
+            console.print(f"  {name}: {new}, unchanged")
     console.print(f"  FLOPs of the layers at {diff.old.tokens} tokens", style="dim")

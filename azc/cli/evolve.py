@@ -1,4 +1,4 @@
-"""`azc evolve`: a search.
+"""`azc evolve`: run a search.
 
 JSON: see `azc.cli.result.result_json`.
 
@@ -23,9 +23,9 @@ from azc.diagnostics import UsageError
 
 __all__ = ["evolve"]
 
-_SEARCH = "The search"
-_PROXY = "What a candidate is scored by"
-_FINAL = "The comparison at the end"
+_SEARCH = "Search"
+_PROXY = "Evaluation of candidates"
+_FINAL = "Final comparison"
 
 
 def evolve(
@@ -34,20 +34,23 @@ def evolve(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program with a space; FILE:SPACE names it.",
+            help="A program that declares a search space; FILE:SPACE selects one of "
+            "several.",
             autocompletion=programs,
         ),
     ],
     folder: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="RUN", help="The folder of the run."),
+        typer.Option(
+            "-o", "--output", metavar="RUN", help="Folder of the run to create."
+        ),
     ],
     space: Annotated[
         str | None,
         typer.Option(
             "--space",
             metavar="NAME",
-            help="The space to search.",
+            help="Search space to use.",
             autocompletion=spaces,
         ),
     ] = None,
@@ -56,9 +59,10 @@ def evolve(
         typer.Option(
             "--data",
             metavar="D",
-            help="A text: `python` (docstrings of the standard library), a file, a "
-            "folder of texts and tables, or hf:NAME/CONFIG; a task: task:recall, task:copy, "
-            "task:induction or task:listops; or both: python+task:recall.",
+            help="Data to train on. A text: `python` (docstrings of the standard "
+            "library), a file, a folder of texts and tables, or hf:NAME/CONFIG. A "
+            "task: task:recall, task:copy, task:induction or task:listops. Or both: "
+            "python+task:recall.",
         ),
     ] = "python",
     documents: Annotated[
@@ -66,8 +70,8 @@ def evolve(
         typer.Option(
             "--documents",
             metavar="D",
-            help="Divide text files into documents by `paragraph` (at blank lines), `line` or"
-            " `file`. A row of a table is a document.",
+            help="How text files are split into documents: by `paragraph` (at blank "
+            "lines), `line` or `file`. A row of a table is always one document.",
         ),
     ] = "paragraph",
     tokenizer: Annotated[
@@ -75,7 +79,8 @@ def evolve(
         typer.Option(
             "--tokenizer",
             metavar="DIR_OR_NAME",
-            help="A transformers tokenizer; by default, one is trained on the text.",
+            help="Transformers tokenizer to use; by default, one is trained on the "
+            "text.",
         ),
     ] = None,
     evaluations: Annotated[
@@ -84,7 +89,7 @@ def evolve(
             "--evaluations",
             metavar="N",
             min=1,
-            help="The budget: how many candidates are scored.",
+            help="Budget of the search, in evaluations.",
             rich_help_panel=_SEARCH,
         ),
     ] = 60,
@@ -93,8 +98,8 @@ def evolve(
         typer.Option(
             "--objective",
             metavar="NAME",
-            help="What is to be least: loss (the default), params, flops, latency, "
-            "memory, timed-loss (see --seconds-alone); give it again for several.",
+            help="Objective to minimize: loss (default), params, flops, latency, "
+            "memory or timed-loss (see --seconds-alone); repeat it for several.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -103,8 +108,9 @@ def evolve(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="What is beyond it is not trained: params=30e6, flops=2e6 (a token), "
-            "latency=2ms (a batch forward), memory=64MB (in a training step).",
+            help="Limit on an objective: params=30e6, flops=2e6 (per token), "
+            "latency=2ms (forward pass of a batch), memory=64MB (during a training "
+            "step). Candidates beyond it are not trained; repeat it for several.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -113,7 +119,7 @@ def evolve(
         typer.Option(
             "--seconds-alone",
             metavar="SECONDS",
-            help="How long a candidate is trained alone for timed-loss.",
+            help="Training time of a candidate for timed-loss, in seconds.",
             rich_help_panel=_PROXY,
         ),
     ] = 60.0,
@@ -122,9 +128,9 @@ def evolve(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="`op-nas`, `regularized`, `random`, `local`, `nsga2` (where there are "
-            "several objectives the default), `sepx`, `surrogate`, or a class of your "
-            "own, `my.py:Mine`.",
+            help="Search strategy: `op-nas`, `regularized`, `random`, `local`, "
+            "`nsga2` (the default with several objectives), `sepx`, `surrogate`, or "
+            "your own class, such as `my.py:Mine`.",
             rich_help_panel=_SEARCH,
             autocompletion=strategies,
         ),
@@ -134,7 +140,8 @@ def evolve(
         typer.Option(
             "--preset",
             metavar="NAME",
-            help="`paper`: the constants of Gao et al. 2022, but for what is given.",
+            help="Named set of option values. `paper`: the constants of Gao et al. "
+            "2022. Options on the command line take precedence.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -144,7 +151,7 @@ def evolve(
             "--seed",
             metavar="S",
             min=0,
-            help="Seed of everything that is random.",
+            help="Random seed.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0,
@@ -154,7 +161,8 @@ def evolve(
             "--workers",
             metavar="N",
             min=1,
-            help="Processes that score candidates in parallel; the run is the same.",
+            help="Number of processes that evaluate candidates in parallel. It does "
+            "not change the results.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -164,7 +172,8 @@ def evolve(
             "--threads",
             metavar="N",
             min=1,
-            help="Cores that compute a candidate. Scores depend on it in their last bits.",
+            help="CPU threads per evaluation. Results may differ in the last bits "
+            "with another number.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1,
@@ -173,7 +182,8 @@ def evolve(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Where the workers are: `local`, or `ray`, on a cluster (an extra).",
+            help="Where the workers run: `local` (this machine), or `ray` (a Ray "
+            "cluster; needs the ray extra).",
             rich_help_panel=_SEARCH,
         ),
     ] = "local",
@@ -182,8 +192,8 @@ def evolve(
         typer.Option(
             "--time-limit",
             metavar="TIME",
-            help="What a candidate may take, as 90s, 30min or 2h. One that takes longer is "
-            "run again, then fails.",
+            help="Time that a candidate may take, such as 90s, 30min or 2h. One that "
+            "takes longer is evaluated again, then recorded as failed.",
             rich_help_panel=_SEARCH,
         ),
     ] = "30min",
@@ -192,7 +202,8 @@ def evolve(
         typer.Option(
             "--memory-limit",
             metavar="SIZE",
-            help="What a candidate may take of this machine's memory, as 4GB or 512MiB.",
+            help="Memory of this machine that evaluating a candidate may use, such "
+            "as 4GB or 512MiB; unlimited by default.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -202,7 +213,8 @@ def evolve(
             "--round",
             metavar="N",
             min=2,
-            help="Candidates asked for at once; they share a snapshot of shared weights.",
+            help="Number of candidates in a round. All of them start from the same "
+            "snapshot of the shared weights.",
             rich_help_panel=_SEARCH,
         ),
     ] = 12,
@@ -212,7 +224,9 @@ def evolve(
             "--parents",
             metavar="K",
             min=1,
-            help="The best of a round, scored again in the next; op-nas's parents.",
+            help="Number of best candidates of a round that are evaluated again in "
+            "the next one, and whose weights update the shared weights. In op-nas, "
+            "they are also the parents.",
             rich_help_panel=_SEARCH,
         ),
     ] = 3,
@@ -220,8 +234,8 @@ def evolve(
         bool,
         typer.Option(
             "--by-hand/--no-by-hand",
-            help="Begin with the models that a person would try first (op-nas, regularized, "
-            "local, random).",
+            help="Start with the models that a person would try first (op-nas, "
+            "regularized, local, random).",
             rich_help_panel=_SEARCH,
         ),
     ] = True,
@@ -231,7 +245,8 @@ def evolve(
             "--mutations",
             metavar="N",
             min=1,
-            help="A child is 1 to N mutations from its parent: 1, and 8 for random.",
+            help="Maximum number of mutations between a parent and its child; by "
+            "default 1, and 8 for random.",
             rich_help_panel=_SEARCH,
         ),
     ] = None,
@@ -241,7 +256,7 @@ def evolve(
             "--alpha",
             metavar="A",
             min=0,
-            help="How strongly op-nas favours operations that were rarely tried.",
+            help="How strongly op-nas favors operations that were rarely tried.",
             rich_help_panel=_SEARCH,
         ),
     ] = 0.5,
@@ -250,7 +265,8 @@ def evolve(
         typer.Option(
             "--temperature",
             metavar="T",
-            help="Of op-nas's priorities: the lower, the more they matter.",
+            help="Temperature of op-nas's priorities: with lower values, priorities "
+            "matter more.",
             rich_help_panel=_SEARCH,
         ),
     ] = 1.0,
@@ -260,7 +276,8 @@ def evolve(
             "--patience",
             metavar="N",
             min=0,
-            help="Rounds with nothing better, then op-nas begins anew; 0: never.",
+            help="Number of rounds without improvement after which op-nas restarts; "
+            "0 disables restarts.",
             rich_help_panel=_SEARCH,
         ),
     ] = 8,
@@ -268,7 +285,7 @@ def evolve(
         bool,
         typer.Option(
             "--learn-kinds/--no-learn-kinds",
-            help="op-nas draws kinds of mutation by what they have brought, too.",
+            help="Let op-nas also learn which kinds of mutation improve candidates.",
             rich_help_panel=_SEARCH,
         ),
     ] = True,
@@ -300,7 +317,7 @@ def evolve(
             "--population",
             metavar="N",
             min=1,
-            help="How many live in regularized.",
+            help="Size of the population in regularized.",
             rich_help_panel=_SEARCH,
         ),
     ] = 24,
@@ -310,7 +327,8 @@ def evolve(
             "--tournament",
             metavar="N",
             min=1,
-            help="How many are drawn for a parent in regularized.",
+            help="Size of a tournament in regularized: the number of candidates that "
+            "a parent is selected from.",
             rich_help_panel=_SEARCH,
         ),
     ] = 6,
@@ -319,8 +337,9 @@ def evolve(
         typer.Option(
             "--weights",
             metavar="W",
-            help="`shared`: candidates begin with weights that they share; `fresh`: each is "
-            "trained alone from the same seed, which takes more steps.",
+            help="Initial weights of candidates. `shared`: they inherit shared "
+            "weights. `fresh`: each is trained from scratch with the same seed, "
+            "which needs more --steps.",
             rich_help_panel=_PROXY,
         ),
     ] = "shared",
@@ -330,7 +349,7 @@ def evolve(
             "--warm-up",
             metavar="N",
             min=0,
-            help="Training steps of shared weights before the search.",
+            help="Training steps of the shared weights before the search.",
             rich_help_panel=_PROXY,
         ),
     ] = 1600,
@@ -340,7 +359,7 @@ def evolve(
             "--steps",
             metavar="N",
             min=1,
-            help="Training steps before a candidate is scored.",
+            help="Training steps of a candidate before it is scored.",
             rich_help_panel=_PROXY,
         ),
     ] = 20,
@@ -350,7 +369,9 @@ def evolve(
             "--schedule-steps",
             metavar="N",
             min=1,
-            help="They are the first of a schedule of N, as the winner's long training.",
+            help="Length of the learning rate schedule, if it is longer than "
+            "--steps, so that candidates train as at the start of a long training. "
+            "By default, the schedule ends after --steps.",
             rich_help_panel=_PROXY,
         ),
     ] = None,
@@ -360,8 +381,8 @@ def evolve(
             "--score-seeds",
             metavar="N",
             min=1,
-            help="A score is the mean of N trainings from fresh weights, each from another "
-            "seed; so is the choice among the contenders.",
+            help="Score a candidate by its mean loss over N seeds (only with "
+            "--weights fresh). The contenders are compared in the same way.",
             rich_help_panel=_PROXY,
         ),
     ] = 1,
@@ -371,7 +392,7 @@ def evolve(
             "--batch",
             metavar="N",
             min=1,
-            help="Sequences per step.",
+            help="Batch size, in sequences.",
             rich_help_panel=_PROXY,
         ),
     ] = 8,
@@ -381,7 +402,7 @@ def evolve(
             "--length",
             metavar="N",
             min=8,
-            help="Tokens per sequence.",
+            help="Sequence length, in tokens.",
             rich_help_panel=_PROXY,
         ),
     ] = 64,
@@ -390,7 +411,7 @@ def evolve(
         typer.Option(
             "--learning-rate",
             metavar="R",
-            help="Learning rate of AdamW.",
+            help="Peak learning rate of AdamW.",
             rich_help_panel=_PROXY,
         ),
     ] = 4e-3,
@@ -399,7 +420,7 @@ def evolve(
         typer.Option(
             "--warmup-ratio",
             metavar="R",
-            help="The share of a schedule in which the learning rate rises from 0.",
+            help="Fraction of the schedule in which the learning rate rises from 0.",
             rich_help_panel=_PROXY,
         ),
     ] = 0.1,
@@ -408,8 +429,9 @@ def evolve(
         typer.Option(
             "--mask-rate",
             metavar="R",
-            help="The share of a text's tokens that are masked in training; it is always "
-            "measured with 15 % masked. A causal model is asked for all.",
+            help="Fraction of text tokens that are masked in training. The loss is "
+            "always measured with 15 % masked. Causal models predict every token and "
+            "do not use it.",
             rich_help_panel=_PROXY,
         ),
     ] = 0.4,
@@ -419,7 +441,7 @@ def evolve(
             "--blocks",
             metavar="N",
             min=1,
-            help="Validation sequences; all if not given.",
+            help="Number of validation sequences to score on; all by default.",
             rich_help_panel=_PROXY,
         ),
     ] = None,
@@ -429,7 +451,7 @@ def evolve(
             "--final-steps",
             metavar="N",
             min=1,
-            help="Steps of what is trained alone for the last comparison.",
+            help="Training steps for each model in the final comparison.",
             rich_help_panel=_FINAL,
         ),
     ] = 400,
@@ -439,7 +461,8 @@ def evolve(
             "--final-seeds",
             metavar="N",
             min=0,
-            help="Number of seeds; 0 leaves out all that is trained alone.",
+            help="Number of seeds for each model in the final comparison; 0 skips "
+            "the comparison and the selection among contenders.",
             rich_help_panel=_FINAL,
         ),
     ] = 3,
@@ -449,7 +472,8 @@ def evolve(
             "--contenders",
             metavar="N",
             min=1,
-            help="The best candidates, trained alone to find the winner.",
+            help="Number of the best candidates to train from scratch at the end. "
+            "The best of them is the winner.",
             rich_help_panel=_FINAL,
         ),
     ] = 6,
@@ -457,8 +481,8 @@ def evolve(
         bool,
         typer.Option(
             "--baselines/--no-baselines",
-            help="Compare with random sampling that trains for as many steps, and with"
-            " models typed by hand.",
+            help="Compare with random sampling that uses the same number of training "
+            "steps, and with models typed by hand.",
             rich_help_panel=_FINAL,
         ),
     ] = True,
@@ -468,27 +492,32 @@ def evolve(
             "--neighbours",
             metavar="N",
             min=0,
-            help="Compare with N models that differ from the winner in one thing: its "
-            "attention programs replaced by standard ones first, then random mutations.",
+            help="Compare with N variants of the winner that differ in one thing: "
+            "first with its attention programs replaced by standard ones, then with "
+            "random mutations.",
             rich_help_panel=_FINAL,
         ),
     ] = 4,
     device: Annotated[
         str | None,
         typer.Option(
-            "--device", metavar="D", help="cpu, cuda, …; by default the best available."
+            "--device",
+            metavar="D",
+            help="Device to train on: cpu, cuda, …; the best available one by default.",
         ),
     ] = None,
     git: Git = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
-    """Search a space for a better model than the one it starts from.
+    """Search for a model that is better than the start model of a search space.
 
-    A strategy mutates the programs, and each is scored in seconds. The run is a
-    folder: a kill loses nothing that was scored, and `azc resume RUN` continues it. At the
-    end the best are trained alone; the winner is compared with the start, with random
-    sampling and with models typed by hand, on text never used.
+    A strategy mutates programs, and each one is evaluated in seconds. The run is stored
+    in a
+    folder: if the process is killed, no evaluation is lost, and `azc resume RUN`
+    continues. At the end, the best candidates are trained from scratch. The winner is
+    compared with the start model, random sampling and models typed by hand, on held-out
+    data.
 
     Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
     """

@@ -1,10 +1,11 @@
-"""`azc explain`: how programs are computed, and what a decoder keeps of a token.
+"""`azc explain`: show how programs are computed, and the size of a decoder's cache.
 
-JSON: `attentions`, each with name; encoder and decoder (null where the program has no
-causal meaning), both with backends, memory, in_the_way, and at: the file and positions of
-what stands in the way, or null; reason, and refusal as `azc check` has it; cache:
-bytes_a_token, and bytes_of_windows and bytes_of_states, which are all however many tokens
-there are, of one layer in float32, for the `hidden` and `heads` asked for.
+JSON: `attentions`, each with name; encoder and decoder (null if the program has no
+causal meaning), both with backends, memory, in_the_way (the reason why n × n numbers are
+kept, or null), and at (its file and positions, or null); reason, and refusal as in
+`azc check`; cache: bytes_a_token, and bytes_of_windows and bytes_of_states, which do not
+grow with the number of tokens, for one layer in float32 with the requested `hidden` and
+`heads`.
 
 Codes: U012 a number is not a whole number, or is out of range; U102 the file has no
 declaration of the required kind.
@@ -36,7 +37,8 @@ def explain(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program, or `std.attention`; FILE:NAME is an attention program in it.",
+            help="A program, or `std.attention`; FILE:NAME selects an attention "
+            "program in it.",
             autocompletion=programs,
         ),
     ],
@@ -48,12 +50,20 @@ def explain(
     ] = 768,
     heads: Annotated[
         int,
-        typer.Option("--heads", min=1, max=MAX_HEADS, metavar="N", help="Its heads."),
+        typer.Option(
+            "--heads",
+            min=1,
+            max=MAX_HEADS,
+            metavar="N",
+            help="Number of heads of the layer.",
+        ),
     ] = 12,
     as_json: Json = False,
 ) -> None:
-    """Say how attention programs are computed: which backend serves what, whether n × n
-    numbers are kept, what stands in the way, and what a decoder keeps of each token.
+    """Show how attention programs are computed.
+
+    For each program: the backends that compute it, whether memory grows with n² and
+    which operation causes that, and what the cache of a decoder keeps for each token.
 
     Example: azc explain std.attention:linear_attention
     """
@@ -64,7 +74,7 @@ def explain(
     output = out(context)
     file, name = split_name(file)
     if hidden % heads:
-        raise UsageError("U012", f"hidden {hidden} does not divide into {heads} heads")
+        raise UsageError("U012", f"--hidden {hidden} is not divisible by {heads} heads")
     program = load(file)
     if name is not None:
         specs = {name: choose_attention(program, name)[1]}
@@ -81,15 +91,15 @@ def explain(
     if output.as_json:
         return
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for head in ("program", "encoder", "decoder", "kept of a token", "and in all"):
+    for head in ("program", "encoder", "decoder", "cache per token", "fixed cache"):
         table.add_column(head, overflow="fold")
-    for each, told in found.items():
-        table.add_row(each, *_row(told, hidden, heads))
+    for each, explanation in found.items():
+        table.add_row(each, *_row(explanation, hidden, heads))
     console = output.console()
     console.print(table)
     console.print()
     console.print(
-        f"What a decoder keeps is of one layer in float32, {hidden} wide, {heads} heads."
+        f"Cache sizes are for one layer in float32, {hidden} wide with {heads} heads."
     )
     if len(found) == 1:
         for text in places(*found.values()):
@@ -97,46 +107,54 @@ def explain(
             output.line(text)
 
 
-def places(told: Explanation) -> list[str]:
-    """What stands in the way of better, and what has no causal meaning, in the text."""
+def places(explanation: Explanation) -> list[str]:
+    """Describe what makes memory grow with n², and what has no causal meaning, with
+    excerpts.
+    """
     found = {}
-    for form in (told.encoder, told.decoder):
+    for form in (explanation.encoder, explanation.decoder):
         if form is not None and form.why is not None and form.place is not None:
             message = f"n × n numbers are kept: {form.why}"
             found[message] = str(Note(message, form.place))
-    if told.refusal is not None:
-        found[told.refusal.message] = render([told.refusal])
+    if explanation.refusal is not None:
+        found[explanation.refusal.message] = render([explanation.refusal])
     return list(found.values())
 
 
 def memory(form: Form) -> str:
-    """How memory grows with n tokens."""
+    """Return how memory grows with n tokens: "n" or "n²"."""
     return "n²" if form.squared else "n"
 
 
 def words(form: Form | None) -> str:
-    """A form in a line."""
+    """Describe a form in one line."""
     if form is None:
         return "no causal meaning"
     text = f"{', '.join(form.backends)}; memory {memory(form)}"
     return f"{text} ({form.why})" if form.why else text
 
 
-def kept(told: Explanation, hidden: int, heads: int) -> tuple[str, str]:
-    """What a decoder keeps of each token, and in all."""
-    if told.decoder is None:
+def kept(explanation: Explanation, hidden: int, heads: int) -> tuple[str, str]:
+    """Describe what a decoder's cache keeps for each token, and in total."""
+    if explanation.decoder is None:
         return "", ""
-    token = f"{told.bytes_a_token(hidden, heads):,} bytes"
-    if told.grows:
+    token = f"{explanation.bytes_a_token(hidden, heads):,} bytes"
+    if explanation.grows:
         token += " and a row of scores"
-    return token, f"{told.bytes_in_all(hidden, heads):,} bytes"
+    return token, f"{explanation.bytes_in_all(hidden, heads):,} bytes"
 
 
-def _row(told: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
-    return words(told.encoder), words(told.decoder), *kept(told, hidden, heads)
+def _row(explanation: Explanation, hidden: int, heads: int) -> tuple[str, ...]:
+    return (
+        words(explanation.encoder),
+        words(explanation.decoder),
+        *kept(explanation, hidden, heads),
+    )
 
 
-def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, Any]:
+def _json(
+    name: str, explanation: Explanation, hidden: int, heads: int
+) -> dict[str, Any]:
     def form(each: Form | None) -> dict[str, Any] | None:
         if each is None:
             return None
@@ -148,18 +166,18 @@ def _json(name: str, told: Explanation, hidden: int, heads: int) -> dict[str, An
         }
 
     cache = None
-    if told.decoder is not None:
+    if explanation.decoder is not None:
         cache = {
-            "bytes_a_token": told.bytes_a_token(hidden, heads),
-            "bytes_of_windows": told.bytes_of_windows(hidden, heads),
-            "bytes_of_states": told.bytes_of_states(hidden, heads),
-            "rows_of_scores": told.grows,
+            "bytes_a_token": explanation.bytes_a_token(hidden, heads),
+            "bytes_of_windows": explanation.bytes_of_windows(hidden, heads),
+            "bytes_of_states": explanation.bytes_of_states(hidden, heads),
+            "rows_of_scores": explanation.grows,
         }
     return {
         "name": name,
-        "encoder": form(told.encoder),
-        "decoder": form(told.decoder),
-        "reason": told.refusal and told.refusal.message,
-        "refusal": told.refusal and told.refusal.as_json(),
+        "encoder": form(explanation.encoder),
+        "decoder": form(explanation.decoder),
+        "reason": explanation.refusal and explanation.refusal.message,
+        "refusal": explanation.refusal and explanation.refusal.as_json(),
         "cache": cache,
     }

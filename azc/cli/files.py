@@ -1,4 +1,4 @@
-"""The files that commands are given, and those that they write.
+"""Input and output files of commands.
 
 Codes: U113 the file was not written by azc and is not replaced.
 """
@@ -22,7 +22,9 @@ __all__ = ["check_own", "expanded", "load", "open_source", "readable", "split_na
 
 
 def split_name(text: str) -> tuple[str, str | None]:
-    """`FILE:NAME` as a file and a name; a file of just that name comes first."""
+    """Split `FILE:NAME` into a file and a name, unless a file of exactly that name
+    exists.
+    """
     file, colon, name = text.rpartition(":")
     if colon and file and is_name(name) and not os.path.exists(text):
         return file, name
@@ -30,11 +32,11 @@ def split_name(text: str) -> tuple[str, str | None]:
 
 
 def expanded(named: Iterable[str], links: bool = True) -> list[str]:
-    """The files named, each once, with the `.azg` files of each folder in its place.
+    """Replace folders by the `.azg` files in them; return each file once.
 
-    Hidden folders and links to folders are left out, and without `links` links to files
-    too; a folder without such files stays, and so does one that can't be read: it is told
-    like a file that can't be.
+    Hidden folders and links to folders are skipped, and so are links to files unless
+    `links` is set. A folder without `.azg` files, or one that can't be read, stays in
+    the list, and is reported when it is opened.
     """
     found: dict[str, None] = {}
     for file in named:
@@ -61,16 +63,17 @@ def _programs(folder: Path, links: bool = True) -> list[Path]:
 
 
 def readable(file: str, path: Path) -> Path:
-    """The path of a file, if a file may be there.
+    """Return `path`, if a file may be there.
 
-    Raises `DiagnosticError` for a folder, and for FILE:NAME where FILE is meant.
+    Raises:
+        DiagnosticError: For a folder, and for FILE:NAME where only FILE is accepted.
     """
     help_: str | None = None
     if os.path.isdir(path) and not os.access(path, os.R_OK | os.X_OK):
         raise unreadable(file, PermissionError(errno.EACCES, "permission denied"))
     if os.path.isdir(path):
         help_ = "name one of the files in it" if _programs(path) else _NO_PROGRAMS
-        help_ = "its run has no best program yet" if _is_run(path) else help_
+        help_ = "this run has no best program yet" if _is_run(path) else help_
         reason = "is a directory"
     elif not os.path.exists(path) and (whole := split_name(file))[1] is not None:
         help_ = f"give the whole file: {whole[0]}"
@@ -85,10 +88,15 @@ _NO_PROGRAMS = "it has no .azg files"
 
 
 def open_source(file: str) -> tuple[Source, Path | None]:
-    """The text of a file, of `std.NAME`, or of standard input (`-`); and its path. The
-    folder of a run stands for its best program.
+    """Read a file, `std.NAME`, or standard input (`-`).
 
-    Raises `DiagnosticError` if it can't be read.
+    For the folder of a run, its best program is read.
+
+    Returns:
+        The text, and its path (None for standard input).
+
+    Raises:
+        DiagnosticError: If the file can't be read.
     """
     if file == "-":
         return _standard_input(), None
@@ -117,18 +125,26 @@ def _standard_input() -> Source:
 
 
 def load(file: str) -> Program:
-    """The checked program of a file, as `open_source` finds it.
+    """Load and check the program of a file, which is found as in `open_source`.
 
-    Raises `DiagnosticError` with all that is wrong with it.
+    Raises:
+        DiagnosticError: If the program has errors; it lists all of them.
     """
     return check_source(*open_source(file))
 
 
 def check_own(path: Path, what: str, own: Callable[[bytes], bool]) -> None:
-    """Whether a file may be written: there is none, an empty one, or one of azc's own.
+    """Check that a file may be written: it is missing, empty, or accepted by `own`.
 
-    Raises `UsageError` U113 for any other, `OSError` for one that can't be read.
+    Args:
+        path: The file.
+        what: The kind of file, for the message.
+        own: Return whether this content may be overwritten.
+
+    Raises:
+        UsageError: U113, if the file has other content.
+        OSError: If the file can't be read.
     """
     if path.is_file() and (content := path.read_bytes()) and not own(content):
-        message = f"{path} is not {what}, and is left as it is"
+        message = f"{path} exists and is not {what}; it was not overwritten"
         raise UsageError("U113", message, "choose another file with -o")

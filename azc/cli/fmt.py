@@ -1,7 +1,7 @@
-"""`azc fmt`: programs in canonical form.
+"""`azc fmt`: format programs canonically.
 
-JSON: `files`, each with `file`, `changed` (whether it is not in canonical form), `diff`
-(with --diff), `text` (of standard input), `diagnostics`.
+JSON: `files`, each with `file`, `changed` (whether it was not in canonical form),
+`diff` (with --diff), `text` (for standard input), `diagnostics`.
 
 Codes: R101 a program cannot be written.
 """
@@ -34,7 +34,7 @@ def fmt(
         list[str],
         typer.Argument(
             metavar="FILE",
-            help="Programs to format in place, or folders of them; `-` formats "
+            help="Programs to format in place, or folders of programs; `-` formats "
             "standard input to standard output.",
             autocompletion=programs,
         ),
@@ -46,15 +46,15 @@ def fmt(
         ),
     ] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Write nothing; show what would change.")
+        bool, typer.Option("--diff", help="Write nothing; show the changes as a diff.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Write programs in the canonical form: one layout for all, every comment kept.
+    """Format programs: one canonical layout, all comments kept.
 
-    A file with syntax errors stays as it is. A file is replaced whole or not at all. A
-    link that is named stays one, and the file that it points to is formatted; links in
-    folders are left out.
+    A file with syntax errors is left unchanged, and files are replaced atomically. If
+    you name a link, the file that it points to is formatted; links inside folders are
+    skipped.
 
     Example: azc fmt --diff model.azg
     """
@@ -79,7 +79,7 @@ def _one(file: str, check: bool, diff: bool, output: Output) -> dict[str, Any]:
     report: dict[str, Any] = {"file": file, "changed": False, "diagnostics": []}
     try:
         path = None if file == "-" else Path(file)
-        # A file is what it is called: `std.models` is none that could be written.
+        # Names are file names here: `std.models` can't be formatted in place.
         found = path and read_source(readable(file, path))
         source = found or open_source(file)[0]
         text = format_text(source)
@@ -102,7 +102,7 @@ def _one(file: str, check: bool, diff: bool, output: Output) -> dict[str, Any]:
 
 def _write(path: Path, text: str) -> None:
     try:
-        # A link that is named is meant for what it points to, as for an editor.
+        # Write to the target of a link, as an editor does.
         write_text(Path(os.path.realpath(path)), text)
     except OSError as error:
         reason = (error.strerror or str(error)).lower()

@@ -1,4 +1,4 @@
-"""`azc help`: what `--help` shows, by the name of a command."""
+"""`azc help`: show the help of a command by its name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def help(
         str | None,
         typer.Argument(
             metavar="COMMAND",
-            help="A command; the list of all of them if not given.",
+            help="Name of a command; lists all commands by default.",
             show_default=False,
             autocompletion=commands,
         ),
     ] = None,
 ) -> None:
-    """Show what a command does, its arguments and its options.
+    """Show the description, arguments and options of a command.
 
     Example: azc help diff
     """

@@ -45,11 +45,11 @@ def log(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Show how the best model of a run came about, each step as a diff.
+    """Show how a run arrived at its best model, each step as a diff.
 
-    Works while the run does. Scores are validation losses in nats (a masked token, a token
-    where models are causal, or an answer of a task), with the other objectives of the
-    search, and compare within a round alone.
+    The run may still be in progress. Scores are validation losses in nats (per masked
+    token, per token for causal models, or per answer of a task) and the other
+    objectives of the search. They are only comparable within a round.
 
     Example: azc log runs/first
     """

@@ -1,6 +1,7 @@
-"""Where the command line begins and ends: streams, signals, exit codes.
+"""Entry point of the command line: streams, signals, exit codes.
 
-Light to import, so that an interrupt while the commands are loaded ends in a word too.
+It imports little, so that an interrupt while the commands are loading also ends
+cleanly.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ __all__ = ["Terminated", "drop_output", "main"]
 
 
 class Terminated(KeyboardInterrupt):
-    """The process was asked to end (SIGTERM): like Ctrl-C, but for its exit code."""
+    """The process received SIGTERM. It is handled like Ctrl-C, with another exit
+    code.
+    """
 
 
 def main() -> None:
-    """Runs the command line; exit code 0 is fine, 1 a failure, 2 wrong usage, 130 and 143
-    an interrupt and a request to end. It is the same where nobody reads the output.
+    """Run the command line and exit.
+
+    Exit codes are 0 for success, 1 for a failure, 2 for wrong usage, 130 for an
+    interrupt and 143 for SIGTERM. They are the same if nobody reads the output.
     """
     _open_streams()
     signal.signal(signal.SIGTERM, _terminate)
@@ -60,14 +65,14 @@ def _terminate(signum: int, frame: object) -> NoReturn:
 
 
 class _Written(FileIO):
-    """A stream that may be read no more: what is written then is thrown away.
+    """A stream that discards output once its reader has closed the pipe.
 
-    So a command goes on, and ends with its own exit code, where a pipe is closed
-    (`azc log RUN | head -1`).
+    So a command continues, and ends with its own exit code, after `azc log RUN | head
+    -1`.
     """
 
     def write(self, data: Buffer, /) -> int:
-        """Writes to the stream, or to nowhere."""
+        """Write to the stream, or discard the data if its reader has gone."""
         try:
             return super().write(data)
         except BrokenPipeError:
@@ -76,11 +81,13 @@ class _Written(FileIO):
 
 
 def _open_streams() -> None:
-    """Makes streams that everything can write to."""
+    """Replace standard output and error by streams that never fail to encode or
+    write.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by whoever called
-            # Open till the process ends, as a stream is.
+        if stream is None:  # closed by the calling process
+            # Stays open until the process ends, as any standard stream does.
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):  # a terminal may lack a character
             raw: Any = _Written(stream.fileno(), "w", closefd=False)
@@ -96,7 +103,7 @@ def _open_streams() -> None:
 
 
 def _unwritten(error: OSError) -> int:
-    """Says why standard output can't be written; exit code 1."""
+    """Report why standard output can't be written, and return exit code 1."""
     drop_output()
     reason = (error.strerror or str(error)).lower()
     sys.stderr.write(f"error[R100]: {reason}\n")
@@ -104,12 +111,12 @@ def _unwritten(error: OSError) -> int:
 
 
 def drop_output() -> None:
-    """Throws away what is still to be written to standard output."""
+    """Discard everything that is still to be written to standard output."""
     _throw_away(sys.stdout.fileno())
 
 
 def _throw_away(stream: int) -> None:
-    """Throws away what is still to be written to a file descriptor."""
+    """Discard everything that is still to be written to a file descriptor."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream)
     os.close(nowhere)

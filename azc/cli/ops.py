@@ -1,10 +1,10 @@
-"""`azc ops`: the operations of the language.
+"""`azc ops`: list the operations of the language.
 
 JSON: `operations`, each with name, written, group, doc, source, operands, type,
-attributes (name, doc, values), weights (their shapes by name), flops, absence and causal
-(flops and causal by the types of operands and result), example, and library: the
-attention programs of the standard library that use it. With a name, they are those of
-that name alone.
+attributes (name, doc, values), weights (their shapes by name), flops, absence and
+causal (flops and causal by the types of operands and result), example, and library: the
+attention programs of the standard library that use it. With a name, the list holds only
+the operations of that name.
 
 Codes: U117 unknown operation in `azc ops`.
 """
@@ -55,14 +55,14 @@ def ops(
         str | None,
         typer.Argument(
             metavar="NAME",
-            help="An operation, by its name or its symbol; all of them if not given.",
+            help="Name or symbol of an operation; lists all operations by default.",
             show_default=False,
             autocompletion=operations,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the operations that attention programs are made of, or describe one.
+    """List the operations of attention programs, or describe one.
 
     Example: azc ops softmax
     """
@@ -80,7 +80,10 @@ def ops(
 
 
 def _named(name: str) -> list[Op]:
-    """The operations of a name or a symbol; `-` is two. Raises `UsageError`."""
+    """Find the operations with a name or symbol; `-` stands for two.
+
+    Raise `UsageError` if there is none.
+    """
     known = load_ops()
     found = [known[op] for op, each in OPERATORS.items() if each.symbol == name]
     if name in known:
@@ -107,7 +110,7 @@ def _list(found: list[Op], output: Output) -> None:
         console.print(title, style="bold")
         console.print(table)
         console.print()
-    output.line("One of them: azc ops softmax")
+    output.line("To describe one of them: azc ops softmax")
 
 
 def _page(op: Op, output: Output) -> None:
@@ -141,13 +144,13 @@ def _row(head: str, text: str, output: Output) -> None:
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """The lines of a text, with no type on two of them."""
+    """Wrap a text to lines, without breaking a type such as [n, d]."""
     kept = re.sub(r"(?<=\[\w,) (?=\w\])", "\u00a0", text)
     return [line.replace("\u00a0", " ") for line in textwrap.wrap(kept, width)]
 
 
 def _table(head: str, rows: dict[str, str], output: Output) -> None:
-    """Rows by types, those that say the same in one."""
+    """Print rows by types, merging types that have the same text."""
     said: dict[str, list[str]] = {}
     for types, text in rows.items():
         said.setdefault(text, []).append(types)
@@ -158,7 +161,7 @@ def _table(head: str, rows: dict[str, str], output: Output) -> None:
 
 @cache
 def _library() -> dict[str, list[str]]:
-    """For every operation, the programs of std.attention that use it."""
+    """Return, for every operation, the programs of std.attention that use it."""
     found: dict[str, list[str]] = {name: [] for name in load_ops()}
     for name, spec in check_file(stdlib_folder() / "attention.azg").attentions.items():
         inside = (ast.expressions(statement.value) for statement in spec.body)

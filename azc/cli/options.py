@@ -1,4 +1,4 @@
-"""Arguments and options that several commands have: each is written once."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["By", "Git", "Json", "Log", "Run"]
 
 Run = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="The folder of a run.", autocompletion=runs),
+    typer.Argument(metavar="RUN", help="Folder of a run.", autocompletion=runs),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Write one JSON object instead of text.")
@@ -23,7 +23,7 @@ By = Annotated[
     typer.Option(
         "--by",
         metavar="NAME",
-        help="Who does it, for the journal; your user name if not given.",
+        help="Name to record in the journal; your user name by default.",
         show_default=False,
     ),
 ]
@@ -31,8 +31,9 @@ Git = Annotated[
     bool,
     typer.Option(
         "--git",
-        help="Commit every new best on a branch azc/RUN of the repository that RUN lies in"
-        " (or FILE, when a run begins); your files and branches stay as they are.",
+        help="Commit every new best program to a branch azc/RUN of the git "
+        "repository that RUN (or FILE, for a new run) is in. Your files and branches "
+        "are not touched.",
     ),
 ]
 Log = Annotated[
@@ -40,7 +41,7 @@ Log = Annotated[
     typer.Option(
         "--log",
         metavar="NAME",
-        help="Also write its figures for `tensorboard`, into RUN/tensorboard, or into the"
-        " store of `trackio` on this machine.",
+        help="Also log metrics to `tensorboard` (files in RUN/tensorboard) or "
+        "`trackio` (its store on this machine).",
     ),
 ]

@@ -1,15 +1,15 @@
-"""What the commands write, and the faults that they answer for.
+"""Output of commands, and the errors that they report.
 
 With `--json`, a command writes one object to standard output, and nothing else:
 
     azc      the version of this schema, 1
     command  the name of the command
     ok       whether the exit code is 0
-    error    only for a fault outside the programs: code, message, help
-    …        the fields of the command, said in its file
+    error    only for an error outside the programs: code, message, help
+    …        the fields of the command, listed in its module
 
-A fault in a program is a diagnostic: code, severity, message, help, file, line, column,
-end_line, end_column; those that don't apply are null or left out.
+An error in a program is a diagnostic: code, severity, message, help, file, line,
+column, end_line, end_column; fields that don't apply are null or left out.
 
 Codes: R100 standard output or a file cannot be written or read; R103 there is not
 enough memory; X001 internal error of azc.
@@ -47,35 +47,35 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Output", "count", "fields", "os_words", "out"]
 
-_LAYOUT = "\n\t"  # control characters that what azc writes may have
+_LAYOUT = "\n\t"  # control characters that are not escaped in output
 _DIFF = {"+": "32", "-": "31", "@": "36"}
 _STYLES = {"error": "1;31", "warning": "1;33", "bold": "1", "place": "34", "help": "36"}
 
 
 class Output:
-    """Standard output and error of one command, as text or as JSON."""
+    """Standard output and standard error of one command, as text or as JSON."""
 
     def __init__(self, command: str, as_json: bool) -> None:
         self.command = command
         self.as_json = as_json
 
     def line(self, text: str = "") -> None:
-        """A line of the answer; nothing under `--json`."""
+        """Write a line of the result; nothing under `--json`."""
         if not self.as_json:
             sys.stdout.write(visible(text, _LAYOUT) + "\n")
 
     def text(self, text: str) -> None:
-        """The answer as it is, with no line end of its own; nothing under `--json`.
+        """Write the result as it is, without adding a line end; nothing under `--json`.
 
-        It may go into a file or to `patch`: only a terminal is shown what could steer
-        it, in place of being steered.
+        The text may go to a file or to `patch`, so control characters are only escaped
+        on a terminal.
         """
         if not self.as_json:
             shown = visible(text, _LAYOUT) if sys.stdout.isatty() else text
             sys.stdout.write(shown)
 
     def diff(self, text: str) -> None:
-        """A unified diff, in colour on a terminal; nothing under `--json`."""
+        """Write a unified diff, in color on a terminal; nothing under `--json`."""
         if self.as_json:
             return
         colours = _colours(sys.stdout)
@@ -86,19 +86,19 @@ class Output:
             sys.stdout.write(f"\x1b[{style}m{line}\x1b[0m\n" if style else line + "\n")
 
     def note(self, text: str) -> None:
-        """A line beside the answer, on standard error; nothing under `--json`."""
+        """Write a line to standard error, beside the result; nothing under `--json`."""
         if not self.as_json:
             sys.stdout.flush()
             sys.stderr.write(visible(text, _LAYOUT) + "\n")
 
     def result(self, ok: bool = True, **fields: Any) -> None:
-        """The answer under `--json`; nothing otherwise."""
+        """Write the result as JSON under `--json`; nothing otherwise."""
         if self.as_json:
             answer = {"azc": 1, "command": self.command, "ok": ok, **fields}
             sys.stdout.write(json.dumps(answer, indent=2) + "\n")
 
     def diagnostics(self, found: Sequence[Diagnostic]) -> None:
-        """Diagnostics on standard error, a blank line after each."""
+        """Write diagnostics to standard error, with a blank line after each."""
         if self.as_json:
             return
         sys.stdout.flush()
@@ -106,7 +106,7 @@ class Output:
             sys.stderr.write(_painted(diagnostic, _colours(sys.stderr)) + "\n\n")
 
     def fault(self, error: AzcError) -> None:
-        """A fault that ends the command."""
+        """Report an error that ends the command."""
         if isinstance(error, DiagnosticError):
             if self.as_json:
                 listed = [each.as_json() for each in error.diagnostics]
@@ -119,7 +119,9 @@ class Output:
         self.diagnostics([Diagnostic(error.code, error.message, None, error.help)])
 
     def console(self) -> Console:
-        """Standard output with tables: as wide as needed where it is no terminal."""
+        """Return a console for tables on standard output, with unlimited width unless
+        it is a terminal.
+        """
         from azc.cli.visible import console
 
         terminal = sys.stdout.isatty()
@@ -131,8 +133,10 @@ class Output:
 
 
 def _colours(stream: TextIO) -> bool:
-    """Whether a stream has colours: as no-color.org and force-color.org say, or where it
-    is a terminal.
+    """Return whether to write colors to a stream.
+
+    NO_COLOR and FORCE_COLOR decide (see no-color.org and force-color.org), otherwise
+    whether the stream is a terminal.
     """
     if os.environ.get("NO_COLOR"):
         return False
@@ -169,17 +173,21 @@ def _painted(diagnostic: Diagnostic, colours: bool) -> str:
 
 
 def out(context: typer.Context) -> Output:
-    """The output of the command that runs."""
+    """Return the output of the running command."""
     found = context.obj
     assert isinstance(found, Output)
     return found
 
 
 class Command(TyperCommand):
-    """A command whose faults end in a message and an exit code, not in a traceback."""
+    """A command that reports errors with a message and an exit code instead of a
+    traceback.
+    """
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Reads the command line; what it complains of is shown, and not obeyed."""
+        """Parse the command line; escape control characters in error messages that
+        quote it.
+        """
         try:
             return super().parse_args(ctx, args)
         except Exception as error:  # of typer, which quotes the command line in it
@@ -188,7 +196,7 @@ class Command(TyperCommand):
             raise
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command: 1 for what failed, 2 for what was asked wrongly."""
+        """Run the command; exit with 1 for a failure and with 2 for wrong usage."""
         output = Output(ctx.info_name or "azc", bool(ctx.params.get("as_json")))
         ctx.obj = output
         with _answered(output):
@@ -212,22 +220,23 @@ def _answered(output: Output) -> Iterator[None]:
         try:
             output.fault(fault)
             sys.stdout.flush()
-        except OSError:  # what can't be written is the answer
+        except OSError:  # the result itself can't be written
             drop_output()
             Output(output.command, as_json=False).fault(fault)
         raise typer.Exit(1) from None
     except KeyboardInterrupt as error:
         terminated = isinstance(error, Terminated)
         output.note("terminated" if terminated else "interrupted")
-        # CPython notes an interrupt that leaves the exec of a text (a dataclass in the
-        # making, say), and would end by the signal though it was caught; this resets it.
+        # CPython remembers an interrupt that escapes from `exec` (while it creates a
+        # dataclass, say), and would exit by the signal although it was caught. This call
+        # resets that state.
         exec("")
         raise typer.Exit(143 if terminated else 130) from None
     except (typer.Exit, typer.Abort):
         raise
     except Exception as error:
         if type(error).__module__.startswith(("typer.", "click.")):
-            raise  # wrong usage, which typer tells
+            raise  # wrong usage, which typer reports
         if out_of_memory(error):
             output.fault(AzcError("R103", "not enough memory"))
         else:
@@ -236,7 +245,7 @@ def _answered(output: Output) -> Iterator[None]:
 
 
 def os_words(error: OSError) -> str:
-    """What could not be done, and with which file."""
+    """Describe an OSError: the reason, and the file if it is known."""
     reason = (error.strerror or str(error)).lower()
     return f"{error.filename}: {reason}" if error.filename else reason
 
@@ -252,5 +261,5 @@ def _internal(output: Output, error: Exception) -> None:
 
 
 def fields(pairs: Mapping[str, object]) -> dict[str, object]:
-    """A mapping in a form that JSON has."""
+    """Copy a mapping with tuples as lists, as JSON needs them."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in pairs.items()}

@@ -1,6 +1,4 @@
-"""How a search shows itself at work: a live display, or lines where there is no
-terminal.
-"""
+"""Progress of a search: a live display on a terminal, lines otherwise."""
 
 from __future__ import annotations
 
@@ -50,12 +48,12 @@ __all__ = ["LineProgress", "LiveProgress", "progress_for"]
 _RECENT = 8  # candidates shown
 _DISPLAYED = 10  # rows shown of the strategy
 _SHORT = {"parameters": "params", "FLOPs a token": "FLOPs"}  # in narrow columns
-_OFTEN = 60.0  # seconds between two lines that say the time left
+_OFTEN = 60.0  # seconds between two lines with the time left
 _LOADING = 10.0  # seconds between two lines while data is loaded
 
 
 def progress_for(console: Console, quiet: bool) -> LiveProgress | LineProgress:
-    """The display for standard error: live on a terminal, lines elsewhere."""
+    """Return the display for standard error: live on a terminal, lines otherwise."""
     return (
         LiveProgress(console)
         if sys.stderr.isatty() and not quiet
@@ -64,7 +62,7 @@ def progress_for(console: Console, quiet: bool) -> LiveProgress | LineProgress:
 
 
 class Pace:
-    """How fast a stage goes: its rate since this process is in it, and the time left."""
+    """Speed of a stage: its rate since this process entered it, and the time left."""
 
     def __init__(self) -> None:
         self.stage = "loading"
@@ -74,16 +72,16 @@ class Pace:
         self.in_bytes = False
 
     def take(self, event: Event) -> None:
-        """Takes one event in."""
+        """Update the pace with an event."""
         self.in_bytes = isinstance(event, Progress)
         if isinstance(event, Progress):
             self._at(event.stage, event.done, event.total or 0)
         elif isinstance(event, Warming):
-            self._at("warming the shared weights", event.step, event.steps)
+            self._at("warming up the shared weights", event.step, event.steps)
         elif isinstance(event, Opened | Scored):
             self._at("searching", event.spent, event.budget)
         elif isinstance(event, Comparing | Fitted):
-            self._at("training alone", event.done, event.total)
+            self._at("final training", event.done, event.total)
 
     def _at(self, stage: str, done: int, total: int) -> None:
         if stage != self.stage:
@@ -91,14 +89,14 @@ class Pace:
         self.done, self.total = done, total
 
     def place(self) -> str:
-        """How much is done, of how much; empty before that is known."""
+        """Describe how much is done and the total; empty before that is known."""
         if not self.in_bytes:
             return f"{self.done}/{self.total}" if self.total else ""
         of = f" of {amount(self.total)}B" if self.total else ""
         return f"{amount(self.done)}B{of}" if self.done else ""
 
     def words(self) -> str:
-        """The rate and the time left; empty before they are known."""
+        """Describe the rate and the time left; empty before they are known."""
         new = self.done - self._first
         if new <= 0 or self.total < self.done:
             return ""
@@ -110,8 +108,9 @@ class Pace:
 
 
 class LineProgress:
-    """A line for each candidate and stage, on standard error; after each round, and at
-    least once a minute, the rate and the time left.
+    """Progress as lines on standard error, one for each candidate and stage.
+
+    The rate and the time left follow after each round, and at least once a minute.
     """
 
     def __init__(self, quiet: bool) -> None:
@@ -123,10 +122,10 @@ class LineProgress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
 
     def __call__(self, event: Event) -> None:
-        """Tells one event."""
+        """Write the lines of one event."""
         stage = self.pace.stage
         self.pace.take(event)
         if self.quiet:
@@ -137,7 +136,7 @@ class LineProgress:
         now = time.monotonic()
         since = now - self.said
         if isinstance(event, Progress):
-            # A stage may be silent: what has taken long so far is told by its name.
+            # A stage may have no progress to report: after a while, its name is shown.
             is_new = event.stage != stage and now - self.begun >= _LOADING
             due = is_new or since >= _LOADING
         else:
@@ -167,8 +166,8 @@ def _line(event: Event) -> str | None:
         case Warming(step, steps, reason):
             if reason is not None:
                 return f"warm-up {step}/{steps} steps: a path failed: {reason}"
-            told = step % 100 == 0 or step == steps
-            return f"warm-up {step}/{steps} steps" if told else None
+            is_due = step % 100 == 0 or step == steps
+            return f"warm-up {step}/{steps} steps" if is_due else None
         case Skipped(number, words):
             return f"round {number + 1}: {words}"
         case Opened():
@@ -177,23 +176,23 @@ def _line(event: Event) -> str | None:
             found = f"{event.candidate:04}  {_found(event)}"
             return f"  {event.spent}/{event.budget}  {found}  {event.mutation}"
         case Retried():
-            return f"  {event.name} is run again: {event.reason}"
+            return f"  evaluating {event.name} again: {event.reason}"
         case Ended():
             spent = f"{event.spent} of {event.budget} evaluations"
-            return f"the search is over after {spent}: {event.reason}"
+            return f"the search ended after {spent}: {event.reason}"
         case Closed(number, best, scores):
             found = "every candidate failed"
             if scores is not None:
                 found = f"best {best:04}, {shown_scores(scores)}"
-            return f"round {number + 1} is over: {found}"
+            return f"round {number + 1} complete: {found}"
         case Acted(words, reason):
-            return words if reason is None else f"{words}: not done, because {reason}"
+            return words if reason is None else f"{words}: not applied: {reason}"
         case Noisy(noise):
             return f"warning: {noise.sentence}"
         case Paused():
-            return "paused, until somebody lets it go on"
+            return "paused, waiting to be continued"
         case Comparing():
-            return f"training the best alone, about {count(event.total, 'time')}"
+            return f"final training: about {count(event.total, 'training run')}"
         case Fitted():
             return f"  {event.done}/{event.total}  {_fitted(event)}"
 
@@ -210,7 +209,9 @@ def _found(event: Scored) -> str:
 
 
 class LiveProgress:
-    """Best so far, what the strategy shows, rate and time left, drawn over and over."""
+    """A live display: the best candidate, the strategy's state, the rate and the time
+    left.
+    """
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -220,7 +221,7 @@ class LiveProgress:
         self.round = 0
         self.objectives: tuple[str, ...] = (LOSS,)
         self.best: Scored | None = None
-        self.scored: list[Scored] = []  # of the round, what did not fail
+        self.scored: list[Scored] = []  # candidates of the round that did not fail
         self.recent: tuple[Scored, ...] = ()  # drawn by another thread: never changed
         self.failed = 0
         self.fits: tuple[Fitted, ...] = ()
@@ -243,11 +244,11 @@ class LiveProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Takes the display away."""
+        """Remove the display."""
         self.live.stop()
 
     def __call__(self, event: Event) -> None:
-        """Takes one event in."""
+        """Update the display with an event."""
         self.pace.take(event)
         if isinstance(event, Opened):
             self.round, self.best, self.scored = event.round, None, []
@@ -262,7 +263,7 @@ class LiveProgress:
         elif isinstance(event, Retried | Ended | Acted | Paused):
             self.note = _line(event)
         elif isinstance(event, Started | Noisy):
-            # It stays when the display is gone.
+            # Printed above the display, where it stays.
             line = visible(_line(event) or "")
             self.live.console.print(line, markup=False, highlight=False)
         elif isinstance(event, Fitted):
@@ -272,7 +273,7 @@ class LiveProgress:
         self.live.refresh()
 
     def _print(self, event: Read) -> None:
-        """Says what was read above the display, where it stays."""
+        """Print a summary of the data above the display, where it stays."""
         from rich.text import Text
 
         from azc.cli.visible import Visible
@@ -345,7 +346,7 @@ class LiveProgress:
 
 
 def _shown(name: str, score: float) -> str:
-    """A score in a narrow column."""
+    """Format a score for a narrow column."""
     return amount(score) if name in WRITTEN else OBJECTIVES[name].shown(score)
 
 

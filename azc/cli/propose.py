@@ -1,9 +1,10 @@
-"""`azc propose`: a program of one's own for a search.
+"""`azc propose`: add your own program to a search.
 
-JSON: `folder` of the run; `act`, its number among the acts of the run; `program`, the text
-that was taken; `over`, whether nothing is left to be done, so that it waits for a larger
-budget. A refused program has `diagnostics`, or `error` with a code: R046 where the run
-knows it, R047 where it computes what a candidate does, R048 where it can't be trained.
+JSON: `folder` of the run; `act`, the number of the action in the run; `program`, the
+text that was accepted; `over`, whether the run is complete, so that the program waits
+for a larger budget. A refused program has `diagnostics`, or `error` with a code: R046
+if the run knows it, R047 if it computes the same function as a candidate, R048 if it
+can't be trained.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def propose(
         str,
         typer.Argument(
             metavar="FILE",
-            help="A program with a model, `-` for standard input; FILE:NAME names the"
-            " model.",
+            help="A program with a model, or `-` for standard input; FILE:NAME "
+            "selects the model.",
             autocompletion=programs,
         ),
     ],
@@ -39,21 +40,26 @@ def propose(
             "--parent",
             metavar="N",
             min=1,
-            help="A candidate that it was made from; may be given again.",
+            help="Candidate that the program was derived from; repeat it for several.",
             show_default=False,
         ),
     ] = None,
     note: Annotated[
-        str, typer.Option("--note", metavar="TEXT", help="Why, in a line.")
+        str,
+        typer.Option(
+            "--note",
+            metavar="TEXT",
+            help="Comment in one line, such as the reason for the proposal.",
+        ),
     ] = "",
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Add a program of your own to a search: a candidate of its next round.
+    """Add your own program to a search, as a candidate of the next round.
 
-    The run may be at work, stopped or over. The program is checked, and refused where it
-    is not in the space, is known or can't be trained. `azc ask RUN` has what is needed to
-    write one.
+    The run may be in progress, stopped or complete. The program is checked, and refused
+    if it is not in the search space, is already known or can't be trained. `azc ask
+    RUN` shows what you need to write one.
 
     Example: azc propose runs/first mine.azg --parent 7 --note "rope below"
     """
@@ -65,11 +71,12 @@ def propose(
     desk = Desk(run, author(by))
     act = desk.propose(load(file), name, note=note, parents=parents or ())
     view = read_run(run)
-    output.line(f"{file}: taken, for the next round")
+    output.line(f"{file}: accepted for the next round")
     if view.is_over:
         more = view.spent + view.options.round_size
         output.note(
-            f"{run} has spent its budget: azc resume {run} --evaluations {more} goes on"
+            f"{run} has used its budget; to continue: azc resume {run} --evaluations"
+            f" {more}"
         )
     output.result(
         folder=str(run), act=act.id, program=act.value["program"], over=view.is_over

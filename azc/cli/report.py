@@ -1,6 +1,6 @@
-"""`azc report`: a run as a page.
+"""`azc report`: write an HTML report of a run.
 
-JSON: `folder` of the run; `file` written; `over`, whether nothing is left to be done.
+JSON: `folder` of the run; `file` written; `over`, whether the run is complete.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["report"]
 
-_LONG = 500  # candidates, from which on the work is shown
+_LONG = 500  # candidates from which on a progress bar is shown
 
 
 def report(
@@ -34,16 +34,16 @@ def report(
             "-o",
             "--output",
             metavar="FILE",
-            help="The page to write; RUN/report.html if not given. A page that azc wrote "
-            "is replaced.",
+            help="Report to write; RUN/report.html by default. An existing file is "
+            "only overwritten if it is a report by azc.",
             show_default=False,
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write a run as a page: what it found, how, and every program.
+    """Write an HTML report of a run: its results, its history and every program.
 
-    One HTML file with all that it needs, for any browser. Works while the run does.
+    The report is one self-contained HTML file. The run may still be in progress.
 
     Example: azc report runs/first
     """
@@ -58,12 +58,12 @@ def report(
     write_text(target, page(view, displays(view), _watched))
     output.line(f"{target}")
     if not view.is_over:
-        output.note(f"{run} is not over: the page shows what it has come to so far")
+        output.note(f"{run} is not complete: the report shows the results so far")
     output.result(folder=str(run), file=str(target), over=view.is_over)
 
 
 def _watched(candidates: Sequence[Candidate]) -> Iterable[Candidate]:
-    """Yield candidates, on a terminal with a bar that shows how far that is."""
+    """Yield candidates, with a progress bar on a terminal if there are many."""
     if len(candidates) < _LONG or not sys.stderr.isatty():
         return candidates
     from rich.console import Console

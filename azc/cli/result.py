@@ -1,5 +1,5 @@
-"""What a run came to: its best programs, the difference from the start, the
-comparison of both trained alone.
+"""Results of a run: its best programs, the changes since the start model, and the final
+comparison.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def _spec(view: RunView, candidate: int) -> ModelSpec:
 
 
 def _layers(spec: ModelSpec) -> str:
-    """The token mixing of every layer, runs of one kind counted."""
+    """Describe the token mixing of all layers; equal consecutive layers are counted."""
     runs: list[list[Any]] = []
     for layer in spec.layers:
         text = layer.mixing.text.replace("conv(kernel = ", "conv(")
@@ -53,7 +53,7 @@ def _layers(spec: ModelSpec) -> str:
 
 
 def show_result(view: RunView, output: Output) -> None:
-    """Tables and diff on standard output, of a run with a winner."""
+    """Print the results of a run with a winner to standard output."""
     failed = sum(e.status == "failed" for e in view.evaluations)
     output.line()
     head = f"{count(view.spent, 'evaluation')} in {count(len(view.rounds), 'round')}"
@@ -102,16 +102,14 @@ def _best(view: RunView, output: Output) -> None:
     loss = f"nats: validation loss {view.unit}"
     if view.options.is_fresh:
         steps = count(view.options.steps, "step")
-        output.line(f"{loss} after {steps} alone, from one seed;")
-        output.line("it ranks programs by how they begin to learn.")
+        output.line(f"{loss} after {steps} from scratch;")
+        output.line("it ranks programs by how fast they learn at first.")
     else:
         output.line(f"{loss} after a few steps from shared weights;")
-        output.line(
-            "it compares the programs of one round, and says little beyond that."
-        )
+        output.line("it is only comparable within a round.")
     if TIMED_LOSS in names:
         seconds = view.options.seconds_alone
-        output.line(f"{TIMED_LOSS}: after {seconds:,.10g} seconds alone")
+        output.line(f"{TIMED_LOSS}: after {seconds:,.10g} seconds from scratch")
 
 
 def _of(view: RunView) -> str:
@@ -130,7 +128,7 @@ def _front(view: RunView, output: Output) -> None:
         output.line(knee + share)
     if view.final_front is not None:
         steps = count(view.options.final_steps, "step")
-        title = f"the front of the contenders by {names}, trained alone for {steps}"
+        title = f"the Pareto front of the contenders by {names}, after {steps}"
         _print_front(view, view.final_front, title, output)
         if view.final_front.knee.candidate == view.winner:
             output.line(f"the winner is its knee: {view.winner:04}.azg")
@@ -176,13 +174,13 @@ def _difference(view: RunView, output: Output) -> None:
     assert best is not None
     output.line()
     if start.program == best.program:
-        output.line("the best program is the start itself")
+        output.line("the best program is the start model")
         return
     origin, *steps = view.lineage(best.id)
-    told = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
+    words = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
     if origin.id == START:
-        told = count(len(steps), "mutation")
-    output.line(f"from the start to the best, {told} (azc log has each):")
+        words = count(len(steps), "mutation")
+    output.line(f"from the start to the best: {words} (azc log shows each):")
     output.line()
     names = ("start.azg", f"candidates/{best.id:04}.azg")
     output.diff(text_diff(start.program, best.program, *names))
@@ -193,8 +191,8 @@ def _alone(view: RunView, output: Output) -> None:
 
     for stage in view.agreement:
         output.line(
-            f"{stage.stage} ranked the best {stage.count} as {stage.steps} steps alone"
-            f" do with a Kendall τ of {stage.tau:.2f}"
+            f"ranking of the best {stage.count} by {stage.stage} and by {stage.steps}"
+            f" steps from scratch: Kendall τ {stage.tau:.2f}"
         )
     seeds = view.options.final_seeds
     if not view.rows or not seeds:
@@ -215,8 +213,8 @@ def _alone(view: RunView, output: Output) -> None:
     output.line()
     steps = view.options.final_steps
     output.line(
-        f"each trained alone for {steps} steps; loss on {view.data.held_out} never used,"
-        f" nats {view.unit}"
+        f"each trained from scratch for {steps} steps; loss on held-out"
+        f" {view.data.held_out}, nats {view.unit}"
     )
     if not output.as_json:
         output.console().print(table)
@@ -243,23 +241,25 @@ def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
 
 
 def result_json(view: RunView) -> dict[str, Any]:
-    """The same as a JSON object.
+    """Return the results of a run as a JSON object.
 
     `folder`, `space`, `model`, `data`; `text`: what was read of it (see
-    `azc.data.summary.TextSummary`), or null where there is none; `unit`: what losses, in
-    nats, are the mean over; `evaluations`: spent, budget, failed; `ending`: why the search
-    ended before its budget was spent, or null; `rounds`: how many; `refused`: children not
-    trained, `known` in normal form, `equal` in function, `faults` by reason; `start`,
-    `winner`: id, program (text), parameters, flops_per_token; `ranking` of the last round,
-    best first: id, scores (by objective), seconds; `objectives`, and `front` (null with
-    one): members (ids), knee (id), hypervolume (or null, see `azc.search.ranking.Front`);
-    `final_front`: the same of the contenders, with their `losses` alone, whose knee is the
-    winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so many
-    steps alone); `comparison`: steps, seeds, sentence, and rows: role, name, candidate
-    (null for what the search has not found), losses (nats on the test text, by seed), right
-    (of each task, the share of answers that are, by seed), perplexity and bits_per_byte (of
-    the same losses, by seed, where they are of all tokens of a text: a causal model's),
-    verdict on the winner beside it (gain, low, high, p, word; null where there is none).
+    `azc.data.summary.TextSummary`), or null if there is none; `unit`: what losses, in
+    nats, are averaged over; `evaluations`: spent, budget, failed; `ending`: why the
+    search ended before its budget was spent, or null; `rounds`: their number;
+    `refused`: children that were not trained, `known` in normal form, `equal` in
+    function, `faults` by reason; `start`, `winner`: id, program (text), parameters,
+    flops_per_token; `ranking` of the last round, best first: id, scores (by objective),
+    seconds; `objectives`, and `front` (null with one): members (ids), knee (id),
+    hypervolume (or null, see `azc.search.ranking.Front`); `final_front`: the same for
+    the contenders, with their `losses` after training from scratch, whose knee is the
+    winner; `agreement`: stage, steps, count, tau (Kendall's, with the ranking after so
+    many steps from scratch); `comparison`: steps, seeds, sentence, and rows: role,
+    name, candidate (null if it was not found by the search), losses (nats on the test
+    data, by seed), right (accuracy by task, by seed), perplexity and bits_per_byte (of
+    the same losses, by seed, if they are over all tokens of a text: for a causal
+    model), verdict on the winner compared with it (gain, low, high, p, word; null if
+    there is none).
     """
     answer: dict[str, Any] = {
         "folder": str(view.folder),

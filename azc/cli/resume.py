@@ -1,4 +1,4 @@
-"""`azc resume`: a run continued.
+"""`azc resume`: continue a run.
 
 JSON: see `azc.cli.result.result_json`.
 """
@@ -25,7 +25,8 @@ def resume(
             "--evaluations",
             metavar="N",
             min=1,
-            help="Another budget, also for a run that is over.",
+            help="New budget: the total number of evaluations. It may also extend a "
+            "run that is complete.",
         ),
     ] = None,
     executor: Annotated[
@@ -33,13 +34,17 @@ def resume(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Where the workers are this time: `local` or `ray`.",
+            help="Where the workers run from now on: `local` or `ray`.",
         ),
     ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
-            "--workers", metavar="N", min=1, help="How many there are this time."
+            "--workers",
+            metavar="N",
+            min=1,
+            help="Number of processes that evaluate "
+            "candidates in parallel from now on.",
         ),
     ] = None,
     time_limit: Annotated[
@@ -47,7 +52,8 @@ def resume(
         typer.Option(
             "--time-limit",
             metavar="TIME",
-            help="What a candidate may take from here on, as 90s, 30min or 2h.",
+            help="Time that a candidate may take from now on, such as 90s, 30min or "
+            "2h.",
         ),
     ] = None,
     memory_limit: Annotated[
@@ -55,18 +61,18 @@ def resume(
         typer.Option(
             "--memory-limit",
             metavar="SIZE",
-            help="What a candidate may take of this machine's memory from here on, as 4GB "
-            "or 512MiB; `none` for no limit.",
+            help="Memory of this machine that evaluating a candidate may use from "
+            "now on, such as 4GB or 512MiB; `none` removes the limit.",
         ),
     ] = None,
     git: Git = False,
     log: Log = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a run that was stopped, killed or interrupted, or with a larger budget.
+    """Continue a run that was interrupted or killed, or that gets a larger budget.
 
-    What was scored is not scored again, and where the run goes on changes nothing of what
-    it comes to.
+    Candidates that were scored are not scored again. The results do not depend on where
+    and how often a run is resumed.
 
     Example: azc resume runs/first --evaluations 120
     """

@@ -1,6 +1,6 @@
-"""`azc serve`: the page of a run, as the run goes on, with what steers it.
+"""`azc serve`: serve the live report of a run, with controls to steer it.
 
-JSON, once it serves: `folder` of the run; `url`, with the token.
+JSON, once the server is listening: `folder` of the run; `url`, with the token.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def serve(
             metavar="N",
             min=0,
             max=65535,
-            help="The port to listen on; by default one that is free.",
+            help="Port to listen on; a free one by default.",
             show_default=False,
         ),
     ] = 0,
@@ -36,18 +36,19 @@ def serve(
         typer.Option(
             "--host",
             metavar="ADDRESS",
-            help="The address to listen on. One that others can reach is not encrypted.",
+            help="Address to listen on. Connections are not encrypted, so be careful "
+            "with an address that others can reach.",
         ),
     ] = "127.0.0.1",
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Show a run in a browser as it goes on, and steer it.
+    """Show a run in a browser while it progresses, and steer it.
 
-    The page is that of `azc report`, and follows the run. In it, a person pauses the run,
-    bans or favours an operation, adds a program, gives another budget, stops a candidate.
-    Its address has a token: whoever has that may do the same. Ctrl-C ends it; the run goes
-    on.
+    The page is the report of `azc report`, kept up to date. On it you can pause the
+    run, ban or favor an operation, add a program, change the budget, or stop a
+    candidate. The address contains a token: anyone who has it can do the same. Ctrl-C
+    stops the server; the run continues.
 
     Example: azc serve runs/first
     """
@@ -62,8 +63,8 @@ def serve(
     output.result(folder=str(run), url=server.url)
     if not is_loopback(host):
         output.note(
-            "others can reach this address, and what goes over it is not encrypted:"
-            " whoever reads it has the token"
+            "others can reach this address, and the connection is not encrypted: anyone"
+            " who can read the traffic can read the token"
         )
     sys.stdout.flush()
     server.run()

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["print_file", "print_model"]
 
-_NUMBERS = 84  # columns that all but the expressions take, at most
+_NUMBERS = 84  # maximum width of the columns without the expressions, in characters
 
 
 def print_model(name: str, summary: ModelSummary, console: Console) -> None:
-    """The layers of a model with their costs, like layers in one row."""
+    """Print the layers of a model with their costs; equal consecutive layers share a
+    row.
+    """
     model = summary.model
     head = [
         count(len(model.layers), "layer"),
@@ -39,7 +41,7 @@ def print_model(name: str, summary: ModelSummary, console: Console) -> None:
         _print_programs(summary, console)
     own = summary.parameters - summary.pooler_parameters + summary.head_parameters
     console.print()
-    console.print(f"FLOPs at {summary.tokens} tokens, a multiply-add counted as two.")
+    console.print(f"FLOPs at {summary.tokens} tokens; a multiply-add counts as two.")
     kind = "causal" if model.causal else "masked"
     console.print(
         f"As a {kind} language model, without the pooler: {own:,} parameters."
@@ -51,7 +53,7 @@ def _lines(each: LayerSummary) -> tuple[str, ...]:
 
 
 def _runs(summary: ModelSummary) -> Iterator[tuple[int, int, LayerSummary]]:
-    """Layers in a row that are one and the same: the first, the last, the layer."""
+    """Yield runs of equal consecutive layers: first index, last index, layer."""
     first = 0
     layers = summary.layers
     for place in range(1, len(layers) + 1):
@@ -105,12 +107,14 @@ def _ffn(model: ModelSpec, each: LayerSummary) -> str:
 
 
 def _print_programs(summary: ModelSummary, console: Console) -> None:
-    """The expressions of the attention programs, where there is no room beside."""
-    told = set()
+    """Print the expressions of the attention programs below a table that has no room
+    for them.
+    """
+    printed = set()
     for each in summary.layers:
         use = each.layer.mixing
-        if isinstance(use, AttentionUse) and use.name not in told:
-            told.add(use.name)
+        if isinstance(use, AttentionUse) and use.name not in printed:
+            printed.add(use.name)
             console.print(f"\n{use.name}({', '.join(use.program.params)})")
             for line in _lines(each):
                 console.print(f"    {line}", soft_wrap=True)
@@ -121,7 +125,9 @@ def print_file(
     programs: list[tuple[str, AttentionSpec]],
     console: Console,
 ) -> None:
-    """What a file declares: models with their sizes, programs with their results."""
+    """Print the declarations of a file: models with their sizes, programs with their
+    results.
+    """
     if models:
         table = _table()
         table.add_column("model", no_wrap=True)

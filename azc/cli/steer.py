@@ -1,7 +1,7 @@
-"""`azc steer`: a search, taken by the hand.
+"""`azc steer`: change a running search.
 
-JSON: `folder` of the run; `acts`: of each id, time, author, kind and words; `over`,
-whether nothing is left to be done.
+JSON: `folder` of the run; `acts`, the actions, each with id, time, author, kind and
+words; `over`, whether the run is complete.
 
 Codes: U114 no action was requested.
 """
@@ -30,7 +30,8 @@ def steer(
         typer.Option(
             "--ban",
             metavar="OP",
-            help="Put this operation, or `conv 5`, into no program that lacks it.",
+            help="Never add this operation (such as `tanh`, or `conv 5`) to a "
+            "program that lacks it.",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +40,7 @@ def steer(
         typer.Option(
             "--favour",
             metavar="OP",
-            help=f"Draw it {FAVOURED:g} times as often as the strategy would.",
+            help=f"Draw this operation {FAVOURED:g} times as often as the strategy would.",
             show_default=False,
         ),
     ] = None,
@@ -48,7 +49,7 @@ def steer(
         typer.Option(
             "--free",
             metavar="OP",
-            help="Leave it to the strategy again.",
+            help="Undo --ban or --favour for this operation.",
             show_default=False,
         ),
     ] = None,
@@ -57,8 +58,9 @@ def steer(
         typer.Option(
             "--limit",
             metavar="NAME=N",
-            help="From the next round on, train nothing beyond it: params=30e6, "
-            "flops=2e6, latency=2ms, memory=64MB; params=none lifts it.",
+            help="From the next round on, train no candidate beyond this limit: "
+            "params=30e6, flops=2e6, latency=2ms, memory=64MB. params=none removes "
+            "the limit.",
             show_default=False,
         ),
     ] = None,
@@ -68,7 +70,7 @@ def steer(
             "--stop",
             metavar="N",
             min=1,
-            help="Train this candidate no more: it has failed.",
+            help="Stop training this candidate and record it as failed.",
             show_default=False,
         ),
     ] = None,
@@ -78,7 +80,7 @@ def steer(
             "--evaluations",
             metavar="N",
             min=1,
-            help="Another budget.",
+            help="New budget: the total number of evaluations.",
             show_default=False,
         ),
     ] = None,
@@ -86,19 +88,19 @@ def steer(
         bool | None,
         typer.Option(
             "--pause/--go-on",
-            help="Have it wait once what is being trained is, or go on.",
+            help="Pause the run once the current evaluations are done, or continue it.",
             show_default=False,
         ),
     ] = None,
     by: By = None,
     as_json: Json = False,
 ) -> None:
-    """Steer a search: ban or favour an operation, set a limit, stop a candidate, pause,
-    give a budget.
+    """Steer a search: ban or favor an operation, set a limit, stop a candidate, pause
+    the run, or change its budget.
 
-    Each act is in the run's journal and takes effect in the run that is at work, or in the
-    one that `azc resume` continues. Options may be given several times; where one makes no
-    sense, nothing is done.
+    Each action is recorded in the journal of the run. It takes effect in the process
+    that is working on the run, or when `azc resume` continues it. Options may be
+    repeated. If one of them is invalid, none is applied.
 
     Example: azc steer runs/first --ban tanh --favour "conv 5"
     """
@@ -120,7 +122,7 @@ def steer(
     )
     if not acts:
         raise UsageError(
-            "U114", "there is nothing to do", "azc steer --help has what is"
+            "U114", "there is nothing to do", "azc steer --help lists the options"
         )
     for act in acts:
         output.line(act.words)

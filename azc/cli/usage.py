@@ -1,7 +1,7 @@
-"""A command line that makes no sense, under `--json`.
+"""Usage errors of the command line under `--json`.
 
-Without it, typer says so as text. JSON: `error` with code, message and help, as of any
-fault.
+Without `--json`, typer reports them as text. JSON: `error` with code, message and help,
+as for any other error.
 
 Codes: U100 the command line is invalid.
 """
@@ -21,12 +21,16 @@ __all__ = ["Group"]
 
 
 class Group(TyperGroup):
-    """The commands, whose usage errors are JSON where that is asked for."""
+    """The group of commands, which reports usage errors as JSON if `--json` is
+    present.
+    """
 
     def main(
         self, args: Sequence[str] | None = None, *rest: Any, **options: Any
     ) -> Any:
-        """Run the command that `args`, by default those of the process, begin with."""
+        """Run the command that `args` begin with, by default the arguments of the
+        process.
+        """
         given = list(sys.argv[1:] if args is None else args)
         until = given.index("--") if "--" in given else len(given)
         if "--json" not in given[:until]:
@@ -43,10 +47,10 @@ class Group(TyperGroup):
 
 
 def _tell(error: Any) -> None:
-    """Writes an error of typer's as one of azc's."""
+    """Report an error of typer as an error of azc."""
     context = error.ctx
     path = context.command_path if context else "azc"
     message = " ".join(error.format_message().split())
     name = path.split()[1] if " " in path else "azc"
-    fault = UsageError("U100", message, f"`{path} --help` lists what it takes")
+    fault = UsageError("U100", message, f"`{path} --help` shows the usage")
     Output(name, as_json=True).fault(fault)

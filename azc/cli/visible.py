@@ -1,4 +1,4 @@
-"""Tables and the live display: rich, with nothing in their texts that steers a terminal."""
+"""Rich consoles that escape control characters in all texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Visible", "console"]
 
 
 class Visible:
-    """What something draws, with control characters in its texts written out."""
+    """A renderable that escapes control characters in the texts of another one."""
 
     def __init__(self, drawn: Any) -> None:
         self.drawn = drawn
@@ -31,7 +31,9 @@ class _Hook(RenderHook):
 
 
 def console(**options: Any) -> Console:
-    """A console that shows texts as they are: no markup, no emoji codes, no control."""
+    """Create a console that shows texts as they are: no markup, emoji codes or control
+    characters.
+    """
     found = Console(markup=False, highlight=False, emoji=False, **options)
     found.push_render_hook(_Hook())
     return found

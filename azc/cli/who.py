@@ -1,4 +1,4 @@
-"""Who does something to a run."""
+"""Author of the actions that are applied to a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["author"]
 
 
 def author(given: str | None) -> str:
-    """The name given, or that of the user."""
+    """Return the name given on the command line, or the user name."""
     if given:
         return given
     try:

@@ -1,4 +1,4 @@
-"""What commands that search have in common: a display of the work, then its report.
+"""Common parts of the commands that run a search: progress display, then report.
 
 Codes: R039 every evaluation failed; R052 the comparison has no loss for the winner.
 """
@@ -26,7 +26,7 @@ __all__ = ["branch_of", "cache_folder", "show_run"]
 
 
 def cache_folder() -> Path:
-    """Where texts, tokenizers and tokens are kept: AZC_CACHE, or azc in the user's cache."""
+    """Return the cache folder: AZC_CACHE, or azc in the user's cache folder."""
     given = os.environ.get("AZC_CACHE")
     if given:
         return Path(given)
@@ -35,7 +35,7 @@ def cache_folder() -> Path:
 
 
 def branch_of(run: Path, *places: Path) -> Branch:
-    """The branch for a run. Raises `UsageError` U115."""
+    """Return the git branch of a run. Raise `UsageError` U115 if it can't be used."""
     from azc.search.branch import Branch, repository
 
     branch = Branch(repository(run, *places), run)
@@ -44,8 +44,8 @@ def branch_of(run: Path, *places: Path) -> Branch:
 
 
 class _Commits:
-    """Hands a branch what it is to commit. Git that fails is told, once, and ends no
-    search.
+    """Commits every new best program to a branch. If git fails, that is reported once,
+    and the search continues.
     """
 
     def __init__(self, branch: Branch | None, output: Output) -> None:
@@ -53,7 +53,7 @@ class _Commits:
         self.output = output
 
     def __call__(self, news: Event | RunView) -> None:
-        """Hands on an event, or a run that is over."""
+        """Process an event, or the completed run."""
         from azc.search.view import RunView
 
         if self.branch is None:
@@ -65,7 +65,7 @@ class _Commits:
                 self.branch.commit(news, news.winner)
         except AzcError as error:
             self.branch = None
-            self.output.note(f"{error.message}: no more is committed")
+            self.output.note(f"{error.message}; committing stopped")
 
 
 class _Log:
@@ -75,7 +75,7 @@ class _Log:
     """
 
     def __init__(self, name: str | None, run: Path, output: Output) -> None:
-        """Raises `UsageError` U027."""
+        """Find the sink. Raise `UsageError` U027 if there is none of this name."""
         from azc.search.sinks import Sink, find_sink
 
         self.make = find_sink(name) if name else None
@@ -84,7 +84,7 @@ class _Log:
         self.output = output
 
     def __call__(self, event: Event) -> None:
-        """Hands on an event."""
+        """Pass an event to the sink."""
         from azc.search.events import Read, Started
         from azc.search.folder import RunFolder
 
@@ -97,7 +97,7 @@ class _Log:
             self.sink(event)
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Close the sink."""
         if self.make is not None and self.sink is not None:
             with self._told():
                 self.sink.close()
@@ -108,7 +108,7 @@ class _Log:
             yield
         except OSError as error:
             self.make = None
-            self.output.note(f"{os_words(error)}: no more is logged")
+            self.output.note(f"{os_words(error)}; logging stopped")
 
 
 def show_run(
@@ -121,8 +121,8 @@ def show_run(
     """Does the work with a display of it, then reports. Raises `RunError` where every
     candidate failed, or the winner in the last comparison.
     """
-    # Before torch is there. Its threads otherwise spin while they wait for each other:
-    # with anything else at work on the machine, a step then takes ten times as long.
+    # Set before torch is imported. Its threads otherwise spin while they wait for each
+    # other: if anything else runs on the machine, a step then takes ten times as long.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from azc.cli.progress import progress_for
     from azc.cli.result import result_json, show_result
@@ -131,7 +131,7 @@ def show_run(
 
     sink = _Log(log, folder, output)
     try:
-        # What libraries have to say (Ray, of a node that died) is no part of the result.
+        # Messages of libraries (of Ray, for example) are not part of the result.
         with (
             progress_for(console(stderr=True), output.as_json) as tell,
             redirect_stdout(sys.stderr),
@@ -166,7 +166,7 @@ def show_run(
 
 
 def _check_comparison(view: RunView) -> None:
-    """Raise `RunError` R052 where the last comparison has no loss of the winner: then it
+    """Raise `RunError` R052 if the final comparison has no loss of the winner, and so
     says nothing.
     """
     if not view.rows or view.rows[0].losses:

@@ -1,1 +1,1 @@
-"""Corpora, tokenizers and objectives: the text that models are trained on."""
+"""Text and tasks to train on: reading, tokenizing, batching."""

@@ -1,4 +1,6 @@
-"""Causal language modelling: every token told from those before it in its document."""
+"""Causal language modeling: predict every token from the ones before it in its
+document.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +22,32 @@ if TYPE_CHECKING:
 
 __all__ = ["CausalLMData", "packed"]
 
-_SHORTEST = 2  # tokens of a piece: one to begin with, one to be told
+_SHORTEST = 2  # tokens of a piece: one to begin with, one to predict
 
 
 def packed(
     sizes: NDArray[np.int64], room: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pack pieces into blocks of so much `room`, none of them larger than that: each into
-    the fullest block that has room for it, the largest first (best-fit decreasing; for
-    language models Ding et al. 2024).
+    """Pack pieces into blocks of `room` tokens by best-fit decreasing.
+
+    Pieces are placed in order of decreasing size, each into the fullest block that
+    still has room for it (for language models: Ding et al. 2024). No piece may be
+    larger than `room`.
 
     Args:
         sizes: Tokens of the pieces, [pieces].
         room: Tokens of a block.
 
     Returns:
-        The numbers of the pieces, block after block, [pieces], and where each block
-        begins among them, with the end of the last one, [blocks + 1].
+        The numbers of the pieces, block after block, [pieces], and the place of the
+        first piece of each block, followed by the number of pieces, [blocks + 1].
     """
     import numpy as np
 
     order = np.argsort(-sizes, kind="stable")
     block = np.empty(len(sizes), np.int64)
     free: defaultdict[int, list[int]] = defaultdict(list)  # blocks by their free room
-    rooms: list[int] = []  # that there are
+    rooms: list[int] = []  # the keys of `free`, sorted
     blocks = 0
     for place, size in enumerate(sizes[order].tolist()):
         at = bisect_left(rooms, size)
@@ -68,13 +72,14 @@ def packed(
 
 @dataclass(frozen=True, eq=False)
 class _Blocks:
-    """Which pieces of documents are in which block of a split, [pieces] each.
+    """Assignment of pieces of documents to the blocks of a split.
 
     Attributes:
-        documents: Documents that the pieces are of, by their places in the text.
-        offsets: Where in its document a piece begins.
-        sizes: Tokens of the pieces with what they begin with.
-        starts: Where the blocks begin among the pieces, with the end, [blocks + 1].
+        documents: The document of each piece, by its place in the text, [pieces].
+        offsets: The place in its document at which a piece begins, [pieces].
+        sizes: Tokens of each piece, including its first special token, [pieces].
+        starts: The first piece of each block, followed by the number of pieces,
+            [blocks + 1].
     """
 
     documents: NDArray[np.int64]
@@ -84,33 +89,44 @@ class _Blocks:
 
 
 class CausalLMData(TextData):
-    """A text as sequences of `length` tokens, each of which holds whole documents.
+    """Sequences of `length` tokens for a causal language model, packed with whole
+    documents.
 
-    A document is `[CLS] … [SEP]`, or what the tokenizer has to begin and end one with.
-    One longer than a sequence is cut, and each piece begins with `[CLS]`: so every token of
-    the text, and the end of every document, is asked for once, and told from what stands
-    before it in its piece. `Batch.document_ids` tell pieces in one sequence apart; what is
-    left of a sequence is padding, behind them. Sequences come in an order drawn from the
-    seed.
+    A document is `[CLS] … [SEP]`, or has the tokenizer's own tokens for its beginning
+    and end. A document longer than a sequence is split, and each piece begins with
+    `[CLS]`, so that every token of the text and the end of every document is predicted
+    exactly once, from the tokens before it in its piece. `Batch.document_ids` separates
+    pieces in one sequence; padding fills the rest of a sequence. The order of sequences
+    is drawn from the seed.
     """
 
     _computed = frozenset({"_blocks"})
 
     @property
     def bytes_per_token(self) -> float:
-        """Bytes (UTF-8) of the test documents, for each token that is asked for: white
-        space and what else the tokenizer leaves out count as they stand in the text.
+        """Bytes (UTF-8) of the test documents per predicted token.
+
+        White space and everything else that the tokenizer drops counts as it is in the
+        text.
         """
         documents = self.documents["test"]
         asked = int((self.text.lengths[documents] + 1).sum())
         return int(self.text.sizes[documents].sum()) / asked
 
     def count(self, split: Split) -> int:
-        """Return how many sequences a split has."""
+        """Return the number of sequences in a split."""
         return len(self._blocks[split].starts) - 1
 
     def ids(self, split: Split, places: torch.Tensor) -> torch.Tensor:
-        """Make the sequences of a split at these places, [places, length], int64."""
+        """Build sequences of a split.
+
+        Args:
+            split: The split.
+            places: Places of the sequences in the split, [B], int64.
+
+        Returns:
+            The token ids, [B, N], int64, where N is `length`.
+        """
         return self._rows(split, places).input_ids
 
     def _training(self, places: torch.Tensor, generator: torch.Generator) -> Batch:
@@ -149,7 +165,7 @@ class CausalLMData(TextData):
         )
 
     def _rows(self, split: Split, places: torch.Tensor) -> Batch:
-        """The sequences of a split at these places."""
+        """Build a batch of the sequences of a split at `places`, [B]."""
         import numpy as np
         import torch
 
@@ -160,8 +176,8 @@ class CausalLMData(TextData):
         number = _counted(held)  # of each piece in its row
         pieces = np.repeat(blocks.starts[rows], held) + number
         sizes = blocks.sizes[pieces]
-        # From here on there is an entry for every token.
-        place = _counted(sizes)  # in its piece, where the first one begins it
+        # From here on, arrays have an entry for every token.
+        place = _counted(sizes)  # in its piece; 0 is the token that begins the piece
         row = np.repeat(np.repeat(np.arange(len(rows)), held), sizes)
         column = _counted(np.bincount(row, minlength=len(rows)))
         document = np.repeat(blocks.documents[pieces], sizes)
@@ -188,7 +204,7 @@ class CausalLMData(TextData):
 
 
 def _counted(counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """0, 1, … for each of these counts, one after the other: [sum of counts]."""
+    """Count 0, 1, … up to each of `counts`, one after the other: [sum of counts]."""
     import numpy as np
 
     before = np.cumsum(counts) - counts

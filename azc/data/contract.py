@@ -1,4 +1,4 @@
-"""What a run needs of data, whatever it is: text, tasks, or a mix of both."""
+"""The interface of training data: text, tasks, or a mix of both."""
 
 from __future__ import annotations
 
@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 __all__ = ["IGNORED", "TASK", "Batch", "Data", "Split", "task_part"]
 
 Split = Literal["train", "validation", "test"]
-IGNORED = -100  # the label of a position that is not asked for
-TASK = "task:"  # what the name of a task begins with, where it stands for data
+IGNORED = -100  # the label of a position that is not predicted
+TASK = "task:"  # prefix of the name of a task in `--data`
 
 
 def task_part(name: str) -> str:
-    """What a task is called as data: in `--data`, and as a part of a mix."""
+    """Return the name of a task as data, as in `--data` and `Batch.part`."""
     return TASK + name
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences `[B, N]` in which something is asked for: ids, which are real (bool),
-    and labels or IGNORED.
+    """Sequences with labels, of one part of the data.
 
-    `part`: what of a mix they are from, "text" or what `task_part` gives. `causal`: a
-    label is asked for at the token before it, where a decoder tells it, and not at its
-    own place; the first of a sequence is then IGNORED. `document_ids`: int, which
-    document of its sequence a token is of, from 0, −1 in padding: none is to see
-    another's. None where every sequence is one.
+    Attributes:
+        input_ids: Token ids, [B, N], int64.
+        attention_mask: True for real tokens, False for padding, [B, N].
+        labels: Ids to predict, or IGNORED, [B, N], int64.
+        part: Part of a mix: "text", or a name that `task_part` returns.
+        causal: Whether a label is predicted at the token before it, as decoders do,
+            rather than at its own place; the label of the first token is then IGNORED.
+        document_ids: Document of each token in its sequence, counted from 0, and −1 for
+            padding, [B, N], int64. Tokens do not see other documents. None if every
+            sequence is one document.
     """
 
     input_ids: torch.Tensor
@@ -44,14 +48,22 @@ class Batch:
 
     @property
     def asked(self) -> int:
-        """How many positions are asked for."""
+        """The number of positions to predict."""
         return int((self.labels != IGNORED).sum())
 
     def inputs(self, device: Any) -> dict[str, torch.Tensor]:
-        """Keyword arguments of a masked or a causal language model, on a device.
+        """Return keyword arguments for a masked or causal language model, moved to a
+        device.
 
-        Without `attention_mask` where every token is real, and without `document_ids`
-        where no sequence has several: models then make no masks, and tell nothing apart.
+        `attention_mask` is omitted if every token is real, and `document_ids` if no
+        sequence has several documents; models then build no masks.
+
+        Args:
+            device: Device of the returned tensors.
+
+        Returns:
+            `input_ids` and `labels`, and, if needed, `attention_mask` and
+            `document_ids`, all [B, N].
         """
         inputs = {"input_ids": self.input_ids, "labels": self.labels}
         if self.document_ids is not None and bool((self.document_ids > 0).any()):
@@ -62,7 +74,7 @@ class Batch:
 
     @staticmethod
     def joined(parts: Sequence[Batch]) -> Batch:
-        """The sequences of several batches of one kind, none of which has documents."""
+        """Concatenate batches of one kind, none of which has `document_ids`."""
         import torch
 
         first = parts[0]
@@ -75,11 +87,18 @@ class Batch:
         )
 
     def rows(self, start: int, end: int) -> Batch:
-        """The sequences from `start` to `end`."""
+        """Return the sequences from `start` to `end`."""
         return self.at(slice(start, end))
 
     def at(self, places: slice | torch.Tensor) -> Batch:
-        """The sequences at these places."""
+        """Select sequences.
+
+        Args:
+            places: A slice, or places of sequences, [K], int64.
+
+        Returns:
+            A batch of the selected sequences, whose tensors are [K, N].
+        """
         documents = self.document_ids
         return replace(
             self,
@@ -91,41 +110,52 @@ class Batch:
 
 
 class Data(Protocol):
-    """Batches to train and to measure on; a seed fixes all of them."""
+    """Batches for training and evaluation. All of them are determined by a seed."""
 
     summary: TextSummary | None
-    """What was read of a text; None where there is none."""
+    """Summary of the text; None if the data has no text."""
 
     @property
     def vocab_size(self) -> int:
-        """Ids and labels are below it."""
+        """The size of the vocabulary: ids and labels are below it."""
 
     @property
     def fingerprint(self) -> str:
-        """A sha256: two runs with the same one had the same data."""
+        """A sha256 of the data: runs with the same fingerprint had the same data."""
 
     @property
     def bytes_per_token(self) -> float | None:
-        """Bytes of the raw text of the test part, for each token of it that is asked for;
-        None where not every token of a text is.
+        """Bytes of the raw test text per predicted token.
+
+        None if some tokens of a text are not predicted, or there is no text.
         """
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
-        """Yield endless training batches of `batch_size` sequences, the same for a seed;
-        each asks for something.
+        """Yield training batches of `batch_size` sequences without end.
+
+        The batches are the same for the same seed, and each has something to predict.
         """
 
     def held_out(
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
-        """Yield the first `blocks` sequences (of each part) of validation or test, the
-        same each time. Raises UsageError D023 for the training split.
+        """Yield the first `blocks` sequences (of each part) of validation or test.
+
+        They are the same every time.
+
+        Raises:
+            UsageError: D023 for the training split.
         """
 
     def check(self, blocks: int | None = None) -> None:
-        """Raise RunError D024 where training, validation (its first `blocks` sequences) or
-        test of any part asks for nothing: no loss is a number there.
+        """Check that every split of every part has something to predict.
+
+        Raises:
+            RunError: D024, if training, validation (its first `blocks` sequences) or
+                test has nothing to predict, so that its loss is undefined.
         """
 
     def in_memory(self) -> Data:
-        """The same without files of this machine: it can be sent to another one."""
+        """Return the same data without files of this machine, to send it to another
+        one.
+        """

@@ -1,4 +1,4 @@
-"""Text to train on: Python's own documentation, files, folders and data sets.
+"""Text to train on: Python's own documentation, files, folders and datasets.
 
 Codes: D001 the data does not exist; D002 the data contains no text; D003 the data
 cannot be read; D005 the name of the data is invalid.
@@ -24,13 +24,13 @@ _OFTEN = 2**20  # bytes of text between two reports
 
 @dataclass(frozen=True)
 class Source:
-    """Where the documents of a corpus come from.
+    """Origin of the documents of a corpus.
 
     Attributes:
-        files: Files that were read; 0 where the text is no file.
-        left_out: Files in the folder that were not read, by the ends of their names.
-        rows: Rows of tables and data sets.
-        blank_rows: Rows without text, of which no document was made.
+        files: Number of files that were read; 0 if the text is not from files.
+        left_out: Number of files in the folder that were not read, by file extension.
+        rows: Number of rows in tables and datasets.
+        blank_rows: Number of rows without text, which are skipped.
     """
 
     files: int = 0
@@ -39,21 +39,21 @@ class Source:
     blank_rows: int = 0
 
     def without(self, kind: str) -> Source:
-        """Leave out a file that was to be read."""
+        """Return the source with one file fewer, counted as left out."""
         left_out = {**self.left_out, kind: self.left_out.get(kind, 0) + 1}
         return replace(self, files=self.files - 1, left_out=left_out)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents of text under a name.
+    """A named collection of documents.
 
     Attributes:
-        name: What `--data` calls the text.
-        documents: The documents, read anew each time; none is blank.
+        name: Name of the text in `--data`.
+        documents: The documents, read again in each iteration; none is blank.
         fingerprint: The sha256 of all documents.
         size: Bytes of all documents (UTF-8).
-        source: Where they come from.
+        source: Origin of the documents.
     """
 
     name: str
@@ -66,36 +66,36 @@ class Corpus:
     def of(
         cls, name: str, documents: Iterable[str], source: Source = Source()
     ) -> Corpus:
-        """Make a corpus of these documents, none of which is blank."""
+        """Create a corpus from documents, none of which is blank."""
         digest = _Digest()
         for document in documents:
             digest.add(document)
         return cls(name, documents, digest.value, digest.size, source)
 
     def read(self, stage: str, tell: Tell = silent) -> Iterator[str]:
-        """Yield the documents, and report how far it is under the name of a stage.
+        """Yield the documents, and report progress under the name of a stage.
 
         Raises:
-            RunError: D003 where the text is not what it was when the corpus was made.
+            RunError: D003, if the text has changed since the corpus was created.
         """
-        digest, told = _Digest(), 0
+        digest, reported = _Digest(), 0
         tell(Progress(stage, 0, self.size))
         for document in self.documents:
             digest.add(document)
-            if digest.size - told >= _OFTEN:
-                told = digest.size
-                tell(Progress(stage, told, self.size))
+            if digest.size - reported >= _OFTEN:
+                reported = digest.size
+                tell(Progress(stage, reported, self.size))
             yield document
         if digest.value != self.fingerprint:
             raise RunError(
                 "D003",
-                f"{self.name} has changed while it was read",
-                "wait until it is written, or name a copy of it",
+                f"{self.name} changed while it was being read",
+                "wait until it is complete, or use a copy of it",
             )
 
 
 class _Digest:
-    """The fingerprint and the size of documents that come one after the other."""
+    """Fingerprint and size of a sequence of documents."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -119,30 +119,33 @@ def load_corpus(
     cache: Path | None = None,
     tell: Tell = silent,
 ) -> Corpus:
-    """Read the corpus that `spec` names once, to see what there is.
+    """Read the corpus that `spec` names once, and summarize it.
 
     Args:
-        spec: `python` is the standard library's own documentation; `hf:NAME/CONFIG` is
-            a data set of the Hugging Face hub or of this disk; all else is a path: a
-            text file (`.gz` too), a table (parquet, csv, tsv, json, jsonl) or a folder
+        spec: `python` is the documentation of the standard library; `hf:NAME/CONFIG` is
+            a dataset on the Hugging Face Hub or on disk; anything else is a path: a
+            text file (also `.gz`), a table (parquet, csv, tsv, json, jsonl) or a folder
             of both.
-        division: How text files are divided into documents, one of
+        division: How text files are split into documents, one of
             `azc.data.documents.DIVISIONS`. A row of a table is a document.
-        cache: Keeps the text of `python`.
-        tell: Is told how far it is.
+        cache: Folder in which the text of `python` is cached.
+        tell: Called with the progress.
+
+    Returns:
+        The corpus.
 
     Raises:
-        UsageError: D005 for an empty specification, D006 for a division of what is no
-            text file.
-        RunError: D001 to D004 where there is nothing, no text, no readable text, or a
-            data set that does not load.
+        UsageError: D005 for an empty specification, D006 for a division of data that
+            has no text file.
+        RunError: D001 if there is no such data, D002 if it has no text, D003 if it
+            can't be read, D004 if a dataset can't be loaded.
     """
     check_division(division)
     if not spec.strip():
         raise UsageError(
             "D005",
             "the data has an empty name",
-            "name a text file, a folder, `python` or `hf:NAME/CONFIG`",
+            "use a text file, a folder, `python` or `hf:NAME/CONFIG`",
         )
     if spec == "python":
         check_undivided(spec, division)
@@ -163,7 +166,7 @@ def load_corpus(
             raise RunError(
                 "D001",
                 f"there is no data at {spec}",
-                "name a text file, a folder, `python` or `hf:NAME/CONFIG`",
+                "use a text file, a folder, `python` or `hf:NAME/CONFIG`",
             )
         if all(ending(path) in TABLE_ENDINGS for path in paths):
             check_undivided(spec, division)
@@ -185,7 +188,7 @@ def _read_files(
             except hub.NoText:
                 if len(paths) == 1:
                     raise
-                source = source.without(f"{ending(path)} without a column of text")
+                source = source.without(f"{ending(path)} without a text column")
                 continue
             source = replace(source, rows=source.rows + len(rows))
             found.append(rows)
@@ -204,19 +207,21 @@ def _read(
     tell: Tell,
     total: int | None = None,
 ) -> Corpus:
-    """Look once at the documents of all parts; `total`: about how many bytes they have."""
-    stage, told, filled = "reading the text", 0, 0
+    """Read the documents of all parts once; `total` is their approximate size in
+    bytes.
+    """
+    stage, reported, filled = "reading the text", 0, 0
     digest = _Digest()
     tell(Progress(stage, 0, total))
     for part in parts:
         for document in _Documents([part]):
             digest.add(document)
             filled += not isinstance(part, TextFile)
-            if digest.size - told >= _OFTEN:
-                told = digest.size
-                tell(Progress(stage, told, total))
+            if digest.size - reported >= _OFTEN:
+                reported = digest.size
+                tell(Progress(stage, reported, total))
     if not digest.size:
-        help_ = "name data with some sentences in it"
+        help_ = "use data with some sentences in it"
         raise RunError("D002", f"{name} holds no text", help_)
     source = replace(source, blank_rows=max(0, source.rows - filled))
     return Corpus(name, _Documents(parts), digest.value, digest.size, source)
@@ -224,8 +229,8 @@ def _read(
 
 @dataclass(frozen=True)
 class _Documents:
-    """The documents of several parts without the white space around them, and without
-    those that have no text.
+    """Documents of several parts, stripped of surrounding white space, without blank
+    ones.
     """
 
     parts: list[Iterable[str]]

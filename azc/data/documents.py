@@ -1,9 +1,9 @@
-"""Documents: how text is divided into them, without ever holding all of it.
+"""Splitting of text into documents, without loading all of it into memory.
 
-A document is a paragraph: what stands between blank lines. A text without a blank line
-is divided into groups of 32 lines. Documents can also be single lines or whole files. In
-any case, a document of more than `LONGEST` characters is divided again, at a line end or
-a space: this bounds the memory that a text takes.
+By default, a document is a paragraph: blank lines separate documents. A text without
+blank lines is split into groups of 32 lines. Documents can also be single lines or
+whole files. In all cases, a document of more than `LONGEST` characters is split again,
+at a line end or a space, which bounds the memory that is needed.
 
 Codes: D006 a division into documents is invalid.
 """
@@ -27,7 +27,7 @@ __all__ = [
 
 PARAGRAPH = "paragraph"
 DIVISIONS = (PARAGRAPH, "line", "file")
-LONGEST = 2**24  # characters of a document: more than any book has
+LONGEST = 2**24  # characters of a document: longer than any book
 _GROUP = 32  # lines of a document, in a text without blank lines
 _BLANK = re.compile(r"\n[ \t]*\n")
 
@@ -38,7 +38,7 @@ def check_division(division: str) -> None:
     """Raise UsageError D006 for a division that does not exist."""
     if division not in DIVISIONS:
         known = ", ".join(DIVISIONS)
-        message = f"a text can't be divided into documents by {division!r}"
+        message = f"a text can't be split into documents by {division!r}"
         raise UsageError("D006", message, f"choose one of {known}")
 
 
@@ -47,21 +47,22 @@ def check_undivided(spec: str, division: str) -> None:
     if division != PARAGRAPH:
         raise UsageError(
             "D006",
-            f"documents of text files can be divided by {division}, and {spec} has no"
-            " text file",
+            f"only text files can be split into documents by {division}, and {spec} has"
+            " no text file",
             "leave --documents out",
         )
 
 
 def divided(read: Callable[[], Iterator[str]], division: str) -> Iterator[str]:
-    """Divide a text into documents.
+    """Split a text into documents.
 
     Args:
-        read: Opens the text: an iterator of its chunks. It may be called twice.
+        read: Opens the text: returns an iterator over its chunks. It may be called
+            twice.
         division: One of `DIVISIONS`.
 
     Yields:
-        The documents. White space around them is left, and some may be nothing else.
+        The documents. They keep surrounding white space, and some may be blank.
     """
     if division == "file":
         yield from bounded(read())
@@ -74,7 +75,7 @@ def divided(read: Callable[[], Iterator[str]], division: str) -> Iterator[str]:
 
 
 def bounded(parts: Iterable[str | None]) -> Iterator[str]:
-    """Join the parts of documents, and divide documents longer than `LONGEST`."""
+    """Join the parts of documents, and split documents longer than `LONGEST`."""
     held: list[str] = []
     size = 0
     for part in parts:
@@ -93,7 +94,7 @@ def bounded(parts: Iterable[str | None]) -> Iterator[str]:
 
 
 def _end(text: str) -> int:
-    """Return where the first document of a text that is too long for one ends."""
+    """Return the end of the first document in a text that is too long for one."""
     for mark in "\n ":
         place = text.rfind(mark, LONGEST // 2, LONGEST)
         if place >= 0:
@@ -132,7 +133,7 @@ def _has_several(parts: Parts) -> bool:
 
 
 def _lines(chunks: Iterator[str], group: int) -> Parts:
-    """Divide a text after every `group` lines, counted from its first text."""
+    """Split a text after every `group` lines, counted from its first non-blank line."""
     begun, count = False, 0
     for chunk in chunks:
         text = chunk if begun else chunk.lstrip()

@@ -1,6 +1,6 @@
-"""Text files and folders, read as documents.
+"""Text files and folders as documents.
 
-A file is read anew whenever its documents are asked for, a chunk at a time.
+A file is read again in each iteration over its documents, one chunk at a time.
 
 Codes: D002 the data contains no text; D003 the data cannot be read.
 """
@@ -23,7 +23,7 @@ __all__ = ["TABLE_ENDINGS", "TEXT_ENDINGS", "TextFile", "ending", "scan"]
 
 TEXT_ENDINGS = frozenset({".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org"})
 TABLE_ENDINGS = frozenset({".parquet", ".csv", ".tsv", ".json", ".jsonl"})
-# Of models and data sets of the Hugging Face hub: `datasets` passes them over, too.
+# Metadata of models and datasets on the Hugging Face Hub: `datasets` skips them, too.
 _SETTINGS = frozenset(
     {"config.json", "dataset_dict.json", "dataset_info.json", "dataset_infos.json"}
 )
@@ -32,9 +32,9 @@ _CHUNK = 2**20  # bytes
 
 @dataclass(frozen=True)
 class TextFile:
-    """The documents of a text file in UTF-8, which may be compressed with gzip.
+    """The documents of a UTF-8 text file, which may be compressed with gzip.
 
-    Iterating raises RunError D003 for a file that can't be read or is no text.
+    Iterating raises RunError D003 for a file that can't be read or is not text.
     """
 
     path: Path
@@ -42,14 +42,16 @@ class TextFile:
 
     @property
     def size(self) -> int | None:
-        """Bytes of text; None for a compressed file, where nobody knows."""
+        """Bytes of text; None for a compressed file, whose size is not known in
+        advance.
+        """
         return None if _is_packed(self.path) else self.path.stat().st_size
 
     def __iter__(self) -> Iterator[str]:
         return divided(self._chunks, self.division)
 
     def _chunks(self) -> Iterator[str]:
-        """The text, with line ends as Unix has them."""
+        """Yield the text in chunks, with Unix line ends."""
         held = ""
         for chunk in _decoded(self.path):
             text = held + chunk
@@ -60,11 +62,11 @@ class TextFile:
 
 def _decoded(path: Path) -> Iterator[str]:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    done, mark = 0, "\ufeff"  # a byte order mark may stand before the first character
+    done, mark = 0, "\ufeff"  # a byte order mark may precede the first character
     try:
         for raw in _bytes(path):
             if b"\0" in raw:
-                message = f"{path} is not text: it has zero bytes in it"
+                message = f"{path} is not text: it contains zero bytes"
                 raise RunError("D003", message)
             done += len(raw)
             if text := decoder.decode(raw):
@@ -72,7 +74,7 @@ def _decoded(path: Path) -> Iterator[str]:
                 mark = ""
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        # The decoder had kept the beginning of a character from the chunk before.
+        # The decoder may have buffered the start of a character from the last chunk.
         place = done - len(error.object) + error.start
         raise RunError(
             "D003",
@@ -82,7 +84,7 @@ def _decoded(path: Path) -> Iterator[str]:
 
 
 def _bytes(path: Path) -> Iterator[bytes]:
-    """The content of a file, unpacked."""
+    """Yield the content of a file, decompressed."""
     try:
         with gzip.open(path) if _is_packed(path) else path.open("rb") as file:
             while raw := file.read(_CHUNK):
@@ -98,23 +100,24 @@ def _is_packed(path: Path) -> bool:
 
 
 def ending(path: Path) -> str:
-    """Return what kind of file a name says: `.txt` for `a.TXT` and for `a.txt.gz`."""
+    """Return the file extension in lower case: `.txt` for `a.TXT` and for
+    `a.txt.gz`.
+    """
     inner = path.with_suffix("") if _is_packed(path) else path
     return inner.suffix.lower()
 
 
 def scan(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
-    """Find the texts and tables in a folder and in the folders below it.
+    """Find the texts and tables in a folder and its subfolders.
 
-    Hidden files and folders, whose names begin with a dot, are passed over.
+    Hidden files and folders, whose names begin with a dot, are skipped.
 
     Returns:
-        The files that are read, in order, and how many files are not, by the ends of
-        their names (`.png`).
+        The files to read, sorted, and the number of other files by extension (`.png`).
 
     Raises:
-        RunError: D002 where there is no text or table.
-        OSError: Where a folder can't be read.
+        RunError: D002, if there is no text or table.
+        OSError: If a folder can't be read.
     """
     known = TEXT_ENDINGS | TABLE_ENDINGS
     found: list[Path] = []
@@ -132,7 +135,7 @@ def scan(folder: Path) -> tuple[list[Path], Mapping[str, int]]:
         raise RunError(
             "D002",
             f"the folder {folder} holds no text file and no table",
-            "files are read by the ends of their names: "
+            "these file extensions are read: "
             f"{' '.join(sorted(TEXT_ENDINGS))}; {' '.join(sorted(TABLE_ENDINGS))}",
         )
     return sorted(found), dict(others)

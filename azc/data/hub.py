@@ -1,4 +1,4 @@
-"""Data sets read by `datasets`: of the Hugging Face hub, or tables on this disk.
+"""Datasets read with `datasets`: from the Hugging Face Hub, or tables on disk.
 
 Codes: D002 the data contains no text; D003 the data cannot be read; D004 a data set of
 the hub cannot be loaded; D005 the name of the data is invalid.
@@ -25,17 +25,22 @@ _BATCH = 64  # rows in memory at a time
 
 
 class NoText(RunError):
-    """A table without a column of text."""
+    """A table without a text column."""
 
 
 class Rows:
-    """The text of each row of a data set: its column of text, or all columns of strings
-    joined where none stands out.
+    """The text of each row of a dataset.
+
+    It is the text column, or all string columns joined if no column has a well-known
+    name.
     """
 
     def __init__(self, name: str, rows: Any) -> None:
-        """Raises NoText for a data set without a column of text, and RunError D002 for one
-        with other values in it.
+        """Choose the columns.
+
+        Raises:
+            NoText: If the dataset has no text column.
+            RunError: D002, if a text column has values that are not strings.
         """
         strings = [
             column
@@ -58,12 +63,12 @@ class Rows:
 
 
 def load(name: str) -> Rows:
-    """Load the data set `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
+    """Load the dataset `NAME`, `NAME/CONFIG` or `OWNER/NAME/CONFIG`.
 
     Raises:
         UsageError: D005 for a name of another form.
-        RunError: D002 for a data set without a column of text and D004 for one that does
-            not load.
+        RunError: D002 for a dataset without a text column, D004 for one that can't be
+            loaded.
     """
     parts = name.split("/")
     if name and Path(name).exists():
@@ -71,7 +76,7 @@ def load(name: str) -> Rows:
     elif not all(parts) or len(parts) > 3:
         raise UsageError(
             "D005",
-            f"hf:{name} is not the name of a data set",
+            f"hf:{name} is not the name of a dataset",
             "write hf:NAME, hf:NAME/CONFIG or hf:OWNER/NAME/CONFIG",
         )
     elif len(parts) == 3:
@@ -86,12 +91,12 @@ def load(name: str) -> Rows:
             return _read(f"hf:{name}", path, config)
         except RunError:
             raise
-        except Exception as error:  # its loaders raise what they like
+        except Exception as error:  # loaders raise exceptions of any type
             reasons.append(_first_line(error))
     raise RunError(
         "D004",
-        f"the data set hf:{name} could not be loaded: {reasons[-1]}",
-        "check the name, and that this machine reaches the hub or has it in its cache",
+        f"the dataset hf:{name} could not be loaded: {reasons[-1]}",
+        "check the name, and that the Hub is reachable or the dataset is cached",
     )
 
 
@@ -99,8 +104,9 @@ def load_table(path: Path) -> Rows | list[str]:
     """Load a parquet, csv, tsv, json or jsonl file, which may be compressed with gzip.
 
     Raises:
-        NoText: For a table without a column of text.
-        RunError: D002 for one with other values in it and D003 for one that can't be read.
+        NoText: For a table without a text column.
+        RunError: D002 if a text column has values that are not strings, D003 if the
+            file can't be read.
     """
     if path.stat().st_size == 0:
         return []
@@ -113,7 +119,7 @@ def load_table(path: Path) -> Rows | list[str]:
         return _read(str(path), builder, None, **options)
     except RunError:
         raise
-    except Exception as error:  # its readers raise what they like
+    except Exception as error:  # readers raise exceptions of any type
         reason = _first_line(error)
         if kind == "jsonl":
             reason = _wrong_row(path) or reason
@@ -124,9 +130,9 @@ def _read(name: str, path: str, config: str | None, **options: Any) -> Rows:
     import datasets
 
     with _quiet(), tempfile.TemporaryDirectory() as folder:
-        # What is on this disk needs no copy in the cache of `datasets`, which may be
-        # full, write-protected, or damaged by a kill. The copy made here is mapped into
-        # memory: it stays readable once its name is gone.
+        # Local files need no copy in the cache of `datasets`, which may be full,
+        # read-only, or damaged by a killed process. The copy made here is mapped into
+        # memory, so it stays readable after its folder is deleted.
         if options or Path(path).exists():
             options["cache_dir"] = folder
         loaded = datasets.load_dataset(path, config, **options)
@@ -136,7 +142,7 @@ def _read(name: str, path: str, config: str | None, **options: Any) -> Rows:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep `datasets` from printing: what it would say of an error, the error says."""
+    """Keep `datasets` from printing. Its errors are reported through exceptions."""
     import datasets
 
     verbosity = datasets.logging.get_verbosity()
@@ -152,7 +158,9 @@ def _quiet() -> Iterator[None]:
 
 
 def _without_text(name: str, rows: Any) -> RunError:
-    """Say which row keeps a data set from having a column of text, if one does."""
+    """Create the error of a dataset without a text column; name the row at fault, if
+    there is one.
+    """
     for column in _COLUMNS:
         if column not in rows.features:
             continue
@@ -162,11 +170,13 @@ def _without_text(name: str, rows: Any) -> RunError:
                 message = f"{name}, row {number}: `{column}` is {value!r}, not a string"
                 return RunError("D002", message, "every row needs a string, or nothing")
     columns = ", ".join(rows.features)
-    return NoText("D002", f"{name} has no column of text (its columns: {columns})")
+    return NoText("D002", f"{name} has no text column (its columns: {columns})")
 
 
 def _wrong_row(path: Path) -> str | None:
-    """Say which line of a JSON Lines file is no JSON object, if one is not."""
+    """Describe the first line of a JSON Lines file that is not a JSON object, if there
+    is one.
+    """
     with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.strip():
@@ -176,7 +186,7 @@ def _wrong_row(path: Path) -> str | None:
             except ValueError as error:
                 return f"line {number}: {getattr(error, 'msg', error)}"
             if not isinstance(row, dict):
-                return f"line {number} is no JSON object"
+                return f"line {number} is not a JSON object"
     return None
 
 

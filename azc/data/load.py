@@ -1,4 +1,4 @@
-"""Data from what `--data` names.
+"""Loading of the data that `--data` specifies.
 
 Codes: D030 a task is unknown, or is named twice; D032 a tokenizer was passed for data
 without text; R034 the vocabulary of the model is too small for the data.
@@ -33,10 +33,12 @@ __all__ = ["DataSpec", "load_data"]
 
 @dataclass(frozen=True)
 class DataSpec:
-    """What data is named: a text (see `load_corpus`), tasks, or both, joined by `+`.
+    """A parsed data specification: a text (see `load_corpus`), tasks, or both, joined
+    by `+`.
 
-    `python`, `task:recall`, `python+task:recall`: the text comes first, and what begins
-    with `task:` is no path (`./task:recall` is one).
+    Examples are `python`, `task:recall` and `python+task:recall`. The text comes first.
+    Anything that begins with `task:` is a task rather than a path (`./task:recall` is a
+    path).
     """
 
     text: str | None
@@ -44,7 +46,7 @@ class DataSpec:
 
     @classmethod
     def parse(cls, spec: str) -> DataSpec:
-        """The parts of a specification, whether they exist or not."""
+        """Parse a specification, without checking that its parts exist."""
         if spec.startswith(TASK):
             return cls(None, tuple(spec.removeprefix(TASK).split(f"+{TASK}")))
         text, *tasks = spec.split(f"+{TASK}")
@@ -56,18 +58,18 @@ class DataSpec:
 
     @property
     def task_parts(self) -> tuple[str, ...]:
-        """What the tasks are called as parts of the data."""
+        """The names of the tasks as parts of the data."""
         return tuple(map(task_part, self.tasks))
 
     @property
     def held_out(self) -> str:
-        """What is held out of training, in a word or two."""
+        """The kind of held-out data, in a word or two."""
         if not self.tasks:
             return "text"
         return "rows" if self.text is None else "text and rows"
 
     def unit(self, causal: bool = False) -> str:
-        """What a loss is the mean over: nats so and so."""
+        """Return what losses, in nats, are averaged over, such as "a masked token"."""
         token = "a token" if causal else "a masked token"
         if not self.tasks:
             return token
@@ -90,29 +92,33 @@ def load_data(
 ) -> Data:
     """Load the data that `spec` names, for a model with a vocabulary of `vocab`.
 
-    For an encoder `mask_rate` of the tokens of a text are masked in training (see
-    `MaskedLMData`); for a `causal` model every token is asked for (see `CausalLMData`).
+    For an encoder, `mask_rate` of the text's tokens are masked in training (see
+    `MaskedLMData`). A causal model predicts every token (see `CausalLMData`).
 
-    In a mix, the symbols of tasks come after the tokens of the text, whose tokenizer is
-    trained (without `tokenizer`) to leave room for them.
+    In a mix, the symbols of tasks follow the tokens of the text. If a tokenizer is
+    trained for the text, it leaves room for them.
 
     Args:
         spec: See `DataSpec`.
-        vocab: Tokens of the model.
-        length: Tokens of a sequence.
-        seed: Fixes the parts of a text and all that is drawn.
+        vocab: Vocabulary size of the model.
+        length: Sequence length in tokens.
+        seed: Random seed of the splits and of everything that is drawn.
         tokenizer: A folder or a name; None trains one on the text.
-        division: How text files are divided into documents, see `load_corpus`.
-        cache: Keeps tokenizers and tokens, see `azc.data.tokens`.
-        mask_rate: The share of tokens that training masks.
-        causal: Whether the model is.
-        blocks: Sequences of validation that scores are measured on; None for all.
-        tell: Is told how far it is.
+        division: How text files are split into documents, see `load_corpus`.
+        cache: Folder for tokenizers and tokens, see `azc.data.tokens`.
+        mask_rate: Fraction of tokens that are masked in training.
+        causal: Whether the model is causal.
+        blocks: Number of validation sequences that scores are measured on; None for
+            all.
+        tell: Called with the progress.
+
+    Returns:
+        The data.
 
     Raises:
-        UsageError: D030 and D032, and what the parts raise.
-        RunError: R034 where `vocab` is too small, D024 where a part of the data asks for
-            nothing, and what the parts raise.
+        UsageError: D030 and D032, and the errors of the parts.
+        RunError: R034 if `vocab` is too small, D024 if a part of the data has nothing
+            to predict, and the errors of the parts.
     """
     named = DataSpec.parse(spec)
     tasks = [find_task(name) for name in named.tasks]
@@ -149,7 +155,7 @@ def load_data(
         raise RunError(
             "R034",
             f"the tokenizer has {len(found)} tokens{also}, the model {vocab}",
-            f"vocab = {len(found) + taken} in the model",
+            f"set vocab = {len(found) + taken} in the model",
         )
     encoded = encode(corpus, found, cache=cache, tell=tell)
     text: TextData
@@ -182,7 +188,7 @@ def _summary(corpus: Corpus, data: TextData, tokenizer: str | None) -> TextSumma
 
 
 def _symbols(tokenizer: PreTrainedTokenizerFast) -> Symbols:
-    """The symbols of tasks that share a vocabulary with a text."""
+    """Return the symbols of tasks that share a vocabulary with a text."""
     first, last = ends(tokenizer)
     pad, mask = tokenizer.pad_token_id, tokenizer.mask_token_id
     return Symbols(
@@ -197,7 +203,7 @@ def _symbols(tokenizer: PreTrainedTokenizerFast) -> Symbols:
 def _tasks(
     tasks: Sequence[Task], symbols: Symbols, length: int, seed: int, causal: bool
 ) -> list[Data]:
-    """The data of each task, whose symbols follow those of the one before."""
+    """Create the data of each task. Its symbols follow those of the task before."""
     found: list[Data] = []
     for task in tasks:
         data = TaskData(task, length=length, seed=seed, symbols=symbols, causal=causal)
@@ -210,6 +216,6 @@ def _fits(spec: str, least: int, vocab: int) -> None:
     if least > vocab:
         raise RunError(
             "R034",
-            f"{spec} takes a vocabulary of {least} at least, the model has {vocab}",
-            f"vocab = {least} in the model",
+            f"{spec} needs a vocabulary of at least {least}, the model has {vocab}",
+            f"set vocab = {least} in the model",
         )

@@ -1,4 +1,4 @@
-"""Several kinds of data in one run, which share a vocabulary."""
+"""A mix of several kinds of data that share a vocabulary."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ __all__ = ["MixedData"]
 
 
 class MixedData:
-    """Data of several parts that take turns: each has every n-th training batch.
+    """Data of several parts that take turns: with n parts, each has every n-th training
+    batch.
 
-    Parts weigh the same, however many answers a sequence of theirs asks for.
+    Parts have equal weight, regardless of how many positions their sequences predict.
     """
 
     bytes_per_token = None
@@ -31,7 +32,7 @@ class MixedData:
         return hashlib.sha256(prints.encode()).hexdigest()
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
-        """Endless batches, of the first part, the second and so on, and again."""
+        """Yield batches of the parts in turn, without end."""
         streams = [part.batches(batch_size, seed=seed) for part in self.parts]
         while True:
             for stream in streams:
@@ -40,15 +41,15 @@ class MixedData:
     def held_out(
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
-        """The first `blocks` sequences of each part, one part after the other."""
+        """Yield the first `blocks` sequences of each part, one part after the other."""
         for part in self.parts:
             yield from part.held_out(split, batch_size, blocks=blocks)
 
     def check(self, blocks: int | None = None) -> None:
-        """Raise RunError D024 where a split of a part asks for nothing."""
+        """Raise RunError D024 if a split of a part has nothing to predict."""
         for part in self.parts:
             part.check(blocks)
 
     def in_memory(self) -> MixedData:
-        """The same without files of this machine."""
+        """Return the same data without files of this machine."""
         return MixedData([part.in_memory() for part in self.parts])

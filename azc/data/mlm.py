@@ -1,4 +1,4 @@
-"""Masked language modelling: text with masks that a seed fixes."""
+"""Masked language modeling: text with masks that are determined by a seed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 __all__ = ["MaskedLMData"]
 
-_MEASURED = 0.15  # of the tokens of validation and test are masked, as for BERT
-_AT_ONCE = 2**21  # tokens of them that are masked at once
+_MEASURED = 0.15  # fraction of validation and test tokens that are masked, as for BERT
+_AT_ONCE = 2**21  # validation or test tokens that are masked at once
 _HELD_OUT: tuple[Split, ...] = ("validation", "test")
 _REDRAWS = 100
 
 
 class MaskedLMData(TextData):
-    """A text as sequences of `length` tokens, masked for training and for measuring.
+    """Sequences of `length` tokens for a masked language model.
 
-    Each sequence is `[CLS] … [SEP]`; documents follow one another, a `[SEP]` between.
-    `mask_rate` of the tokens of training are masked, anew each time; of validation and
-    test always 15 %, with masks that depend on the seed alone.
+    Each sequence is `[CLS] … [SEP]`; documents follow one another, separated by
+    `[SEP]`. `mask_rate` of the training tokens are masked, with new masks every time.
+    For validation and test it is always 15 %, with masks that depend on the seed only.
     """
 
     bytes_per_token = None
@@ -43,28 +43,41 @@ class MaskedLMData(TextData):
         seed: int = 0,
         mask_rate: float = 0.15,
     ) -> None:
-        """Raises UsageError D021 for `length` below 8, RunError D020 and D022."""
+        """Split a text and prepare its sequences.
+
+        Raises:
+            UsageError: D021 for a `length` below 8.
+            RunError: D020 and D022, as in `TextData`.
+        """
         super().__init__(text, tokenizer, length=length, seed=seed)
         self.mask_rate = mask_rate
 
     def count(self, split: Split) -> int:
-        """Return how many sequences a split has."""
+        """Return the number of sequences in a split."""
         return -(-int(self._ends[split][-1] - 1) // (self.length - 2))
 
     def ids(self, split: Split, places: torch.Tensor) -> torch.Tensor:
-        """Make the sequences of a split at these places, [places, length], int64."""
+        """Build sequences of a split.
+
+        Args:
+            split: The split.
+            places: Places of the sequences in the split, [B], int64.
+
+        Returns:
+            The token ids before masking, [B, N], int64, where N is `length`.
+        """
         import numpy as np
         import torch
 
         tokenizer: Any = self.tokenizer
         inner = self.length - 2
         ends, documents = self._ends[split], self.documents[split]
-        # Places in the stream of the split: all documents, each with a [SEP] behind.
+        # Places in the stream of the split: all documents, each followed by a [SEP].
         stream = places.numpy()[:, None] * inner + np.arange(inner)
         real = stream < ends[-1] - 1  # each sequence brings its own last [SEP]
         found = stream[real]
         number = np.searchsorted(ends, found, side="right")
-        rest = ends[number] - found - 1  # tokens of the document behind this one
+        rest = ends[number] - found - 1  # tokens of the document from this one on
         last = self.text.starts[documents[number] + 1]
         flat = np.full(len(found), tokenizer.sep_token_id, np.int64)
         is_token = rest > 0
@@ -78,7 +91,9 @@ class MaskedLMData(TextData):
 
     @cached_property
     def _ends(self) -> dict[Split, NDArray[np.int64]]:
-        """Where in the stream of its split the [SEP] behind each document ends."""
+        """The end of each document, with its [SEP], in the stream of its split,
+        [documents].
+        """
         import numpy as np
 
         lengths = self.text.lengths
@@ -96,19 +111,19 @@ class MaskedLMData(TextData):
 
     @property
     def _also(self) -> str:
-        # Versions that held all of a large split drew its masks in another way.
+        # Earlier versions masked a large split in one go, which drew other masks.
         in_parts = max(map(self.count, _HELD_OUT)) > self._at_once
         return "masked in parts" if in_parts else ""
 
     @property
     def _at_once(self) -> int:
-        """Sequences of validation or test that are masked at once."""
+        """The number of validation or test sequences that are masked at once."""
         return max(1, _AT_ONCE // self.length)
 
     @cached_property
     def _measured(self) -> dict[Split, tuple[int, Batch]]:
-        """Of validation and test the masked sequences that were asked for last, with the
-        place of the first of them.
+        """The masked sequences of validation and test that were used last, with their
+        first place.
         """
         return {}
 
@@ -131,14 +146,14 @@ class MaskedLMData(TextData):
         return self._measured[split][1].rows(start - first, end - first)
 
     def check(self, blocks: int | None = None) -> None:
-        """Raise RunError D024 where a split asks for nothing."""
+        """Raise RunError D024 if a split has nothing to predict."""
         super().check(blocks)
-        self._measured.clear()  # they may be measured in other processes alone
+        self._measured.clear()  # perhaps only other processes will need them
 
     def _training(self, places: torch.Tensor, generator: torch.Generator) -> Batch:
         sequences = self.ids("train", places)
         batch = self._mask(sequences, generator, self.mask_rate)
-        # By chance a tiny batch may ask for nothing: the mean over it is NaN.
+        # By chance a tiny batch may have no masks: its mean loss would be NaN.
         for _ in range(_REDRAWS):
             if batch.asked:
                 return batch
@@ -148,7 +163,9 @@ class MaskedLMData(TextData):
     def _mask(
         self, sequences: torch.Tensor, generator: torch.Generator, rate: float
     ) -> Batch:
-        """Mask so many: of those 80 % become [MASK], 10 % any token, 10 % stay."""
+        """Mask tokens at a rate: 80 % of them become [MASK], 10 % a random token, 10 %
+        stay.
+        """
         import torch
         from transformers import DataCollatorForLanguageModeling
 
@@ -162,7 +179,7 @@ class MaskedLMData(TextData):
         return Batch(ids, real, labels)
 
     def _mask_one(self, sequences: torch.Tensor, generator: torch.Generator) -> Batch:
-        """Mask a single token, where there is one that may be masked."""
+        """Mask a single token, if there is one that may be masked."""
         import torch
 
         ids, labels = sequences.clone(), torch.full_like(sequences, IGNORED)

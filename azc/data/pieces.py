@@ -1,6 +1,6 @@
-"""Long documents in pieces that a BERT tokenizer reads as it reads the whole.
+"""Splitting of long documents into pieces that a BERT tokenizer encodes like the whole.
 
-A tokenizer takes some 50 bytes for each character of what it is given at once.
+A tokenizer needs about 50 bytes of memory for each character that it encodes at once.
 """
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from typing import Any
 __all__ = ["pieces", "reads_pieces_alike"]
 
 _SIZE = 2**16  # characters of a piece, or a little more
-# Words of a BERT tokenizer end before these: ASCII spaces, punctuation, ideographs.
+# In a BERT tokenizer, words end before these: ASCII spaces, punctuation, ideographs.
 _CUT = re.compile(r"[ \t\n\r.,;:!?/=\"()\u4e00-\u9fff]")
-# A stretch of letters and digits is one word, unless a BERT tokenizer parts ideographs.
+# A run of letters and digits is one word, except for ideographs, which are split.
 _WORD = re.compile(r"[^\W_\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]+")
-_ENDLESS = 100_000  # characters of a word that no vocabulary has
-_UNKNOWN = 1_000  # characters that are left of it: enough to be an unknown word
+_ENDLESS = 100_000  # characters from which on a word is shortened
+_UNKNOWN = 1_000  # characters that are kept of it: enough to stay an unknown word
 
 
 def reads_pieces_alike(tokenizer: Any) -> bool:
-    """Return whether a tokenizer of `tokenizers` gives the tokens of a text's pieces for
-    the text: whether it parts words as BERT does, and has no token that is cut.
+    """Return whether a tokenizer of `tokenizers` encodes a text like its pieces,
+    joined.
+
+    It does if it splits words as BERT does, and no added token could be cut.
     """
     found = json.loads(tokenizer.to_str())
     normalizer, model = found["normalizer"] or {}, found["model"]
@@ -42,10 +44,11 @@ def reads_pieces_alike(tokenizer: Any) -> bool:
 
 
 def pieces(text: str) -> Iterator[str]:
-    """Divide a text before spaces and punctuation into pieces of some 65,000 characters.
+    """Split a text before spaces and punctuation into pieces of about 65,000
+    characters.
 
-    Words of more than 100,000 letters are cut short: to a BERT tokenizer they are
-    unknown, whatever their length.
+    Words of more than 100,000 letters are shortened: a BERT tokenizer does not know
+    them, whatever their length.
     """
     start = 0
     while len(text) - start > _SIZE:

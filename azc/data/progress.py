@@ -1,4 +1,4 @@
-"""Progress of reading a text: what may take minutes says how far it is."""
+"""Progress of reading a text, which may take minutes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["Progress", "Tell", "silent"]
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage of loading data is.
+    """Progress of a stage of loading data.
 
     Attributes:
-        stage: What is being done: "reading the text".
+        stage: Name of the stage: "reading the text".
         done: Bytes of text (UTF-8) that are done.
-        total: Bytes of the whole text; None where that is not known.
+        total: Bytes of the whole text; None if unknown.
     """
 
     stage: str

@@ -1,4 +1,4 @@
-"""The text that every Python carries: its docstrings and its topics of help."""
+"""The docstrings and help topics of the Python standard library as documents."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from azc.data.store import kept
 
 __all__ = ["documents"]
 
-_FORMAT = 2  # raise it when what a document is made of, or the file, changes
+_FORMAT = 2  # raise it when the content of documents, or the file format, changes
 _SKIPPED = frozenset(
     "__pycache__ site-packages dist-packages lib-dynload test tests idle_test idlelib "
     "lib2to3 turtledemo ensurepip encodings distutils pydoc_data".split()
@@ -23,9 +23,10 @@ _SKIPPED = frozenset(
 
 
 def documents(cache: Path | None = None) -> list[str]:
-    """One document a module or class, in order of path, and then the topics.
+    """Return one document for each module or class, sorted by path, then the help
+    topics.
 
-    With a `cache` folder the text is kept there, for this Python and these files.
+    With a `cache` folder, the text is stored there, for this Python and these files.
     """
     root = Path(sysconfig.get_path("stdlib"))
     files = list(_files(root))
@@ -60,7 +61,7 @@ def _parse(files: list[Path]) -> list[str]:
             try:
                 tree = ast.parse(path.read_bytes())
             except (OSError, SyntaxError, ValueError):
-                continue  # a template or a file of another Python
+                continue  # a template, or a file for another version of Python
             texts += [
                 _document(node)
                 for node in ast.walk(tree)
@@ -71,7 +72,7 @@ def _parse(files: list[Path]) -> list[str]:
 
 
 def _document(node: ast.Module | ast.ClassDef) -> str:
-    """The docstrings of a module or a class and of the functions written in it."""
+    """Join the docstrings of a module or a class and of the functions defined in it."""
     parts = [ast.get_docstring(node)]
     parts += [
         ast.get_docstring(inner)

@@ -1,4 +1,4 @@
-"""What took long to make, kept in a cache that nothing depends on."""
+"""A cache of results that take long to compute."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
-    """What `make` gives, from `path` if it was kept there before; None keeps nothing.
+    """Return the result of `make`, read from `path` if it was stored there before.
 
-    The file has the sha256 of its content in its first line. One that is damaged is
-    made again, and one that can't be written is done without: a warning says so. Two
-    processes may make it at once, if both make the same.
+    The first line of the file is the sha256 of the rest. A damaged file is created
+    again. If it can't be written, the result is returned all the same, and a warning is
+    logged. Two processes may create it at the same time, if both create the same
+    content.
+
+    Args:
+        path: File of the cache; None stores nothing.
+        make: Compute the result.
     """
     if path is None:
         return make()
@@ -27,17 +32,19 @@ def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
         found = _content(path.read_bytes())
         if found is not None:
             return found
-        _log.warning("%s is damaged: it is made again", path)
+        _log.warning("%s is damaged and will be created again", path)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        _log.warning("%s can't be read (%s): it is made again", path, error.strerror)
+        _log.warning(
+            "%s can't be read (%s) and will be created again", path, error.strerror
+        )
     content = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, _digest(content) + b"\n" + content)
     except OSError as error:
-        _log.warning("%s can't be kept: %s", path, error.strerror)
+        _log.warning("%s can't be cached: %s", path, error.strerror)
     return content
 
 

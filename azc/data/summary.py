@@ -1,4 +1,4 @@
-"""What was read of a text, and what was not: said where a run begins, and kept with it."""
+"""Summary of a text: shown at the start of a run, and stored with it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["SplitSummary", "TextSummary"]
 
 @dataclass(frozen=True)
 class SplitSummary:
-    """A part of a text.
+    """Summary of a split.
 
     Attributes:
-        documents: Documents in it.
-        tokens: Their tokens, without those that a tokenizer puts around documents.
-        sequences: Sequences that these are cut into.
+        documents: Number of documents.
+        tokens: Number of tokens, without the special tokens around documents.
+        sequences: Number of sequences.
     """
 
     documents: int
@@ -30,20 +30,20 @@ class SplitSummary:
 
 @dataclass(frozen=True)
 class TextSummary:
-    """A text that a run learns from.
+    """Summary of the text that a run learns from.
 
     Attributes:
-        name: What `--data` calls it.
-        files: Files that were read; 0 where the text is no file.
-        rows: Rows of tables and data sets that were read.
-        documents: Documents of the text, all of them.
-        splits: The parts that they are divided into.
-        vocabulary: Tokens that the tokenizer knows.
-        tokenizer: The tokenizer that was named; None where it was trained on the text.
-        left_out_files: Files in the folder that were not read, by the ends of their names.
-        blank_rows: Rows without text.
-        repeated: Documents that equal an earlier one, which are left out.
-        empty: Documents without tokens, which are left out.
+        name: Name of the text in `--data`.
+        files: Number of files that were read; 0 if the text is not from files.
+        rows: Number of rows that were read from tables and datasets.
+        documents: Number of documents in total.
+        splits: The splits of the documents.
+        vocabulary: Vocabulary size of the tokenizer.
+        tokenizer: The tokenizer that was specified; None if it was trained on the text.
+        left_out_files: Number of files in the folder that were not read, by extension.
+        blank_rows: Number of rows without text.
+        repeated: Number of documents equal to an earlier one, which are skipped.
+        empty: Number of documents without tokens, which are skipped.
     """
 
     name: str
@@ -69,7 +69,7 @@ class TextSummary:
         vocabulary: int,
         tokenizer: str | None,
     ) -> TextSummary:
-        """Count what is left of documents."""
+        """Create a summary; the number of empty documents follows from the others."""
         used = sum(each.documents for each in splits.values())
         return cls(
             name,
@@ -87,11 +87,13 @@ class TextSummary:
 
     @property
     def tokens(self) -> int:
-        """Tokens of all parts."""
+        """The number of tokens in all splits."""
         return sum(each.tokens for each in self.splits.values())
 
     def sentences(self) -> Iterator[str]:
-        """Say what was read, how it is divided, and what was left out, if anything was."""
+        """Yield lines that describe what was read, how it is split, and what was left
+        out.
+        """
         read = [count(self.files, "file")] if self.files else []
         read += [count(self.rows, "row")] if self.rows else []
         read.append(count(self.documents, "document"))
@@ -110,7 +112,7 @@ class TextSummary:
             yield f"left out: {', '.join(left_out)}"
 
     def left_out(self) -> list[str]:
-        """What was left out, each with its number."""
+        """List what was left out, each with its number."""
         kinds = ", ".join(
             f"{kind} ({number:,})" if number > 1 else kind
             for kind, number in sorted(self.left_out_files.items())
@@ -125,13 +127,15 @@ class TextSummary:
         return [words for number, words in found if number]
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON object of all fields."""
+        """Return a JSON object of all fields."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TextSummary:
-        """The summary that `as_json` wrote. Raises TypeError, KeyError or AttributeError
-        for anything else.
+        """Create a summary from the object that `as_json` returned.
+
+        Raises:
+            TypeError: If it is any other value; or KeyError or AttributeError.
         """
         splits = {name: SplitSummary(**each) for name, each in values["splits"].items()}
         return cls(**{**values, "splits": splits})

@@ -1,9 +1,9 @@
-"""Synthetic tasks in which the mechanism decides: recall, copying, induction, ListOps.
+"""Synthetic tasks that depend on the mechanism: recall, copying, induction, ListOps.
 
-Every example is a row of symbols; a model is asked for some of them, the answers,
-alone. They are masked for an encoder; a decoder is asked for each at the symbol before
-it. Rows are drawn on the spot: training never sees one twice but by chance, and those
-of validation and test are fixed by the seed and drawn apart.
+An example is a row of symbols, and a model predicts some of them, the answers. For an
+encoder they are masked; a decoder predicts each at the symbol before it. Training rows
+are drawn on the fly, so they repeat only by chance. The rows of validation and test are
+fixed by the seed and drawn separately.
 
 Codes: D023 the training split cannot be evaluated, because it is not fixed; D030 a task
 is unknown, or is named twice; D031 the sequences are too short for a task.
@@ -25,16 +25,23 @@ __all__ = ["TASKS", "Symbols", "Task", "TaskData", "find_task"]
 
 _HELD_OUT = 512  # rows of validation, and of the test
 
-# A row and its answers: symbols, and for some positions the symbol asked for there.
+# A row and its answers: symbols, and for some positions the symbol to predict there.
 Row = tuple[list[int], dict[int, int]]
 
 
 @dataclass(frozen=True)
 class Task:
-    """One task: `symbols` of its own, the shortest row, and how a row is drawn.
+    """A synthetic task.
 
-    `draw(random, room)` gives at most `room` symbols, counted from 0, and the answers by
-    position; `chance` is the share of answers that guessing gets right.
+    Attributes:
+        name: Name of the task.
+        doc: Description in one line.
+        source: The paper that introduced it.
+        symbols: Number of symbols that the task uses.
+        shortest: Length of its shortest row.
+        chance: Accuracy of random guessing.
+        draw: `draw(random, room)` returns at most `room` symbols, counted from 0, and
+            the answers by position.
     """
 
     name: str
@@ -48,7 +55,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Symbols:
-    """The ids of the special tokens, and of the first symbol of a task's own."""
+    """Ids of the special tokens, and of the first symbol of a task."""
 
     pad: int = 0
     cls: int = 1
@@ -63,7 +70,7 @@ _KEYS, _VALUES = 32, 32
 
 
 def _recall(rng: random.Random, room: int) -> Row:
-    """k v k v … then some of the keys again: what stood after each?"""
+    """Draw keys with their values, then some keys again: predict their values."""
     pairs = min(room // 4, _KEYS)
     keys = rng.sample(range(_KEYS), pairs)
     values = [_KEYS + rng.randrange(_VALUES) for _ in keys]
@@ -81,7 +88,9 @@ _CONTENT, _NOISE = 16, 16
 
 
 def _copy(rng: random.Random, room: int) -> Row:
-    """A few symbols scattered among noise, then asked for in their order."""
+    """Draw a few symbols scattered among noise, then the same symbols in order to
+    predict.
+    """
     count = max(1, room // 8)
     stretch = room - count - 1
     places = set(rng.sample(range(stretch), count))
@@ -92,7 +101,7 @@ def _copy(rng: random.Random, room: int) -> Row:
             row.append(content[-1])
         else:
             row.append(_CONTENT + 1 + rng.randrange(_NOISE))
-    row.append(_CONTENT)  # now say them
+    row.append(_CONTENT)  # the signal to repeat them
     answers = {len(row) + i: symbol for i, symbol in enumerate(content)}
     return row + content, answers
 
@@ -103,9 +112,11 @@ _LETTERS = 32
 
 
 def _induction(rng: random.Random, room: int) -> Row:
-    """Letters, then some of them again: what came after each where it stood first?"""
+    """Draw letters, then some of them again: predict what followed each the first
+    time.
+    """
     cues = room // 4
-    # Each once, so that there is one answer; the last has nothing after it.
+    # Letters are distinct, so the answer is unique; nothing follows the last one.
     row = rng.sample(range(_LETTERS), min(room - 2 * cues, _LETTERS))
     followed = len(row) - 1
     answers = {}
@@ -130,7 +141,9 @@ _DEEPEST, _WIDEST = 4, 5
 
 
 def _listops(rng: random.Random, room: int) -> Row:
-    """`[MAX 2 [MIN 7 9] 0]`: which digit is it?"""
+    """Draw an expression such as `[MAX 2 [MIN 7 9] 0]`: predict the digit it evaluates
+    to.
+    """
 
     def write(depth: int, room: int) -> tuple[list[int], int]:
         if room < 4 or depth == _DEEPEST or (depth and rng.random() < 0.5):
@@ -168,7 +181,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             ),
             Task(
                 "copy",
-                "selective copying: what stood among noise, in its order",
+                "selective copying: repeat the symbols among noise, in order",
                 "Gu and Dao 2023 (Mamba), section 4.1",
                 _CONTENT + 1 + _NOISE,
                 8,
@@ -177,7 +190,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             ),
             Task(
                 "induction",
-                "induction: letters, then some again: what came after each before?",
+                "induction: letters, then some again: predict what followed each",
                 "Olsson et al. 2022, section 2; Gu and Dao 2023, section 4.1",
                 _LETTERS,
                 6,
@@ -199,7 +212,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
 
 
 def find_task(name: str) -> Task:
-    """The task of a name. Raises UsageError D030 where there is none."""
+    """Return the task of a name. Raise UsageError D030 if there is none."""
     if name not in TASKS:
         known = ", ".join(map(task_part, TASKS))
         help_ = f"known: {known}; a text comes before tasks: python+task:recall"
@@ -208,8 +221,10 @@ def find_task(name: str) -> Task:
 
 
 class TaskData:
-    """Rows `[CLS] … [SEP]` of one task. Its answers are masked, as masked text has them;
-    or `causal`, they stand in the row, as the next token of text does.
+    """Rows `[CLS] … [SEP]` of one task.
+
+    Answers are masked, as in masked text. If `causal`, they are part of the row, and
+    are predicted as the next token, as in text.
     """
 
     bytes_per_token = None
@@ -224,7 +239,11 @@ class TaskData:
         symbols: Symbols | None = None,
         causal: bool = False,
     ) -> None:
-        """Raises UsageError D031 for a `length` below what a row of the task takes."""
+        """Draw the rows of validation and test.
+
+        Raises:
+            UsageError: D031 for a `length` shorter than a row of the task.
+        """
         self.task = task
         self.length = length
         self.seed = seed
@@ -236,7 +255,7 @@ class TaskData:
             raise UsageError(
                 "D031",
                 f"sequences of {length} tokens are too short for {task_part(task.name)}",
-                f"take at least {least}",
+                f"use at least {least}",
             )
         self._fixed = {
             split: self._rows(self._random(split), _HELD_OUT)
@@ -245,7 +264,9 @@ class TaskData:
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of the fixed rows: two runs with the same one had the same task."""
+        """The sha256 of the fixed rows: runs with the same fingerprint had the same
+        task.
+        """
         digest = hashlib.sha256()
         for split, batch in self._fixed.items():
             digest.update(f"{split} {tuple(batch.input_ids.shape)}".encode())
@@ -254,7 +275,7 @@ class TaskData:
         return digest.hexdigest()
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
-        """Endless new rows `[batch_size, length]`."""
+        """Yield new rows, [batch_size, length], without end."""
         rng = self._random("train", seed)
         while True:
             yield self._rows(rng, batch_size)
@@ -262,9 +283,10 @@ class TaskData:
     def held_out(
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
-        """The first `blocks` rows of validation or test, the same each time.
+        """Yield the first `blocks` rows of validation or test, the same every time.
 
-        Raises UsageError D023 for the training split, which has no fixed rows.
+        Raises:
+            UsageError: D023 for the training split, which has no fixed rows.
         """
         if split not in self._fixed:
             raise UsageError(
@@ -278,10 +300,10 @@ class TaskData:
             yield whole.rows(start, min(start + batch_size, end))
 
     def check(self, blocks: int | None = None) -> None:
-        """Every row asks for something."""
+        """Do nothing: every row has something to predict."""
 
     def in_memory(self) -> TaskData:
-        """The same: it has no files."""
+        """Return this data: it has no files."""
         return self
 
     def _random(self, purpose: str, seed: int = 0) -> random.Random:

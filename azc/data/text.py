@@ -1,4 +1,4 @@
-"""A text as sequences of tokens, whole documents held out.
+"""Text as sequences of tokens, split by whole documents.
 
 Codes: D020 there are too few documents to split; D021 the sequences are too short; D022
 a split has no tokens; D023 the training split cannot be evaluated, because it is not
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TextData", "check_documents", "split_documents"]
 
-_HELD_OUT = 0.05  # of the documents, for validation and again for the test
+_HELD_OUT = 0.05  # fraction of documents for validation, and as many for the test
 _LEAST = 3  # documents: one for each split
-_AT_ONCE = 2**18  # tokens of the sequences that are made at once
+_AT_ONCE = 2**18  # tokens of the sequences that are built at once
 
 
 def check_documents(documents: Iterable[object]) -> None:
-    """Raise RunError D020 for documents of which fewer than three are different."""
+    """Raise RunError D020 if fewer than three documents are distinct."""
     distinct: set[object] = set()
     for document in documents:
         distinct.add(document)
@@ -46,17 +46,21 @@ def check_documents(documents: Iterable[object]) -> None:
     raise RunError(
         "D020",
         f"{found} can't be split into train, validation and test",
-        "give a text with at least three documents; blank lines divide a text file into"
-        " documents, and --documents line its lines",
+        "use a text with at least three documents; blank lines separate the documents of"
+        " a text file, or every line is one with --documents line",
     )
 
 
 def split_documents(number: int, seed: int) -> Mapping[Split, NDArray[np.int64]]:
-    """Draw from a seed which of so many documents are in which split: 5 % are for
-    validation, 5 % for the test, and the rest is for training.
+    """Assign documents to splits at random: 5 % validation, 5 % test, the rest
+    training.
+
+    Args:
+        number: Number of documents.
+        seed: Random seed.
 
     Returns:
-        Numbers of documents, [documents of the split].
+        The numbers of the documents in each split, [documents of the split].
     """
     import numpy as np
 
@@ -72,9 +76,10 @@ def split_documents(number: int, seed: int) -> Mapping[Split, NDArray[np.int64]]
 
 
 class TextData(ABC):
-    """Sequences `[count, length]` of each split of a text, and batches of them.
+    """Sequences and batches of each split of a text.
 
-    Sequences are made of the text's tokens when they are asked for: none is held.
+    Sequences are built from the tokens of the text when they are needed; none is
+    stored.
     """
 
     summary: TextSummary | None = None
@@ -88,14 +93,18 @@ class TextData(ABC):
         length: int,
         seed: int = 0,
     ) -> None:
-        """Raises UsageError D021 for `length` below 8, RunError D020 for fewer than three
-        different documents and D022 for a split without tokens.
+        """Split a text.
+
+        Raises:
+            UsageError: D021 for a `length` below 8.
+            RunError: D020 for fewer than three distinct documents, D022 for a split
+                without tokens.
         """
         if length < 8:
             raise UsageError(
                 "D021",
                 f"sequences of {length} tokens are too short",
-                "take at least 8",
+                "use at least 8",
             )
         check_documents(text.distinct[:_LEAST])
         self.text = text
@@ -103,41 +112,49 @@ class TextData(ABC):
         self.length = length
         self.seed = seed
         self.vocab_size = len(tokenizer)
-        # Documents with tokens, by their places in the text.
+        # Documents that have tokens, by their places in the text.
         self.documents: dict[Split, NDArray[np.int64]] = {}
         for split, numbers in split_documents(len(text.distinct), seed).items():
             places = text.distinct[numbers]
             places = places[text.lengths[places] > 0]
             if not len(places):
                 raise RunError(
-                    "D022", f"the {split} split has no tokens", "give more documents"
+                    "D022", f"the {split} split has no tokens", "use more documents"
                 )
             self.documents[split] = places
 
     @property
     @abstractmethod
     def bytes_per_token(self) -> float | None:
-        """See `Data`."""
+        """Bytes of the raw test text per predicted token, see `Data`."""
 
     @abstractmethod
     def count(self, split: Split) -> int:
-        """Return how many sequences a split has."""
+        """Return the number of sequences in a split."""
 
     @abstractmethod
     def ids(self, split: Split, places: torch.Tensor) -> torch.Tensor:
-        """Make the sequences of a split at these places, [places, length], int64."""
+        """Build sequences of a split.
+
+        Args:
+            split: The split.
+            places: Places of the sequences in the split, [B], int64.
+
+        Returns:
+            The token ids, [B, N], int64, where N is `length`.
+        """
 
     @abstractmethod
     def _training(self, places: torch.Tensor, generator: torch.Generator) -> Batch:
-        """A batch of the training sequences at these places."""
+        """Build a batch of the training sequences at `places`, [B]."""
 
     @abstractmethod
     def _fixed(self, split: Split, start: int, end: int) -> Batch:
-        """The sequences of validation or test from `start` to `end`."""
+        """Build a batch of the validation or test sequences from `start` to `end`."""
 
     @cached_property
     def fingerprint(self) -> str:
-        """The sha256 of all tokens, in the order and the splits that they are used in."""
+        """The sha256 of all tokens, in the order of the splits and their sequences."""
         digest = hashlib.sha256()
         for split in self.documents:
             rows = self.count(split)
@@ -149,11 +166,20 @@ class TextData(ABC):
 
     @property
     def _also(self) -> str:
-        """What else a fingerprint is of, than the tokens."""
+        """Additional text for the fingerprint."""
         return ""
 
     def sequences(self, split: Split, start: int, end: int) -> Iterator[torch.Tensor]:
-        """Yield the sequences of a split from `start` to `end`, some at once, as `ids`."""
+        """Yield the sequences of a split from `start` to `end`, several at once.
+
+        Args:
+            split: The split.
+            start: The first sequence.
+            end: The end of the sequences.
+
+        Yields:
+            Token ids as from `ids`, [B, N], int64.
+        """
         import torch
 
         for places in torch.arange(start, end).split(max(1, _AT_ONCE // self.length)):
@@ -171,14 +197,14 @@ class TextData(ABC):
         }
 
     def batches(self, batch_size: int, *, seed: int) -> Iterator[Batch]:
-        """Yield endless training batches `[batch_size, length]`.
+        """Yield training batches, [batch_size, length], without end.
 
-        Every sequence comes once an epoch in an order drawn from `seed`; an epoch's
-        incomplete last batch is filled from the next. Batches that ask for nothing are
-        left out.
+        Each epoch visits every sequence once, in an order drawn from `seed`. The
+        incomplete last batch of an epoch is filled from the next one. Batches with
+        nothing to predict are skipped.
 
         Raises:
-            RunError: D024 where no batch asks for anything.
+            RunError: D024, if no batch has anything to predict.
         """
         import torch
 
@@ -199,7 +225,8 @@ class TextData(ABC):
     def held_out(
         self, split: Split, batch_size: int, *, blocks: int | None = None
     ) -> Iterator[Batch]:
-        """Yield the first `blocks` sequences of validation or test, the same each time.
+        """Yield the first `blocks` sequences of validation or test, the same every
+        time.
 
         Raises:
             UsageError: D023 for the training split.
@@ -207,7 +234,7 @@ class TextData(ABC):
         if split == "train":
             raise UsageError(
                 "D023",
-                f"the {split} split has nothing fixed",
+                f"the {split} split has no fixed sequences",
                 "measure on validation or test",
             )
         rows = self.count(split)
@@ -216,8 +243,9 @@ class TextData(ABC):
             yield self._fixed(split, start, min(start + batch_size, end))
 
     def check(self, blocks: int | None = None) -> None:
-        """Raise RunError D024 where a split asks for nothing; of validation the first
-        `blocks` sequences.
+        """Raise RunError D024 if a split has nothing to predict.
+
+        For validation, only the first `blocks` sequences count.
         """
         next(self.batches(1, seed=self.seed))
         ends: dict[Split, int | None] = {"validation": blocks, "test": None}
@@ -229,26 +257,30 @@ class TextData(ABC):
     def _asks_for_nothing(self, split: Split, blocks: int | None = None) -> RunError:
         found = self.splits[split]
         part = f"the {split} part of the text"
-        help_ = "give a longer text"
+        help_ = "use a longer text"
         if blocks is not None and blocks < found.sequences:
             part = f"the first {count(blocks, 'sequence')} of {part}"
-            help_ = "measure on more sequences"
+            help_ = "use more sequences"
         size = f"{count(found.documents, 'document')}, {count(found.tokens, 'token')}"
         return RunError(
             "D024",
-            f"there is no token to predict in {part} ({size} in all)",
-            f"{help_}: tokens are masked at random, and special ones never",
+            f"there is no token to predict in {part} ({size} in total)",
+            f"{help_}: tokens are masked at random, and special tokens never",
         )
 
     def in_memory(self) -> TextData:
-        """The same without files of this machine: it can be sent to another one."""
+        """Return the same data without files of this machine, to send it to another
+        one.
+        """
         found = copy.copy(self)
         found.text = self.text.in_memory()
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """What goes to another process: not what it can compute from the tokens, which
-        take less than that.
+        """Return the state to send to another process.
+
+        Values that can be computed from the tokens are left out, since they are larger
+        than those.
         """
         return {k: v for k, v in vars(self).items() if k not in self._computed}
 

@@ -1,4 +1,4 @@
-"""A BERT-style WordPiece tokenizer, trained on the corpus or loaded from elsewhere.
+"""BERT-style WordPiece tokenizer, trained on the corpus or loaded.
 
 Codes: D010 the vocabulary is too small; D011 a tokenizer cannot be loaded, or lacks a
 required token.
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 __all__ = ["SMALLEST", "SPECIAL_TOKENS", "ends", "load_tokenizer"]
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-_FORMAT = 2  # raise it when the same corpus would give another vocabulary or file
-SMALLEST = 64  # vocabulary
+_FORMAT = 2  # raise it when the same corpus would produce another vocabulary or file
+SMALLEST = 64  # minimum vocabulary size
 _WORD = re.compile(r"[^ \t\n\r]+")
-_WORDS = 200_000  # different words that are held in memory
-_SIZE = 2**25  # characters of the text that they are from, at most
+_WORDS = 200_000  # distinct words that are held in memory
+_SIZE = 2**25  # maximum length of the text that they are from, in characters
 _NEEDED = ("pad", "unk", "cls", "sep", "mask")
 
 
@@ -41,15 +41,19 @@ def load_tokenizer(
     causal: bool = False,
     tell: Tell = silent,
 ) -> PreTrainedTokenizerFast:
-    """Load the tokenizer of a directory or name, or train one on `corpus`.
+    """Load a tokenizer from a folder or by name, or train one on `corpus`.
 
-    A trained one lower-cases, has at most `vocab_size` tokens, is the same in every
-    process and is kept in `cache`. `tell` is told how far its training is.
+    A trained tokenizer lower-cases text, has at most `vocab_size` tokens, is the same
+    in every process and is stored in `cache`. `tell` is called with the progress of
+    training.
+
+    Returns:
+        The tokenizer.
 
     Raises:
         UsageError: D010 for a `vocab_size` below 64.
-        RunError: D011 where `name_or_path` does not load or lacks one of the tokens that
-            masking needs; for `causal` text, a token that ends a document.
+        RunError: D011, if `name_or_path` can't be loaded or lacks one of the tokens
+            that masking needs; for `causal` text, a token that ends a document.
     """
     if name_or_path is not None:
         return _given(name_or_path, causal)
@@ -57,7 +61,7 @@ def load_tokenizer(
         raise UsageError(
             "D010",
             f"a vocabulary of {vocab_size} tokens is too small",
-            f"take at least {SMALLEST}",
+            f"use at least {SMALLEST}",
         )
     key = f"wordpiece-v{_FORMAT}-{corpus.fingerprint[:16]}-{vocab_size}.json"
     place = None if cache is None else cache / key
@@ -65,9 +69,11 @@ def load_tokenizer(
 
 
 def ends(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
-    """What a document begins and ends with: `[CLS]` and `[SEP]` of a BERT-style tokenizer,
-    the tokens for the beginning and the end of a text of others; where there is one for
-    the end alone, that.
+    """Return the ids of the tokens that begin and end a document.
+
+    They are `[CLS]` and `[SEP]` in a BERT-style tokenizer, or else the tokens for the
+    beginning and the end of a text. A tokenizer without a token for the beginning uses
+    the one for the end.
     """
     last = _first_of(tokenizer, "sep", "eos")
     assert last is not None
@@ -76,7 +82,7 @@ def ends(tokenizer: PreTrainedTokenizerFast) -> tuple[int, int]:
 
 
 def _first_of(tokenizer: Any, *names: str) -> int | None:
-    """The id of the first of these special tokens that there is."""
+    """Return the id of the first of these special tokens that exists, or None."""
     ids = (getattr(tokenizer, f"{name}_token_id") for name in names)
     return next((each for each in ids if each is not None), None)
 
@@ -91,18 +97,18 @@ def _given(name_or_path: str, causal: bool) -> PreTrainedTokenizerFast:
             from transformers import AutoTokenizer
 
             found = AutoTokenizer.from_pretrained(name_or_path)
-    except Exception as error:  # its readers raise what they like
+    except Exception as error:  # readers raise exceptions of any type
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(
             "D011",
             f"the tokenizer {name_or_path} could not be loaded: {lines[0]}",
-            "name a folder with a tokenizer.json, or a model of the Hugging Face hub",
+            "use a folder with a tokenizer.json, or a model on the Hugging Face Hub",
         ) from error
     missing = [name for name in _NEEDED if _first_of(found, name) is None]
-    help_ = "masked language modelling needs a BERT-style tokenizer"
+    help_ = "masked language modeling needs a BERT-style tokenizer"
     if causal:
         missing = ["eos"] if _first_of(found, "sep", "eos") is None else []
-        help_ = "a document has to end with a token: sep or eos"
+        help_ = "documents need a token that ends them: sep or eos"
     if missing or not isinstance(found, PreTrainedTokenizerFast):
         lacks = f"has no {missing[0]} token" if missing else "is not a fast tokenizer"
         raise RunError("D011", f"the tokenizer {name_or_path} {lacks}", help_)
@@ -110,7 +116,7 @@ def _given(name_or_path: str, causal: bool) -> PreTrainedTokenizerFast:
 
 
 def _wrapped(text: str) -> PreTrainedTokenizerFast:
-    """The JSON of a tokenizer as one of transformers."""
+    """Create a tokenizer of transformers from its JSON."""
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
@@ -123,7 +129,7 @@ def _wrapped(text: str) -> PreTrainedTokenizerFast:
 
 
 def _train(corpus: Corpus, vocab_size: int, tell: Tell) -> bytes:
-    """The JSON of a tokenizer."""
+    """Train a tokenizer, and return its JSON."""
     from tokenizers import Tokenizer, decoders, models, normalizers, processors
     from tokenizers.pre_tokenizers import BertPreTokenizer
 
@@ -144,11 +150,12 @@ def _train(corpus: Corpus, vocab_size: int, tell: Tell) -> bytes:
 def _vocabulary(
     tokenizer: Any, corpus: Corpus, vocab_size: int, tell: Tell
 ) -> dict[str, int]:
-    """Tokens and their ids, the same in every process.
+    """Train a vocabulary that is the same in every process; return token ids by token.
 
     The trainer of `tokenizers` numbers the `##x` of single characters in the order of a
     hash table that differs from process to process, and breaks ties between merges by
-    those numbers. So they are found first and then given to it in a fixed order.
+    those numbers. So they are determined first and passed to the trainer in a fixed
+    order.
     """
     from tokenizers.trainers import WordPieceTrainer
 
@@ -182,9 +189,9 @@ def _vocabulary(
 
 
 class _Characters:
-    """How often each character of a text occurs, and which occur within words.
+    """Counts of the characters in a text, and the characters that occur within words.
 
-    A word that occurs often is looked at seldom: words are held and counted first.
+    Words are counted first, so that a frequent word is rarely normalized.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -192,17 +199,17 @@ class _Characters:
         self._tokenizer = tokenizer
         self._counts: Counter[str] = Counter()
         self._words: Counter[str] = Counter()
-        self._size = 0  # characters of the text that they are from
+        self._size = 0  # characters of the text that the words are from
 
     def add(self, text: str) -> None:
-        """Take in a text that ends where a word ends."""
+        """Count a text that ends at the end of a word."""
         self._words.update(_WORD.findall(text))
         self._size += len(text)
         if len(self._words) > _WORDS or self._size > _SIZE:
             self._flush()
 
     def counts(self) -> Mapping[str, int]:
-        """Return the counts of all characters but spaces."""
+        """Return the counts of all characters except spaces."""
         self._flush()
         return self._counts
 

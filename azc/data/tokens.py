@@ -1,9 +1,9 @@
-"""A text as tokens: encoded once, and from then on mapped into memory from a file.
+"""Text as tokens: encoded once, then mapped into memory from a file.
 
-The file is an Arrow stream, as those of `datasets`, which reads it with
-`Dataset.from_file`: a row for each document with `input_ids` and `bytes`, the size of its
-text (UTF-8). Behind the stream stands the sha256 of all bytes before. Processes that map
-the same file share one copy of it in memory.
+The file is an Arrow stream like those of `datasets`, which reads it with
+`Dataset.from_file`: a row for each document with `input_ids` and `bytes`, the size of
+its text (UTF-8). The stream is followed by the sha256 of all bytes before. Processes
+that map the same file share one copy of it in memory.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ if TYPE_CHECKING:
 
 __all__ = ["EncodedText", "encode"]
 
-_FORMAT = 1  # raise it when the same text would give other tokens, or another file
+_FORMAT = 1  # raise it when the same text would produce other tokens or another file
 _BATCH = 64  # pieces that are encoded at once
-_BATCH_SIZE = 2**18  # characters of them, or a little more
-_DIGEST = 64  # bytes behind the stream
+_BATCH_SIZE = 2**18  # approximate number of characters in them
+_DIGEST = 64  # bytes after the stream
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedText:
-    """The tokens of every document of a text, one after the other.
+    """Tokens of all documents of a text, concatenated.
 
     Attributes:
         ids: The tokens of all documents, [tokens], uint16 or uint32.
-        starts: Where the documents begin in `ids`, and the end of the last one,
-            [documents + 1], int64.
+        starts: The start of each document in `ids`, followed by the end of the last
+            one, [documents + 1], int64.
         sizes: Bytes of the documents' text (UTF-8), [documents], int64.
         distinct: Documents that are not equal to an earlier one, in order, int64.
-        path: The file that all of it is mapped from; None where it is held in memory.
+        path: The file that the arrays are mapped from; None if they are held in memory.
     """
 
     ids: NDArray[Any]
@@ -60,11 +60,13 @@ class EncodedText:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens of each document, [documents]."""
+        """The number of tokens in each document, [documents]."""
         return self.starts[1:] - self.starts[:-1]
 
     def in_memory(self) -> EncodedText:
-        """The same for other machines: its pickle has the tokens, not the path."""
+        """Return the same text for another machine: its pickle has the tokens, not the
+        path.
+        """
         return replace(self, path=None)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -82,16 +84,16 @@ def encode(
 ) -> EncodedText:
     """Encode the documents of a corpus, without special tokens around them.
 
-    With a `cache`, the tokens are written to a file there and mapped into memory, and are
-    only mapped where the file is there already. A file that is damaged is made again, and
-    one that can't be written is done without: a warning says so. `tell` is told how far
-    it is.
+    With a `cache`, the tokens are written to a file there and mapped into memory. An
+    existing file is mapped without encoding again. A damaged file is created again. If
+    it can't be written, the tokens are held in memory, and a warning is logged. `tell`
+    is called with the progress.
 
     Raises:
         RunError: D003 for a text that changes while it is read.
     """
     backend: Any = tokenizer.backend_tokenizer
-    # Of a tokenizer for sentences these would cut documents, and fill them up.
+    # In tokenizers for sentences, these settings would truncate and pad documents.
     backend.no_truncation()
     backend.no_padding()
     if cache is None:
@@ -106,12 +108,14 @@ def encode(
             _write(path, _encoded(corpus, backend, tell, spool))
         return _mapped(path)
     except OSError as error:  # a disk that is full, or can't be written to
-        _log.warning("%s can't be kept: %s", path, error.strerror or error)
+        _log.warning("%s can't be cached: %s", path, error.strerror or error)
     return _encoded(corpus, backend, tell)
 
 
 def _key(corpus: Corpus, backend: Any) -> str:
-    """What tokens depend on: the text, the tokenizer and the library that computes it."""
+    """Return a hash of everything that tokens depend on: text, tokenizer and its
+    library.
+    """
     from tokenizers import __version__
 
     parts = _FORMAT, __version__, corpus.fingerprint, backend.to_str()
@@ -124,7 +128,9 @@ def _key(corpus: Corpus, backend: Any) -> str:
 def _encoded(
     corpus: Corpus, backend: Any, tell: Tell, spool: IO[bytes] | None = None
 ) -> EncodedText:
-    """The tokens of a corpus, held in the file `spool`, or else in memory."""
+    """Encode a corpus; its tokens are held in the file `spool`, or in memory without
+    one.
+    """
     import numpy as np
 
     most = max(backend.get_vocab().values(), default=0)
@@ -142,7 +148,7 @@ def _encoded(
             count += len(ids)
             if is_last:
                 starts.append(count)
-    flat = np.empty(0, kind)  # which can't be mapped
+    flat = np.empty(0, kind)  # an empty file can't be mapped
     if isinstance(file, BytesIO):
         flat = np.frombuffer(file.getbuffer(), kind)
     elif count:
@@ -154,8 +160,9 @@ def _encoded(
 
 
 class _Documents:
-    """The documents of a corpus as what a tokenizer is given, piece by piece; noted on
-    the way are their sizes in bytes, and 128 bits that tell them apart.
+    """Pieces of the documents of a corpus, as the tokenizer needs them.
+
+    Iterating records the size of each document in bytes, and 128 bits that identify it.
     """
 
     def __init__(self, corpus: Corpus, tell: Tell, in_pieces: bool) -> None:
@@ -192,10 +199,12 @@ def _batches(
 
 
 def _firsts(prints: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Places of the rows, [rows, 2], that equal no earlier one."""
+    """Return the places of the rows of `prints`, [rows, 2], that equal no earlier
+    one.
+    """
     import numpy as np
 
-    order = np.lexsort((prints[:, 1], prints[:, 0]))  # equal ones in their order
+    order = np.lexsort((prints[:, 1], prints[:, 0]))  # stable for equal rows
     ordered = prints[order]
     is_new = np.ones(len(order), bool)
     is_new[1:] = (ordered[1:] != ordered[:-1]).any(1)
@@ -206,7 +215,7 @@ def _firsts(prints: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 
 def _write(path: Path, text: EncodedText) -> None:
-    """Write a file, whole or not at all. Raises `OSError`."""
+    """Write a file, completely or not at all. Raise `OSError` if that fails."""
     import numpy as np
     import pyarrow as pa
 
@@ -234,23 +243,29 @@ def _write(path: Path, text: EncodedText) -> None:
 
 
 def _kept(path: Path) -> EncodedText | None:
-    """What was kept at a path; None where there is nothing, or it is damaged."""
+    """Map the tokens stored at a path, or return None if there are none or they are
+    damaged.
+    """
     try:
         with path.open("rb") as file:
             size = path.stat().st_size - _DIGEST
             whole = size > 0 and _digest(file, size) == file.read()
         if whole:
             return _mapped(path)
-        _log.warning("%s is damaged: it is made again", path)
+        _log.warning("%s is damaged and will be created again", path)
     except (FileNotFoundError, NotADirectoryError):
         pass
     except OSError as error:
-        _log.warning("%s can't be read (%s): it is made again", path, error.strerror)
+        _log.warning(
+            "%s can't be read (%s) and will be created again", path, error.strerror
+        )
     return None
 
 
 def _digest(file: IO[bytes], size: int) -> bytes:
-    """The sha256 of so many bytes of a file, in 64 hexadecimal digits."""
+    """Return the sha256 of the next `size` bytes of a file, in 64 hexadecimal
+    digits.
+    """
     digest = hashlib.sha256()
     while size and (part := file.read(min(size, 2**20))):
         digest.update(part)
@@ -259,7 +274,7 @@ def _digest(file: IO[bytes], size: int) -> bytes:
 
 
 def _mapped(path: Path) -> EncodedText:
-    """The text in a file. Raises `OSError` and `ValueError`."""
+    """Map the text in a file. Raise `OSError` or `ValueError` if that fails."""
     import numpy as np
     import pyarrow as pa
 

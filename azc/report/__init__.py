@@ -1,1 +1,1 @@
-"""A run as one page: HTML that needs nothing but itself."""
+"""Reports of runs: a saved HTML page, and a live one served by `azc serve`."""

@@ -1,4 +1,4 @@
-"""What the page of a run at work may ask for.
+"""Actions that the live page can request.
 
 Codes: U025 the action is invalid for this run.
 """
@@ -19,21 +19,24 @@ __all__ = ["perform"]
 
 
 def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
-    """Do what a request asks for.
+    """Perform the action that a request describes.
 
     Args:
-        desk: What acts on the run.
-        wanted: `kind` and the values of that kind, as an act has them; of a limit,
-            `limit` as `azc steer --limit` takes it.
+        desk: Applies actions to the run.
+        wanted: `kind` and the values of that kind, as in the journal; for a limit,
+            `limit` in the form of `azc steer --limit`.
+
+    Returns:
+        The action.
 
     Raises:
-        UsageError: U025 for a request that makes no sense; otherwise as `Desk`.
+        UsageError: U025 for an invalid request; otherwise as `Desk`.
     """
 
     def value(name: str, *kinds: type) -> Any:
         found = wanted.get(name)
         if type(found) not in kinds:
-            raise UsageError("U025", f"{name} is not as it must be")
+            raise UsageError("U025", f"{name} is missing or has the wrong type")
         return found
 
     match wanted.get("kind"):
@@ -50,12 +53,12 @@ def perform(desk: Desk, wanted: Mapping[str, Any]) -> Act:
         case kind if kind == STOP:
             return desk.stop(value("candidate", int))
         case kind if kind == PROPOSE:
-            # A text from elsewhere: it has no folder that it could import from.
+            # The text is not in a file, so it can't import other files.
             program = check_source(Source("your program", value("program", str)))
             parents = value("parents", list) if "parents" in wanted else []
             if any(type(each) is not int for each in parents):
-                raise UsageError("U025", "parents are not as they must be")
+                raise UsageError("U025", "parents must be numbers of candidates")
             note = value("note", str) if "note" in wanted else ""
             name = value("name", str) if "name" in wanted else None
             return desk.propose(program, name, note=note, parents=parents)
-    raise UsageError("U025", "there is no such kind of act")
+    raise UsageError("U025", "there is no such kind of action")

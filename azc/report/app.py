@@ -1,10 +1,11 @@
-"""What is served of a run: the page, what it asks for, and acts.
+"""The web application that serves a run: the page, its data, and actions.
 
-- `/` is the page, `/rows` what it lists of every candidate
-- `/events` has a line whenever there is a new version (server-sent events), and
-  `/changes?since=N` what is newer than version N
-- `/candidate/N` is all of a candidate, `/find?words=W` says which have these words
-- `/acts` takes an act, see `azc.report.acts`
+- `/` is the page, `/rows` lists every candidate
+- `/events` sends a line for every new version (server-sent events), and
+  `/changes?since=N` returns everything newer than version N
+- `/candidate/N` returns all about a candidate, `/find?words=W` finds candidates by
+  words
+- `/acts` takes an action, see `azc.report.acts`
 
 Codes: X001 internal error of azc.
 """
@@ -42,23 +43,25 @@ from azc.syntax.parse import MAX_BYTES
 
 __all__ = ["STREAM", "Feed", "application"]
 
-_LOOK = 0.5  # seconds between two looks at the run
-_BEAT = 15.0  # seconds after which a silent stream is written to: is it still there?
-STREAM = 600.0  # seconds that a stream lasts: a browser asks for the next by itself
-_THREADS = 8  # requests at once that are more than a look at what is known
-_PIECE = 1 << 16  # bytes of an answer that are sent at once
-_SMALL = 1 << 12  # bytes that are not worth compressing
+_LOOK = 0.5  # seconds between two checks of the run
+_BEAT = 15.0  # seconds after which an idle stream is written to, to see if it is alive
+STREAM = (
+    600.0  # maximum duration of a stream in seconds; the browser opens the next one
+)
+_THREADS = 8  # worker threads for requests that compute something
+_PIECE = 1 << 16  # bytes of a response that are sent at once
+_SMALL = 1 << 12  # size in bytes up to which a response is not compressed
 
 
 class Feed:
-    """Tells open pages of new versions of a run.
+    """Notifies open pages of new versions of a run.
 
     Args:
         live: The run.
-        most: Pages that may be open at once.
+        most: Maximum number of open pages.
 
     Attributes:
-        open: Pages that are open.
+        open: Number of open pages.
     """
 
     def __init__(self, live: Live, most: int) -> None:
@@ -81,18 +84,20 @@ class Feed:
         self.tell()
 
     def join(self) -> Response:
-        """Return a new stream, or a refusal where there are too many."""
+        """Return a new stream, or refuse it if there are too many."""
         if self.open >= self._most:
             raise HTTPException(503, "too many pages of this run are open")
         self.open += 1
         return _Stream(self)
 
     def leave(self) -> None:
-        """Note that a stream has ended."""
+        """Count a stream as ended."""
         self.open -= 1
 
     async def lines(self) -> AsyncIterator[str]:
-        """Yield a line for every new version, and one now and then in any case."""
+        """Yield a line for every new version, and a comment every few seconds as a
+        heartbeat.
+        """
         clock = asyncio.get_running_loop().time
         end = clock() + STREAM
         version = -1
@@ -106,7 +111,7 @@ class Feed:
                     await news.wait()
 
     async def look(self) -> None:
-        """Look whether the run has changed, unless somebody has just done so."""
+        """Check whether the run has changed, unless it was checked a moment ago."""
         clock = asyncio.get_running_loop().time
         async with self._looking:
             if clock() - self._looked < _LOOK:
@@ -115,7 +120,7 @@ class Feed:
             self._looked = clock()
 
     async def follow(self) -> None:
-        """Follow the run for as long as pages of it are open."""
+        """Follow the run while pages of it are open."""
         while True:
             if self.open:
                 await self.look()
@@ -127,13 +132,13 @@ class Feed:
                 await asyncio.sleep(_LOOK)
 
     async def _do(self, work: Callable[[], bool]) -> None:
-        """Tell of what comes of work on the page, or of its fault."""
+        """Run `work`, and notify pages of its result or its error."""
         try:
             is_new = await run_in_threadpool(work)
         except (AzcError, OSError) as error:
             words = error.message if isinstance(error, AzcError) else error.strerror
             is_new = self.live.miss(f"the run can't be read: {words or error}")
-        except Exception as error:  # else nobody would look any more
+        except Exception as error:  # otherwise the run would not be followed any more
             is_new = self.live.miss(_internal(error))
         if is_new:
             self.tell()
@@ -152,8 +157,9 @@ class _Stream(StreamingResponse):
 
 
 class _InPieces(Response):
-    """An answer that is sent as fast as it is read, so that a slow reader keeps no copy
-    of it in memory.
+    """A response that is sent only as fast as it is read.
+
+    A slow reader does not need a copy of it in memory.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,12 +172,12 @@ class _InPieces(Response):
 
 
 def application(feed: Feed, desk: Desk, gate: Gate) -> Starlette:
-    """Return the application that serves a run.
+    """Create the application that serves a run.
 
     Args:
-        feed: The run, and who is told of what is new.
-        desk: What acts on the run.
-        gate: Who may ask.
+        feed: The run and its open pages.
+        desk: Applies actions to the run.
+        gate: Access control.
     """
     live = feed.live
 
@@ -182,7 +188,7 @@ def application(feed: Feed, desk: Desk, gate: Gate) -> Starlette:
         return found
 
     async def page(request: Request) -> Response:
-        await feed.look()  # nobody may have for some time
+        await feed.look()  # the last check may be long ago
         html = await run_in_threadpool(lambda: moment().page)
         return await _compressed(request, html, "text/html; charset=utf-8")
 
@@ -251,15 +257,15 @@ async def _compressed(request: Request, content: bytes, kind: str) -> Response:
 async def _body(request: Request) -> Mapping[str, Any]:
     length = request.headers.get("Content-Length", "")
     if not length.isascii() or not length.isdigit():
-        raise HTTPException(411, "it has no length")
+        raise HTTPException(411, "the request has no Content-Length")
     if int(length) > 2 * MAX_BYTES:
-        raise HTTPException(413, "it is too long")
+        raise HTTPException(413, "the request is too long")
     try:
         wanted = json.loads(await request.body())
     except (ValueError, RecursionError):
         wanted = None
     if not isinstance(wanted, dict):
-        raise HTTPException(400, "it is not a JSON object")
+        raise HTTPException(400, "the request is not a JSON object")
     return wanted
 
 
@@ -267,23 +273,23 @@ def _acted(desk: Desk, wanted: Mapping[str, Any]) -> Response:
     try:
         act = perform(desk, wanted)
     except AzcError as error:
-        return JSONResponse(_told(error), 422)
+        return JSONResponse(_error_json(error), 422)
     except OSError as error:
         return JSONResponse({"error": {"message": error.strerror or str(error)}}, 500)
     return JSONResponse({"act": act.id, "words": act.words})
 
 
-def _told(error: AzcError) -> dict[str, Any]:
+def _error_json(error: AzcError) -> dict[str, Any]:
     if isinstance(error, DiagnosticError):
         listed = [each.as_json() for each in error.diagnostics]
         return {"diagnostics": listed, "text": render(error.diagnostics)}
-    told = {"code": error.code, "message": error.message, "help": error.help}
-    return {"error": told}
+    fields = {"code": error.code, "message": error.message, "help": error.help}
+    return {"error": fields}
 
 
 def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    words = {404: "there is nothing here", 405: "that can't be done here"}
+    words = {404: "not found", 405: "method not allowed"}
     why = error.detail
     if why in ("Not Found", "Method Not Allowed"):
         why = words[error.status_code]
@@ -291,8 +297,8 @@ def _refuse(_: Request, error: Exception) -> Response:
 
 
 def _fail(_: Request, error: Exception) -> Response:
-    told = {"code": "X001", "message": _internal(error), "help": None}
-    return JSONResponse({"error": told}, 500)
+    fields = {"code": "X001", "message": _internal(error), "help": None}
+    return JSONResponse({"error": fields}, 500)
 
 
 def _internal(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The frame of a chart: scales, round numbers along them, and lines across."""
+"""Frame of a chart: scales, ticks and grid lines."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = [
     "whole_ticks",
 ]
 
-WIDTH, HEIGHT = 480, 290  # of a chart, in its own units
+WIDTH, HEIGHT = 480, 290  # size of a chart in SVG user units
 _LEFT, _RIGHT, _TOP, _BOTTOM = 54, 12, 30, 40
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to places, in a straight line; `low` and `high` may be one value."""
+    """A linear scale from values to positions; `low` and `high` may be equal."""
 
     low: float
     high: float
@@ -35,7 +35,7 @@ class Scale:
     last: float
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value; beyond an end, that end's."""
+        """Return the position of a value; values beyond an end are clipped to it."""
         if self.high == self.low:
             return round((self.first + self.last) / 2, 2)
         share = (value - self.low) / (self.high - self.low)
@@ -44,7 +44,9 @@ class Scale:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """Return round numbers between two values: steps of 1, 2 or 5 and zeros."""
+    """Return round numbers between two values, with steps of 1, 2 or 5 times a power of
+    10.
+    """
     if not high > low:
         return [low]
     rough = (high - low) / most
@@ -65,20 +67,20 @@ def whole_ticks(low: int, high: int, most: int = 8) -> list[tuple[float, str]]:
 def numbers(
     values: Sequence[float], say: Callable[[float], str] = "{:g}".format
 ) -> list[tuple[float, str]]:
-    """Return values with their names."""
+    """Return values with their labels."""
     return [(value, say(value)) for value in values]
 
 
 @dataclass(frozen=True)
 class Frame:
-    """Where a chart has its axes."""
+    """The x and y scales of a chart."""
 
     x: Scale
     y: Scale
 
     @classmethod
     def around(cls, xs: Sequence[float], ys: Sequence[float]) -> Frame:
-        """Return a frame around values, with a little room on every side."""
+        """Return a frame around values, with a small margin on every side."""
         x_room = (max(xs) - min(xs)) * 0.04 or abs(max(xs)) * 0.02 or 0.5
         y_room = (max(ys) - min(ys)) * 0.06 or abs(max(ys)) * 0.02 or 0.5
         return cls(
@@ -93,7 +95,7 @@ class Frame:
         x_ticks: Iterable[tuple[float, str]],
         y_ticks: Iterable[tuple[float, str]],
     ) -> Markup:
-        """Return lines across with their numbers, and what both axes are."""
+        """Draw grid lines with numbers, and the names of both axes."""
         x, y = self.x, self.y
         parts = []
         for value, name in y_ticks:
@@ -112,7 +114,7 @@ class Frame:
 
 
 def chart(label: str, *inside: object) -> Markup:
-    """Return a drawing; `label` says in a sentence what it shows, for screen readers."""
+    """Create a drawing; `label` describes it in a sentence for screen readers."""
     return element(
         "svg",
         *inside,

@@ -1,8 +1,8 @@
-"""The charts of the page, as SVG.
+"""Charts of the page, as SVG.
 
-A chart of ten thousand candidates is not ten thousand elements: dots that look alike are
-one path, and dots that would cover each other are one dot. `data-n` names the candidates
-of a path in its order, so that the page's script finds the one under the pointer.
+A chart of ten thousand candidates does not need ten thousand elements: dots that look
+alike share a path, and overlapping dots are merged. `data-n` lists the candidates of a
+path in its order, so that the page's script finds the one under the pointer.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = [
     "strip_axis",
 ]
 
-_LINES = 6  # lines with a colour and a name of their own
-_BENDS = 120  # points of a line at most
+_LINES = 6  # lines that have their own color and name
+_BENDS = 120  # maximum number of points in a line
 
 
 class _Dots:
-    """Dots by what they are, each with its candidate."""
+    """Dots by kind, each with its candidate."""
 
     def __init__(self) -> None:
         self._kinds: dict[str, dict[tuple[float, float], int]] = {}
 
     def add(self, kind: str, candidate: int, x: float, y: float) -> None:
-        """Add a dot. Of two in one place, the first is drawn."""
+        """Add a dot. If two dots are in the same place, the first is drawn."""
         place = round(2 * x) / 2, round(2 * y) / 2
         self._kinds.setdefault(kind, {}).setdefault(place, candidate)
 
@@ -61,7 +61,7 @@ class _Dots:
 
 
 def _path(points: Iterable[tuple[float, float]]) -> str:
-    """Return a line through points."""
+    """Return the path data of a line through points."""
     return "M" + "L".join(f"{x:g},{y:g}" for x, y in points)
 
 
@@ -76,18 +76,19 @@ def rounds_chart(
     winner: int | None = None,
     comparable: bool = False,
 ) -> Markup | None:
-    """Draw scores by round, a line from round to round for each candidate scored again.
+    """Draw scores by round, with a line between the scores of a candidate that was
+    scored again.
 
     Args:
         rounds: Numbers of the rounds, from 0.
         evaluations: Evaluations of all rounds.
-        line: The candidates from the start to the winner.
+        line: The candidates from the start model to the winner.
         winner: The winner.
-        comparable: Whether scores of different rounds compare, so that the best so far
-            means something.
+        comparable: Whether scores of different rounds are comparable, so that the best
+            score so far is drawn.
 
     Returns:
-        The chart, None where there is no score.
+        The chart, or None if there is no score.
     """
     done = [e for e in evaluations if e.score is not None]
     if not done:
@@ -125,13 +126,13 @@ def rounds_chart(
     least = min(done, key=lambda e: (e.score, e.candidate))
     label = (
         f"Scores of {len(by_candidate):,} candidates in {len(rounds):,} rounds;"
-        f" the least is {least.score:.3f} nats, of candidate {least.candidate:04}"
+        f" the lowest is {least.score:.3f} nats, of candidate {least.candidate:04}"
     )
     return chart(label, grid, *paths, *dots.draw("", "best", "line", "winner"))
 
 
 def _best_so_far(frame: Frame, done: Sequence[Evaluation]) -> list[tuple[float, float]]:
-    """Return the corners of the line below which no score was, round by round."""
+    """Return the corners of the step line of the best score so far, round by round."""
     least = float("inf")
     found: list[tuple[float, float]] = []
     for e in done:
@@ -145,8 +146,9 @@ def _best_so_far(frame: Frame, done: Sequence[Evaluation]) -> list[tuple[float, 
 
 
 def _extent(scores: Iterable[float]) -> tuple[float, float]:
-    """Return the scores from which to which a chart is drawn. One far off would press all
-    others together: it stands at the edge.
+    """Return the range of scores to draw.
+
+    An outlier would compress all others, so it is drawn at the edge.
     """
     order = sorted(scores)
     quarter, middle = order[len(order) // 4], order[len(order) // 2]
@@ -154,13 +156,17 @@ def _extent(scores: Iterable[float]) -> tuple[float, float]:
     return order[0], min(order[-1], far)
 
 
-# What the strategy shows
+# Values of the strategy
 
 
 @dataclass(frozen=True)
 class Lines:
-    """A chart of lines with its key: names, last values, and what their colour is called;
-    `others`: how many lines are not in the key.
+    """A chart of lines with its key.
+
+    Attributes:
+        chart: The chart.
+        key: Name, last value and color class of each named line.
+        others: Number of lines that are not in the key.
     """
 
     chart: Markup
@@ -169,8 +175,12 @@ class Lines:
 
 
 def lines_chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Lines | None:
-    """Draw values in percent by round. Those that are highest after the last round have
-    a colour and a name. None where there is nothing to draw.
+    """Draw percentages by round.
+
+    The lines that are highest after the last round have a color and a name.
+
+    Returns:
+        The chart, or None if there is nothing to draw.
     """
     ends = {name: points[-1][1] for name, points in series.items() if points}
     if not ends:
@@ -201,7 +211,7 @@ def lines_chart(series: Mapping[str, Sequence[tuple[int, float]]]) -> Lines | No
 
 
 def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]:
-    """Return some points of a line that has more than can be seen, the last included."""
+    """Drop points from a line that has more than can be seen, but keep the last one."""
     step = -(-len(points) // _BENDS)
     return points[::-1][::step][::-1]
 
@@ -211,7 +221,7 @@ def _thinned(points: Sequence[tuple[int, float]]) -> Sequence[tuple[int, float]]
 
 @dataclass(frozen=True)
 class Point:
-    """A candidate by what it costs and how it scores."""
+    """Cost and score of a candidate."""
 
     candidate: int
     cost: float
@@ -219,9 +229,7 @@ class Point:
 
 
 def front(points: Iterable[Point]) -> list[Point]:
-    """Return those that no other beats in cost or score without losing in the other
-    (Pareto), the cheapest first.
-    """
+    """Return the Pareto front of cost and score, the cheapest first."""
     found: list[Point] = []
     for point in sorted(points, key=lambda p: (p.cost, p.score, p.candidate)):
         if not found or point.score < found[-1].score:
@@ -230,7 +238,7 @@ def front(points: Iterable[Point]) -> list[Point]:
 
 
 def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Markup:
-    """Draw scores by cost, those on the Pareto front joined."""
+    """Draw scores by cost, with a line along the Pareto front."""
     best = front(points)
     on_front = {point.candidate for point in best}
     costs, (low, top) = [p.cost for p in points], _extent(p.score for p in points)
@@ -259,12 +267,12 @@ def costs_chart(name: str, points: Sequence[Point], winner: int | None) -> Marku
     return chart(label, grid, line, *dots.draw("", "front", "winner"))
 
 
-# The last comparison
+# The final comparison
 
 
 @dataclass(frozen=True)
 class Range:
-    """The losses of a row of the last comparison, by seed."""
+    """The losses of a row of the final comparison, by seed."""
 
     losses: tuple[float, ...]
     is_winner: bool
@@ -276,15 +284,16 @@ class Range:
 
     @classmethod
     def scale(cls, rows: Iterable[Range]) -> Scale:
-        """Return the scale that all rows are drawn on, in percent of the width."""
+        """Return the scale for all rows, in percent of the width."""
         losses = [loss for row in rows for loss in row.losses]
         room = (max(losses) - min(losses)) * 0.02 or 0.05
         return Scale(min(losses) - room, max(losses) + room, 4, 96)
 
 
 def strip(row: Range, scale: Scale, winner: float | None = None) -> Markup:
-    """Draw the losses of a row as dots on a line, with a bar at their mean; `winner`: the
-    winner's mean, a line from row to row.
+    """Draw the losses of a row as dots on a line, with a bar at the mean.
+
+    `winner` is the mean of the winner, which is drawn as a line across all rows.
     """
 
     def at(value: float) -> str:
@@ -304,7 +313,7 @@ def strip(row: Range, scale: Scale, winner: float | None = None) -> Markup:
 
 
 def strip_axis(scale: Scale) -> Markup:
-    """Draw the numbers above the rows."""
+    """Draw the axis above the rows."""
     parts = []
     for value in ticks(scale.low, scale.high, 3):
         where = {"x": f"{scale(value):g}%", "y": 12}

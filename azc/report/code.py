@@ -1,4 +1,4 @@
-"""Programs and their differences, coloured."""
+"""Syntax highlighting of programs and of their differences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from azc.report.html import element, join
 
 __all__ = ["DiffLine", "diff_lines", "highlight", "prose", "show_diff"]
 
-# What the grammar has words for; whatever is none of these is text as it is.
+# Tokens that are highlighted; all other text is shown as it is.
 _TOKEN = re.compile(
     r"(?P<c>\#[^\n]*)"
     r"|(?P<k>\b(?:from|import|as|attention|return|model|layers|repeat|space|true|false)\b)"
@@ -25,9 +25,7 @@ _WORDS = re.compile(r"\w+|\s+|.")
 
 
 def highlight(program: str) -> Markup:
-    """Return the text of a program with its comments, keywords, functions, numbers and
-    operators marked.
-    """
+    """Highlight comments, keywords, functions, numbers and operators in a program."""
     parts: list[object] = []
     end = 0
     for found in _TOKEN.finditer(program):
@@ -38,15 +36,18 @@ def highlight(program: str) -> Markup:
 
 
 def prose(sentence: str) -> Markup:
-    """Return a sentence with what stands between backticks as code."""
+    """Mark up a sentence, with text between backticks as code."""
     parts = re.split(r"`([^`]*)`", sentence)
     return join(element("code", p) if i % 2 else p for i, p in enumerate(parts))
 
 
 @dataclass(frozen=True)
 class DiffLine:
-    """A line of a difference: `sign` is "+", "-", " " for one that stayed, or "…" for
-    lines left out. `parts`: its text in pieces, with whether each is what changed.
+    """A line of a difference.
+
+    Attributes:
+        sign: "+", "-", " " for an unchanged line, or "…" for omitted lines.
+        parts: Pieces of the text, each with whether it changed.
     """
 
     sign: str
@@ -54,12 +55,12 @@ class DiffLine:
 
 
 def diff_lines(old: str, new: str, around: int = 1) -> list[DiffLine]:
-    """Return what changed from one text to another.
+    """Compare two texts.
 
     Args:
         old: The text before.
-        new: The text after. A line break at the end of either plays no part.
-        around: Lines to show around each change.
+        new: The text after. Line breaks at the end of either are ignored.
+        around: Number of lines to show around each change.
     """
     before, after = (each.removesuffix("\n").split("\n") for each in (old, new))
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
@@ -76,12 +77,14 @@ def diff_lines(old: str, new: str, around: int = 1) -> list[DiffLine]:
 
 
 def _changed(old: list[str], new: list[str]) -> Iterator[DiffLine]:
-    """Yield lines in the place of others: as many as before are compared word by word."""
+    """Yield changed lines; if their number is unchanged, they are compared word by
+    word.
+    """
     pairs = [_words(a, b) for a, b in zip(old, new, strict=False)]
-    told = len(old) == len(new)
+    by_word = len(old) == len(new)
     for sign, lines in (("-", old), ("+", new)):
         for place, line in enumerate(lines):
-            parts = pairs[place][sign == "+"] if told else ((line, False),)
+            parts = pairs[place][sign == "+"] if by_word else ((line, False),)
             yield DiffLine(sign, parts)
 
 
@@ -97,8 +100,9 @@ def _words(old: str, new: str) -> tuple[_Parts, _Parts]:
 
 
 def show_diff(lines: list[DiffLine]) -> Markup:
-    """Return a difference as a block of code. Signs stay in the text, so that no line is
-    told apart by its colour alone.
+    """Render a difference as a block of code.
+
+    Signs stay in the text, so that lines differ by more than color.
     """
     shown = []
     for line in lines:

@@ -1,4 +1,4 @@
-"""The last comparison: what was trained alone, and what may be said of the winner."""
+"""The final comparison: losses of models trained from scratch, and a verdict."""
 
 from __future__ import annotations
 
@@ -23,24 +23,30 @@ _TONES: Mapping[Word, str] = {
     NO_DIFFERENCE: "level",
     "worse": "bad",
 }
-# By role of a row: what one of it is called where it has no name, and several are.
+# Names of the rows of each role: of a single row without its own name, and of several.
 _ROLES = (
     ("start", "the start", ""),
     ("random", "random sampling", ""),
     ("hand", "", "{} the {} baselines"),
-    ("neighbour", "", "{} its {} neighbours"),
+    ("neighbour", "", "{} its {} neighbors"),
 )
 COVERED = round(100 * (1 - LEVEL))  # percent, of the intervals
 
 
 @dataclass(frozen=True)
 class Row:
-    """A program trained alone.
+    """A program in the final comparison.
 
-    `losses` (nats, on the test text) by seed, None where it failed. `verdict`: the
-    winner's beside it, None for the winner itself and where one of the two lacks a loss.
-    `candidate` is None for a program that the search did not make. `also`: other figures
-    of it, by the names of the table's columns.
+    Attributes:
+        name: Name of the program.
+        candidate: Its number; None if it was not created by the search.
+        program: Its text.
+        losses: Losses on the test data in nats, by seed; None for a failure.
+        reasons: Reasons of its failures.
+        verdict: The verdict on the winner compared with it; None for the winner itself,
+            and if one of the two lacks a loss.
+        is_winner: Whether it is the winner.
+        also: Its other figures, by the names of the table's columns.
     """
 
     name: str
@@ -54,29 +60,33 @@ class Row:
 
     @property
     def known(self) -> tuple[float, ...]:
-        """Return the losses that there are, by seed."""
+        """The losses that are available, ordered by seed."""
         return tuple(x for _, x in sorted(self.losses.items()) if x is not None)
 
     @property
     def mean(self) -> float | None:
-        """Return the mean of the losses that there are."""
+        """The mean of the available losses."""
         return fmean(self.known) if self.known else None
 
     @property
     def tone(self) -> str:
-        """Return what the verdict means for the winner: "good", "level" or "bad"; empty
-        without a verdict.
+        """The meaning of the verdict for the winner: "good", "level", "bad", or ""
+        without one.
         """
         return "" if self.verdict is None else _TONES[self.verdict.word]
 
 
 @dataclass(frozen=True)
 class Table:
-    """The rows, the winner first, and what they say.
+    """The table of the final comparison, and its conclusion.
 
-    `claim`: what may be said of the winner, without a capital and a full stop, names
-    between backticks. `test`: how that was tested, empty where nothing was. `columns`:
-    names of other figures that rows have.
+    Attributes:
+        rows: The rows, the winner first.
+        seeds: The seeds.
+        columns: Names of the other figures of rows.
+        claim: The conclusion about the winner, without a capital and a period, with
+            names between backticks.
+        test: The statistical test behind it; empty if there was none.
     """
 
     rows: tuple[Row, ...]
@@ -87,12 +97,12 @@ class Table:
 
     @property
     def sentence(self) -> str:
-        """Return the claim with its test."""
+        """The conclusion with its test."""
         return f"{self.claim} ({self.test})" if self.test else self.claim
 
 
 def last_table(view: RunView) -> Table:
-    """Return the comparison at the end of a run, as far as it has come."""
+    """Create the table of the final comparison, as far as it is complete."""
     seeds = view.options.final_seeds
     rows = []
     for place, row in enumerate(view.rows):
@@ -123,21 +133,21 @@ def _name(view: RunView, row: Entered) -> str:
 
 
 def _sentence(view: RunView, rows: Sequence[Row]) -> tuple[str, str]:
-    """Return what may be said of the winner, and the test that it is said by."""
+    """Return the conclusion about the winner, and the test behind it."""
     if view.winner is None:
         return "there is no winner yet: nothing has been scored", ""
     if not view.options.final_seeds:
-        return "nothing was trained alone, so that nothing is shown", ""
+        return "there was no final comparison, so there is no conclusion", ""
     if not rows:
-        return "nothing has been trained alone yet, so that nothing is shown", ""
+        return "the final comparison has not started, so there is no conclusion yet", ""
     if not all(row.is_whole for row in view.rows):
-        return "the comparison is not over yet", ""
+        return "the comparison is not complete yet", ""
     reasons = "; ".join(f"{row.name}, {each}" for row in rows for each in row.reasons)
     words = [row.verdict.word for row in rows if row.verdict is not None]
     if not words:
         if view.winner == START and not reasons:
-            return "the winner is the start itself: nothing better was found", ""
-        return f"no comparison: {reasons or 'there is nothing beside it'}", ""
+            return "the winner is the start model: nothing better was found", ""
+        return f"no comparison: {reasons or 'there are no other models'}", ""
     count = len(words)
     parts = [
         f"{phrase} {_others(view, rows, word)}"
@@ -162,7 +172,9 @@ def _test(view: RunView, count: int) -> str:
 
 
 def _others(view: RunView, rows: Sequence[Row], word: Word) -> str:
-    """Return the rows with a verdict in few words: `random sampling and 2 of 8 baselines`."""
+    """List the rows with a verdict in a few words: `random sampling and 2 of 8
+    baselines`.
+    """
     found = []
     for role, one, several in _ROLES:
         compared = [
@@ -181,7 +193,7 @@ def _others(view: RunView, rows: Sequence[Row], word: Word) -> str:
 
 
 def interval(verdict: Verdict) -> str:
-    """Return what covers the gain with the level's probability: `0.12 to 0.34`."""
+    """Format the confidence interval of the gain: `+0.120 to +0.340`."""
     if verdict.low is None or verdict.high is None:
         return "unknown from one seed"
     return f"{verdict.low:+.3f} to {verdict.high:+.3f}"

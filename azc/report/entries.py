@@ -1,6 +1,7 @@
-"""Candidates as the page lists them: a row, what opens below it, a node of the tree.
+"""Candidates on the page: the row, the details below it, and the node of the tree.
 
-All markup is made here, whether it is shown at once, packed into the file, or asked for.
+All markup is created here, whether it is shown at once, packed into the file, or
+requested later.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ __all__ = ["entry", "inside", "row", "searched"]
 
 
 def entry(each: Facts) -> list[Any]:
-    """Return what the page's script has of a candidate, a JSON value: see `page.js`."""
+    """Return the data of a candidate for the page's script as a JSON value, see
+    `page.js`.
+    """
     model, last = each.model, each.last
     return [
         each.number,
@@ -35,18 +38,20 @@ def entry(each: Facts) -> list[Any]:
 
 
 def row(each: Facts) -> Markup:
-    """Return what the list shows of a candidate, a `summary`."""
+    """Return the row of a candidate in the list, a `summary` element."""
     return Markup(template("candidate.html").row(each))
 
 
 def inside(view: RunView, each: Facts, can_stop: bool = False) -> Markup:
-    """Return all of a candidate; `can_stop`: with a button that stops it."""
+    """Return the details of a candidate; with `can_stop`, they have a button that stops
+    it.
+    """
     parent = each.candidate.parent
     before = None if parent is None else view.candidates[parent].program
     return Markup(template("candidate.html").inside(each, before, can_stop))
 
 
 def searched(each: Facts) -> str:
-    """Return the text that a candidate is found by."""
+    """Return the text in which a candidate is searched for."""
     text = f"{each.candidate.mutation}\n{each.candidate.program}"
     return visible(text, "\n\t").lower()

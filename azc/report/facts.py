@@ -1,4 +1,4 @@
-"""What the page says about every candidate, gathered from a run."""
+"""Facts about every candidate of a run, for the page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Facts", "Scored", "Standing", "failures", "gather", "stand"]
 
 @dataclass(frozen=True)
 class Scored:
-    """An evaluation with its place in its round: 1 the best of `of`; None if it has no
+    """An evaluation and its place in its round, from 1 to `of`; None if it has no
     score.
     """
 
@@ -27,10 +27,12 @@ class Scored:
 
 @dataclass(frozen=True)
 class Standing:
-    """Where the candidates of a run stand: computed once, as each asks for a ranking.
+    """Ranking of the candidates of a run, computed once for all of them.
 
-    `ranking`: the evaluations that decide, best first. `line`: the candidates from the
-    start to the winner.
+    Attributes:
+        winner: The winner, or None.
+        ranking: The deciding evaluations, best first.
+        line: The candidates from the start model to the winner.
     """
 
     winner: int | None
@@ -38,15 +40,15 @@ class Standing:
     line: tuple[Candidate, ...]
 
     def order(self, numbers: Iterable[int]) -> list[int]:
-        """Return candidates in the order in which they are shown: by the score that
-        decides, and then those without one, the newest first.
+        """Order candidates by their deciding score, then those without one, newest
+        first.
         """
         first = [e.candidate for e in self.ranking]
         return [*first, *sorted(set(numbers) - set(first), reverse=True)]
 
 
 def stand(view: RunView) -> Standing:
-    """Return where the candidates of a run stand."""
+    """Compute the standing of a run."""
     winner = view.winner
     line = () if winner is None else tuple(view.lineage(winner))
     ranking = tuple(e for e in view.ranking() if e.score is not None)
@@ -55,12 +57,19 @@ def stand(view: RunView) -> Standing:
 
 @dataclass(frozen=True)
 class Facts:
-    """A candidate.
+    """Facts about a candidate.
 
-    `model` is None for a program that this azc can't read, and for one that was not
-    compiled yet (`is_compiled`). `fate` is one of start, winner, failed, waiting, parent,
-    scored. `reason`: why it failed. `children`: candidates that it is a parent of.
-    `score`: the one that decides, None where there is none.
+    Attributes:
+        candidate: The candidate.
+        model: Its model; None if the program can't be read by this version of azc, or
+            was not compiled yet.
+        is_compiled: Whether it was compiled.
+        scores: Its evaluations.
+        children: Candidates that it is a parent of.
+        fate: One of start, winner, failed, waiting, parent, scored.
+        reason: The reason of its failure.
+        on_line: Whether it is an ancestor of the winner, or the winner.
+        score: Its deciding score; None if there is none.
     """
 
     candidate: Candidate
@@ -80,13 +89,16 @@ class Facts:
 
     @property
     def last(self) -> Scored | None:
-        """Its latest evaluation that has a score."""
+        """The latest evaluation with a score."""
         done = [each for each in self.scores if each.place is not None]
         return done[-1] if done else None
 
 
 def gather(view: RunView, standing: Standing, models: Models) -> dict[int, Facts]:
-    """Return every candidate by its number. Only what `models` knows has a model."""
+    """Return the facts about every candidate by number.
+
+    Only candidates that `models` has compiled have a model.
+    """
     scores: dict[int, list[Scored]] = defaultdict(list)
     by_round: dict[int, list[Evaluation]] = defaultdict(list)
     for evaluation in view.evaluations:
@@ -122,7 +134,7 @@ def gather(view: RunView, standing: Standing, models: Models) -> dict[int, Facts
 
 
 def failures(facts: Mapping[int, Facts]) -> dict[str, list[Facts]]:
-    """Return what failed by its reason, the most frequent first."""
+    """Group failed candidates by reason, the most frequent first."""
     found: dict[str, list[Facts]] = defaultdict(list)
     for each in facts.values():
         if each.reason is not None:

@@ -1,10 +1,10 @@
-"""Who may see the page of a run, and who may change anything.
+"""Access control of the page.
 
-Whoever asks has to have the token, which is in the address that the command prints: the
-first visit leaves it in a cookie. A page of another site that the owner's browser shows
-can send requests here too; so requests have to name this machine as their host (a name
-that is made to point here does not: DNS rebinding), what changes something has to come
-from this very page, and its cookie is sent to no other site.
+Every request needs the token, which is in the address that the command prints; the
+first visit stores it in a cookie. Pages of other sites in the owner's browser can send
+requests here, too. So a request has to name this machine as its host (which defeats DNS
+rebinding), a request that changes something has to come from this page, and the cookie
+is not sent to other sites.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _HEADERS = {
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether a name or an address is of this machine alone."""
+    """Return whether a name or address refers to this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -40,7 +40,7 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a server is called, and the token that opens it."""
+    """Host, port and token of a server."""
 
     host: str
     port: int
@@ -48,24 +48,24 @@ class Gate:
 
     @property
     def address(self) -> str:
-        """Return where the page is, without the token."""
+        """The address of the page, without the token."""
         shown = "localhost" if self.host in ("0.0.0.0", "::") else self.host
         shown = f"[{shown}]" if ":" in shown else shown
         return f"http://{shown}:{self.port}/"
 
     @property
     def url(self) -> str:
-        """Return where the page is, for whoever is to see it."""
+        """The address of the page, with the token."""
         return f"{self.address}?token={self.token}"
 
     @property
     def cookie(self) -> str:
-        """Return the name of the cookie."""
+        """The name of the cookie."""
         return f"azc-{self.port}"
 
     def allows(self, host: str) -> bool:
-        """Return whether a request may call this machine so: by an address, or by a name
-        that nobody else can make point here.
+        """Return whether a Host header is allowed: an address, or a name that nobody
+        else controls.
         """
         try:
             name = urlsplit(f"//{host}").hostname or ""
@@ -84,11 +84,14 @@ class Gate:
         return secrets.compare_digest(token.encode(), self.token.encode())
 
     def check(self, request: Request) -> Response | None:
-        """Return what a request is answered before it is looked at; None where it may
-        be answered.
+        """Check a request.
+
+        Returns:
+            A refusal, or a redirect that sets the cookie; None if the request may be
+            processed.
         """
         if not self.allows(request.headers.get("Host", "")):
-            return _refused(421, "this machine is not called so")
+            return _refused(421, "the host name is not that of this server")
         given = request.query_params.get("token")
         if (
             request.method == "GET"
@@ -99,7 +102,7 @@ class Gate:
         bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
         known = (bearer, request.cookies.get(self.cookie, ""))
         if not any(self.opens(token) for token in known):
-            why = "the address that azc serve has printed has a token: use that one"
+            why = "a token is required: use the address that azc serve printed"
             return _refused(403, why)
         return self._check_origin(request) if request.method == "POST" else None
 
@@ -111,17 +114,20 @@ class Gate:
         return answer
 
     def _check_origin(self, request: Request) -> Response | None:
-        """A browser says from which page a request comes; a command says nothing."""
+        """Check where a request comes from.
+
+        Browsers send an Origin header, command-line clients do not.
+        """
         headers = request.headers
         origin = headers.get("Origin")
         asked = headers.get("Authorization", "").startswith("Bearer ")
         if origin != f"http://{headers['Host']}" and not (origin is None and asked):
-            return _refused(403, "it does not come from this page")
+            return _refused(403, "the request does not come from this page")
         if headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-            return _refused(403, "it comes from another site")
+            return _refused(403, "the request comes from another site")
         kind = headers.get("Content-Type", "").partition(";")[0].strip()
         if kind.lower() != "application/json":
-            return _refused(415, "it is not JSON")
+            return _refused(415, "the request is not JSON")
         return None
 
 
@@ -130,14 +136,14 @@ def _refused(status: int, why: str) -> Response:
 
 
 class Guard:
-    """ASGI middleware: refuses what a gate does, and tells browsers to be strict."""
+    """ASGI middleware that applies a gate and adds security headers to responses."""
 
     def __init__(self, app: ASGIApp, gate: Gate) -> None:
         self.app = app
         self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, or pass it on."""
+        """Refuse a request, or pass it on."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,4 +1,6 @@
-"""Text becomes markup here and nowhere else: escaped, and with nothing hidden in it."""
+"""Creation of markup: the only place that escapes text and makes hidden characters
+visible.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +14,10 @@ __all__ = ["element", "join", "text"]
 
 
 def text(value: object) -> Markup:
-    """Return a value as text of the page, or of an attribute; what is markup already stays.
+    r"""Escape a value as text of the page or of an attribute; markup stays as it is.
 
-    What would change the direction of the text around it, and what is not shown at all,
-    is written out: `\\u202e`.
+    Characters that change the direction of text, and characters that are invisible, are
+    written as escapes: `\u202e`.
     """
     if isinstance(value, Markup):
         return value
@@ -25,13 +27,15 @@ def text(value: object) -> Markup:
 
 
 def join(parts: Iterable[object]) -> Markup:
-    """Return texts and markup in a row."""
+    """Concatenate texts and markup."""
     return Markup("").join(text(part) for part in parts)
 
 
 def element(name: str, *inside: object, **attributes: object) -> Markup:
-    """Return an element of HTML or SVG: `class_` is `class`, `stroke_width` `stroke-width`, and
-    what is None is left out.
+    """Create an HTML or SVG element.
+
+    `class_` becomes `class`, `stroke_width` becomes `stroke-width`, and attributes that
+    are None are omitted.
     """
     words = [name]
     for key, value in attributes.items():

@@ -1,8 +1,8 @@
-"""A run's page as it is now: drawn again when something has changed.
+"""The live page of a run, redrawn when something changes.
 
-A page that is open is sent what has changed since the version that it shows, and asks for
-the rest when somebody opens it. So neither side does more for a run of ten thousand
-candidates than to look through them once.
+An open page receives everything that has changed since the version it shows, and
+requests details when they are opened. So the cost of an update is one pass over the
+candidates, even for ten thousand of them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,26 @@ from azc.search.view import RunView, read_run
 
 __all__ = ["Live", "Moment"]
 
-_PATIENCE = 2  # times as long as drawing took, until it is drawn again
-_FIRST = 30  # candidates that are on the page before its script has asked for any
-_SLICE = 0.25  # seconds in which programs are compiled between two looks at the run
-_STEPS = 30  # of the line to the winner, as many as the page shows with their models
+_PATIENCE = 2  # minimum time between two drawings, as a multiple of the drawing time
+_FIRST = 30  # candidates that are on the page before its script requests any
+_SLICE = 0.25  # seconds of compiling programs between two checks of the run
+_STEPS = 30  # last steps of the lineage that the page shows with their models
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A run as it was at some time.
+    """A snapshot of a run.
 
-    `version` grows with every change. `parts`: see `azc.report.parts`, each with the
-    version that it is of; `rows`: what the page's script has of each candidate,
-    likewise. `fault`: why the run can't be drawn since then, None while it can.
+    Attributes:
+        version: A number that grows with every change.
+        view: The run.
+        at_work: Whether a process is working on the run.
+        facts: Facts about each candidate.
+        parts: Parts of the page (see `azc.report.parts`), each with the version in
+            which it last changed.
+        rows: Data of each candidate for the page's script, with its version likewise.
+        order: Numbers of the candidates in the order in which they are listed.
+        fault: The reason why the run can't be drawn any more; None if it can.
     """
 
     version: int
@@ -58,12 +65,12 @@ class Moment:
 
     @cached_property
     def compiled(self) -> int:
-        """Return how many candidates have their layers and costs."""
+        """The number of candidates whose layers and costs are known."""
         return sum(each.is_compiled for each in self.facts.values())
 
     @cached_property
     def page(self) -> bytes:
-        """Return the page without what its script asks for."""
+        """The page, without the data that its script requests."""
         sections = {name: html for name, (_, html) in self.parts.items()}
         empty = Markup("")
         first = [(n, row(self.facts[n]), empty) for n in self.order[:_FIRST]]
@@ -71,15 +78,17 @@ class Moment:
 
     @cached_property
     def all_rows(self) -> bytes:
-        """Return every row, as JSON: `rows`."""
+        """All rows, as JSON: `rows`."""
         return _json({"rows": [values for _, values in self.rows.values()]})
 
     @cached_property
     def changes(self) -> Callable[[int], bytes]:
-        """Return what is newer than a version, as JSON: `version`, `parts` by the ids of
-        their elements, `rows`, and `least`, the smallest budget that may be given.
+        """A function that returns everything newer than a version as JSON.
+
+        The fields are `version`, `parts` by the ids of their elements, `rows`, and
+        `least`, the smallest budget that is possible.
         """
-        return lru_cache(maxsize=16)(self._changes)  # all open pages ask the same
+        return lru_cache(maxsize=16)(self._changes)  # open pages send the same request
 
     def _changes(self, since: int) -> bytes:
         new = {name: html for name, (of, html) in self.parts.items() if of > since}
@@ -90,7 +99,9 @@ class Moment:
 
     @cached_property
     def inside(self) -> Callable[[int], str | None]:
-        """Return all of a candidate; None where there is none of that number."""
+        """A function that returns the details of a candidate, or None if it does not
+        exist.
+        """
         return lru_cache(maxsize=64)(self._inside)
 
     def _inside(self, number: int) -> str | None:
@@ -100,7 +111,9 @@ class Moment:
         return inside(self.view, each, can_stop=not self.view.is_over)
 
     def find(self, words: str) -> bytes:
-        """Return the numbers of candidates that have all of these words, as JSON."""
+        """Return the numbers of candidates whose text has all of these words, as
+        JSON.
+        """
         wanted = words.lower().split()
         return _json(
             [
@@ -120,9 +133,9 @@ def _json(value: object) -> bytes:
 
 
 class Live:
-    """One run, looked at again and again by one thread, and read by any.
+    """A run that is checked for changes by one thread, and read by any.
 
-    Raises as `read_run`, when it is made and whenever it looks.
+    Creating it, and checking for changes, raises the errors of `read_run`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -138,12 +151,12 @@ class Live:
 
     @property
     def moment(self) -> Moment:
-        """Return the run as it was drawn last."""
+        """The latest snapshot."""
         assert self._moment is not None
         return self._moment
 
     def look(self) -> bool:
-        """Draw the page again where the run has changed. Return whether it has."""
+        """Draw the page again if the run has changed. Return whether it has."""
         if time.monotonic() < self._ready:
             return False
         at_work = self.run.is_at_work()
@@ -157,10 +170,12 @@ class Live:
         return True
 
     def miss(self, fault: str) -> bool:
-        """Keep what the run was, as it can't be drawn: its folder is gone, say. Return
-        whether there is a new moment.
+        """Keep the last snapshot, with an error.
+
+        Called if the run can't be read, for instance because its folder is gone. Return
+        whether the snapshot is new.
         """
-        self._seen = None  # once it can, the page is drawn again
+        self._seen = None  # draw the page again once that is possible
         if self.moment.fault == fault:
             return False
         version = self.moment.version + 1
@@ -169,13 +184,15 @@ class Live:
 
     @property
     def is_behind(self) -> bool:
-        """Return whether programs of candidates are still to be compiled."""
+        """True if some programs of candidates are not compiled yet."""
         moment = self.moment
         return moment.fault is None and moment.compiled < len(moment.facts)
 
     def catch_up(self) -> bool:
-        """Compile programs for some time. Return whether they are drawn: once there are
-        twice as many as before.
+        """Compile programs for a moment.
+
+        Return whether the page was drawn, which happens when the number of compiled
+        programs has doubled.
         """
         assert self._models is not None
         moment = self.moment
@@ -213,7 +230,9 @@ class Live:
     def _facts(
         self, view: RunView, standing: Standing, order: list[int]
     ) -> dict[int, Facts]:
-        """Return the facts of every candidate, with the models of those shown first."""
+        """Gather the facts about every candidate; compile those that are shown
+        first.
+        """
         if self._models is None:
             self._models = Models(view.model, view.options.length)
         line = [candidate.id for candidate in standing.line]
@@ -223,7 +242,10 @@ class Live:
         return gather(view, standing, self._models)
 
     def _displays(self, view: RunView) -> Mapping[int, Mapping[str, str]]:
-        """Return what the strategy showed after each round, which a round never changes."""
+        """Return the values that the strategy showed after each round.
+
+        They are computed once.
+        """
         new = {n: state for n, state in view.states.items() if n not in self._shown}
         if new:
             self._shown |= displays(replace(view, states=new))
@@ -242,7 +264,7 @@ class Live:
         return Controls(at_work, features)
 
     def _rows(self) -> str | None:
-        """Return what differs wherever a row of the journal does."""
+        """Return a fingerprint of the journal, which changes with any of its rows."""
         journal = self.run.look()
         if journal is None:
             return None

@@ -1,7 +1,7 @@
-"""The models of a run's candidates: layers and costs, compiled when they are asked for.
+"""Models of a run's candidates: layers and costs, compiled on demand.
 
-To compile a program takes milliseconds, and a run has thousands. So each is compiled once,
-and only what is needed of it is kept.
+Compiling a program takes milliseconds, and a run has thousands of them. So each is
+compiled once, and only the needed results are kept.
 """
 
 from __future__ import annotations
@@ -22,8 +22,15 @@ __all__ = ["Chip", "Layer", "Model", "Models"]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer. `kind`: "conv" or "attention". `flops`: for one token, forward. `lines`:
-    the expression that an attention program computes, none for a convolution.
+    """A layer of a model.
+
+    Attributes:
+        mixing: Token mixing of the layer.
+        kind: "conv" or "attention".
+        parameters: Number of parameters.
+        flops: FLOPs of a forward pass per token.
+        lines: The expression that the attention program computes; empty for a
+            convolution.
     """
 
     mixing: str
@@ -35,7 +42,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Chip:
-    """Layers in a row that mix their tokens alike, for the picture of a model."""
+    """Consecutive layers with the same token mixing, for the picture of a model."""
 
     text: str
     times: int
@@ -46,7 +53,10 @@ class Chip:
 class Model:
     """The base model of a candidate: embeddings, layers and pooler.
 
-    `flops`: floating point operations of all layers for one token, forward.
+    Attributes:
+        parameters: Number of parameters.
+        flops: FLOPs of a forward pass through all layers, per token.
+        layers: The layers.
     """
 
     parameters: int
@@ -73,7 +83,7 @@ class Models:
 
     Args:
         name: Name of the model in each program.
-        tokens: Length of the sequences that costs are counted for.
+        tokens: Sequence length that costs are computed for.
     """
 
     def __init__(self, name: str, tokens: int) -> None:
@@ -82,15 +92,15 @@ class Models:
         self._found: dict[int, Model | None] = {}
 
     def __contains__(self, number: int) -> bool:
-        """Return whether a candidate was compiled, or can't be."""
+        """Return whether the candidate was compiled, or can't be."""
         return number in self._found
 
     def known(self, number: int) -> Model | None:
-        """Return a model that was compiled; None for one that was not, or can't be."""
+        """Return the model of a candidate; None if it was not compiled, or can't be."""
         return self._found.get(number)
 
     def compile(self, candidates: Iterable[Candidate]) -> None:
-        """Compile those that were not compiled yet.
+        """Compile the candidates that were not compiled yet.
 
         A program that this version of azc can't read has no model.
         """

@@ -1,12 +1,13 @@
-"""A run as one HTML file: everything in it, nothing loaded.
+"""A run as a self-contained HTML file.
 
-What is shown first comes first and can be read without scripts: the result, the charts,
-the line to the winner, the best candidates. The rest is packed, JSON below gzip and
-base64, and the page's script unpacks it when somebody looks for it:
+The most important parts come first and need no scripts: the result, the charts, the
+lineage of the winner, and the best candidates. The rest is packed as JSON, compressed
+with gzip and encoded in base64. The page's script unpacks it when it is needed:
 
-- `rows`: what is listed of every candidate, to filter, to order and to draw the tree
-- `texts`: by number, the text that a candidate is found by
-- `inside-K`: by number, all of the candidates from K · `CHUNK` that are not listed first
+- `rows`: the data of every candidate for listing, filtering, sorting and the tree
+- `texts`: by number, the text in which a candidate is searched for
+- `inside-K`: by number, the details of the candidates from K · `CHUNK` on, except for
+  those that are listed first
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from azc.search.view import RunView
 
 __all__ = ["CHUNK", "MARK", "page", "shell"]
 
-# Near the beginning of every page: what a file must have to be replaced by another.
+# At the beginning of every page. A file with this mark may be overwritten.
 MARK = '<meta name="generator" content="azc report">'
 CHUNK = 100  # candidates that are unpacked at once
 _FIRST = 100  # candidates that are not packed
@@ -40,13 +41,13 @@ def page(
     displays: Mapping[int, Mapping[str, str]] | None = None,
     watch: Callable[[Sequence[Candidate]], Iterable[Candidate]] = iter,
 ) -> str:
-    """Return the page of a run, also of one that is under way.
+    """Return the page of a run, which may be incomplete.
 
     Args:
         view: The run.
-        displays: What the strategy showed of itself after each round, if that is known.
-        watch: Yields the candidates while it shows how far that is. It takes
-            milliseconds to compile each.
+        displays: Values that the strategy showed after each round, if known.
+        watch: Yields the candidates and reports progress. Compiling each of them takes
+            milliseconds.
     """
     models = Models(view.model, view.options.length)
     models.compile(watch(list(view.candidates.values())))
@@ -69,13 +70,13 @@ def shell(
     blocks: Iterable[tuple[str, str]] = (),
     version: int | None = None,
 ) -> str:
-    """Return a page around its parts.
+    """Assemble a page from its parts.
 
     Args:
         view: The run.
         sections: The parts, see `parts`.
-        first: The candidates listed first: number, row, and all of each.
-        blocks: What is packed into the page, by name.
+        first: The candidates listed first: number, row, and details of each.
+        blocks: Packed data of the page, by name.
         version: Version of the parts, for a page that is served and follows the run.
     """
     is_live = version is not None
@@ -119,13 +120,15 @@ def _blocks(
 
 def _packed(value: object) -> str:
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    # The same page of the same run: the time is left out.
+    # Without a time stamp, the same run always gives the same page.
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
 def _policy(style: str, script: str, live: bool) -> str:
-    """Return what the browser may run and load: this style and this script, nothing
-    else, were an escape ever forgotten; a page that is served, what it is served.
+    """Return the content security policy of the page.
+
+    Should an escape ever be missing, the browser still runs only this style and this
+    script. A page that is served may also connect to its server.
     """
 
     def allowed(content: str) -> str:

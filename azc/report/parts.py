@@ -1,6 +1,6 @@
-"""The parts of the page that say what a run has come to, each drawn on its own.
+"""Parts of the page that show the results of a run, each drawn separately.
 
-A page that follows its run is sent the parts that have changed.
+A live page receives the parts that have changed.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ from azc.search.view import RunView
 __all__ = ["Controls", "Feature", "parts"]
 
 _PERCENT = re.compile(r"(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)%")
-_STEPS = 30  # of the line to the winner, that are shown with their differences
-_ROUNDS = 8  # whose values of the strategy are in the table
+_STEPS = 30  # last steps of the lineage that are shown with their differences
+_ROUNDS = 8  # last rounds whose strategy values are in the table
 
 Displays = Mapping[int, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What may be banned or favoured: drawn so many `times` as often as the strategy
-    would, which shows a `chance` for it.
+    """An operation, or another feature, that can be banned or favored.
+
+    Attributes:
+        name: Its name.
+        times: Factor by which it is drawn more often than the strategy would.
+        chance: Its probability as the strategy shows it.
     """
 
     name: str
@@ -49,8 +53,11 @@ class Feature:
 
 @dataclass(frozen=True)
 class Controls:
-    """What a page has that is served: whether a process works on the run, and what may be
-    steered.
+    """State of a page that is served.
+
+    Attributes:
+        at_work: Whether a process works on the run.
+        features: The features that can be steered.
     """
 
     at_work: bool
@@ -64,14 +71,17 @@ def parts(
     displays: Displays,
     controls: Controls | None = None,
 ) -> dict[str, Markup]:
-    """Return the parts by the ids of their elements, empty where there is nothing to say.
+    """Draw the parts of the page.
 
     Args:
         view: The run.
-        standing: Where its candidates stand.
-        facts: Every candidate by its number.
-        displays: What the strategy showed of itself after each round.
-        controls: For a page that is served; without, the parts that steer are missing.
+        standing: Ranking of its candidates.
+        facts: Facts about every candidate, by number.
+        displays: Values that the strategy showed after each round.
+        controls: State of a page that is served; without it, the controls are omitted.
+
+    Returns:
+        The parts by the ids of their elements; a part without content is empty.
     """
     shared = {"view": view, "controls": controls, "facts": facts}
     winner = None if standing.winner is None else facts[standing.winner]
@@ -119,7 +129,7 @@ def _result(
 
 
 def _start_row(view: RunView, table: Table) -> Row | None:
-    """Return the start's row, if it is not the winner's and has a loss."""
+    """Return the row of the start model, unless it is the winner or has no loss."""
     for row, entered in zip(table.rows, view.rows, strict=True):
         if entered.role == "start" and row.verdict is not None:
             return row
@@ -164,9 +174,7 @@ def _search(
 def _costs(
     view: RunView, standing: Standing, facts: Mapping[int, Facts]
 ) -> list[tuple[str, Markup]]:
-    """Return scores of what decides against parameters, FLOPs, and whatever else is an
-    objective.
-    """
+    """Draw the deciding scores against parameters, FLOPs, and the other objectives."""
     ranking = standing.ranking
     if not ranking:
         return []
@@ -187,7 +195,7 @@ def _costs(
 
 
 def _cost(evaluation: Evaluation, facts: Facts, name: str) -> float | None:
-    """Return what a candidate has of an objective, None where that is not known."""
+    """Return the value of an objective for a candidate, or None if it is unknown."""
     found = (evaluation.scores or {}).get(name)
     if found is None and facts.model is not None and name in WRITTEN:
         found = float(getattr(facts.model, name))
@@ -195,7 +203,7 @@ def _cost(evaluation: Evaluation, facts: Facts, name: str) -> float | None:
 
 
 def _series(displays: Displays) -> dict[str, list[tuple[int, float]]]:
-    """Return the values that are percentages, by name: these can be drawn."""
+    """Return the values that are percentages, by name, since they can be drawn."""
     found: dict[str, list[tuple[int, float]]] = {}
     for number, values in displays.items():
         for name, value in values.items():

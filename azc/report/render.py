@@ -1,4 +1,4 @@
-"""Templates of the page, and what they may call."""
+"""Templates of the page, and the functions that they use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def asset(name: str) -> Markup:
-    """Return a style or a script."""
+    """Return the content of a style sheet or a script."""
     return Markup((_TEMPLATES / name).read_text(encoding="utf-8"))
 
 
@@ -31,7 +31,7 @@ def template(name: str) -> Any:
 
 
 def render(name: str, **values: object) -> Markup:
-    """Return a template filled in."""
+    """Render a template."""
     return Markup(_environment().get_template(name).render(**values))
 
 
@@ -63,7 +63,7 @@ def _environment() -> Environment:
 
 
 def _claim(sentence: str) -> Markup:
-    """Return a sentence with a capital and a full stop, names in it marked."""
+    """Return a sentence with a capital and a period, and names marked."""
     parts = f"{sentence[0].upper()}{sentence[1:]}.".split("`")
     return join(
         element("span", part, class_="name") if i % 2 else part
@@ -71,8 +71,8 @@ def _claim(sentence: str) -> Markup:
     )
 
 
-@lru_cache(maxsize=1024)  # the line to the winner, each time that the page is drawn
+@lru_cache(maxsize=1024)  # the lineage of the winner, each time the page is drawn
 def _difference(old: str, new: str) -> Markup:
-    """Return what changed from one program to another."""
+    """Render the difference between two programs."""
     lines = diff_lines(old, new)
     return show_diff(lines) if lines else Markup("")

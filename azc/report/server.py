@@ -1,4 +1,4 @@
-"""The server of a page: uvicorn, with a limit of connections and an end to each."""
+"""Web server of the page: uvicorn with limits on connections and their duration."""
 
 from __future__ import annotations
 
@@ -21,29 +21,32 @@ __all__ = ["Limits", "Server"]
 
 
 class Limits:
-    """How long things may take, in seconds, and how many there may be at once."""
+    """Limits of the server, in seconds for durations."""
 
-    BACKLOG = 1024  # connections that wait to be taken
-    CONNECTIONS = 400  # that are answered; up to twice as many are answered with 503
-    STREAMS = 64  # pages that are open
-    INCOMING = 15.0  # until a request is here, whole
-    OUTGOING = STREAM + 60.0  # until it is answered
-    IDLE = 30.0  # until a connection is gone after an answer; uvicorn ends it sooner
-    GRACE = 5  # until answers under way are cut off when the server ends
+    BACKLOG = 1024  # connections that wait to be accepted
+    CONNECTIONS = 400  # connections at once; up to twice as many get a 503 response
+    STREAMS = 64  # open pages
+    INCOMING = 15.0  # until a request is complete
+    OUTGOING = STREAM + 60.0  # until its response is complete
+    IDLE = 30.0  # until an idle connection is closed; uvicorn closes it sooner
+    GRACE = 5  # until open responses are cut off when the server stops
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1, where every state that a connection is in has an end.
+    """HTTP/1.1 with a time limit for every state of a connection.
 
-    uvicorn ends connections that are idle, but waits for ever for a request that comes
-    byte by byte, and for a reader that does not read.
+    uvicorn closes idle connections, but it waits forever for a request that arrives
+    byte by byte, and for a client that does not read.
     """
 
     _state: tuple[int, str] | None = None
     _end: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Wait for a request. Far above the limit of connections there is no answer."""
+        """Wait for a request.
+
+        Far above the limit of connections, close it without a response.
+        """
         super().connection_made(cast(asyncio.Transport, transport))
         self._watch(comes=True)
         assert self.limit_concurrency is not None
@@ -51,13 +54,13 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Wait for nothing any more."""
+        """Cancel the time limit."""
         if self._end is not None:
             self._end.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take in some bytes."""
+        """Process incoming bytes."""
         super().data_received(data)
         self._watch(comes=True)
 
@@ -67,8 +70,10 @@ class _Protocol(H11Protocol):
         self._watch(comes=False)
 
     def _watch(self, comes: bool) -> None:
-        """Give the state that the connection is in an end, once: more bytes of the same
-        request are no reason to wait longer. `comes`: whether there are new bytes.
+        """Set the time limit of the current state, once.
+
+        More bytes of the same request do not extend it. `comes` tells whether bytes
+        have arrived.
         """
         cycle = self.cycle
         if cycle is None or cycle.response_complete:
@@ -93,22 +98,22 @@ class _Uvicorn(uvicorn.Server):
         self._feed = feed
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End streams first: uvicorn waits for answers under way."""
+        """End streams first, because uvicorn waits for open responses."""
         self._feed.close()
         await super().shutdown(sockets)
 
 
 class Server:
-    """Serves one run until it is closed.
+    """A server of one run.
 
     Args:
         live: The run.
-        desk: What acts on the run.
+        desk: Applies actions to the run.
         host: The address to listen on.
-        port: The port to listen on; 0 takes a free one.
+        port: The port to listen on; 0 selects a free one.
 
     Raises:
-        OSError: Where the address can't be had.
+        OSError: If the server can't listen on the address.
     """
 
     def __init__(self, live: Live, desk: Desk, host: str, port: int) -> None:
@@ -135,21 +140,24 @@ class Server:
 
     @property
     def url(self) -> str:
-        """Return where the page is, with the token."""
+        """The address of the page, with the token."""
         return self.gate.url
 
     def run(self) -> None:
-        """Serve until `close` or an interrupt."""
+        """Serve until `close` is called, or until an interrupt."""
         with self._socket:
             self._uvicorn.run([self._socket])
 
     def close(self) -> None:
-        """End it, from another thread."""
+        """Stop the server, from another thread."""
         self._uvicorn.should_exit = True
 
 
 def _most() -> int:
-    """Return how many connections are answered: each takes a file, and so does much else."""
+    """Return the maximum number of connections.
+
+    Each of them needs a file descriptor, and so do other parts of the process.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if files == resource.RLIM_INFINITY:
         return Limits.CONNECTIONS
@@ -165,7 +173,7 @@ def _bound(host: str, port: int) -> socket.socket:
         try:
             found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             found.bind((host, port))
-            # A port is taken by whoever listens, so that a second server is told.
+            # Listen at once, so that a second server on this port gets an error.
             found.listen(Limits.BACKLOG)
         except BaseException:
             found.close()
@@ -173,5 +181,5 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise OSError(error.errno, error.strerror, where) from error
     except (ValueError, TypeError, OverflowError) as error:  # no name, or no text
-        raise OSError(errno.EINVAL, "it is not an address", where) from error
+        raise OSError(errno.EINVAL, "not an address", where) from error
     return found

@@ -1,1 +1,1 @@
-"""Evolution of programs under a budget, in a run that survives a kill."""
+"""Architecture search: strategies, evaluation of candidates, and stored runs."""

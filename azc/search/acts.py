@@ -1,8 +1,8 @@
-"""What people and agents do to a run: acts, in the order in which they came.
+"""Actions that people and agents apply to a run.
 
-An act waits in the journal until the loop takes it up, in a round whose number it then
-has. So a run that is killed and goes on with the same acts in the same rounds comes to
-the same end.
+An action waits in the journal until the loop applies it, in a round whose number is
+then stored with it. So a run that is killed and resumed, with the same actions in the
+same rounds, has the same result.
 """
 
 from __future__ import annotations
@@ -46,19 +46,24 @@ PROPOSE, DRAW, LIMIT, BUDGET, STOP, PAUSE, GO_ON, ALLOW = KINDS = (
 )
 
 
-Limits = tuple[tuple[str, float], ...]  # objectives, each with the most there may be
+Limits = tuple[tuple[str, float], ...]  # objectives with their maximum values
 
 
 @dataclass(frozen=True)
 class NewAct:
-    """What somebody wants done.
+    """An action that someone requests.
 
-    `value`, by kind: "propose" has `program`, its text, `parents`, numbers of candidates,
-    and `note`; "draw" has `feature` and `times`, how many times as often it is drawn (0:
-    never); "limit" has `objective` and `most`, None where there is to be no limit any
-    more; "budget" has `evaluations`; "stop" has `candidate`; "allow" has `time_limit`,
-    `memory_limit` (None for no limit), or both, as the options of a search have them;
-    "pause" and "go-on" have nothing.
+    `value` depends on `kind`: "propose" has `program` (text), `parents` (numbers of
+    candidates) and `note`; "draw" has `feature` and `times`, the factor by which it is
+    drawn more often (0: never); "limit" has `objective` and `most`, or None to remove
+    the limit; "budget" has `evaluations`; "stop" has `candidate`; "allow" has
+    `time_limit`, `memory_limit` (None for no limit), or both, in the form of search
+    options; "pause" and "go-on" have no value.
+
+    Attributes:
+        kind: One of `KINDS`.
+        value: Its parameters.
+        author: The person or agent that requests it.
     """
 
     kind: str
@@ -67,16 +72,20 @@ class NewAct:
 
     @property
     def words(self) -> str:
-        """What is done and by whom, in a line."""
+        """A description in one line, including the author."""
         return f"{self.author} {_WORDS[self.kind](self.value)}"
 
 
 @dataclass(frozen=True)
 class Act(NewAct):
-    """An act in the journal, since a `time` (UTC).
+    """An action in the journal.
 
-    `round`: where the loop took it up, None while it waits. `candidate`: what a proposal
-    became. `reason`: why it came to nothing.
+    Attributes:
+        id: Its number.
+        time: When it was requested (UTC).
+        round: The round in which it was applied; None while it is pending.
+        candidate: The candidate that a proposal became.
+        reason: The reason why it was not applied.
     """
 
     id: int
@@ -88,8 +97,13 @@ class Act(NewAct):
 
 @dataclass(frozen=True)
 class Taken:
-    """An act that a round is opened with: `place` among its members, of a proposal that
-    is one of them; `reason`, where it came to nothing.
+    """An action that is applied when a round opens.
+
+    Attributes:
+        act: Its number.
+        place: For a proposal that was accepted, its place among the members of the
+            round.
+        reason: The reason why it was not applied.
     """
 
     act: int
@@ -98,13 +112,15 @@ class Taken:
 
 
 def draws(acts: Iterable[NewAct]) -> dict[str, float]:
-    """How many times as often each feature is drawn after these, where that is not 1."""
+    """Return the factor for each feature that these actions draw more or less often."""
     times = {a.value["feature"]: a.value["times"] for a in acts if a.kind == DRAW}
     return {feature: value for feature, value in times.items() if value != 1}
 
 
 def limits_after(acts: Iterable[Act], limits: Limits) -> Limits:
-    """What limits are after these, but for those that came to nothing."""
+    """Return the limits after these actions, ignoring those that could not be
+    applied.
+    """
     for act in acts:
         if act.kind == LIMIT and act.reason is None:
             name, most = act.value["objective"], act.value["most"]
@@ -114,7 +130,7 @@ def limits_after(acts: Iterable[Act], limits: Limits) -> Limits:
 
 
 def budget_after(acts: Iterable[Act], budget: int) -> int:
-    """What a budget is once those of these that wait are taken up."""
+    """Return the budget after the pending actions among these."""
     for act in acts:
         if act.kind == BUDGET and act.round is None:
             budget = int(act.value["evaluations"])
@@ -122,7 +138,7 @@ def budget_after(acts: Iterable[Act], budget: int) -> int:
 
 
 def allowed_after(acts: Iterable[NewAct]) -> dict[str, Any]:
-    """Return the limits of time and memory that these have set, as options."""
+    """Return the time and memory limits that these actions have set, as options."""
     found: dict[str, Any] = {}
     for act in acts:
         if act.kind == ALLOW:
@@ -131,12 +147,15 @@ def allowed_after(acts: Iterable[NewAct]) -> dict[str, Any]:
 
 
 def stopped(acts: Iterable[Act]) -> dict[int, Act]:
-    """The candidates that are to be trained no more, each with the act that says so."""
+    """Return the candidates that must not be trained any more.
+
+    Each comes with the action that stopped it.
+    """
     return {act.value["candidate"]: act for act in acts if act.kind == STOP}
 
 
 def is_paused(acts: Iterable[NewAct]) -> bool:
-    """Whether the run is to wait after these."""
+    """Return whether the run is paused after these actions."""
     last = [act.kind for act in acts if act.kind in (PAUSE, GO_ON)]
     return last[-1:] == [PAUSE]
 
@@ -147,13 +166,13 @@ def _drawn(value: Mapping[str, Any]) -> str:
         return f"bans `{feature}`"
     if times == 1:
         return f"leaves `{feature}` to the strategy"
-    return f"has `{feature}` drawn {times:g} times as often"
+    return f"draws `{feature}` {times:g} times as often"
 
 
 def _limited(value: Mapping[str, Any]) -> str:
     name, most = value["objective"], value["most"]
     return (
-        f"lifts the limit of {name}"
+        f"removes the limit on {name}"
         if most is None
         else f"limits {name} to {shown_limit(name, most)}"
     )
@@ -175,9 +194,9 @@ _WORDS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     ),
     DRAW: _drawn,
     LIMIT: _limited,
-    BUDGET: lambda value: f"gives a budget of {value['evaluations']:,} evaluations",
+    BUDGET: lambda value: f"sets the budget to {value['evaluations']:,} evaluations",
     STOP: lambda value: f"stops candidate {value['candidate']:04}",
     PAUSE: lambda value: "pauses the run",
-    GO_ON: lambda value: "lets the run go on",
+    GO_ON: lambda value: "continues the run",
     ALLOW: _allowed,
 }

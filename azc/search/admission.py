@@ -1,10 +1,10 @@
-"""What of a strategy's answers enters a round: nothing twice, and nothing in vain.
+"""Admission of children to a round: nothing is trained twice, or in vain.
 
-A child is not trained where its text is a candidate's in normal form, where it computes
-what a candidate computes, where a program of its own can't be trained, where it is over a
-limit, or where it has what is banned and no parent has. Programs that people propose come
-first, and beside as many as the strategy has: what it asks for does not depend on how many
-they are.
+A child is refused if its text in normal form is that of a candidate, if it computes the
+same function as a candidate, if a program of its own can't be trained, if it exceeds a
+limit, or if it has a banned feature that none of its parents has. Proposed programs
+come first, in addition to the children of the strategy, whose number does not depend on
+them.
 
 Codes: R038 a strategy returned an invalid value.
 """
@@ -24,11 +24,11 @@ from azc.search.strategies.base import Child
 
 __all__ = ["Admission", "proposed"]
 
-_PATIENCE = 100  # refused one after the other until the space counts as used up
+_PATIENCE = 100  # consecutive refusals after which the space counts as exhausted
 
 
 def proposed(act: NewAct, model: str) -> Child:
-    """What somebody proposes, as a child."""
+    """Create the child that an action proposes."""
     genome = Genome.from_text(act.value["program"], model)
     words = f"proposed by {act.author}"
     words += f": {act.value['note']}" if act.value["note"] else ""
@@ -36,11 +36,22 @@ def proposed(act: NewAct, model: str) -> Child:
 
 
 class Admission:
-    """The members of one round, as a strategy's answers to it come in.
+    """The members of one round, collected from the answers of a strategy.
 
-    `known`: for the strategy's next answer, the keys of candidates and their functions
-    with their numbers, and those of what this round has seen with a candidate's near it.
-    `over`: why a program is larger than is wanted, None if it is not.
+    Args:
+        start: The start model.
+        space: The search space.
+        size: Number of members.
+        keys: Keys and functions of all candidates, with their numbers.
+        genome: Returns the program of a candidate.
+        over: Returns the reason why a program exceeds a limit, or None.
+
+    Attributes:
+        members: The members so far.
+        refused: The children that were refused.
+        known: For the strategy's next answer: the keys and functions of all candidates
+            with their numbers, and those seen in this round with the number of a
+            related candidate.
     """
 
     def __init__(
@@ -60,26 +71,32 @@ class Admission:
         self.refused: list[Refused] = []
         self.known = dict(keys)
         self._numbers = set(keys.values())
-        self._taken = set(keys)  # and the members'
+        self._taken = set(keys)  # keys and functions of candidates and members
         self._before: dict[str, Refused] = {}  # by key
-        self._idle = 0  # refused since a child was taken
+        self._idle = 0  # refusals since a child was accepted
         self._proposed = 0
-        self._in_vain = 0  # proposals refused
+        self._in_vain = 0  # refused proposals
         self._answered = False
 
     @property
     def is_used_up(self) -> bool:
-        """Whether children were asked for, and none was new."""
+        """True if children were requested, but none of them was new."""
         new = any(isinstance(member, NewCandidate) for member in self.members)
         in_vain = len(self.refused) > self._in_vain
         return not new and (in_vain or not self.members)
 
     def take(self, asked: Sequence[int | Child]) -> bool:
-        """Takes an answer in; whether another one is wanted, in place of what was
-        refused. Raises `RunError` R038 for what can't be scored.
+        """Add the members that a strategy asks for.
+
+        Returns:
+            Whether the strategy should be asked again, to replace the children that
+            were refused.
+
+        Raises:
+            RunError: R038, if it asks for something that can't be scored.
         """
         if not self._answered:
-            # What a strategy asks for at first is as much as it wants.
+            # The first answer sets the size of the round.
             self.size = self._proposed + min(self.size, len(set(asked)))
             self._answered = True
         refused = len(self.refused)
@@ -88,7 +105,7 @@ class Admission:
                 return False
             if isinstance(each, int):
                 there = each in self._numbers
-                _require(there, f"candidate {each}, which is not there")
+                _require(there, f"candidate {each}, which does not exist")
                 if each not in self.members:
                     self.members.append(each)
             else:
@@ -97,8 +114,10 @@ class Admission:
         return again and self._idle < _PATIENCE
 
     def propose(self, child: Child) -> tuple[int | None, Refused | None]:
-        """Takes in what a person proposes, before the strategy is asked: its place among
-        the members, or why it has none.
+        """Add a proposed program, before the strategy is asked.
+
+        Returns:
+            Its place among the members, or its refusal.
         """
         before = len(self.refused)
         self._child(child, bans=False)
@@ -112,7 +131,8 @@ class Admission:
     def _child(self, child: Child, bans: bool = True) -> None:
         genome, parents = child.genome, tuple(dict.fromkeys(child.parents))
         for parent in parents:
-            _require(parent in self._numbers, f"a child of no candidate, {parent}")
+            message = f"a child of candidate {parent}, which does not exist"
+            _require(parent in self._numbers, message)
         near = parents[0] if parents else START
         refused = self._verdict(child, bans)
         if refused is not None:
@@ -138,7 +158,7 @@ class Admission:
         )
 
     def _verdict(self, child: Child, bans: bool) -> Refused | None:
-        """Why a child is not to be trained, if so."""
+        """Return the refusal of a child, or None if it may be trained."""
         genome = child.genome
 
         def refused(why: str, same: str | None, reason: str | None = None) -> Refused:
@@ -154,7 +174,7 @@ class Admission:
         _require(inside, f"a program outside the space: {child.description}")
         faults = genome.faults
         if faults:
-            # Those of the start, or of what a person wrote, are meant so.
+            # Faults of the start model and of parents are taken as intended.
             meant = {*self.start.faults}
             for parent in child.parents:
                 meant |= self.genome(parent).faults.keys()
@@ -164,13 +184,13 @@ class Admission:
             return refused(EQUAL, genome.function)
         for feature in self._banned(child) if bans else ():
             return refused(FAULT, None, f"`{feature}` is banned")
-        over = self.over(genome)  # last: it may have to be measured
+        over = self.over(genome)  # last, because it may need a measurement
         if over is not None:
             return refused(FAULT, None, over)
         return None
 
     def _banned(self, child: Child) -> list[str]:
-        """What it has that is banned and no parent has."""
+        """Return the banned features of a child that none of its parents has."""
         banned = {each for each, times in self.space.draws.items() if times == 0}
         banned &= child.genome.features
         for parent in child.parents if banned else ():
@@ -180,4 +200,5 @@ class Admission:
 
 def _require(met: bool, what: str) -> None:
     if not met:
-        raise RunError("R038", f"the strategy asked for what can't be scored: {what}")
+        message = f"the strategy asked for something that can't be scored: {what}"
+        raise RunError("R038", message)

@@ -1,4 +1,4 @@
-"""What a run knows, for whoever wants to propose a program: a person or a language model."""
+"""Everything that a person or a language model needs to propose a program to a run."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ __all__ = ["archive", "fate"]
 
 
 def archive(view: RunView, display: Mapping[str, str]) -> dict[str, Any]:
-    """A JSON object; `display` is what the strategy shows after the last round.
+    """Return everything that is needed to propose a program, as a JSON object.
 
-    `over`: whether nothing is left to be done. `paused`: whether the run waits.
-    `evaluations`: spent, budget. `data`, `unit`: what losses, in nats, are of. `space`:
-    name, model (what a program's model must vary), program (the text of both), operations
-    (those that may vary: name, meaning, types, attributes). `draws`: by feature, how many
-    times as often as the strategy would it is drawn, 0 where it is banned. `limits`: by
-    objective, beyond how much nothing is trained, from the next round on.
-    `strategy`: name, display after the last round. `candidates`: id, parents, round born
-    (from 1), mutation, program, fate (start, winner, parent, scored, failed or waiting),
-    scores (round, status, score, that a search by one number goes by, scores by
-    objective, reason), place in the last round it was scored in, alone
-    (steps, seed, split, loss: trained from fresh weights). `line`: the ids from the start
-    to the best. `refused`: mutation, parents, why (known, equal or fault), reason, same
-    (the candidate it is equal to, or null). `acts`: id, time, author, kind, words, round
-    (from 1, null while it waits), candidate, reason (why it came to nothing).
+    `display` holds the values that the strategy shows after the last round. The fields
+    are:
+
+    `over`: whether the run is complete. `paused`: whether it is paused. `evaluations`:
+    spent, budget. `data`; `unit`: what losses, in nats, are averaged over. `space`:
+    name, model (the model that a program has to vary), program (the text of both),
+    operations (those that may
+    vary: name, meaning, types, attributes). `draws`: by feature, the factor by which it
+    is drawn more often, 0 if it is banned. `limits`: by objective, the limit on
+    candidates from the next round on. `strategy`: name, display after the last round.
+    `candidates`: id, parents, round (from 1) of creation, mutation, program, fate
+    (start, winner, parent, scored, failed or waiting), scores (round, status, score for
+    a search by one number, scores by objective, reason), place in the last round in
+    which it was scored, alone (steps, seed, split, loss: training from scratch).
+    `line`: the ids from the start model to the best. `refused`: mutation, parents, why
+    (known, equal or fault), reason, same (the candidate that it is equal to, or null).
+    `acts`: id, time, author, kind, words, round (from 1, null while it is pending),
+    candidate, reason (why it was not applied).
     """
     run = RunFolder(view.folder)
     config = run.read()
@@ -157,7 +161,9 @@ def _candidates(view: RunView) -> list[dict[str, Any]]:
 def fate(
     number: int, winner: int | None, statuses: Collection[str], has_children: bool
 ) -> str:
-    """What became of a candidate that was evaluated so, in a word."""
+    """Return the state of a candidate in a word, from the statuses of its
+    evaluations.
+    """
     if number == winner:
         return "winner"
     if number == START:

@@ -1,5 +1,6 @@
-"""Candidates that a run has no use for any more: somebody has stopped them, or has set a
-limit that they are beyond.
+"""Candidates that a run no longer uses.
+
+They were stopped, or exceed a limit that was set during the run.
 """
 
 from __future__ import annotations
@@ -12,11 +13,14 @@ __all__ = ["Barred"]
 
 
 class Barred(Container[int]):
-    """The numbers of these candidates, after the acts that were taken up.
+    """The numbers of candidates that are excluded by the actions applied so far.
 
-    `over`: why a candidate is beyond the limits, None where it is not. It is asked only
-    where an act has set one, as else nothing is, and of those candidates alone that are
-    looked for. `kept` is not barred whatever was done.
+    Args:
+        acts: The actions of the run.
+        over: Returns the reason why a candidate exceeds the limits, or None. It is only
+            called if an action has set a limit, and only for candidates that are looked
+            up.
+        kept: A candidate that is never excluded.
     """
 
     def __init__(

@@ -29,11 +29,11 @@ _STANDARD = ("rope_attention", "local_attention")
 def baselines(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
     """Return the baselines of a space, named by their layers: `3 × conv(3), sdpa`.
 
-    All are as deep as the start: each mixer alone (the attention programs of the start,
-    the standard library's rotary and local attention, the narrowest and the widest
-    convolution), convolutions of each kind that grow wider, convolutions and attention
-    in turn, convolutions below and attention above. Models outside the space, the start
-    itself and duplicates are left out.
+    All have the depth of the start model. They are: each mixer on its own (the
+    attention programs of the start model, the standard library's rotary and local
+    attention, the narrowest and the widest convolution), convolutions of each kind that
+    get wider, alternating convolutions and attention, and convolutions below attention.
+    Models outside the space, the start model itself and duplicates are left out.
     """
     found: dict[str, Genome] = {}
     known = {start.key}
@@ -51,10 +51,10 @@ def baselines(start: Genome, space: SpaceSpec) -> dict[str, Genome]:
 def initial_children(
     start: Genome, space: SpaceSpec, options: EvolveOptions
 ) -> Callable[[], tuple[Child, ...]]:
-    """Return the baselines as the first candidates of a search, none without `by_hand`.
+    """Return a function that creates the baselines as the first candidates of a search.
 
-    They are built at the first call: a strategy is also created to display what it knew
-    after a round, and does not need them then.
+    Without `by_hand`, there are none. They are created in the first call, because a
+    strategy that is only restored to display its state does not need them.
     """
 
     @cache
@@ -99,7 +99,7 @@ def _mixer(layer: ast.Layer) -> str:
 
 
 def _blank(item: ast.Node) -> ast.Comments:
-    """A blank line above, where there is one: the start's comments tell of the start."""
+    """Keep a blank line above, but not the comments, which describe the start model."""
     above = item.comments.before
     return ast.Comments(before=("",)) if "" in above[:1] else ast.NO_COMMENTS
 
@@ -107,10 +107,13 @@ def _blank(item: ast.Node) -> ast.Comments:
 def with_layers(
     start: Genome, layers: tuple[ast.Layer, ...], standard: Mapping[str, str]
 ) -> Genome | None:
-    """Return the start with other layers, None if that does not check.
+    """Replace the layers of the start model; return None if the result is not valid.
 
-    Layers may name programs of the start. `standard` maps the names of other programs
-    to theirs in the standard library.
+    Args:
+        start: The start model.
+        layers: The new layers. They may name programs of the start model.
+        standard: Names of other programs, mapped to their names in the standard
+            library.
     """
     file = start.program.file
     used = {layer.name for layer in layers}

@@ -1,7 +1,7 @@
-"""Every new best program of a run as a commit, on a branch of the run's own.
+"""Git commits of every new best program of a run, on a branch of its own.
 
-Objects are written and the branch is moved by git's plumbing: nobody's working tree, index
-or checked-out branch is touched, and no hook of a commit runs.
+Git's plumbing commands write the objects and move the branch: no working tree, index or
+checked-out branch is touched, and no commit hook runs.
 
 Codes: R050 git failed; U115 git cannot hold the branch of the run.
 """
@@ -25,7 +25,7 @@ from azc.search.view import RunView, read_run
 
 __all__ = ["Branch", "repository"]
 
-_NONE = "0" * 40  # what git takes for a branch that is not there
+_NONE = "0" * 40  # the object id that stands for a branch that does not exist
 _SUBJECT = 72  # characters
 _NOBODY = {
     f"GIT_{role}_{what}": value
@@ -35,8 +35,12 @@ _NOBODY = {
 
 
 def repository(*places: Path) -> Path:
-    """The first of these that lies in a git repository, or whose nearest folder that is
-    there does. Raises `UsageError` U115 where none does.
+    """Return the first of these places that is in a git repository.
+
+    A place that does not exist stands for its nearest existing folder.
+
+    Raises:
+        UsageError: U115, if none is.
     """
     for place in places:
         folder = next(
@@ -56,7 +60,10 @@ def repository(*places: Path) -> Path:
 def _git(
     folder: Path, *words: str, text: str | None = None, more: Mapping[str, str] = {}
 ) -> str:
-    """What git answers. Raises `RunError` R050 with what it says is wrong."""
+    """Run a git command and return its output.
+
+    Raise `RunError` R050 with its error message.
+    """
     environment = {**os.environ, **more, "LC_ALL": "C"}
     try:
         done = subprocess.run(
@@ -77,14 +84,19 @@ def _git(
 
 @dataclass(frozen=True)
 class Branch:
-    """The branch `azc/RUN` of a repository, for the run in `run`. A consumer of events."""
+    """The branch `azc/RUN` of a repository, for the run in `run`.
+
+    It can be called with events.
+    """
 
     repository: Path
     run: Path
 
     @property
     def name(self) -> str:
-        """`azc/` and what the folder of the run is called, as far as git allows that."""
+        """The name: `azc/` and the name of the run's folder, without characters that
+        git forbids.
+        """
         words = re.sub(r"[^A-Za-z0-9_-]+", "-", self.run.resolve().name).strip("-")
         return f"azc/{words or 'run'}"
 
@@ -93,8 +105,11 @@ class Branch:
         return f"refs/heads/{self.name}"
 
     def check(self) -> None:
-        """Raises `UsageError` U115 where the branch is there and is not the run's, or is
-        checked out.
+        """Check that the branch can be used.
+
+        Raises:
+            UsageError: U115, if the branch exists and belongs to something else, or is
+                checked out.
         """
         tip = self._tip()
         if tip is None:
@@ -103,19 +118,23 @@ class Branch:
         if not config.is_file() or self._mark not in self._message(tip):
             raise UsageError(
                 "U115",
-                f"there is a branch {self.name} already, of something else",
+                f"a branch {self.name} exists already and is not of this run",
                 "rename it, or choose another folder for the run",
             )
         self._check_free()
 
     def __call__(self, event: Event) -> None:
-        """Commits the best of a round that is over. Raises `RunError` R050."""
+        """Commit the best program of a completed round.
+
+        Raise `RunError` R050 if git fails.
+        """
         if isinstance(event, Closed) and event.best is not None:
             self.commit(read_run(self.run), event.best)
 
     def commit(self, view: RunView, candidate: int) -> None:
-        """Commits a candidate, where the last commit has another program; the start comes
-        first.
+        """Commit a candidate, unless the last commit has the same program.
+
+        The first commit is the start model.
         """
         self._check_free()
         tip = self._tip()
@@ -124,7 +143,7 @@ class Branch:
         self._put(view, candidate, tip)
 
     def _put(self, view: RunView, number: int, tip: str | None) -> str:
-        """The commit with the program, on top of `tip`."""
+        """Return a commit with the program of a candidate, on top of `tip`."""
         program = view.candidates[number].program
         blob = self._say("hash-object", "-w", "--stdin", text=program)
         tree = self._say("mktree", text=f"100644 blob {blob}\tbest.azg\n")
@@ -158,7 +177,9 @@ class Branch:
 
     @cached_property
     def _who(self) -> Mapping[str, str]:
-        """Whom git takes for the author: the user, or azc where git knows none."""
+        """The author of commits: the user, or azc if git does not know the user's
+        name.
+        """
         try:
             _git(self.repository, "var", "GIT_AUTHOR_IDENT")
             _git(self.repository, "var", "GIT_COMMITTER_IDENT")
@@ -183,5 +204,5 @@ class Branch:
         if f"branch {self._ref}" in listed.splitlines():
             raise UsageError(
                 "U115",
-                f"the branch {self.name} is checked out: it would move under you",
+                f"the branch {self.name} is checked out; azc does not move such branches",
             )

@@ -1,7 +1,8 @@
-"""What candidates cost beside their loss: read off their programs, or measured.
+"""Costs of candidates in addition to their loss, computed from programs or measured.
 
-What is measured is so while nothing else runs, and once: the figures are in the journal,
-so that a run that goes on has the same, whatever the machine would give then.
+Measurements are made while nothing else runs, and only once. They are stored in the
+journal, so that a resumed run has the same values, whatever the machine would measure
+then.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ __all__ = ["Costing"]
 
 @dataclass(frozen=True)
 class Costing:
-    """The costs that a run's objectives and limits ask for."""
+    """The costs that the objectives and limits of a run need."""
 
     journal: Journal
     options: EvolveOptions
@@ -37,14 +38,18 @@ class Costing:
     genome: Callable[[int], Genome]
 
     def batches(self, jobs: Sequence[Job]) -> list[Sequence[Job]]:
-        """All jobs at once; where each is measured before, as many as run at once."""
+        """Group jobs: all at once, or, if costs are measured, as many as run at the
+        same time.
+        """
         if not self._named(MEASURED):
             return [jobs]
         size = self.options.workers
         return [jobs[i : i + size] for i in range(0, len(jobs), size)]
 
     def of(self, job: Job) -> Outcome:
-        """What the candidate of a job costs, or why it could not be measured."""
+        """Return the costs of a job's candidate, or the reason why they could not be
+        measured.
+        """
         genome = self.genome(job.candidate)
         written: dict[str, float] = {}
         if self._named(WRITTEN):
@@ -55,8 +60,9 @@ class Costing:
         return replace(outcome, scores={**written, **outcome.scores})
 
     def over(self, genome: Genome) -> str | None:
-        """Why a program is beyond a limit, None where it is not; it is measured only if
-        what is written does not say so.
+        """Return the reason why a program exceeds a limit, or None.
+
+        The program is only measured if its computed costs do not decide.
         """
         limits = self.options.limits
         over = self.known_over(genome)
@@ -78,7 +84,9 @@ class Costing:
         return over_limits(outcome.scores, limits)
 
     def known_over(self, genome: Genome) -> str | None:
-        """Why a program is beyond a limit, as far as that is known with no measuring."""
+        """Return the reason why a program exceeds a limit, or None, without measuring
+        it.
+        """
         limits = self.options.limits
         if not limits:
             return None
@@ -86,7 +94,9 @@ class Costing:
         return over_limits({**found, **self.journal.costs(genome.key)}, limits)
 
     def _measured(self, genome: Genome, names: Sequence[str], job: Job) -> Outcome:
-        """What was measured, or is now, of a program that a job is for."""
+        """Return the measured costs of a job's program, measuring those that are not in
+        the journal.
+        """
         known = self.journal.costs(genome.key)
         asked = tuple(name for name in names if name not in known)
         known = {name: known[name] for name in names if name in known}
@@ -96,7 +106,7 @@ class Costing:
         job = replace(
             job,
             kind="measure",
-            # The same for all: what is measured compares over all rounds.
+            # The same seed for all, so that measurements of all rounds are comparable.
             seed=derived(self.options.seed, "measure"),
             limit=job.limit + seconds,
             snapshot=None,
@@ -111,7 +121,7 @@ class Costing:
         return replace(outcome, scores={**known, **outcome.scores})
 
     def scored(self, outcome: Outcome, found: Scores) -> Outcome:
-        """An outcome with the costs, in the order of the run's objectives."""
+        """Add costs to an outcome, in the order of the run's objectives."""
         if outcome.scores is None:
             return outcome
         every = {**found, **outcome.scores}

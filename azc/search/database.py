@@ -1,8 +1,8 @@
-"""The database below a journal: SQLite, with a sum over all rows.
+"""SQLite database of a journal, with a checksum over all rows.
 
-The sum of the fingerprints of all rows is kept with them, so that rows which something
-else has changed, added or removed are found out. It is read and written in the one
-transaction that writes the rows: several processes may write.
+The sum of the fingerprints of all rows is stored in the database, so that rows changed,
+added or removed by anything else are detected. It is updated in the same transaction
+that writes the rows, so several processes may write.
 
 Codes: R031 a file of a run was changed or damaged; R036 the run has another format
 version; R037 another process is working on the run.
@@ -24,7 +24,7 @@ from azc.diagnostics import RunError
 
 __all__ = ["FORMAT", "Database", "Writer"]
 
-FORMAT = 8  # of a run: raise it when the journal's tables or run.json change
+FORMAT = 8  # format of runs; increase it when the journal's tables or run.json change
 
 _SCHEMA = """
 CREATE TABLE candidate (
@@ -135,14 +135,14 @@ _DISK = {
 
 
 class Writer:
-    """The rows that one transaction writes, and what they do to the seal."""
+    """The rows that one transaction writes, and their effect on the checksum."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.db = db
         self.change = 0
 
     def insert(self, table: str, **values: object) -> int:
-        """A new row; its number."""
+        """Insert a row and return its number."""
         names, marks = ", ".join(values), ", ".join("?" * len(values))
         query = f"INSERT INTO {table} ({names}) VALUES ({marks})"
         number = self.db.execute(query, tuple(values.values())).lastrowid
@@ -151,7 +151,7 @@ class Writer:
         return number
 
     def update(self, table: str, at: Mapping[str, object], **values: object) -> bool:
-        """Changes the row at a place; whether there is one."""
+        """Update the row at a place; return whether it exists."""
         where = " AND ".join(f"{name} = ?" for name in at)
         query = f"SELECT rowid FROM {table} WHERE {where}"
         row = self.db.execute(query, tuple(at.values())).fetchone()
@@ -165,12 +165,12 @@ class Writer:
         return True
 
     def _fingerprint(self, table: str, number: int) -> int:
-        # Read back: RETURNING gives other types than the table has.
+        # Read the row back: RETURNING has other types than the table.
         query = f"SELECT * FROM {table} WHERE rowid = ?"
         return _fingerprint(table, self.db.execute(query, (number,)).fetchone())
 
     def seal(self) -> None:
-        """Takes what was written into the sum over all rows."""
+        """Add the changes to the checksum over all rows."""
         total = int(self.db.execute("SELECT total FROM seal").fetchone()[0], 16)
         new = f"{(total + self.change) % 2**128:x}"
         self.db.execute("UPDATE seal SET total = ?", (new,))
@@ -184,14 +184,17 @@ def _fingerprint(table: str, row: Sequence[object]) -> int:
 class Database:
     """An open database. Every writing method is one transaction.
 
-    Methods raise `RunError` R031 for a damaged file, `OSError` where the disk is full.
+    Raises:
+        RunError: R031 for a damaged file, in any method.
+        OSError: If the disk is full, in any method.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Opens a journal. A reader may come while another process writes.
+        """Open a journal. It can be read while another process writes.
 
-        Raises `RunError` R031 for a file that is not a journal, or none, and R036 for
-        one of another format.
+        Raises:
+            RunError: R031, if the file is missing or not a journal; R036, if it has
+                another format.
         """
         self.path = path
         with self._faults():
@@ -206,12 +209,15 @@ class Database:
             found = self._db.execute("PRAGMA user_version").fetchone()[0]
         if found != FORMAT:
             raise RunError(
-                "R036", f"{path} has the format {found}; this azc reads {FORMAT}"
+                "R036",
+                f"{path} has format {found}, but this version of azc reads {FORMAT}",
             )
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Makes a journal, or goes on with one that a kill left without its tables."""
+        """Create a journal, or complete one that a killed process left without its
+        tables.
+        """
         with _told(path), closing(_connect(path, "rwc")) as db:
             db.execute("PRAGMA journal_mode = WAL")
             if db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
@@ -221,8 +227,8 @@ class Database:
 
     @classmethod
     def is_made(cls, path: Path) -> bool:
-        """Return whether there is a database with its tables: a kill may leave a file
-        that has none yet.
+        """Return whether there is a database with its tables. A killed process may
+        leave a file without any.
         """
         if not path.exists():
             return False
@@ -230,8 +236,10 @@ class Database:
             return bool(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
 
     def settle(self) -> None:
-        """Move all rows into the one file, which then can be copied without the log beside
-        it (`-wal`). Where a reader does not let go of that, it is left as it is.
+        """Move all rows into the database file, so that it can be copied without the
+        log beside it (`-wal`).
+
+        If a reader keeps the log open, it stays.
         """
         with suppress(sqlite3.Error):
             self._db.execute(f"PRAGMA busy_timeout = {_SETTLING}")
@@ -239,15 +247,15 @@ class Database:
             self._db.execute(f"PRAGMA busy_timeout = {_PATIENCE * 1000:.0f}")
 
     def close(self) -> None:
-        """Closes the database."""
+        """Close the database."""
         self._db.close()
 
     def seal(self) -> str:
-        """The sum over all rows: another one where any of them is."""
+        """Return the checksum over all rows, which differs if any row differs."""
         return str(self._rows("SELECT total FROM seal")[0][0])
 
     def check(self) -> None:
-        """Raises `RunError` R031 where its rows are not those that were written."""
+        """Raise `RunError` R031 if the rows are not those that were written."""
         total = 0
         with self.snapshot():
             for table in _SEALED:
@@ -257,8 +265,8 @@ class Database:
         if seal != [(f"{total % 2**128:x}",)]:
             raise RunError(
                 "R031",
-                f"{self.path} is not as the run left it: its rows were changed",
-                "bring back a copy of it, or start a new run",
+                f"{self.path} has changed since the run wrote it",
+                "restore a copy of it, or start a new run",
             )
 
     def _faults(self) -> AbstractContextManager[None]:
@@ -281,7 +289,9 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All that is read inside is of one moment, whatever is written meanwhile."""
+        """Read everything inside the block from one snapshot, whatever other processes
+        write.
+        """
         if self._db.in_transaction:
             yield
             return
@@ -293,7 +303,7 @@ class Database:
                 self._db.execute("COMMIT")
 
     def _forget(self) -> None:
-        """What is kept in memory of the rows may be wrong: a transaction has failed."""
+        """Drop cached rows, which may be wrong after a failed transaction."""
 
     def _rows(self, query: str, *values: object) -> list[Any]:
         with self._faults():
@@ -302,7 +312,7 @@ class Database:
 
 _PATIENCE = 60.0  # seconds to wait for another process that writes
 _SETTLING = 5000  # milliseconds to wait for processes that read
-_MAX_PATH = 500  # bytes: SQLite's is 512, with what it adds to names
+_MAX_PATH = 500  # bytes; SQLite's limit is 512, including suffixes of its own
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
@@ -313,8 +323,10 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def _is_alone(path: Path) -> bool:
-    """Whether nobody else has a journal open that nobody can open as usual: a reader
-    writes a file beside it, which a folder that is write-protected does not take.
+    """Return whether a journal must be opened as immutable.
+
+    That is so if nobody else uses it and its folder is read-only: SQLite can't create
+    the file there that readers need.
     """
     log, index = (path.with_name(path.name + end) for end in ("-wal", "-shm"))
     whole = not log.exists() or log.stat().st_size == 0
@@ -323,8 +335,9 @@ def _is_alone(path: Path) -> bool:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Says what SQLite has met: a full disk is not a damaged journal, and a broken
-    constraint is our fault.
+    """Translate SQLite errors.
+
+    A full disk is not a damaged journal, and a broken constraint is a bug.
     """
     try:
         yield
@@ -337,7 +350,7 @@ def _told(path: Path) -> Iterator[None]:
             raise OSError(_DISK[code], reason, str(path)) from error
         if code == sqlite3.SQLITE_BUSY:
             raise RunError(
-                "R037", f"another process writes in {path}, and does not end"
+                "R037", f"another process keeps writing to {path}"
             ) from error
-        message = f"{path} is not the journal of a run, or a damaged one: {error}"
+        message = f"{path} is not the journal of a run, or is damaged: {error}"
         raise RunError("R031", message) from error

@@ -1,4 +1,4 @@
-"""What a strategy shows of itself, round by round, read from what it wrote."""
+"""Values that a strategy shows, round by round, restored from its stored states."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ __all__ = ["displays", "last_display"]
 
 
 def displays(view: RunView) -> dict[int, Mapping[str, str]]:
-    """Names with short texts after each closed round, by its number.
+    """Return names with short texts after each closed round, by its number.
 
-    A strategy of a user's own is not run to look at a run: it has none. Raises as
-    `read_run`.
+    There are none for a user's own strategy, which is not run only to view a run.
+    Raises as `read_run`.
     """
     return _displays(view, view.states)
 
 
 def last_display(view: RunView) -> Mapping[str, str]:
-    """What `displays` has of the last round that is closed; nothing before the first."""
+    """Return the values of `displays` after the last closed round; empty before the
+    first.
+    """
     last = max(view.states, default=None)
     found = {} if last is None else _displays(view, {last: view.states[last]})
     return next(iter(found.values()), {})

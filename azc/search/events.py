@@ -1,4 +1,4 @@
-"""What a search tells while it runs. Rounds are counted from 0."""
+"""Events that a search reports while it runs. Rounds are counted from 0."""
 
 from __future__ import annotations
 
@@ -33,15 +33,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Read:
-    """The text of the run is read; before, `Progress` tells how far that is."""
+    """The text of the run was read. `Progress` events come before it."""
 
     text: TextSummary
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process begins to work in the folder of a run, which is new or goes on; the
-    `data` that the options name is yet to be loaded.
+    """A process starts to work in the folder of a run, which is new or resumed.
+
+    The `data` that the options name is not loaded yet.
     """
 
     folder: Path
@@ -51,8 +52,8 @@ class Started:
 
 @dataclass(frozen=True)
 class Warming:
-    """The supernet has trained `step` of `steps` steps; `reason`: why the last path
-    failed and left nothing in it.
+    """The supernet has trained `step` of `steps` steps; `reason` is why the last path
+    failed.
     """
 
     step: int
@@ -62,7 +63,7 @@ class Warming:
 
 @dataclass(frozen=True)
 class Skipped:
-    """Children that a round was asked for are not trained; how many and why, in words."""
+    """Children of a round are not trained; `words` has their number and the reasons."""
 
     round: int
     words: str
@@ -70,10 +71,15 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Opened:
-    """A round of `size` candidates begins; `spent` of `budget` evaluations are done.
+    """A round of `size` candidates starts; `spent` of `budget` evaluations are done.
 
-    `display`: what the strategy shows of itself, names with short texts. `objectives`:
-    those of the run, see `azc.search.objectives`.
+    Attributes:
+        round: The round.
+        size: Number of candidates.
+        spent: Number of evaluations spent.
+        budget: The budget.
+        display: Values that the strategy shows: names with short texts.
+        objectives: The objectives of the run, see `azc.search.objectives`.
     """
 
     round: int
@@ -86,7 +92,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate was scored, by objective, or has failed."""
+    """A candidate was scored, or failed."""
 
     round: int
     candidate: int
@@ -100,13 +106,13 @@ class Scored:
 
     @property
     def score(self) -> float | None:
-        """What a ranking by one number goes by."""
+        """The score for a ranking by one number."""
         return first_score(self.scores)
 
 
 @dataclass(frozen=True)
 class Retried:
-    """A program came to nothing, perhaps because of the machine, and is run again."""
+    """A program failed, perhaps because of the machine, and is evaluated again."""
 
     name: str
     reason: str
@@ -114,8 +120,10 @@ class Retried:
 
 @dataclass(frozen=True)
 class Closed:
-    """A round is over: its best candidate (see `azc.search.ranking.leading`) and its
-    scores; None where every one failed.
+    """A round is complete.
+
+    `best` is its best candidate (see `azc.search.ranking.leading`), with its scores;
+    both are None if every candidate failed.
     """
 
     round: int
@@ -125,7 +133,7 @@ class Closed:
 
 @dataclass(frozen=True)
 class Ended:
-    """The search has ended before its budget was spent."""
+    """The search ended before its budget was spent."""
 
     reason: str
     spent: int
@@ -134,7 +142,7 @@ class Ended:
 
 @dataclass(frozen=True)
 class Comparing:
-    """Programs are to be trained alone, `done` of about `total` times so far."""
+    """The final training: `done` of about `total` training runs are complete."""
 
     done: int
     total: int
@@ -142,7 +150,9 @@ class Comparing:
 
 @dataclass(frozen=True)
 class Fitted:
-    """A program was trained alone: loss in nats on a split, or the reason of a failure."""
+    """A model was trained from scratch: loss in nats on a split, or the reason of a
+    failure.
+    """
 
     name: str
     seed: int
@@ -156,7 +166,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Acted:
-    """The loop takes up what somebody wants done; `reason`: why it comes to nothing."""
+    """An action was applied; or it could not be, for a `reason`."""
 
     words: str
     reason: str | None
@@ -164,7 +174,7 @@ class Acted:
 
 @dataclass(frozen=True)
 class Paused:
-    """The run waits until somebody lets it go on."""
+    """The run is paused."""
 
 
 @dataclass(frozen=True)

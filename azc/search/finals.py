@@ -1,13 +1,13 @@
-"""The end of a run: who is the winner, and what it is worth beside what else there is.
+"""The end of a run: selection of the winner, and its final comparison.
 
-Scores rank many candidates in little time, but not well enough to choose one. So the best
-of them are trained alone for all of the final steps and measured on validation text, each
-from as many seeds as a score is the mean of. (To
-train them for half first, and the better half of them anew for all, takes as long.) The
-best one is the winner. It is then trained from seeds not used before and measured on text
-never used, beside the start, its own neighbours (see `neighbours`), the best of random
-sampling with the same beginning and as many training steps, and what a person would try
-first.
+Scores rank many candidates in little time, but not well enough to select one. So the
+best candidates are trained from scratch for all of the final steps and measured on
+validation data, each with as many seeds as a score is the mean of. (Training them for
+half of the steps first, and the better half again for all, takes the same time.) The
+best one is the winner. It is then trained with new seeds and measured on test data, and
+compared with the start model, its own neighbors (see `neighbours`), the best of random
+sampling with the same initial programs and the same number of training steps, and the
+models that a person would try first.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ from azc.search.trials import Trials
 
 __all__ = ["Finals"]
 
-_TRIED = 20  # random models a sample, at most, where limits leave few
+_TRIED = 20  # random models to try per sample, at most, if limits exclude many
 
 
 class _Changed(Exception):
-    """What is to be trained may be another since an act was taken up."""
+    """An action was applied that may change which models to train."""
 
 
 @dataclass(frozen=True)
 class Finals:
-    """The last stages of one run; every fit is in the journal before the next begins.
+    """The last stages of a run. Every fit is in the journal before the next one starts.
 
-    `heed`: takes up acts between two of them, waits while the run is to, and says whether
-    what there is to do may have changed.
+    `heed` applies actions between two fits, waits while the run is paused, and returns
+    whether the remaining work may have changed.
     """
 
     folder: RunFolder
@@ -63,8 +63,11 @@ class Finals:
     heed: Callable[[], bool]
 
     def run(self) -> bool:
-        """All that is still to be trained; without final seeds, nothing is. Whether it is
-        done: an act may have cut it short, and it is then to be looked at anew.
+        """Train everything that is left; without final seeds, nothing is.
+
+        Returns:
+            Whether it is complete. If not, an action has interrupted it, and it has to
+            be planned again.
         """
         try:
             if self.options.final_seeds:
@@ -74,7 +77,10 @@ class Finals:
         return True
 
     def _known_rows(self) -> list[Entrant]:
-        """The rows of the table, where they are known: they stay, whatever is stopped."""
+        """Return the rows of the table if they are known.
+
+        They stay, even if candidates are stopped.
+        """
         entrants = self.journal.entrants()
         rows = [entrants[number] for _, number in self.journal.table()]
         if rows:
@@ -87,8 +93,10 @@ class Finals:
         self._fit(once, self.options.final_seeds, self.options.final_steps, "test")
 
     def _decide(self) -> list[Entrant]:
-        """Finds the winner and what it is compared with, the rows of the table; none
-        where there is no contender.
+        """Select the winner and the models to compare it with: the rows of the table.
+
+        Returns:
+            The rows; empty if there is no contender.
         """
         options, journal = self.options, self.journal
         rounds, evaluations = journal.rounds(), journal.evaluations()
@@ -110,7 +118,7 @@ class Finals:
         journal.set_table(rows)
         return [entrant for _, entrant in rows]
 
-    # Who enters
+    # Entrants
 
     def _over(self, number: int) -> str | None:
         program = self.journal.candidate(number).program
@@ -132,9 +140,9 @@ class Finals:
         ]
 
     def _samples(self) -> list[NewEntrant]:
-        """Random models, as many as can be scored for the steps that the search has
-        taken. They begin as the search does: with what a person would try first, if it
-        had that too.
+        """Create random models, as many as the training steps of the search can score.
+
+        If the search started with baselines, the sample does, too.
         """
         options = self.options
         count = self._sample_size()
@@ -160,8 +168,9 @@ class Finals:
 
     @property
     def _sampling_steps(self) -> int:
-        """How long a random model trains to be scored: as long as a candidate does alone,
-        or half of the final steps.
+        """Training steps to score a random model.
+
+        They are those of a candidate with fresh weights, or half of the final steps.
         """
         options = self.options
         return options.steps if options.is_fresh else max(1, options.final_steps // 2)
@@ -173,7 +182,9 @@ class Finals:
         return max(1, taken // self._sampling_steps)
 
     def _few(self, sampled: Sequence[Entrant]) -> list[Entrant]:
-        """The best random models, as many as there may be contenders."""
+        """Return the best random models, as many as the maximum number of
+        contenders.
+        """
         most = self.options.contenders
         if len(sampled) <= most:
             return list(sampled)
@@ -189,7 +200,7 @@ class Finals:
         return [NewEntrant(name, genome.text, None) for name, genome in made.items()]
 
     def _allowed(self, genome: Genome) -> bool:
-        """Whether it is within the limits, as all that the search has found is."""
+        """Return whether a program is within the limits, as all candidates are."""
         return self.over(genome) is None
 
     # Training
@@ -197,7 +208,7 @@ class Finals:
     def _winner(
         self, mine: Sequence[Entrant], evaluations: Sequence[Evaluation]
     ) -> Entrant:
-        """Of the contenders the one that leads once they are trained alone."""
+        """Return the contender that leads after training from scratch."""
         found = self._validated(mine, self.options.final_steps)
         losses = {e.candidate: found[e.id] for e in mine if e.candidate is not None}
         alone = trained_alone(evaluations, losses)
@@ -207,7 +218,7 @@ class Finals:
         )
 
     def _rank(self, entrants: Sequence[Entrant], steps: int) -> list[Entrant]:
-        """Those that do not fail, the best first."""
+        """Return the entrants that did not fail, best first."""
         losses = self._validated(entrants, steps)
         done = [e for e in entrants if losses[e.id] is not None]
         return sorted(done, key=lambda e: (losses[e.id], e.id))
@@ -215,8 +226,8 @@ class Finals:
     def _validated(
         self, entrants: Sequence[Entrant], steps: int
     ) -> dict[int, float | None]:
-        """The validation loss of each by its number, on average over as many seeds as a
-        score; None where it failed.
+        """Return validation losses by entrant, averaged over the seeds of a score; None
+        for a failure.
         """
         # One stage was halving once: the name makes the seeds.
         seeds = self.options.seeds("halving")
@@ -228,8 +239,10 @@ class Finals:
     def _fit(
         self, entrants: Sequence[Entrant], seeds: Sequence[int], steps: int, split: str
     ) -> dict[tuple[int, int], float | None]:
-        """The loss of every entrant from every seed; None where it failed, or was stopped
-        by somebody. Entrants with one program are trained once. Raises `_Changed`.
+        """Train every entrant with every seed, and return the losses.
+
+        The loss is None for a failure, or if the candidate was stopped. Entrants with
+        the same program are trained once. Raises `_Changed`.
         """
         known = {
             (fit.entrant, fit.seed): fit
@@ -276,7 +289,7 @@ class Finals:
         }
 
     def _stops(self, entrants: Sequence[Entrant]) -> dict[int, Act]:
-        """By entrant, the act since which its candidate is to be trained no more."""
+        """Return, by entrant, the action that stopped its candidate."""
         acts = stopped(self.journal.acts())
         return {
             e.id: acts[n] for e in entrants for n in [e.candidate or 0] if n in acts
@@ -311,20 +324,22 @@ class Finals:
             stop=None if number is None else self.folder.stop_file(number),
         )
 
-    # How far it is
+    # Progress
 
     @cached_property
     def _counter(self) -> list[int]:
         return [0, 0]
 
     def _progress(self, total: int) -> tuple[int, int]:
-        """Fits done and to be done in all; `total` is told once, at the beginning."""
+        """Return the numbers of completed fits and of all fits; `total` is set once, at
+        the beginning.
+        """
         counter = self._counter
         if total:
             counter[:] = [0, total]
         else:
             counter[0] += 1
-        # What fails leaves stages smaller, and equal programs share their fits.
+        # Failures make stages smaller, and equal programs share their fits.
         return min(counter), counter[1]
 
     def _total(self, contenders: int) -> int:

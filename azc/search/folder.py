@@ -1,4 +1,4 @@
-"""A run is a folder: frozen configuration, journal, programs, weights, log, lock.
+"""The folder of a run: fixed configuration, journal, programs, weights, log, lock.
 
 Codes: R030 weights of a run cannot be read; R031 a file of a run was changed or
 damaged; R035 a folder is not a run, or its `run.json` cannot be read; R036 the run has
@@ -43,7 +43,7 @@ _WEIGHTS = re.compile(r"(?:round-)?(\d+)(?:-\d+)?\.safetensors")
 
 
 def fingerprint(path: Path) -> str:
-    """The sha256 of a file. Raises `OSError`."""
+    """Return the sha256 of a file. Raise `OSError` if it can't be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -53,9 +53,12 @@ _Trace = tuple[int, Path]  # a number, and the file whose name has it
 
 @dataclass(frozen=True)
 class Traces:
-    """Files that a run writes only once its journal has a row for them: `program`, of the
-    last candidate; `trained`, weights from the last round that has any; `snapshot`, the
-    oldest one, as those of past rounds are removed. None where there is no such file.
+    """Files that a run only writes after its journal has a row for them.
+
+    Attributes:
+        program: The file of the last candidate.
+        trained: Weights of the last round that has any.
+        snapshot: The oldest snapshot, since those of past rounds are removed.
     """
 
     program: _Trace | None
@@ -71,7 +74,9 @@ class RunFolder:
 
     @property
     def config_file(self) -> Path:
-        """`run.json`: what the run was begun with, never written again."""
+        """`run.json`: the configuration, which never changes once the run has
+        started.
+        """
         return self.path / "run.json"
 
     @property
@@ -81,17 +86,19 @@ class RunFolder:
 
     @property
     def start_file(self) -> Path:
-        """`start.azg`: the program that evolution began with."""
+        """`start.azg`: the program of the start model."""
         return self.path / "start.azg"
 
     @property
     def best_file(self) -> Path:
-        """`best.azg`: the best program of the last round that is over."""
+        """`best.azg`: the best program of the last complete round, and finally that of
+        the winner.
+        """
         return self.path / "best.azg"
 
     @property
     def log_file(self) -> Path:
-        """`log.txt`: a line for whatever happened."""
+        """`log.txt`: a line for every event."""
         return self.path / "log.txt"
 
     @property
@@ -113,7 +120,9 @@ class RunFolder:
         return self.supernet_folder / f"{number:04}.safetensors"
 
     def weights_file(self, round: int, candidate: int) -> Path:
-        """A candidate's trained weights, kept until its round is over."""
+        """Return the file of a candidate's trained weights, which is kept until its
+        round is complete.
+        """
         return self.supernet_folder / f"round-{round:04}-{candidate:04}.safetensors"
 
     @property
@@ -123,33 +132,40 @@ class RunFolder:
 
     @property
     def trained_path_file(self) -> Path:
-        """What a path of the warm-up has made of them."""
+        """The shared weights after a path of the warm-up was trained."""
         return self.supernet_folder / "warm-up-path.safetensors"
 
-    # Begun and read
+    # Creating and reading
 
     def check_free(self) -> None:
-        """Raises `UsageError` where there is something in the folder already."""
+        """Raise `UsageError` U021 if the folder is not empty."""
         if self.path.exists() and not self.path.is_dir():
             raise UsageError("U021", f"{self.path} is a file, not a folder")
         names = (
             [path.name for path in self.path.iterdir()] if self.path.is_dir() else []
         )
-        # A kill may have left these before anything was begun.
+        # A killed process may have left these before the run started.
         if any(name != ".lock" and not _HALF.fullmatch(name) for name in names):
             help_ = "choose another folder"
             if self.config_file.exists():
-                help_ = f"azc resume {self.path} goes on with the run in it"
+                help_ = f"azc resume {self.path} continues the run in it"
             raise UsageError("U021", f"the folder {self.path} is not empty", help_)
 
     def create(self, config: Mapping[str, Any]) -> None:
-        """Makes a run of an empty folder whose lock is held; raises as `check_free`."""
+        """Create a run in an empty folder whose lock is held. Raises as
+        `check_free`.
+        """
         self.check_free()
         self._write({"format": FORMAT, **config})
 
     def complete(self, **facts: object) -> dict[str, Any]:
-        """Add what is known of the data, once that is loaded, to the configuration of a
-        run that has no journal yet; from then on it never changes. Return all of it.
+        """Add facts about the data to the configuration of a run that has no journal
+        yet.
+
+        After that, the configuration never changes.
+
+        Returns:
+            The configuration.
         """
         config = {**self.read(), **facts}
         self._write(config)
@@ -160,8 +176,8 @@ class RunFolder:
         write_text(self.config_file, text + "\n")
 
     def discard(self, new: Iterable[Path]) -> None:
-        """Remove the files of a run that has no journal yet, and of these folders, which
-        were made for it, those that are then empty.
+        """Remove the files of a run that has no journal yet, and those of the folders
+        `new` that are then empty.
         """
         for path in (self.config_file, self.log_file, self.path / ".lock"):
             path.unlink(missing_ok=True)
@@ -170,9 +186,11 @@ class RunFolder:
                 folder.rmdir()
 
     def read(self) -> dict[str, Any]:
-        """Return the configuration; before the data was first loaded, it has no
-        `fingerprint`. Raises `RunError` for a folder that is no run, or one of another
-        format.
+        """Return the configuration. It has no `fingerprint` until the data has been
+        loaded.
+
+        Raises:
+            RunError: For a folder that is not a run, or one of another format.
         """
         try:
             config = json.loads(self.config_file.read_text(encoding="utf-8"))
@@ -189,8 +207,8 @@ class RunFolder:
         if config["format"] != FORMAT:
             raise RunError(
                 "R036",
-                f"{self.path} has the run format {config['format']};"
-                f" this azc reads {FORMAT}",
+                f"{self.path} has run format {config['format']}, but this version of azc"
+                f" reads {FORMAT}",
                 f"it was written by azc {config.get('azc', '?')}",
             )
         needed = _NEEDED | ({"fingerprint": str} if "fingerprint" in config else {})
@@ -201,17 +219,19 @@ class RunFolder:
         return config
 
     def program(self, config: Mapping[str, Any]) -> Program:
-        """The program that the run was begun with."""
+        """Return the program that the run was started with."""
         return check_source(
             Source(f"{self.config_file}: program", config["program"], own=True)
         )
 
     def space(self, config: Mapping[str, Any]) -> tuple[str, SpaceSpec]:
-        """What the model that the run starts from is called, and its space."""
+        """Return the name of the start model, and the search space."""
         return choose_start(self.program(config), config["space"])
 
     def options(self, config: Mapping[str, Any]) -> EvolveOptions:
-        """The options that the run was begun with. Raises `RunError` R035."""
+        """Return the options that the run was started with. Raise `RunError` R035 if
+        they are invalid.
+        """
         try:
             return EvolveOptions.from_json(config["options"])
         except UsageError as error:
@@ -219,7 +239,9 @@ class RunFolder:
             raise RunError("R035", message) from error
 
     def text(self, config: Mapping[str, Any]) -> TextSummary | None:
-        """What the run read of a text, where it was noted. Raises `RunError` R035."""
+        """Return the summary of the text, if there is one. Raise `RunError` R035 if it
+        is invalid.
+        """
         values = config.get("text")
         try:
             return None if values is None else TextSummary.from_json(values)
@@ -227,24 +249,29 @@ class RunFolder:
             message = f"{self.config_file} has no text that can be read"
             raise RunError("R035", message) from error
 
-    # At work
+    # Locking and journal
 
     def lock(self) -> FileLock:
-        """Held as long as a process works in the folder; freed by its end, however it
-        ends. Raises `RunError` where another one holds it.
+        """Acquire the lock that a process holds while it works in the folder.
+
+        The lock is released when the process ends, however it ends.
+
+        Raises:
+            RunError: R037, if another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
         try:
             lock.acquire(timeout=_GLANCE)
         except Timeout as error:
-            message = f"another process works in {self.path}"
-            raise RunError("R037", message, "wait for its end, or stop it") from error
+            message = f"another process is working in {self.path}"
+            help_ = "wait until it ends, or stop it"
+            raise RunError("R037", message, help_) from error
         return lock
 
     def is_at_work(self) -> bool:
-        """Whether a process works in the folder. To look makes nothing: a folder that is
-        gone stays so.
+        """Return whether a process works in the folder. Nothing is created, so a folder
+        that is gone stays so.
         """
         path = self.path / ".lock"
         if not path.exists():
@@ -260,7 +287,9 @@ class RunFolder:
         return False
 
     def open(self) -> Journal:
-        """The journal, and the folders beside it; made where the run has just begun."""
+        """Open the journal, and create it and its folders if the run has just
+        started.
+        """
         make = Journal if self._has_begun() else Journal.create
         journal = make(self.journal_file)
         self.candidates_folder.mkdir(exist_ok=True)
@@ -268,37 +297,39 @@ class RunFolder:
         return journal
 
     def look(self) -> Journal | None:
-        """The journal to read, also while another process writes; None before there is
-        one.
+        """Open the journal for reading, while another process may write; return None if
+        it does not exist yet.
         """
         if not self._has_begun():
             return None
         return Journal(self.journal_file, read_only=True)
 
     def desk(self) -> Journal:
-        """The journal to write acts to, also while another process works. Raises
-        `RunError` R040 before there is one.
+        """Open the journal to write actions, while another process may work. Raise
+        `RunError` R040 if it does not exist yet.
         """
         if not self._has_begun():
             raise RunError(
-                "R040", f"{self.path} has not begun yet: try again in a moment"
+                "R040", f"{self.path} has not started yet: try again in a moment"
             )
         return Journal(self.journal_file)
 
     def stop_file(self, candidate: int) -> Path:
-        """What a process that trains a candidate looks for, to end with it."""
+        """Return the file that makes a process stop training a candidate."""
         return self.supernet_folder / f"stop-{candidate:04}"
 
     def _has_begun(self) -> bool:
-        """Whether there must be a journal. Raises `RunError` where it is gone."""
+        """Return whether there must be a journal. Raise `RunError` R031 if it is
+        missing.
+        """
         begun = self.candidates_folder.exists() or self.supernet_folder.exists()
         if begun and not self.journal_file.exists():
-            message = f"{self.journal_file} is missing: no run can go on without it"
+            message = f"{self.journal_file} is missing, and the run needs it"
             raise RunError("R031", message)
         return begun or Journal.is_made(self.journal_file)
 
     def write_candidates(self, candidates: Mapping[int, Candidate]) -> None:
-        """Writes the programs that have no file yet."""
+        """Write the programs that have no file yet."""
         for path, candidate in self._programs(candidates):
             if not path.exists():
                 write_text(path, candidate.program)
@@ -311,11 +342,13 @@ class RunFolder:
             if number == START:
                 yield self.start_file, candidate
 
-    # What has changed
+    # Checks for changes
 
     def traces(self) -> Traces:
-        """Return what the files of the folder say of how far the run has come. Read them
-        before the journal, which a run at work writes first.
+        """Return the files that show how far the run has come.
+
+        Call it before the journal is read, because a running search writes the journal
+        first.
         """
         programs = _numbered(self.candidates_folder, _PROGRAM)
         weights = _numbered(self.supernet_folder, _WEIGHTS)
@@ -330,9 +363,13 @@ class RunFolder:
         )
 
     def check_traces(self, journal: Journal, traces: Traces) -> None:
-        """Raise `RunError` R031 where a journal lacks the latest of what the other files
-        show. Until a run is paused or over, SQLite keeps that in a file beside the
-        journal, and takes a journal without it for a whole one.
+        """Check that a journal has everything that the other files show.
+
+        Until a run is paused or complete, SQLite keeps the latest rows in a file beside
+        the journal, and accepts a journal without that file.
+
+        Raises:
+            RunError: R031, if the latest part is missing.
         """
         last, closed = journal.last_round() or (-1, True)
         for trace, most in (
@@ -351,19 +388,19 @@ class RunFolder:
                 )
 
     def check_config(self, journal: Journal) -> None:
-        """Raises `RunError` R031 where `run.json` is not what the run began with."""
+        """Raise `RunError` R031 if `run.json` has changed since the run started."""
         name = self.config_file.name
         begun = journal.files().get(name)
         if begun is not None and begun != fingerprint(self.config_file):
             raise _changed(
                 self.config_file,
-                "the scores in the journal are of what it was: bring that back, or"
-                " start a new run",
+                "the scores in the journal belong to the original: restore it, or start"
+                " a new run",
             )
 
     def check_programs(self, candidates: Mapping[int, Candidate]) -> None:
-        """Raises `RunError` R031 where the file of a program is not what the journal
-        has. One that is gone is written again.
+        """Raise `RunError` R031 if the file of a program differs from the journal. A
+        missing file is written again.
         """
         for path, candidate in self._programs(candidates):
             try:
@@ -371,24 +408,24 @@ class RunFolder:
             except FileNotFoundError:
                 continue
             if not same:
-                help_ = "remove it, and azc writes it again; to search from a changed"
+                help_ = "remove it, and azc will write it again; to search from another"
                 raise _changed(path, f"{help_} program, start a new run")
 
     def check_weights(self, path: Path, kept: str | None) -> None:
-        """Raises `RunError` R030 for weights that are gone, and R031 for others than
-        those with this fingerprint.
+        """Raise `RunError` R030 if weights are missing, and R031 if they do not have
+        this fingerprint.
         """
         if not path.exists():
             raise RunError(
                 "R030",
                 f"{path} is missing: no candidate can be scored without it",
-                "bring back a copy of it, or start a new run",
+                "restore a copy of it, or start a new run",
             )
         if fingerprint(path) != kept:
-            raise _changed(path, "bring back a copy of it, or start a new run")
+            raise _changed(path, "restore a copy of it, or start a new run")
 
     def clean(self) -> None:
-        """Removes what a kill has left half-written."""
+        """Remove files that a killed process left incomplete."""
         for folder in (self.path, self.candidates_folder, self.supernet_folder):
             for path in folder.glob(".*.part"):
                 path.unlink(missing_ok=True)
@@ -396,7 +433,7 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     def sweep(self, number: int) -> None:
-        """Removes weights of rounds before a round."""
+        """Remove the weights of earlier rounds."""
         for path in self.supernet_folder.iterdir():
             found = _WEIGHTS.fullmatch(path.name)
             if found and int(found[1]) < number:
@@ -404,7 +441,9 @@ class RunFolder:
 
 
 def _numbered(folder: Path, names: re.Pattern[str]) -> list[_Trace]:
-    """List the files of a folder with such names; none where the folder is gone."""
+    """List the files of a folder with such names; empty if the folder does not
+    exist.
+    """
     found = []
     for path in folder.iterdir() if folder.is_dir() else ():
         match = names.fullmatch(path.name)
@@ -414,5 +453,5 @@ def _numbered(folder: Path, names: re.Pattern[str]) -> list[_Trace]:
 
 
 def _changed(path: Path, help_: str) -> RunError:
-    message = f"{path} is not as the run left it: its contents have changed"
+    message = f"{path} has changed since the run wrote it"
     return RunError("R031", message, help_)

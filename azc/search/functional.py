@@ -1,14 +1,14 @@
-"""What a program computes, by its values: two texts that are one function are known.
+"""Fingerprints of the functions that programs compute, from their values.
 
-Many mutants compute what a program already scored computes, in a way that no rewriting
-finds (`softmax(x - amax(x))`, `q + q` for `2 * q`). Their values on fixed random inputs
-tell; those of the interpreter, in float64 with the range of float32, which models are
-trained in.
+Many mutants compute the same function as a known program in a way that no rewriting
+detects (`softmax(x - amax(x))`, `q + q` for `2 * q`). Their values on fixed random
+inputs reveal it; they are computed by the interpreter in float64 with the range of
+float32, which models are trained in.
 
-Two programs with equal keys agree on sequences of several lengths, among them one longer
-than any window or convolution in them reaches, at several widths (odd ones too), heads
-and sizes of their inputs, to seven digits of the largest entry. What differs only beyond
-(`maximum(x, -1e6)`, say, and x) is one function here.
+Two programs with equal keys agree to seven digits of the largest entry: on sequences of
+several lengths, one of them longer than the reach of any window or convolution, at
+several widths (odd ones too), heads and scales of the inputs. Programs that differ only
+beyond that (`maximum(x, -1e6)` and `x`, say) count as the same function.
 """
 
 from __future__ import annotations
@@ -27,17 +27,25 @@ from azc.passes.pipeline import program_graph
 
 __all__ = ["Function", "graph_function", "program_function"]
 
-_DIGITS = 7  # of the largest entry; what differs by less is rounding
-_NOISE = 1e-13  # what is left where all that was there has cancelled
-_ORDERS = 120  # orders of parameters tried for the one that the key is made of
-_FAR = 48  # what reaches farther is looked at in small
-_NEAR = 16  # what reaches as far as this stays what it is then
-_LONG = 9  # the longest sequence looked at, unless something reaches beyond
+_DIGITS = 7  # digits of the largest entry; smaller differences are rounding errors
+_NOISE = 1e-13  # magnitude that is left when values cancel
+_ORDERS = 120  # maximum number of parameter orders that are tried for a key
+_FAR = 48  # reach from which on windows are scaled down
+_NEAR = 16  # reach up to which windows stay unchanged then
+_LONG = 9  # the longest sequence that is probed, unless something reaches beyond
 
 
 @dataclass(frozen=True)
 class _Probe:
-    """Where a program is looked at: a sequence, a head, normal inputs of a spread."""
+    """An input on which a program is evaluated.
+
+    Attributes:
+        length: Sequence length.
+        width: Features of a head.
+        head: The head that is computed.
+        heads: Number of heads.
+        spread: Standard deviation of the inputs.
+    """
 
     length: int
     width: int
@@ -46,10 +54,10 @@ class _Probe:
     spread: float
 
 
-# Projections of normed layers: as they begin (about 0.5), as they become, and beyond the
-# thresholds of operations. √d is irrational in most: `scale` is no number. A token alone,
-# and two, and (in `graph_function`) heads of two features: a maximum over many is hardly
-# ever below 0.
+# The scales are those of projections at initialization (about 0.5) and after training, and
+# beyond the thresholds of operations. √d is irrational in most probes, so that `scale` does
+# not equal a number. There are probes of one and two tokens and (in `graph_function`) heads
+# of two features, because a maximum over many values is hardly ever below 0.
 _PROBES: tuple[_Probe, ...] = (
     _Probe(7, 4, 1, 3, 1.0),
     _Probe(4, 5, 0, 2, 0.3),
@@ -59,14 +67,17 @@ _PROBES: tuple[_Probe, ...] = (
 )
 
 
-_USUAL = 3  # the first of them are texts in small
+_USUAL = 3  # the first ones resemble real text
 
 
 @dataclass(frozen=True)
 class Function:
-    """`key`: equal for programs with the same values on the same inputs, however the
-    parameters are called and ordered: each is a learned projection of its own. `fault`:
-    why there is nothing to train, None where there is.
+    """The function that a program computes.
+
+    Attributes:
+        key: Equal for programs with the same values on the same inputs, regardless of
+            the names and the order of parameters, since each is a learned projection.
+        fault: The reason why there is nothing to train, or None.
     """
 
     key: str
@@ -75,12 +86,14 @@ class Function:
 
 @lru_cache(maxsize=8192)
 def program_function(program: AttentionSpec, causal: bool = False) -> Function:
-    """What an attention program computes; in a `causal` model, token by token."""
+    """Identify the function of an attention program; in a `causal` model, token by
+    token.
+    """
     return graph_function(program_graph(program), causal)
 
 
 def graph_function(graph: Graph, causal: bool = False) -> Function:
-    """What a graph computes."""
+    """Identify the function of a graph."""
     import numpy as np
 
     graph, numbers = _in_small(graph, causal)
@@ -90,11 +103,11 @@ def graph_function(graph: Graph, causal: bool = False) -> Function:
     live = _live(looked)
     values, key = _smallest(looked, live)
     fault = None
-    # What is finite for one token or two alone is not so in a text.
+    # Values that are finite only for one or two tokens are not finite in a text.
     if not any(np.isfinite(each).all() for each in values[:_USUAL]):
-        fault = "it gives NaN or infinite values"
+        fault = "it computes NaN or infinite values"
     elif all(slot.kind for slot in live):
-        fault = "it gives the same whatever its inputs are"
+        fault = "it does not depend on its inputs"
     return Function(_digest_of(f"{numbers} {key}".encode()), fault)
 
 
@@ -102,20 +115,22 @@ def graph_function(graph: Graph, causal: bool = False) -> Function:
 
 
 def _reach(node: Node, causal: bool) -> int:
-    """How many tokens away a window or a convolution sees."""
+    """Return how many tokens away a window or a convolution sees."""
     taps = node.attrs.get("kernel", 1) - 1
     radius: int = node.attrs.get("radius", taps if causal else taps // 2)
     return radius
 
 
 def _reaches(graph: Graph, causal: bool) -> list[int]:
-    """Those of a graph, each once, in order."""
+    """Return the distinct reaches in a graph, sorted."""
     return sorted({_reach(node, causal) for node in graph.nodes} - {0})
 
 
 def _in_small(graph: Graph, causal: bool) -> tuple[Graph, tuple[int, ...]]:
-    """The program with smaller windows and convolutions where some reach very far, and
-    how far they do: one that reaches farther than another still does.
+    """Scale down windows and convolutions that reach very far, keeping their order.
+
+    Returns:
+        The graph, and the original reaches of those that were scaled.
     """
     reaches = _reaches(graph, causal)
     if not reaches or reaches[-1] <= _FAR:
@@ -144,19 +159,21 @@ def _in_small(graph: Graph, causal: bool) -> tuple[Graph, tuple[int, ...]]:
 
 @dataclass(frozen=True)
 class _Slot:
-    """A parameter, or a learned weight: those of one `kind` may change places, because
-    each has values of its own. A weight's kind is its shape.
+    """A parameter or a learned weight.
+
+    Slots of one `kind` are interchangeable, because each has its own values. The kind
+    of a weight is its shape.
     """
 
     name: str
     kind: str
 
 
-_Draws = Mapping[_Slot, int]  # which fixed random numbers each has
+_Draws = Mapping[_Slot, int]  # the draw of fixed random numbers for each slot
 
 
 def _slots(graph: Graph) -> list[_Slot]:
-    """All that the values may depend on."""
+    """Return everything that the values may depend on."""
     inputs = [node.name for node in graph.nodes if node.op == INPUT]
     weights = [_Slot(name, str(weight.axes)) for name, weight in graph.weights]
     return [*(_Slot(name, "") for name in inputs), *weights]
@@ -164,14 +181,17 @@ def _slots(graph: Graph) -> list[_Slot]:
 
 @dataclass(frozen=True)
 class _Looked:
-    """A program, whether it is of a causal model, and where it is looked at."""
+    """A program, whether it is causal, and its probes."""
 
     graph: Graph
     causal: bool
     probes: tuple[_Probe, ...]
 
     def values(self, probe: _Probe, draws: _Draws) -> Any:
-        """The result; what has no numbers of its own plays no part, so that any will do."""
+        """Evaluate the program.
+
+        Slots without a draw do not matter, so they share one.
+        """
         length, width = probe.length, probe.width
         inputs = {
             name: _normal(draws.get(_Slot(name, ""), -1), length, width) * probe.spread
@@ -190,8 +210,9 @@ class _Looked:
 
 
 def _live(looked: _Looked) -> dict[_Slot, str]:
-    """What the values depend on; of each, what marks its part in the program, whatever
-    it is called and wherever it stands.
+    """Return the slots that the values depend on.
+
+    Each comes with a digest of its role, which does not depend on its name or place.
     """
     slots = _slots(looked.graph)
     alike = dict.fromkeys(slots, 1)
@@ -199,14 +220,14 @@ def _live(looked: _Looked) -> dict[_Slot, str]:
     live = {}
     for slot in slots:
         values = looked.values(looked.probes[0], {**alike, slot: 0})
-        # What is alike may cancel, and some come in far from 0 alone.
+        # Equal inputs may cancel, and some slots only matter for large values.
         if _differ(base, values) or _tells(looked, slots, slot):
             live[slot] = _digest(values)
     return live
 
 
 def _tells(looked: _Looked, slots: list[_Slot], slot: _Slot) -> bool:
-    """Whether the values depend on a slot where each has numbers of its own."""
+    """Return whether the values depend on a slot if each slot has its own numbers."""
     own = {each: place for place, each in enumerate(slots)}
     other = {**own, slot: len(own)}
     return any(
@@ -229,8 +250,8 @@ def _differ(one: Any, other: Any) -> bool:
 
 
 def _smallest(looked: _Looked, live: Mapping[_Slot, str]) -> tuple[list[Any], str]:
-    """The values with parameters and weights in an order that names have no part in, and
-    their digest.
+    """Return the values and their digest in a canonical order of parameters and
+    weights.
     """
 
     def part(slot: _Slot) -> tuple[str, str]:
@@ -257,19 +278,19 @@ def _digest(values: Any) -> str:
     largest = np.abs(values[finite]).max(initial=0.0)
     if largest <= _NOISE:
         values, largest = np.where(finite, 0.0, values), 1.0
-    # By the power of two above it: the same one for what differs by rounding. The steps
-    # are shifted, so that 0, ½ and 1 are far from where one ends.
+    # Scale by the next power of two, which is robust to rounding. The steps are shifted,
+    # so that 0, ½ and 1 are far from a boundary.
     unit = 2.0 ** np.ceil(np.log2(largest * (1 + 1e-9)))
     with np.errstate(all="ignore"):
         steps = np.floor(values / unit * 10.0**_DIGITS + 0.3183)
-    # What is not finite is one thing: another order of operations makes ∞ of NaN.
+    # All non-finite values are equal: another order of operations turns NaN into ∞.
     steps = np.where(finite, steps, np.inf) + 0.0
     return _digest_of(np.float64(unit).tobytes() + steps.tobytes())
 
 
 @lru_cache(maxsize=4096)
 def _normal(draw: int, *shape: int) -> Any:
-    """Fixed normal numbers, others for each draw."""
+    """Return fixed normally distributed numbers, different for each draw."""
     import numpy as np
 
     return np.random.default_rng((draw + 1, *shape)).normal(size=shape)

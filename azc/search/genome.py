@@ -1,4 +1,4 @@
-"""A candidate of a search: a self-contained text, and what makes two of them alike.
+"""Candidates of a search as self-contained programs, and their identity.
 
 Codes: U101 the file has no declaration of this name.
 """
@@ -33,22 +33,23 @@ from azc.syntax.format import format_file
 __all__ = ["COMMUTATIVE", "Genome", "program_key", "space_features"]
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum"})
-_ORDERS = 120  # orders of parameters tried for the one that a key is made of
+_ORDERS = 120  # maximum number of parameter orders that are tried for a key
 
 
 @dataclass(frozen=True, eq=False)
 class Genome:
-    """A checked file and the model in it that is the candidate."""
+    """A checked program file and the name of the candidate's model in it."""
 
     program: Program
     model: str
 
     @classmethod
     def from_text(cls, text: str, model: str) -> Genome:
-        """From a text.
+        """Create a genome from a text.
 
-        Raises `DiagnosticError` where it does not check, and `UsageError` where it has
-        no such model.
+        Raises:
+            DiagnosticError: If the text is not a valid program.
+            UsageError: U101, if it has no such model.
         """
         program = check_source(Source(f"{model}.azg", text, own=True))
         if model not in program.models:
@@ -57,8 +58,9 @@ class Genome:
 
     @classmethod
     def from_file(cls, file: ast.File, model: str) -> Genome:
-        """From a tree, by way of its text: what a mutation makes is checked like any
-        other program. Raises as `from_text`.
+        """Create a genome from a syntax tree, by way of its text.
+
+        So mutants are checked like any other program. Raises as `from_text`.
         """
         return cls.from_text(format_file(file), model)
 
@@ -69,7 +71,7 @@ class Genome:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model, checked."""
+        """The checked model."""
         return self.program.models[self.model]
 
     @property
@@ -79,15 +81,18 @@ class Genome:
 
     @cached_property
     def key(self) -> str:
-        """Equal for two genomes that compute the same function class: however their
-        programs and parameters are called, ordered and laid out in statements.
+        """A key that is equal for genomes of the same function class.
+
+        It does not depend on how programs and parameters are named, ordered and split
+        into statements.
         """
         return _model_key(self.spec, program_key)
 
     @cached_property
     def function(self) -> str:
-        """Equal also where the programs are written in other ways but have the same
-        values, see `azc.search.functional`.
+        """A key that is also equal for programs that are written differently.
+
+        Equal programs have the same values, see `azc.search.functional`.
         """
         causal = self.spec.causal
 
@@ -98,7 +103,9 @@ class Genome:
 
     @cached_property
     def faults(self) -> dict[str, str]:
-        """Why programs of it can't be trained, by their keys; empty where all can."""
+        """The reasons why programs can't be trained, by their keys; empty if all
+        can.
+        """
         found: dict[str, str] = {}
         for layer in self.spec.layers:
             if isinstance(layer.mixing, AttentionUse):
@@ -110,14 +117,16 @@ class Genome:
 
     @cached_property
     def features(self) -> frozenset[str]:
-        """What priorities are kept for: the operations of its attention programs, and
-        "conv K" for every width of its convolution layers.
+        """The features that priorities are learned for.
+
+        They are the operations in the attention programs, and "conv K" for every width
+        of the convolution layers.
         """
         return frozenset().union(*(each.mixing.features for each in self.spec.layers))
 
 
 def space_features(space: SpaceSpec) -> tuple[str, ...]:
-    """All features that a model in the space can have, where the space varies them."""
+    """Return all features that a search can vary in models of the space."""
     return (*sorted(space.ops or ()), *map(conv_feature, space.kernels))
 
 
@@ -148,11 +157,11 @@ def _layer_key(layer: LayerSpec, key: Callable[[AttentionSpec], str]) -> str:
 
 @lru_cache(maxsize=4096)
 def program_key(program: AttentionSpec) -> str:
-    """Equal for programs that are one function when their parameters are renamed.
+    """Return a key that does not depend on the names of parameters.
 
-    Each parameter is a learned projection of its own, so that `q @ k.T` and `k @ q.T`
-    are the same class of functions. Names, statements, the order of the operands of a
-    sum, and what the passes of the compiler take out play no part either.
+    Each parameter is a learned projection of its own, so `q @ k.T` and `k @ q.T` are
+    the same class of functions. Names, statements, the order of the operands of a sum,
+    and everything that the compiler's passes remove are ignored, too.
     """
     graph = program_graph(program)
     twins = _twins(graph)
@@ -160,8 +169,9 @@ def program_key(program: AttentionSpec) -> str:
 
 
 def _namings(graph: Graph, twins: Mapping[Node, int]) -> Iterator[dict[str, str]]:
-    """Names for the parameters that depend on nothing but their part in the graph: one
-    naming, or a few where some play the same part.
+    """Yield names for the parameters that depend only on their roles in the graph.
+
+    There is one naming, or several if some parameters have the same role.
     """
     inputs = [node.name for node in graph.nodes if node.op == INPUT]
 
@@ -198,8 +208,8 @@ def _graph_key(
 
 
 def _twins(graph: Graph) -> dict[Node, int]:
-    """Operations on the same operands that differ in their learned weights alone are
-    told apart by a number.
+    """Number the operations that have the same operands and differ only in their
+    learned weights.
     """
     counts: dict[object, int] = {}
     found: dict[Node, int] = {}

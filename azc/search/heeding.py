@@ -1,7 +1,7 @@
-"""What people and agents do to a run, taken up between two of its steps.
+"""Application of actions between two steps of a run.
 
-Proposals, draws and limits wait for the next round, which begins with them; the rest is
-heeded at once.
+Proposals, draws and limits wait for the start of the next round. All other actions are
+applied at once.
 """
 
 from __future__ import annotations
@@ -25,12 +25,18 @@ from azc.search.records import Evaluation
 
 __all__ = ["Heeding"]
 
-_GLANCE = 0.2  # seconds between two looks at a run that is paused
+_GLANCE = 0.2  # seconds between two checks of a paused run
 
 
 class Heeding:
-    """The acts in a journal, as the loop heeds them; `spend` is given another budget.
-    With fresh weights what was scored once is never trained again.
+    """Applies the actions in a journal for the loop.
+
+    Args:
+        journal: The journal.
+        tell: Called with events.
+        spend: Called with a new budget.
+        is_fresh: Whether candidates have fresh weights, so that scored ones are never
+            trained again.
     """
 
     def __init__(
@@ -46,10 +52,13 @@ class Heeding:
         self.is_fresh = is_fresh
 
     def heed(self, number: int) -> bool:
-        """Takes up what can't wait for the next round, and waits while the run is to.
-        Whether what is to be trained alone may be another since then.
+        """Apply the actions that can't wait for the next round, and wait while the run
+        is paused.
+
+        Returns:
+            Whether the models to train at the end may have changed.
         """
-        told = changed = False
+        is_announced = changed = False
         while True:
             for act in self.journal.acts(waiting=True):
                 if act.kind not in (PROPOSE, DRAW, LIMIT):
@@ -59,14 +68,14 @@ class Heeding:
             self._stop(number, acts)
             if not is_paused(acts):
                 return changed
-            if not told:
+            if not is_announced:
                 self.journal.settle()
                 self.tell(Paused())
-            told = True
+            is_announced = True
             time.sleep(_GLANCE)
 
     def waiting(self) -> set[int]:
-        """The numbers of those that nothing has come of yet."""
+        """Return the numbers of the pending actions."""
         return {act.id for act in self.journal.acts(waiting=True)}
 
     def _do(self, act: Act, number: int) -> None:
@@ -74,14 +83,14 @@ class Heeding:
         if act.kind == BUDGET:
             evaluations, spent = act.value["evaluations"], self.journal.spent()
             if evaluations < spent:
-                reason = f"{spent:,} evaluations were spent by then"
+                reason = f"{spent:,} evaluations were already spent"
             else:
                 self.spend(evaluations)
         self.journal.heed(act, number, reason)
         self.tell(Acted(act.words, reason))
 
     def _stop(self, number: int, acts: Sequence[Act]) -> None:
-        """What is stopped fails, in the round under way and wherever it is asked for."""
+        """Fail the stopped candidates in the current round."""
         out = stopped(acts)
         for evaluation in self.journal.evaluations(number) if out else ():
             act = out.get(evaluation.candidate)
@@ -90,7 +99,11 @@ class Heeding:
                 self.journal.fail(evaluation, reason, self._seconds(evaluation))
 
     def _seconds(self, stopped: Evaluation) -> float | None:
-        """How long it took, 0 where it waited; None where it would not be trained."""
+        """Return the duration of a stopped evaluation in seconds.
+
+        It is 0 if the evaluation was waiting, and None if it would not have been
+        trained.
+        """
         if stopped.status != "asked":
             return stopped.seconds
         known = self.is_fresh and self.journal.known([stopped.candidate])

@@ -1,8 +1,9 @@
 """The journal of a run: an SQLite database, the source of truth.
 
-A candidate is there before it is scored; a score counts once its transaction has
-committed. All that a run needs to go on is here or is written before it is. One process
-runs the search and writes what it comes to; any other may write acts meanwhile.
+A candidate is stored before it is scored, and a score counts once its transaction is
+committed. Everything that a run needs to continue is in the journal, or is written
+before it is. One process runs the search and writes its results; others may write
+actions at the same time.
 
 Codes: R031 a file of a run was changed or damaged; R032 a candidate was scored without
 a request.
@@ -41,13 +42,16 @@ _CANDIDATE = (
 
 
 class Journal(Database):
-    """An open journal. A reader may come while another process writes."""
+    """An open journal. It can be read while another process writes."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        """Opens a journal. Raises `RunError` R031 for a file that is not one, or none,
-        and R036 for one of another format.
+        """Open a journal.
+
+        Raises:
+            RunError: R031, if the file is missing or not a journal; R036, if it has
+                another format.
         """
-        # What a round asks of all candidates is read once. No other process writes it.
+        # Cache what a round needs of all candidates. No other process writes it.
         self._keeps = not read_only
         self._keys: dict[str, int] | None = None
         self._spent: int | None = None
@@ -59,7 +63,9 @@ class Journal(Database):
     # Writing
 
     def begin(self, start: NewCandidate, budget: int, files: Mapping[str, str]) -> None:
-        """The run begins: its first candidate, its budget, fingerprints of files."""
+        """Store the start of a run: its first candidate, its budget, and fingerprints
+        of files.
+        """
         with self._transaction() as write:
             self._bear(write, start, id=START, round=0)
             write.insert("budget", evaluations=budget)
@@ -67,7 +73,7 @@ class Journal(Database):
                 write.insert("file", name=name, fingerprint=fingerprint)
 
     def keep_file(self, name: str, fingerprint: str) -> None:
-        """A file is in its place, whole."""
+        """Store the fingerprint of a complete file."""
         with self._transaction() as write:
             _keep(write, name, fingerprint)
 
@@ -79,10 +85,8 @@ class Journal(Database):
         refused: Sequence[Refused] = (),
         taken: Iterable[Taken] = (),
     ) -> None:
-        """A round begins: candidates scored again and new ones, in this order.
-
-        `state` is the strategy's, any JSON value; `refused` was asked for in vain;
-        `taken` are the acts that it begins with.
+        """Store the start of a round, with its candidates in this order: known and new
+        ones.
         """
         numbers: list[int] = []
         with self._transaction() as write:
@@ -102,9 +106,10 @@ class Journal(Database):
             self._take(write, number, taken, numbers)
 
     def record(self, evaluation: Evaluation) -> None:
-        """A candidate was scored or has failed.
+        """Store that a candidate was scored or failed.
 
-        Raises `RunError` R032 where it was not asked for, or has a record already.
+        Raises:
+            RunError: R032, if it was not requested, or already has a result.
         """
         if evaluation.status not in ("done", "failed"):
             raise ValueError(f"{evaluation.status!r} is not the end of an evaluation")
@@ -113,13 +118,16 @@ class Journal(Database):
         with self._transaction() as write:
             if not write.update("evaluation", {**at, "status": "asked"}, **values):
                 raise RunError(
-                    "R032", f"candidate {evaluation.candidate} was not asked for"
+                    "R032",
+                    f"a score of candidate {evaluation.candidate} was not requested",
                 )
             if self._spent is not None:
                 self._spent += evaluation.counts
 
     def close_round(self, number: int, state: object, files: Mapping[str, str]) -> None:
-        """A round is over and its weights are in the next snapshot, one of `files`."""
+        """Store the end of a round, whose weights are in the next snapshot, one of
+        `files`.
+        """
         with self._transaction() as write:
             write.update("round", {"id": number}, closed=1, state=json.dumps(state))
             for name, fingerprint in files.items():
@@ -138,7 +146,7 @@ class Journal(Database):
         return number
 
     def _refuse(self, write: Writer, number: int, refused: Sequence[Refused]) -> None:
-        # A round that came to nothing is asked for again by a run that goes on.
+        # A resumed run requests a round that had no members again.
         query = "SELECT count(*) FROM refused WHERE round = ?"
         there = self._db.execute(query, (number,)).fetchone()[0]
         for position, each in enumerate(refused[there:], there):
@@ -152,8 +160,10 @@ class Journal(Database):
         refused: Sequence[Refused] = (),
         taken: Iterable[Taken] = (),
     ) -> None:
-        """The search has ended before its budget was spent: nothing came of asking for a
-        round, with the acts `taken`, but what was `refused`.
+        """Store that the search ended before its budget was spent.
+
+        A round was requested, with the actions `taken`, but all its children were
+        `refused`.
         """
         spent = self.spent()
         with self._transaction() as write:
@@ -165,8 +175,8 @@ class Journal(Database):
     # Acts
 
     def act(self, *wanted: NewAct) -> list[Act]:
-        """Somebody wants something done, all of it or nothing; the only method for a
-        process without the lock.
+        """Store requested actions, all or none. This is the only method for a process
+        without the lock.
         """
         time = datetime.now(UTC).isoformat(timespec="seconds")
         found = []
@@ -181,8 +191,8 @@ class Journal(Database):
         return found
 
     def heed(self, act: Act, number: int, reason: str | None = None) -> None:
-        """The loop takes up an act while it works on a round; a budget is given with it.
-        `reason`: why it comes to nothing.
+        """Store that the loop has applied an action during a round, and its budget if
+        it sets one; or, with a `reason`, that it could not be applied.
         """
         with self._transaction() as write:
             if act.kind == BUDGET and reason is None:
@@ -202,7 +212,9 @@ class Journal(Database):
             write.update("act", {"id": each.act}, **values)
 
     def fail(self, before: Evaluation, reason: str, seconds: float | None) -> None:
-        """Whatever a candidate has come to in an open round, it has failed."""
+        """Store that a candidate in an open round has failed, whatever its result
+        was.
+        """
         at = {"round": before.round, "candidate": before.candidate}
         values = {"status": "failed", "reason": reason, "scores": None, "weights": None}
         with self._transaction() as write:
@@ -210,7 +222,7 @@ class Journal(Database):
         self._spent = None
 
     def acts(self, *, waiting: bool = False) -> list[Act]:
-        """Every act, or those that wait, in the order in which they came."""
+        """Return every action, or the pending ones, in the order of their requests."""
         query = (
             "SELECT kind, value, author, id, time, round, candidate, reason FROM act"
         )
@@ -218,10 +230,12 @@ class Journal(Database):
         rows = self._rows(f"{query} ORDER BY id")
         return [Act(kind, json.loads(value), *rest) for kind, value, *rest in rows]
 
-    # What is trained alone
+    # Final training
 
     def enter(self, entrants: Iterable[NewEntrant]) -> list[Entrant]:
-        """Programs to be trained alone; those that are known keep their numbers."""
+        """Store models to train from scratch; models that are already known keep their
+        numbers.
+        """
         found = []
         with self._transaction() as write:
             known = {(e.name, e.program): e for e in self.entrants().values()}
@@ -234,19 +248,23 @@ class Journal(Database):
         return found
 
     def record_fit(self, fit: Fit) -> None:
-        """An entrant was trained alone."""
+        """Store the result of training an entrant."""
         with self._transaction() as write:
             values = {k: v for k, v in vars(fit).items() if k != "right"}
             write.insert("fit", **values, accuracy=json.dumps(dict(fit.right)))
 
     def record_costs(self, key: str, found: Scores) -> None:
-        """What was measured of the program of a key; it is not measured again."""
+        """Store the measurements of the program with a key, so that they are not
+        repeated.
+        """
         with self._transaction() as write:
             for name, value in found.items():
                 write.insert("cost", key=key, name=name, value=value)
 
     def set_table(self, rows: Iterable[tuple[str, Entrant]]) -> None:
-        """The rows of the last comparison, for what is spent by now; once only."""
+        """Store the rows of the final comparison for the current number of evaluations,
+        once.
+        """
         spent = self.spent()
         with self._transaction() as write:
             if self.table():
@@ -263,7 +281,7 @@ class Journal(Database):
     # Reading
 
     def spent(self) -> int:
-        """How much of the budget: see `Evaluation.counts`."""
+        """Return how much of the budget is spent, see `Evaluation.counts`."""
         if self._spent is None:
             query = "SELECT count(*) FROM evaluation WHERE seconds IS NOT NULL"
             found = int(self._rows(query)[0][0])
@@ -273,27 +291,27 @@ class Journal(Database):
         return self._spent
 
     def budget(self) -> int:
-        """Evaluations that the run may spend, as last given; 0 before it has begun."""
+        """Return the current budget in evaluations, or 0 before the run has started."""
         rows = self._rows("SELECT evaluations FROM budget ORDER BY id DESC LIMIT 1")
         return int(rows[0][0]) if rows else 0
 
     def ending(self) -> str | None:
-        """Why the search has ended before its budget was spent, None if it has not."""
+        """Return why the search ended before its budget was spent, or None."""
         rows = self._rows("SELECT reason FROM ending WHERE spent = ?", self.spent())
         return str(rows[0][0]) if rows else None
 
     def rounds(self) -> list[tuple[int, bool]]:
-        """Every round with whether it is closed, in order."""
+        """Return every round with whether it is closed, in order."""
         rows = self._rows("SELECT id, closed FROM round ORDER BY id")
         return [(number, bool(closed)) for number, closed in rows]
 
     def last_round(self) -> tuple[int, bool] | None:
-        """The round begun last with whether it is closed, None before the first."""
+        """Return the last round with whether it is closed, or None before the first."""
         rows = self._rows("SELECT id, closed FROM round ORDER BY id DESC LIMIT 1")
         return (rows[0][0], bool(rows[0][1])) if rows else None
 
     def state(self) -> object:
-        """The strategy's state as it last was, None before the first round."""
+        """Return the latest state of the strategy, or None before the first round."""
         rows = self._rows("SELECT state FROM round ORDER BY id DESC LIMIT 1")
         try:
             return json.loads(rows[0][0]) if rows else None
@@ -301,7 +319,7 @@ class Journal(Database):
             raise self._no_state() from error
 
     def states(self) -> dict[int, object]:
-        """The strategy's state as every closed round has left it, by the round."""
+        """Return the state of the strategy after every closed round, by round."""
         rows = self._rows("SELECT id, state FROM round WHERE closed ORDER BY id")
         try:
             return {number: json.loads(state) for number, state in rows}
@@ -313,7 +331,9 @@ class Journal(Database):
         return RunError("R031", message)
 
     def evaluations(self, number: int | None = None) -> list[Evaluation]:
-        """The evaluations of one round, or of all, in the order asked."""
+        """Return the evaluations of one round, or of all, in the order of the
+        requests.
+        """
         query = (
             "SELECT round, candidate, status, scores, reason, seconds, weights"
             " FROM evaluation"
@@ -325,7 +345,7 @@ class Journal(Database):
         return [_evaluation(*row) for row in rows]
 
     def known(self, candidates: Iterable[int]) -> dict[int, Scores]:
-        """The first scores of those of the candidates that have any."""
+        """Return the first scores of each of these candidates that has any."""
         query = "SELECT scores FROM evaluation WHERE candidate = ? AND status = 'done'"
         found = {}
         for candidate in candidates:
@@ -335,18 +355,18 @@ class Journal(Database):
         return found
 
     def costs(self, key: str) -> dict[str, float]:
-        """What was measured of the program of a key, by objective."""
+        """Return the measurements of the program with a key, by objective."""
         return dict(self._rows("SELECT name, value FROM cost WHERE key = ?", key))
 
     def all_costs(self) -> dict[str, dict[str, float]]:
-        """What was measured of every program, by its key."""
+        """Return the measurements of every program, by its key."""
         found: dict[str, dict[str, float]] = {}
         for key, name, value in self._rows("SELECT key, name, value FROM cost"):
             found.setdefault(key, {})[name] = value
         return found
 
     def candidates(self, number: int | None = None) -> dict[int, Candidate]:
-        """Every candidate by id, or those that a round scores."""
+        """Return every candidate by number, or those that a round scores."""
         query = _CANDIDATE
         if number is not None:
             query += " WHERE id IN (SELECT candidate FROM evaluation WHERE round = ?)"
@@ -354,14 +374,16 @@ class Journal(Database):
         return {found.id: found for found in (_candidate(*row) for row in rows)}
 
     def candidate(self, number: int) -> Candidate:
-        """One candidate. Raises `KeyError` where there is none of that number."""
+        """Return a candidate. Raise `KeyError` if it does not exist."""
         rows = self._rows(f"{_CANDIDATE} WHERE id = ?", number)
         if not rows:
             raise KeyError(number)
         return _candidate(*rows[0])
 
     def keys(self) -> Mapping[str, int]:
-        """The key of every candidate and its function, with the first such id."""
+        """Return the key and the function of every candidate, with the first such
+        number.
+        """
         if self._keys is None:
             rows = self._rows("SELECT key, function, id FROM candidate ORDER BY id")
             found: dict[str, int] = {}
@@ -374,11 +396,11 @@ class Journal(Database):
         return MappingProxyType(self._keys)
 
     def last_candidate(self) -> int:
-        """The highest number of a candidate, 0 where there is none."""
+        """Return the highest number of a candidate, or 0 if there is none."""
         return int(self._rows("SELECT coalesce(max(id), 0) FROM candidate")[0][0])
 
     def refused(self) -> list[Refused]:
-        """Every child that was not to be trained, in the order asked for."""
+        """Return every refused child, in the order of the requests."""
         rows = self._rows(
             "SELECT parents, mutation, why, same, reason FROM refused"
             " ORDER BY round, position"
@@ -386,21 +408,21 @@ class Journal(Database):
         return [Refused(tuple(json.loads(of)), *rest) for of, *rest in rows]
 
     def entrants(self) -> dict[int, Entrant]:
-        """Every program that is trained alone, by its number."""
+        """Return every model that is trained from scratch, by number."""
         rows = self._rows(
             "SELECT name, program, candidate, id FROM entrant ORDER BY id"
         )
         return {row[3]: Entrant(*row) for row in rows}
 
     def table(self) -> list[tuple[str, int]]:
-        """The rows of the last comparison: a role and an entrant's number each; empty
-        while the winner is not known.
+        """Return the rows of the final comparison, each with a role and the number of
+        an entrant; empty while the winner is unknown.
         """
         query = "SELECT role, entrant FROM place WHERE spent = ? ORDER BY position"
         return [(role, entrant) for role, entrant in self._rows(query, self.spent())]
 
     def fits(self) -> list[Fit]:
-        """Every entrant trained alone, as often as it was."""
+        """Return the results of training entrants."""
         rows = self._rows(
             "SELECT accuracy, entrant, seed, steps, split, status, loss, reason FROM fit"
             " ORDER BY split, steps, seed, entrant"
@@ -408,7 +430,7 @@ class Journal(Database):
         return [_fit(*row) for row in rows]
 
     def files(self) -> dict[str, str]:
-        """The fingerprints of files, by their names in the folder."""
+        """Return the fingerprints of files, by their names in the folder."""
         return dict(self._rows("SELECT name, fingerprint FROM file"))
 
 

@@ -1,8 +1,8 @@
-"""The loop of a run: ask, evaluate, tell; then the last comparison.
+"""The main loop of a run: ask, evaluate, tell; then the final comparison.
 
-Every step can be cut off and taken again: what is done is in the journal or in a file
-whose fingerprint is there, and what a step does depends on these and on the seed alone.
-The loop holds the budget, and knows nothing of how a strategy searches.
+Every step can be interrupted and repeated: results are in the journal, or in a file
+whose fingerprint is there, and a step depends only on these and on the seed. The loop
+owns the budget, and does not know how a strategy searches.
 
 Codes: R031 a file of a run was changed or damaged.
 """
@@ -63,7 +63,7 @@ __all__ = ["Loop"]
 
 @dataclass
 class Loop:
-    """One run at work in its folder, whose lock is held."""
+    """The loop of a run in its folder, whose lock is held."""
 
     folder: RunFolder
     journal: Journal
@@ -75,14 +75,14 @@ class Loop:
     tell: Callable[[Event], None]
 
     def check(self) -> None:
-        """Raises `RunError` where the weights of a run that has begun are not as it left
-        them.
+        """Raise `RunError` if the weights of a run that has started were changed or are
+        missing.
         """
         number, _ = self._place()
         self.weights.check(number)
 
     def run(self) -> None:
-        """Everything that is still to be done."""
+        """Do everything that is left to do."""
         self._begin()
         candidates = self.journal.candidates()
         self.folder.check_programs(candidates)
@@ -103,11 +103,11 @@ class Loop:
             while self._step():
                 pass
             waiting = self.acts.waiting()
-            # Whatever has come meanwhile is looked at first.
+            # Actions that were requested in the meantime come first.
             done = self._compare() and self.acts.waiting() <= waiting
 
     def _step(self) -> bool:
-        """One step of the search; whether there may be another one."""
+        """Take one step of the search; return whether there may be another one."""
         number, is_open = self._place()
         self.acts.heed(number)
         if not is_open:
@@ -118,13 +118,13 @@ class Loop:
             self._close(number)
             return True
         if self._left() <= 0:
-            return False  # the round stays open, for a run that goes on with more
+            return False  # the round stays open for a larger budget
         self._score(number)
         return True
 
     @cached_property
     def weights(self) -> Weights:
-        """What candidates begin with."""
+        """The initial weights of candidates."""
         if self.options.is_fresh:
             return FreshWeights(self.options, self.start.model)
         return SharedWeights(
@@ -140,17 +140,19 @@ class Loop:
 
     @cached_property
     def trials(self) -> Trials:
-        """The executor, which does not take the machine's faults for the programs'."""
+        """The executor, with retries that tell faults of the machine from those of
+        programs.
+        """
         where, how = self.folder.path, self.options
         return Trials(self.executor, self.start.text, where, how, self.tell)
 
     @property
     def costing(self) -> Costing:
-        """What the objectives and the limits ask for beside the loss."""
+        """The costs that objectives and limits need in addition to the loss."""
         return Costing(self.journal, self.options, self.trials, self._genome)
 
     def _begin(self) -> None:
-        """The start is the first candidate of every run."""
+        """Store the start model as the first candidate of the run."""
         if self.journal.budget():
             return
         genome = self.start
@@ -160,7 +162,9 @@ class Loop:
         self.journal.begin(start, self.options.evaluations, files)
 
     def _steer(self, times: dict[str, float]) -> None:
-        """A strategy that draws so and knows what the one before it knew."""
+        """Create the strategy with these factors for features, and restore its
+        state.
+        """
         self.steered = replace(self.space, draws=times)
         self.strategy: Strategy = self.make(self.start, self.steered, self.options)
         state = self.journal.state()
@@ -173,7 +177,7 @@ class Loop:
             raise RunError("R031", message) from error
 
     def _limit(self, limits: Limits) -> None:
-        """From here on, what is beyond these is not trained."""
+        """Set the limits on candidates from now on."""
         self.options = replace(self.options, limits=limits)
 
     def _genome(self, candidate: int) -> Genome:
@@ -181,7 +185,7 @@ class Loop:
         return Genome.from_text(program, self.start.model)
 
     def _place(self) -> tuple[int, bool]:
-        """The round to work on, and whether it is open already."""
+        """Return the round to work on, and whether it is open."""
         last = self.journal.last_round()
         if last is None:
             return 0, False
@@ -195,23 +199,23 @@ class Loop:
 
     @cached_property
     def acts(self) -> Heeding:
-        """What people and agents do to the run."""
+        """The actions that people and agents apply to the run."""
         return Heeding(self.journal, self.tell, self._spend, self.options.is_fresh)
 
     def _spend(self, evaluations: int) -> None:
         self.options = replace(self.options, evaluations=evaluations)
 
     def _listen(self) -> bool:
-        """Heeds acts where no round is under way; see `Heeding.heed`."""
+        """Apply actions between rounds, see `Heeding.heed`."""
         return self.acts.heed(self._place()[0])
 
     # Ask
 
     def _open(self, number: int) -> bool:
-        """Opens a round; whether there was anything to ask for.
+        """Open a round; return whether there was anything to score.
 
-        A round is asked for as a whole, however much of the budget is left: a run with a
-        larger one then asks for the same.
+        A round is always requested as a whole, even if the budget ends earlier, so that
+        a run with a larger budget makes the same requests.
         """
         rng = random.Random(derived(self.options.seed, "round", number))
         size = self.options.round_size
@@ -243,7 +247,9 @@ class Loop:
         return True
 
     def _is_known(self, members: Sequence[int | NewCandidate]) -> bool:
-        """Whether a round would train nothing: such rounds could go on for ever."""
+        """Return whether a round would train nothing. Such rounds could repeat
+        forever.
+        """
         again = [member for member in members if isinstance(member, int)]
         if not self.options.is_fresh or len(again) < len(members):
             return False
@@ -254,14 +260,16 @@ class Loop:
             self.tell(Skipped(number, refused_words(refused)))
 
     def _take_limit(self, act: Act) -> Taken:
-        """Sets a limit, unless the start is beyond it, which may have to be measured."""
+        """Set a limit, unless the start model exceeds it, which may need a
+        measurement.
+        """
         before = self.options.limits
         self._limit(limits_after([act], before))
         over = self.costing.over(self.start)
         if over is None:
             return Taken(act.id)
         self._limit(before)
-        return Taken(act.id, reason=f"the start is over it: {over}")
+        return Taken(act.id, reason=f"the start model exceeds it: {over}")
 
     def _propose(self, act: Act, admission: Admission) -> Taken:
         place, refused = admission.propose(proposed(act, self.start.model))
@@ -287,7 +295,7 @@ class Loop:
     # Evaluate
 
     def _score(self, number: int) -> None:
-        """Scores what a round still waits for, as far as the budget goes."""
+        """Score the remaining candidates of a round, as far as the budget allows."""
         candidates = self.journal.candidates(number)
         waiting = self._waiting(number)
         budget, left = self.options.evaluations, self._left()
@@ -302,7 +310,7 @@ class Loop:
             seconds = None if candidate in known else 0.0
             self._record(number, candidates[candidate], Outcome(None, why, seconds))
         for candidate, scores in known.items():
-            if candidate not in over:  # it would come to the same again
+            if candidate not in over:  # the result would be the same
                 outcome = Outcome(scores, None, None)
                 self._record(number, candidates[candidate], outcome)
         jobs = [
@@ -326,25 +334,33 @@ class Loop:
                 self._settle(number, candidates[job.candidate], scored)
 
     def _over(self, asked: Sequence[int]) -> dict[int, str]:
-        """Those that a limit set since they were born keeps out, each with why."""
+        """Return the candidates that exceed a limit that was set after their creation,
+        with the reasons.
+        """
         if not self.options.limits:
             return {}
         found = {each: self.costing.over(self._genome(each)) for each in asked}
         return {each: why for each, why in found.items() if why is not None}
 
     def _settle(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
-        """What came of a job counts, unless the candidate was stopped meanwhile."""
+        """Record the outcome of a job, unless the candidate was stopped in the
+        meantime.
+        """
         self.acts.heed(number)
         if candidate.id in self._waiting(number):
             self._record(number, candidate, outcome)
 
     def _waiting(self, number: int) -> list[int]:
-        """The candidates of a round that are still to be scored, in the order asked."""
+        """Return the candidates of a round that are not scored yet, in the order of the
+        requests.
+        """
         evaluations = self.journal.evaluations(number)
         return [e.candidate for e in evaluations if e.status == "asked"]
 
     def _record(self, number: int, candidate: Candidate, outcome: Outcome) -> None:
-        """Writes what came of a candidate, and tells it if that is news."""
+        """Store the outcome of a candidate, and report it unless it was already
+        known.
+        """
         self.journal.record(
             Evaluation(
                 number,
@@ -375,11 +391,11 @@ class Loop:
     # Tell
 
     def _close(self, number: int) -> None:
-        """Ends the round and tells the strategy."""
+        """Close the round, and pass its scores to the strategy."""
         evaluations = self.journal.evaluations(number)
         candidates = self.journal.candidates(number)
         done = ranked(evaluations)
-        # The best last: where two trained the same weights, the better ones stay.
+        # The best comes last, so that its weights replace those of the others.
         best = [candidates[e.candidate] for e in done[: self.options.parents]]
         snapshot = self.weights.give_back(number, reversed(best))
         first = leading(done, self.options.objectives)
@@ -419,8 +435,8 @@ class Loop:
     # The end
 
     def _compare(self) -> bool:
-        """Finds the winner, and trains it beside what else there is. Whether that is
-        done, and was not cut short by what somebody wants.
+        """Select the winner and compare it with other models. Return whether that is
+        complete, and was not interrupted by an action.
         """
         journal = self.journal
         finals = Finals(

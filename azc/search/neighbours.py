@@ -1,7 +1,7 @@
-"""Neighbours of a winner: models that differ from it in one thing.
+"""Neighbors of a winner: models that differ from it in one thing.
 
-A winner is trained beside them at the end of a search, because a search that compares its
-winner only with models far from it does not show that each part of the winner is needed.
+A winner is compared with them at the end of a search. A comparison with very different
+models would not show that each part of the winner is needed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from azc.syntax import ast
 
 __all__ = ["neighbours"]
 
-# Programs of the standard library that take the place of the winner's attention.
+# Programs of the standard library that replace the winner's attention.
 _STANDARD = ("rope_attention", "sdpa", "mean_mixing")
-# The convolution that does, where the space has one of this kind and width.
+# The preferred convolution that replaces it, if the space has this kind and width.
 _KERNEL, _KIND = 5, "depthwise"
 _TRIES = 8  # mutations tried for each neighbour
 
@@ -31,12 +31,13 @@ _TRIES = 8  # mutations tried for each neighbour
 def neighbours(
     winner: Genome, space: SpaceSpec, count: int, rng: random.Random
 ) -> Iterator[tuple[str, Genome]]:
-    """Yield `count` neighbours of a winner at most, each with what differs.
+    """Yield up to `count` neighbors of a winner, each with a description of the
+    difference.
 
-    First the winner with all of its attention programs replaced by one of the standard
-    library (rotary and scaled dot-product attention, the mean over the tokens) or by a
-    convolution; these need not lie in the space. Then models of the space that are one
-    random mutation away.
+    First come copies of the winner in which all attention programs are replaced by one
+    of the standard library (rotary and scaled dot-product attention, the mean over the
+    tokens) or by a convolution; these need not lie in the space. Then come models of
+    the space that are one random mutation away.
     """
     winner = alone(winner)
     known = {winner.key}
@@ -64,7 +65,9 @@ def _different(
 
 
 def _replaced(winner: Genome, space: SpaceSpec) -> Iterator[tuple[str, Genome]]:
-    """The winner with one mixer in place of all its attention programs."""
+    """Yield copies of the winner with one mixer in place of all its attention
+    programs.
+    """
     layers = winner.spec.layers
     mixes = [isinstance(layer.mixing, AttentionUse) for layer in layers]
     if not any(mixes):

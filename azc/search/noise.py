@@ -1,8 +1,9 @@
 """The noise of scores: how much they differ between seeds of one program.
 
-A search whose scores differ by no more than that ranks its candidates by chance. Once the
-first round is over, its best candidate is trained from two more seeds. With shared weights
-there is no such measure: a program has no score but the one of its snapshot.
+If the scores of a search differ by no more than that, their order is mostly chance.
+After the first round, its best candidate is trained with two more seeds. With shared
+weights, there is no such measure, because the score of a program belongs to its
+snapshot.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = ["Noise", "Repeats", "noise"]
 
-# What the journal calls the losses from other seeds, among what was measured of a program.
+# Names of the losses with other seeds among the measurements in the journal.
 _NAMES = ("loss, second seed", "loss, third seed")
-_FEWEST = 4  # scores, for a spread of them to mean anything
+_FEWEST = 4  # minimum number of scores for a meaningful spread
 # The standard deviation of normally distributed values, by their median absolute deviation.
 _NORMAL = 1.4826
 
 
 @dataclass(frozen=True)
 class Noise:
-    """How much losses differ, in nats: the `scores` of all candidates, and those of one
-    program from several `seeds`.
+    """Spread of losses in nats: the `scores` of all candidates, and those of one
+    program with several `seeds`.
 
-    Both estimate a standard deviation, that of the scores by their median absolute
-    deviation, which a few programs that learn nothing do not change.
+    Both estimate a standard deviation. That of the scores uses their median absolute
+    deviation, which is robust to a few programs that learn nothing.
     """
 
     scores: float
@@ -45,12 +46,12 @@ class Noise:
 
     @property
     def is_all(self) -> bool:
-        """Whether the scores differ by no more than seeds do."""
+        """True if the scores differ by no more than seeds do."""
         return self.scores <= self.seeds
 
     @property
     def sentence(self) -> str:
-        """The warning, for where `is_all`."""
+        """The warning for a run in which `is_all` is true."""
         return (
             f"The scores differ by {self.scores:.2g} nats, no more than those of one"
             f" program with other seeds ({self.seeds:.2g}): their order is mostly chance."
@@ -62,11 +63,11 @@ def noise(
     evaluations: Iterable[Evaluation],
     measured: Mapping[int, Scores],
 ) -> Noise | None:
-    """Return the noise of a run with fresh weights, None while it is not known.
+    """Return the noise of a run with fresh weights, or None if it is unknown.
 
     Args:
-        evaluations: Those of the run.
-        measured: What was measured of candidates, by their numbers.
+        evaluations: The evaluations of the run.
+        measured: Measurements of candidates, by their numbers.
     """
     losses = {
         e.candidate: e.scores[LOSS]
@@ -91,7 +92,9 @@ def _spread(values: Sequence[float]) -> float:
 
 @dataclass
 class Repeats:
-    """Measures the noise of a run at work, and warns once where it is all there is."""
+    """Measures the noise of a running search, and warns once if it explains all
+    differences.
+    """
 
     journal: Journal
     options: EvolveOptions
@@ -99,8 +102,8 @@ class Repeats:
     has_warned: bool = field(default=False, init=False)
 
     def warning(self, best: Candidate, job: Job) -> Noise | None:
-        """Return the noise if the scores differ by no more than seeds do, and this was not
-        returned before.
+        """Return the noise if the scores differ by no more than seeds do. It is
+        returned once.
 
         Args:
             best: The best candidate of the first round.
@@ -116,7 +119,7 @@ class Repeats:
         return found if self.has_warned else None
 
     def _measure(self, best: Candidate, job: Job) -> None:
-        """Score a program from other seeds. A failure is written as an infinite loss."""
+        """Score a program with other seeds. A failure is stored as an infinite loss."""
         jobs = {
             replace(
                 job,

@@ -1,4 +1,5 @@
-"""What a candidate is scored by: a number for every objective, the lower the better.
+"""Objectives of a search: the values that candidates are scored by, all to be
+minimized.
 
 Codes: U020 an option of a search is invalid; U026 the start exceeds a limit.
 """
@@ -45,13 +46,20 @@ TIMED_LOSS = "timed-loss"
 LATENCY, MEMORY = "latency", "memory"
 PARAMETERS, FLOPS = "parameters", "flops"
 
-# By the name of the objective. The first is what a search by one number goes by.
+# Scores by objective. A search by one number uses the first.
 Scores = Mapping[str, float]
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`unit`: of its values; `digits`: how they are shown; `says`: what it is."""
+    """An objective.
+
+    Attributes:
+        name: Its name.
+        unit: The unit of its values.
+        digits: The format of its values.
+        says: A description, including the unit.
+    """
 
     name: str
     unit: str
@@ -59,7 +67,7 @@ class Objective:
     says: str
 
     def shown(self, value: float) -> str:
-        """A value, without its unit."""
+        """Format a value without its unit."""
         return format(value, self.digits)
 
 
@@ -69,7 +77,7 @@ def _table(*rows: Objective) -> Mapping[str, Objective]:
 
 OBJECTIVES = _table(
     Objective(LOSS, "nats", ".3f", "validation loss"),
-    Objective(TIMED_LOSS, "nats", ".3f", "validation loss after seconds alone"),
+    Objective(TIMED_LOSS, "nats", ".3f", "validation loss after a fixed training time"),
     Objective(PARAMETERS, "parameters", ",.0f", "parameters"),
     Objective(FLOPS, "FLOPs a token", ",.0f", "FLOPs a token"),
     Objective(LATENCY, "ms", ",.2f", "milliseconds a batch"),
@@ -83,7 +91,9 @@ _SHORT = {"params": PARAMETERS}
 
 
 def read_objective(name: str, *, among: Iterable[str] = OBJECTIVES) -> str:
-    """The objective of a name, `params` for parameters. Raises `UsageError` U020."""
+    """Return the objective of a name; `params` stands for parameters. Raise
+    `UsageError` U020 if there is none.
+    """
     found = _SHORT.get(name, name)
     known = tuple(among)
     if found not in known:
@@ -92,13 +102,17 @@ def read_objective(name: str, *, among: Iterable[str] = OBJECTIVES) -> str:
         message = f"there is no objective {name!r}"
         if found in OBJECTIVES:
             message = f"{name} can't be limited"
-        raise UsageError("U020", message, f"{hint}it is one of {', '.join(known)}")
+        raise UsageError("U020", message, f"{hint}objectives: {', '.join(known)}")
     return found
 
 
 def read_limit(text: str) -> tuple[str, float]:
-    """What is limited to how much, in the unit of the objective: `params=30e6`,
-    `latency=2ms`, `memory=64MB`. Raises `UsageError` U020.
+    """Parse a limit into an objective and a number in its unit.
+
+    Examples are `params=30e6`, `latency=2ms` and `memory=64MB`.
+
+    Raises:
+        UsageError: U020, if it is invalid.
     """
     name, _, amount = text.partition("=")
     objective = read_objective(name.strip(), among=LIMITED)
@@ -117,8 +131,8 @@ def read_limit(text: str) -> tuple[str, float]:
 
 
 def read_change(text: str) -> tuple[str, float | None]:
-    """A limit as `read_limit` reads it, or None for none any more: `params=none`. Raises
-    `UsageError` U020.
+    """Parse a limit like `read_limit`, where `params=none` removes it. Raise
+    `UsageError` U020 if it is invalid.
     """
     name, _, amount = text.partition("=")
     if amount.strip() == "none":
@@ -127,7 +141,7 @@ def read_change(text: str) -> tuple[str, float | None]:
 
 
 def shown_limit(name: str, most: float) -> str:
-    """How much a limit allows, with its unit where the name does not say it."""
+    """Format a limit, with its unit unless the name says it."""
     unit = OBJECTIVES[name].unit
     return f"{most:,.10g}" if unit == name else f"{most:,.10g} {unit}"
 
@@ -136,44 +150,46 @@ _WRITTEN_AS = {LATENCY: "a time, as latency=2ms", MEMORY: "a size, as memory=64M
 
 
 def checked_limit(name: object, most: object, shown: object) -> tuple[str, float]:
-    """A limit as it may be. Raises `UsageError` U020."""
+    """Return a limit after checking it. Raise `UsageError` U020 if it is invalid."""
     objective = read_objective(str(name), among=LIMITED)
     real = isinstance(most, int | float) and not isinstance(most, bool)
     if not real or not 0 < float(str(most)) < float("inf"):
-        message = f"{shown!r} is no limit"
+        message = f"{shown!r} is not a limit"
         wanted = _WRITTEN_AS.get(objective, "a number above 0: params=30e6")
         raise UsageError("U020", message, f"a limit is {wanted}")
     return objective, float(str(most))
 
 
 def check_objectives(names: Sequence[object]) -> None:
-    """Raises `UsageError` U020 for names that are none, or twice, and where there is no
-    loss among them.
+    """Raise `UsageError` U020 if objectives are unknown or repeated, or none of them is
+    a loss.
     """
     for name in names:
         if not isinstance(name, str) or name not in OBJECTIVES:
             read_objective(str(name))
-            raise UsageError("U020", f"{name!r} is no objective")
+            raise UsageError("U020", f"{name!r} is not an objective")
     if len(set(names)) != len(names):
-        raise UsageError("U020", "an objective is given twice")
+        raise UsageError("U020", "an objective is repeated")
     if not set(names) & set(_LOSSES):
         raise UsageError(
             "U020",
-            f"the objectives have no loss: {', '.join(map(str, names)) or 'none'}",
-            f"what learns nothing is the smallest and fastest; add {LOSS}",
+            f"there is no loss among the objectives: {', '.join(map(str, names)) or 'none'}",
+            f"a model that learns nothing is the smallest and fastest; add {LOSS}",
         )
 
 
 def in_order(names: Sequence[str]) -> tuple[str, ...]:
-    """All that a candidate is scored by: first what a search by one number goes by,
-    which is a loss; the loss after a number of steps in any case.
+    """Return everything that candidates are scored by.
+
+    First comes the loss that a search by one number uses. The loss after a fixed number
+    of steps is always included.
     """
     first = LOSS if LOSS in names else TIMED_LOSS
     return tuple(dict.fromkeys((first, *names, LOSS)))
 
 
 def first_score(scores: Scores | None) -> float | None:
-    """What a search by one number goes by; None of what has failed."""
+    """Return the score for a search by one number, or None for a failure."""
     return None if scores is None else next(iter(scores.values()))
 
 
@@ -212,14 +228,15 @@ def shown_scores(
 
 
 def costs(spec: ModelSpec, tokens: int) -> dict[str, float]:
-    """What a model costs as it is written, for sequences of so many tokens."""
+    """Return the parameters and FLOPs of a model, for sequences of `tokens` tokens."""
     found = summarise(spec, tokens)
     return {PARAMETERS: float(found.parameters), FLOPS: found.flops}
 
 
 def over_limits(found: Scores, limits: Iterable[tuple[str, float]]) -> str | None:
-    """Why what costs so much is not to be trained, None where it may be; what is not in
-    `found` is not looked at. What is measured is told after a colon.
+    """Return the reason why a candidate with these values exceeds a limit, or None.
+
+    Objectives that are not in `found` are ignored. A measured value follows a colon.
     """
     for name, most in limits:
         value = found.get(name)
@@ -233,6 +250,6 @@ def over_limits(found: Scores, limits: Iterable[tuple[str, float]]) -> str | Non
 
 
 def start_over_limit(why: str) -> UsageError:
-    """U026, for a start that is beyond a limit."""
+    """Create the error U026 for a start model that exceeds a limit."""
     help_ = "raise the limit, or start from a smaller model"
-    return UsageError("U026", f"the start is over a limit: {why}", help_)
+    return UsageError("U026", f"the start model exceeds a limit: {why}", help_)

@@ -1,4 +1,4 @@
-"""What a search is run with, frozen with the run.
+"""Options of a search. They are stored with the run and never change.
 
 Codes: D033 a mask rate was passed for a causal model; U020 an option of a search is
 invalid.
@@ -108,44 +108,73 @@ _SEEDS = 2**32  # NumPy takes no larger ones
 
 @dataclass(frozen=True)
 class EvolveOptions:
-    """How to search.
+    """Options of a search.
 
-    `evaluations`: the budget; a failed candidate counts, and so does one that is scored
-    again, unless its score is known. `strategy`: a name of
-    `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine` for a class in a file.
-    `round_size` candidates are scored from one snapshot of the supernet; the `parents`
-    best give their weights back to it, and are scored again in the next round, where
-    there are no more than a third of it. With `by_hand`, op-nas, regularized, local and
-    random begin with what a person would try first, beside the start. A child is 1 to
-    `mutations` mutations from its parent, each number as likely (None: as the strategy
-    has it). `alpha` and `temperature` are of op-nas's priorities; after `patience`
-    rounds with nothing better it begins anew from the start (0: never); with
-    `learn_kinds` kinds of mutation have priorities too. `population` and `tournament`
-    are of regularized; `inter_rate` and `intra_rate` are how often a mutation is of
-    layers and of a program. `weights` are "shared": `warm_up` steps train the supernet
-    first; or "fresh": each candidate begins anew, from the same seed, and has the same
-    score whenever it is scored. `steps` train a candidate before it is scored on
-    `blocks` validation blocks (None: all); with `schedule_steps` they are the first of
-    a schedule of so many. The learning rate rises to `learning_rate` over the
-    `warmup_ratio` of a schedule, and falls to 0 over the rest. With fresh weights a
-    score may be the mean of several trainings, from `score_seeds` seeds. The best
-    `contenders` are then trained alone for `final_steps`, from as many seeds: the best
-    one is the winner. It is trained alone again from each of `final_seeds`, beside the
-    start, beside `neighbours` models that differ from it in one thing, and, with
-    `baselines`, beside the best of random sampling that has trained for as many steps,
-    and what a person would try first; no final seeds, none of all this.
-    `workers` processes score at a time, of this machine or, with the `executor` "ray",
-    of a cluster. A score depends, in its last bits, on how many `threads` it is
-    computed with, and not on how many workers there are. A candidate has `time_limit`
-    seconds to be scored, for each seed, and alone as many times more as it has more
-    steps; it may take `memory_limit` bytes (None: all that there are). Sequences have
-    `length` tokens of documents, into which text files are divided by `documents` (see
-    `azc.data.documents`), batches `batch_size` of them, in which `mask_rate` of the tokens of
-    a text are masked; the masks of the validation and test text are 15 %. `objectives`:
-    what is searched for the least of, see `azc.search.objectives`; a child over one of
-    the `limits`, an objective with a number, is not trained; `seconds_alone`: how long
-    a candidate is trained for its timed loss. `device`: None for the best there is.
-    Raises `UsageError` U020 for values that make no sense.
+    Attributes:
+        data: The data, see `azc.data.load.DataSpec`.
+        documents: How text files are split into documents, see `azc.data.documents`.
+        tokenizer: A folder or name; None trains a tokenizer on the text.
+        evaluations: The budget. Failed candidates count, and so do candidates that are
+            scored again, unless their scores are known.
+        objectives: Objectives to minimize, see `azc.search.objectives`.
+        limits: Objectives with maximum values. A child beyond one is not trained.
+        seconds_alone: Training time for the timed loss, in seconds.
+        seed: Random seed.
+        strategy: A name in `azc.search.strategies.choose.STRATEGIES`, or `my.py:Mine`
+            for a class in a file.
+        round_size: Number of candidates that are scored from one snapshot of the
+            supernet.
+        parents: Number of best candidates whose weights are copied to the supernet, and
+            which are scored again in the next round, up to a third of it.
+        alpha: Weight of novelty in op-nas's priorities.
+        temperature: Temperature of op-nas's priorities.
+        patience: Rounds without improvement after which op-nas restarts from the start
+            model; 0 for never.
+        learn_kinds: Whether op-nas has priorities for kinds of mutation, too.
+        by_hand: Whether op-nas, regularized, local and random begin with the models
+            that a person would try first, in addition to the start model.
+        mutations: Maximum number of mutations between parent and child, each number
+            equally likely; None for the strategy's default.
+        population: Population size of regularized.
+        tournament: Tournament size of regularized.
+        inter_rate: Probability of an inter-layer mutation.
+        intra_rate: Probability of an intra-layer mutation.
+        weights: "shared": candidates start from the supernet; "fresh": each is trained
+            from scratch with the same seed, and always has the same score.
+        warm_up: Training steps of the supernet before the search.
+        steps: Training steps of a candidate before it is scored.
+        schedule_steps: Length of the schedule that these are the first steps of.
+        score_seeds: Number of trainings that a score is the mean of, with fresh
+            weights.
+        batch_size: Batch size, in sequences.
+        length: Sequence length, in tokens.
+        learning_rate: Peak learning rate.
+        warmup_ratio: Fraction of a schedule in which the learning rate rises from 0; it
+            falls to 0 over the rest.
+        mask_rate: Fraction of text tokens masked in training. Validation and test use
+            15 %.
+        blocks: Number of validation sequences for a score; None for all.
+        contenders: Number of best candidates to train from scratch, with as many seeds
+            as a score has. The best of them is the winner.
+        final_steps: Training steps in the final comparison.
+        final_seeds: Seeds of the final comparison; without any, there is none, and
+            contenders are not trained.
+        baselines: Whether to compare the winner with the best of random sampling that
+            trains for as many steps as the search, and with the models that a person
+            would try first. It is always compared with the start model.
+        neighbours: Number of models to compare it with that differ from it in one
+            thing.
+        workers: Number of processes that score candidates, on this machine or, with the
+            executor "ray", on a cluster. Scores do not depend on it.
+        threads: CPU threads per candidate. Scores depend on it in their last bits.
+        executor: One of `EXECUTORS`.
+        time_limit: Seconds to score a candidate with one seed. Training from scratch
+            has more time in proportion to its steps.
+        memory_limit: Bytes of memory that a candidate may use; None for no limit.
+        device: The device; None for the best available.
+
+    Raises:
+        UsageError: U020 for invalid values.
     """
 
     data: str = "python"
@@ -236,7 +265,7 @@ class EvolveOptions:
         check_objectives(self.objectives)
         for limit in self.limits:
             if checked_limit(*limit, limit)[0] != limit[0]:
-                raise UsageError("U020", f"{limit[0]!r} is no objective")
+                raise UsageError("U020", f"{limit[0]!r} is not an objective")
         seeds = self.final_seeds
         if not all(_is_whole(seed, 0) and seed < _SEEDS for seed in seeds):
             raise _wrong("final_seeds", seeds, f"whole numbers from 0 to {_SEEDS - 1}")
@@ -244,7 +273,7 @@ class EvolveOptions:
             raise _wrong("final_seeds", seeds, "different from each other")
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON object of all fields."""
+        """Return a JSON object of all fields."""
         lists: dict[str, Any] = {
             "final_seeds": list(self.final_seeds),
             "objectives": list(self.objectives),
@@ -254,11 +283,11 @@ class EvolveOptions:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether every candidate is scored from fresh weights."""
+        """True if every candidate is scored from fresh weights."""
         return self.weights == "fresh"
 
     def seeds(self, purpose: str) -> list[int]:
-        """The seeds of the trainings that a loss is the mean of."""
+        """Return the seeds of the trainings that a loss is averaged over."""
         more = range(1, self.score_seeds)
         return [
             derived(self.seed, purpose),
@@ -267,7 +296,9 @@ class EvolveOptions:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> EvolveOptions:
-        """The options that `as_json` wrote. Raises `UsageError` U020 for any other."""
+        """Create options from the object that `as_json` returned. Raise `UsageError`
+        U020 for any other.
+        """
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise UsageError("U020", f"unknown options: {', '.join(sorted(unknown))}")
@@ -289,21 +320,24 @@ class EvolveOptions:
 
 
 def resolve(given: Mapping[str, Any], start: ModelSpec) -> EvolveOptions:
-    """Make the options of a search from what a person gives, on the command line or in
-    Python: the rules between options are here.
+    """Create options from values given on the command line or in Python, applying the
+    rules between options.
 
     Args:
-        given: What was given, by the names of the fields of `EvolveOptions`, and no
-            defaults. `preset` names one of `PRESETS`, for what is not given. Values may
+        given: Values by the names of the fields of `EvolveOptions`, without defaults.
+            `preset` names one of `PRESETS`, for values that are not given. Values may
             be written as on the command line: a name or a list of `objectives`, where
-            `params` is parameters; `limits` as texts, `"params=30e6"`, as pairs or as a
-            mapping; `time_limit` as `"30min"`, `memory_limit` as `"4GB"`; `final_seeds`
-            as their number.
-        start: The model that the space starts from.
+            `params` stands for parameters; `limits` as texts such as `"params=30e6"`,
+            as pairs or as a mapping; `time_limit` as `"30min"`, `memory_limit` as
+            `"4GB"`; `final_seeds` as their number.
+        start: The start model of the search space.
+
+    Returns:
+        The options.
 
     Raises:
-        UsageError: U020 for a name or a value that makes no sense, D033 for a mask rate
-            where models are causal.
+        UsageError: U020 for an invalid name or value, D033 for a mask rate with a
+            causal model.
     """
     values = dict(given)
     preset = _preset(values.pop("preset", None))
@@ -317,7 +351,7 @@ def resolve(given: Mapping[str, Any], start: ModelSpec) -> EvolveOptions:
         raise UsageError(
             "D033",
             f"a mask rate is for encoders, and `{start.name}` is causal",
-            "a causal model is asked for every token: leave the mask rate out",
+            "causal models predict every token: leave the mask rate out",
         )
     values = {**preset, **values}
     for name, read in _READERS.items():
@@ -333,7 +367,7 @@ def _preset(name: object) -> Mapping[str, Any]:
         return {}
     if not isinstance(name, str) or name not in PRESETS:
         known = ", ".join(PRESETS)
-        raise UsageError("U020", f"there is no preset {name!r}", f"it is {known}")
+        raise UsageError("U020", f"there is no preset {name!r}", f"presets: {known}")
     return PRESETS[name]
 
 
@@ -375,26 +409,30 @@ def _listed(name: str, given: Any) -> list[Any]:
 
 
 def read_time_limit(given: Any) -> Any:
-    """Read seconds, also from a text as `30min`. Raises `UsageError` U020."""
+    """Parse a time limit such as `30min` into seconds; numbers are returned as they
+    are. Raise `UsageError` U020 if it is invalid.
+    """
     if not isinstance(given, str):
         return given
     seconds = in_seconds(given)
     if seconds is None:
-        message = f"{given!r} is no time"
-        raise UsageError("U020", message, "it is written as 90s, 30min or 2h")
+        message = f"{given!r} is not a time"
+        raise UsageError("U020", message, "write it like 90s, 30min or 2h")
     return seconds
 
 
 def read_memory_limit(given: Any) -> Any:
-    """Read bytes, also from a text as `4GB`; `none` is no limit. Raises `UsageError` U020."""
+    """Parse a memory limit such as `4GB` into bytes; `none` is no limit. Raise
+    `UsageError` U020 if it is invalid.
+    """
     if not isinstance(given, str):
         return given
     if given.strip() == "none":
         return None
     size = in_bytes(given)
     if not size:
-        message = f"{given!r} is no amount of memory"
-        raise UsageError("U020", message, "it is written as 4GB or 512MiB")
+        message = f"{given!r} is not an amount of memory"
+        raise UsageError("U020", message, "write it like 4GB or 512MiB")
     return size
 
 
@@ -410,7 +448,7 @@ _READERS: Mapping[str, Callable[[Any], Any]] = MappingProxyType(
 
 
 def derived(seed: int, *purpose: object) -> int:
-    """A seed of 32 bits for one purpose of a run."""
+    """Derive a seed of 32 bits for one purpose of a run."""
     text = " ".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "little")
 

@@ -1,7 +1,7 @@
-"""What is best by several objectives at once, the lower the better in each.
+"""Multi-objective ranking: fronts, crowding, knee and hypervolume. Lower values are
+better.
 
-Points are rows of numbers, one a objective; what is given and what comes back are places
-of rows.
+Points are rows of numbers, one per objective; rows are referred to by their indices.
 """
 
 from __future__ import annotations
@@ -28,19 +28,22 @@ Point = Sequence[float]  # a value for every objective
 
 
 def dominates(one: Point, other: Point) -> bool:
-    """Whether one is nowhere worse and somewhere better."""
+    """Return whether one point is nowhere worse than the other, and somewhere
+    better.
+    """
     return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(
         other
     )
 
 
 def fronts(points: Sequence[Point]) -> list[list[int]]:
-    """Non-dominated sorting (Deb et al. 2002): the first front is what nothing
-    dominates, each next one what nothing but those before does.
+    """Sort points into fronts (non-dominated sorting, Deb et al. 2002).
 
-    Points come in lexicographic order, in which none dominates an earlier one, and each
-    goes into the first front that does not dominate it, found by halving: what is
-    dominated in one front is so in all before (Zhang et al. 2015, ENS-BS).
+    No point dominates those of the first front; those of each next front are dominated
+    only by points of earlier fronts. Points are processed in lexicographic order, in
+    which none dominates an earlier one, and each goes into the first front that does
+    not dominate it. A binary search finds that front, because a point that is dominated
+    in one front is dominated in all earlier ones (Zhang et al. 2015, ENS-BS).
     """
     import numpy as np
 
@@ -67,8 +70,9 @@ def fronts(points: Sequence[Point]) -> list[list[int]]:
 
 
 def crowding(points: Sequence[Point]) -> list[float]:
-    """How far its neighbours of a front are from each (Deb et al. 2002): infinite at the
-    ends of an objective.
+    """Compute the crowding distance of each point in a front (Deb et al. 2002).
+
+    It is infinite at the ends of an objective.
     """
     found = [0.0] * len(points)
     for axis in range(len(points[0]) if points else 0):
@@ -83,15 +87,17 @@ def crowding(points: Sequence[Point]) -> list[float]:
 
 
 def knee(front: Sequence[Point]) -> int:
-    """Where a front bends most: furthest below the plane through its ends, with each
-    objective from 0 to 1 over the front (Das 1999). Of equals the first.
+    """Return the index of the knee of a front, where it bends most.
+
+    The knee is furthest below the plane through the ends of the front, with each
+    objective scaled to 0 to 1 over the front (Das 1999). Ties go to the first.
     """
     heights = [sum(point) for point in unit(front)]
     return heights.index(min(heights))
 
 
 def unit(points: Sequence[Point]) -> list[Point]:
-    """The same with each objective from 0 to 1; 0 where all are alike."""
+    """Scale each objective to 0 to 1, or to 0 if all its values are equal."""
     lows = [min(axis) for axis in zip(*points, strict=True)]
     extents = [max(axis) - min(axis) for axis in zip(*points, strict=True)]
     return [
@@ -104,8 +110,8 @@ def unit(points: Sequence[Point]) -> list[Point]:
 
 
 def hypervolume(points: Sequence[Point], reference: Point) -> float:
-    """How much of what is better than a reference in every objective the points dominate
-    (Zitzler and Thiele 1999), exactly, by slices along the last objective. A slice is as
+    """Compute the hypervolume that points dominate up to a reference point (Zitzler and
+    Thiele 1999), exactly, by slices along the last objective. A slice is as
     large as the one before where the projection of its point is dominated there.
     """
     inside = [
@@ -135,18 +141,18 @@ def _no_worse(one: Point, other: Point) -> bool:
 
 
 class HasScores(Protocol):
-    """What was scored, or has failed."""
+    """A candidate that was scored, or failed."""
 
     @property
     def scores(self) -> Scores | None:
-        """By objective."""
+        """The scores by objective."""
 
 
 _Scored = TypeVar("_Scored", bound=HasScores)
 
 
 def points(scored: Iterable[HasScores], objectives: Sequence[str]) -> list[Point]:
-    """A row for each of what did not fail."""
+    """Return a row of values for each candidate that did not fail."""
     return [
         tuple(each.scores[name] for name in objectives)
         for each in scored
@@ -155,8 +161,8 @@ def points(scored: Iterable[HasScores], objectives: Sequence[str]) -> list[Point
 
 
 def by_front(scored: Iterable[_Scored], objectives: Sequence[str]) -> list[_Scored]:
-    """What did not fail, front by front, in each what is far from its neighbours first;
-    where there is no difference, and by one objective, in the order given.
+    """Sort the candidates that did not fail by front, and within a front by crowding
+    distance, largest first. Ties, and candidates with one objective, keep their order.
     """
     done = [each for each in scored if each.scores is not None]
     if len(objectives) == 1:

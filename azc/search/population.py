@@ -1,7 +1,6 @@
-"""What a strategy is put together from: selectors, and the variation of programs.
+"""Building blocks of strategies: selection of members, and variation of programs.
 
-A selector takes programs and gives some of them. A variation makes a child of one. None
-of them compares two scores that are not of one round.
+None of them compares scores of different rounds.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ __all__ = [
     "untried",
 ]
 
-DEEP = 8  # mutations of what is drawn at random around the start, at most
+DEEP = 8  # maximum number of mutations of a random program near the start model
 _TRIES = 12  # mutations of a parent tried for a child that is not known yet
-_WALK = 64  # mutations after that, each of the known program before
-_IN_VAIN = 3  # walks from parents, one after the other, until no more is looked for
+_WALK = 64  # mutations tried after that, each from the last known program
+_IN_VAIN = 3  # consecutive failures after which no more children are tried
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Member:
     score: float = 0.0
 
 
-Population = tuple[Member, ...]  # from the oldest to the youngest
+Population = tuple[Member, ...]  # from the oldest to the youngest, unless ranked
 Mutate = Callable[[Genome, random.Random], Mutation | None]
 
 
@@ -61,7 +60,9 @@ Mutate = Callable[[Genome, random.Random], Mutation | None]
 
 
 def best(round: Iterable[Scored], count: int, number: int = 0) -> Population:
-    """The so many best of a round, the best first, of equals the older; none failed."""
+    """Return the `count` best of a round that did not fail, best first; ties go to the
+    older.
+    """
     done = [
         Member(s.candidate, s.genome, number, s.score)
         for s in round
@@ -71,21 +72,22 @@ def best(round: Iterable[Scored], count: int, number: int = 0) -> Population:
 
 
 def latest(members: Population) -> Population:
-    """Those scored in the last round that any of them was scored in."""
+    """Return the members that were scored in the last round of any of them."""
     last = max((m.round for m in members), default=0)
     return tuple(m for m in members if m.round == last)
 
 
 def tournament(members: Population, size: int, rng: random.Random) -> Member:
-    """The best of so many, drawn without replacement from at least one: their scores
-    are of one round.
+    """Draw `size` members without replacement, and return the best.
+
+    Their scores must be of one round.
     """
     drawn = rng.sample(members, min(size, len(members)))
     return min(drawn, key=lambda m: (m.score, m.candidate))
 
 
 def oldest_die(members: Population, count: int) -> Population:
-    """The so many youngest."""
+    """Return the `count` youngest members."""
     return members[-count:]
 
 
@@ -93,7 +95,7 @@ def oldest_die(members: Population, count: int) -> Population:
 
 
 def evenly(space: SpaceSpec, options: EvolveOptions) -> Mutate:
-    """One mutation, which draws operations and widths all alike."""
+    """Create a mutation that draws all operations and widths with equal probability."""
     alike = Priorities.start(space_features(space), alpha=0.0)
     rates = Rates(options.inter_rate, options.intra_rate)
     return lambda genome, rng: mutate(genome, space, rng, alike, rates)
@@ -101,8 +103,11 @@ def evenly(space: SpaceSpec, options: EvolveOptions) -> Mutate:
 
 @dataclass(frozen=True)
 class Variation:
-    """Children that are 1 to `most` mutations away, each depth as likely. Where all
-    around seems to be known, steps of `wander` (None: of `mutate`) lead away from it.
+    """Creates children that are 1 to `most` mutations away, with each number equally
+    likely.
+
+    If everything near the parent seems to be known, mutations by `wander` (by default
+    `mutate`) lead away from it.
     """
 
     mutate: Mutate
@@ -116,8 +121,16 @@ class Variation:
         rng: random.Random,
         known: Mapping[str, int],
     ) -> list[Child]:
-        """New programs, each of the parent that its place is given; fewer where no more
-        is found.
+        """Create up to `count` new programs.
+
+        Args:
+            count: Number of children.
+            parent: Returns the parent of the child at a place.
+            rng: Source of randomness.
+            known: Keys of known programs, with the numbers of candidates.
+
+        Returns:
+            The children; fewer than `count` if no more are found.
         """
         found: list[Child] = []
         seen = set(known)
@@ -141,8 +154,10 @@ class Variation:
         rng: random.Random,
         known: Mapping[str, int],
     ) -> Child | None:
-        """A new program: so many mutations from the parent, or one from a known program
-        some steps away where all around the parent seems to be known.
+        """Create a new program, `depth` mutations from the parent.
+
+        If everything near it seems to be known, the program is one mutation away from a
+        known one that is some steps away.
         """
         number, genome = parent.candidate, parent.genome
         for step in range(_TRIES + _WALK):
@@ -160,7 +175,7 @@ class Variation:
         return None
 
     def _walk(self, genome: Genome, depth: int, rng: random.Random) -> Mutation | None:
-        """So many mutations, one after the other."""
+        """Apply `depth` mutations, one after the other."""
         steps: list[Mutation] = []
         for _ in range(depth):
             made = self.mutate(genome, rng)
@@ -181,8 +196,9 @@ class Variation:
 def answer(
     again: Population, children: Sequence[Child], wanted: int, begun: bool
 ) -> list[int | Child]:
-    """A round of both, laid out; nothing once none of the children wanted is new, which
-    in the round that a search begins with is no end.
+    """Lay out a round; return nothing if children were wanted but none is new.
+
+    That ends the search, except in its first round (not `begun`).
     """
     return [] if begun and wanted and not children else layout(again, children)
 
@@ -190,33 +206,37 @@ def answer(
 def untried(
     first: Iterable[Child], count: int, known: Mapping[str, int]
 ) -> list[Child]:
-    """Of programs to begin with, those that are no candidates yet, at most so many."""
+    """Return up to `count` of these programs that are not candidates yet."""
     return [child for child in first if child.genome.key not in known][:count]
 
 
 def known_with(
     known: Mapping[str, int], children: Iterable[Child]
 ) -> Mapping[str, int]:
-    """What is known with these children too, by the number of a candidate near."""
+    """Return `known` with these children added, each with the number of a related
+    candidate.
+    """
     near = {c.genome.key: c.parents[0] if c.parents else START for c in children}
     return {**known, **near}
 
 
 def names(members: Population) -> str:
-    """Their numbers, as the files of their programs are called."""
+    """Format the numbers of members like the names of their program files."""
     return ", ".join(f"{member.candidate:04}" for member in members)
 
 
 def room(again: Population, count: int) -> Population:
-    """Those of a round of `count` that are scored again: at most a third of it, and at
+    """Return the members that are scored again in a round of `count`: up to a third, at
     least one.
     """
     return again[: max(1, count // 3)]
 
 
 def layout(again: Population, children: Sequence[Child]) -> list[int | Child]:
-    """A round of both: wherever the budget cuts it off, about as large a share of it are
-    candidates scored again (at least one), the first of them first.
+    """Interleave members and children.
+
+    Wherever the budget cuts the round off, about the same share is candidates scored
+    again (at least one), the first of them first.
     """
     stride = -(-len(children) // len(again))
     asked: list[int | Child] = []

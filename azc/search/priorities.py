@@ -1,16 +1,17 @@
-"""Operation priorities: what to draw next, by what has done well and what is untried.
+"""Operation priorities: which operation to draw next, from its success and novelty.
 
 The priority of a feature i (an operation, or a width of convolution) is the upper
 confidence bound of Gao et al. 2022,
 
     u_i = mu_i + alpha * sqrt(2 ln N / N_i)
 
-with mu_i the mean score of the candidates that have i, N_i how many have it, and N how
-many there are. Where some may be drawn, the probability of each is the softmax of u.
+where mu_i is the mean score of the candidates that have i, N_i is their number, and N
+is the number of all candidates. To draw one of several features, the probability of
+each is the softmax of u.
 
-Scores of two rounds come from two snapshots of the shared weights and don't compare, so
-what counts is a candidate's rank in its round: 1 for the best, 0 for the worst and for
-what failed.
+Scores of two rounds come from two snapshots of the shared weights and are not
+comparable. So the score of a candidate is its rank in its round: 1 for the best, 0 for
+the worst and for failures.
 """
 
 from __future__ import annotations
@@ -26,12 +27,19 @@ from typing import Any
 __all__ = ["Priorities", "PriorityRow"]
 
 _ALIKE: Mapping[str, float] = MappingProxyType({})
-_UNKNOWN = 0.5  # the mean rank, before anything was told
+_UNKNOWN = 0.5  # the mean rank before the first round
 
 
 @dataclass(frozen=True)
 class PriorityRow:
-    """One feature: `seen` in so many candidates, their mean rank, and its priority."""
+    """Statistics of a feature.
+
+    Attributes:
+        feature: The feature.
+        seen: Number of candidates that have it.
+        mean: Their mean rank.
+        priority: Its priority.
+    """
 
     feature: str
     seen: int
@@ -41,10 +49,15 @@ class PriorityRow:
 
 @dataclass(frozen=True)
 class Priorities:
-    """What a search knows of each feature. Immutable.
+    """Statistics of all features. Immutable.
 
-    `seen` and `total`: for each feature, how many candidates have it and the sum of
-    their ranks. `candidates` and `ranks`: the same for all candidates.
+    Attributes:
+        alpha: Weight of novelty.
+        seen: Number of candidates that have each feature.
+        total: Sum of their ranks.
+        candidates: Number of all candidates.
+        ranks: Sum of the ranks of all candidates.
+        temperature: Temperature of the softmax.
     """
 
     alpha: float
@@ -58,14 +71,14 @@ class Priorities:
     def start(
         cls, features: Iterable[str], alpha: float, temperature: float = 1.0
     ) -> Priorities:
-        """The features of a space, none of them tried."""
+        """Create priorities for features, none of which was tried."""
         names = sorted(set(features))
         seen = MappingProxyType(dict.fromkeys(names, 0))
         total = MappingProxyType(dict.fromkeys(names, 0.0))
         return cls(alpha, seen, total, 0, 0.0, temperature)
 
     def tell(self, results: Iterable[tuple[frozenset[str], float]]) -> Priorities:
-        """With the candidates of one round: the features of each and its score.
+        """Return the priorities updated with the features and scores of one round.
 
         Higher scores are better; a NaN or an infinity means that the candidate failed.
         """
@@ -87,20 +100,22 @@ class Priorities:
         )
 
     def mean(self, feature: str) -> float:
-        """The mean rank of the candidates that have it; of all, if none has."""
+        """Return the mean rank of the candidates with a feature, or of all if none has
+        it.
+        """
         seen = self.seen.get(feature, 0)
         if seen:
             return self.total[feature] / seen
         return self.ranks / self.candidates if self.candidates else _UNKNOWN
 
     def priority(self, feature: str) -> float:
-        """The upper confidence bound u; what was never seen counts as seen once."""
+        """Return the upper confidence bound u; unseen features count as seen once."""
         seen = max(self.seen.get(feature, 0), 1)
         spread = math.sqrt(2.0 * math.log(max(self.candidates, 1)) / seen)
         return self.mean(feature) + self.alpha * spread
 
     def weights(self, options: Sequence[str]) -> list[float]:
-        """The probability of each option where these alone may be drawn."""
+        """Return the probability of each option if exactly these can be drawn."""
         bounds = [self.priority(option) for option in options]
         highest = max(bounds, default=0.0)
         shares = [math.exp((u - highest) / self.temperature) for u in bounds]
@@ -112,15 +127,15 @@ class Priorities:
         rng: random.Random,
         times: Mapping[str, float] = _ALIKE,
     ) -> str:
-        """One of the options (at least one), by priority; `times` as often as by that,
-        for those that a person favours.
+        """Draw one of the options (at least one) by priority, weighted by the factors
+        in `times`.
         """
         weights = self.weights(options)
         weights = [w * times.get(o, 1.0) for o, w in zip(options, weights, strict=True)]
         return rng.choices(options, weights)[0]
 
     def table(self) -> list[PriorityRow]:
-        """All features, the highest priority first."""
+        """Return the statistics of all features, the highest priority first."""
         rows = [
             PriorityRow(name, count, self.mean(name), self.priority(name))
             for name, count in self.seen.items()
@@ -128,7 +143,7 @@ class Priorities:
         return sorted(rows, key=lambda row: (-row.priority, row.feature))
 
     def as_json(self) -> dict[str, Any]:
-        """A JSON object of all that is known."""
+        """Return the priorities as a JSON object."""
         return {
             "alpha": self.alpha,
             "temperature": self.temperature,
@@ -141,7 +156,10 @@ class Priorities:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Priorities:
-        """The priorities that `as_json` wrote. Raises KeyError for anything else."""
+        """Create priorities from the object that `as_json` returned.
+
+        Raise KeyError for anything else.
+        """
         features = value["features"]
         return cls(
             value["alpha"],
@@ -149,12 +167,14 @@ class Priorities:
             MappingProxyType({name: row[1] for name, row in features.items()}),
             value["candidates"],
             value["ranks"],
-            value.get("temperature", 1.0),  # a run from before there was one
+            value.get("temperature", 1.0),  # missing in older runs
         )
 
 
 def _ranks(scores: Sequence[float]) -> list[float]:
-    """From 0 (the worst) to 1 (the best); equals share, one alone is in the middle."""
+    """Rank scores from 0 (worst) to 1 (best); ties share a rank, a single score has
+    rank ½.
+    """
     order = sorted(score for score in scores if math.isfinite(score))
     last = len(order) - 1
     found: list[float] = []

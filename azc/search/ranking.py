@@ -1,7 +1,7 @@
-"""Which evaluations decide: what may be compared with what.
+"""Rules for which evaluations decide, and which may be compared.
 
-Scores from shared weights compare within a round alone, because each round has a better
-trained snapshot; scores from fresh weights compare all with each other.
+Scores from shared weights are only comparable within a round, because each round has a
+better trained snapshot. Scores from fresh weights are all comparable.
 """
 
 from __future__ import annotations
@@ -46,10 +46,11 @@ def last_ranking(
     evaluations: Iterable[Evaluation],
     budget: int,
 ) -> list[Evaluation]:
-    """The last round with a score, best first: scores compare within a round only.
+    """Return the last round with a score, best first, since scores are only comparable
+    within a round.
 
-    A round that is still open counts where the budget ended in the midst of it, and
-    where there is no other.
+    A round that is still open counts if the budget ended inside it, or if there is no
+    other.
     """
     by_round: dict[int, list[Evaluation]] = {number: [] for number, _ in rounds}
     spent = 0
@@ -73,8 +74,10 @@ def deciding(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> Iterator[Evaluation]:
-    """The evaluations that the best is taken from, best first, each candidate once; none
-    of what is `out`, which is asked for no more of them than are taken.
+    """Yield the deciding evaluations, best first, each candidate once; none of those in
+    `out`.
+
+    `out` is only asked about as many of them as are taken.
     """
     if options.is_fresh:
         first = {e.candidate: e for e in reversed(evaluations) if e.status == "done"}
@@ -86,11 +89,15 @@ def deciding(
 
 @dataclass(frozen=True)
 class Front:
-    """Those of some evaluations that nothing beats in one objective without losing in
-    another, the best by the first of them first; `knee`, where it bends most;
-    `hypervolume`: the share of the box from the best values to the worst that they
-    dominate, None where it says nothing: one program alone has all of the box, and two
-    that are the ends of it have none.
+    """A Pareto front: the evaluations that no other beats in one objective without
+    losing in another.
+
+    Attributes:
+        members: The evaluations, the best by the first objective first.
+        knee: The member at which the front bends most.
+        hypervolume: The share of the box from the best values to the worst that the
+            members dominate. None if it is meaningless: a single program has all of the
+            box, and two at its ends have none.
     """
 
     members: tuple[Evaluation, ...]
@@ -101,7 +108,9 @@ class Front:
 def pareto_front(
     ranking: Sequence[Evaluation], objectives: Sequence[str]
 ) -> Front | None:
-    """The front of a ranking, best first; None with one objective, and of nothing."""
+    """Return the front of a ranking; None with one objective, or for an empty
+    ranking.
+    """
     if len(objectives) == 1 or not ranking:
         return None
     values = points(ranking, objectives)
@@ -118,8 +127,9 @@ _Scored = TypeVar("_Scored", bound=HasScores)
 
 
 def leading(ranking: Iterable[_Scored], objectives: Sequence[str]) -> _Scored | None:
-    """What a run takes for the best of a ranking, of which nothing has failed: the first,
-    by several objectives the knee of the front.
+    """Return the best of a ranking without failures.
+
+    It is the first or, with several objectives, the knee of the front.
     """
     if len(objectives) == 1:
         return next(iter(ranking), None)
@@ -137,12 +147,12 @@ def contenders(
     options: EvolveOptions,
     out: Container[int] = (),
 ) -> list[int]:
-    """The candidates to be trained alone at the end, at most `options.contenders`, none
-    of them `out`, which is asked for no more of them than have to be looked at.
+    """Return the candidates to train from scratch, at most `options.contenders`.
 
-    With shared weights most are of the round that decides; of each earlier one its best
-    is the only one whose place is known. By several objectives the knee of the front
-    comes first, then the others on it.
+    None of them is in `out`, which is only asked about as many as needed. With shared
+    weights, most are from the deciding round; of each earlier round, only the place of
+    its best candidate is known. With several objectives, the knee of the front comes
+    first, then the rest of the front.
     """
     last, most = list(deciding(rounds, evaluations, options)), options.contenders
     names = options.objectives
@@ -164,14 +174,14 @@ def contenders(
 
 
 def mean_loss(losses: Sequence[float | None]) -> float | None:
-    """Of several trainings of one program; None where one failed."""
+    """Return the mean loss of several trainings of a program, or None if one failed."""
     done = [loss for loss in losses if loss is not None]
     return fmean(done) if len(done) == len(losses) > 0 else None
 
 
 def validation_losses(fits: Iterable[Fit]) -> dict[tuple[int, int], float | None]:
-    """By number of steps and entrant, the loss on validation text on average over the
-    seeds it was trained from so far.
+    """Return mean validation losses over the seeds trained so far, by number of steps
+    and entrant.
     """
     found: dict[tuple[int, int], list[float | None]] = {}
     for fit in fits:
@@ -183,9 +193,16 @@ def validation_losses(fits: Iterable[Fit]) -> dict[tuple[int, int], float | None
 def trained_alone(
     evaluations: Iterable[Evaluation], losses: Mapping[int, float | None]
 ) -> list[Evaluation]:
-    """Candidates by what they came to alone, the least loss first, of equals the first of
-    `losses`: the scores of their last evaluations, with these losses. None is of what
-    failed.
+    """Rank candidates by their losses after training from scratch.
+
+    Args:
+        evaluations: All evaluations.
+        losses: Losses by candidate; None for failures, which are left out. Ties keep
+            this order.
+
+    Returns:
+        The last evaluation of each candidate, with its loss replaced, lowest loss
+        first.
     """
     last = {e.candidate: e for e in evaluations if e.scores is not None}
     done = [(number, loss) for number, loss in losses.items() if loss is not None]
@@ -202,8 +219,8 @@ def winner(
     ranking: Iterable[Evaluation],
     objectives: Sequence[str],
 ) -> int | None:
-    """The candidate that a run has come to: the first of the last comparison; before that
-    is known, what leads the `ranking` that decides.
+    """Return the winner: the first row of the final comparison or, before that is
+    known, the leader of the `ranking`.
     """
     if table:
         return entrants[table[0][1]].candidate

@@ -1,4 +1,4 @@
-"""What a journal has rows of: candidates, their evaluations, and what is trained alone."""
+"""Rows of a journal: candidates, their evaluations, and models trained from scratch."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ __all__ = [
     "ranked",
 ]
 
-START = 1  # the candidate that a run begins with
+START = 1  # the number of the start model
 
 
 @dataclass(frozen=True)
 class NewCandidate:
-    """A program about to enter the journal.
+    """A program to add to the journal.
 
-    `parents`: numbers of candidates, the one whose text it goes on with first; none where
-    nobody bore it. `key` is equal for programs that are one in normal form, `function`
-    for those that have the same values. `kinds` are those of the mutations.
+    Attributes:
+        program: Its text.
+        parents: Numbers of its parents, first the one whose text it is based on; empty
+            for a program without parents.
+        mutation: How it was created, in words.
+        key: Equal for programs with the same normal form.
+        function: Equal for programs with the same values.
+        kinds: Kinds of its mutations.
     """
 
     program: str
@@ -40,25 +45,31 @@ class NewCandidate:
 
 @dataclass(frozen=True)
 class Candidate(NewCandidate):
-    """A program in the journal; `round` is where it was born."""
+    """A program in the journal, with the round in which it was created."""
 
     id: int
     round: int
 
     @property
     def parent(self) -> int | None:
-        """The first of its parents, None where it has none."""
+        """The first parent, or None if it has none."""
         return self.parents[0] if self.parents else None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One candidate in one round.
+    """The evaluation of a candidate in a round.
 
-    `scores`: by objective, see `azc.search.objectives`, comparable within the round
-    alone; None unless `status` is "done". `seconds`: how long it took; None where there
-    was nothing to train, because the scores were known, as they are with fresh weights.
-    `weights`: the fingerprint of the file with the trained weights.
+    Attributes:
+        round: The round.
+        candidate: The candidate.
+        status: "asked", "done" or "failed".
+        scores: Scores by objective (see `azc.search.objectives`), only comparable
+            within the round; None unless `status` is "done".
+        reason: The reason of a failure.
+        seconds: Duration; None if nothing was trained because the scores were known, as
+            they are with fresh weights.
+        weights: Fingerprint of the file with the trained weights.
     """
 
     round: int
@@ -71,19 +82,23 @@ class Evaluation:
 
     @property
     def score(self) -> float | None:
-        """What a ranking by one number goes by; lower is better."""
+        """The score for a ranking by one number; lower is better."""
         return first_score(self.scores)
 
     @property
     def counts(self) -> bool:
-        """Whether it is one of those that the budget is for."""
+        """True if it counts toward the budget."""
         return self.seconds is not None
 
 
 @dataclass(frozen=True)
 class NewEntrant:
-    """A program to be trained alone: `candidate` is its number, None for one that the
-    search has not found.
+    """A model to train from scratch.
+
+    Attributes:
+        name: Its name.
+        program: Its text.
+        candidate: Its number; None if it was not found by the search.
     """
 
     name: str
@@ -93,16 +108,25 @@ class NewEntrant:
 
 @dataclass(frozen=True)
 class Entrant(NewEntrant):
-    """A program that is trained alone, in the journal."""
+    """A model to train from scratch, in the journal."""
 
     id: int
 
 
 @dataclass(frozen=True)
 class Fit:
-    """An entrant trained alone for so many steps from one seed, measured on the
-    validation or the test part. `loss`: in nats. `right`: the share of answers that are,
-    by the name of each part of the data.
+    """The result of training an entrant from scratch, for one number of steps and one
+    seed.
+
+    Attributes:
+        entrant: Number of the entrant.
+        seed: The seed.
+        steps: Number of training steps.
+        split: "validation" or "test".
+        status: "done" or "failed".
+        loss: Loss on the split in nats.
+        reason: The reason of a failure.
+        right: Accuracy by part of the data.
     """
 
     entrant: int
@@ -116,6 +140,6 @@ class Fit:
 
 
 def ranked(evaluations: Iterable[Evaluation]) -> list[Evaluation]:
-    """Those of one round that did not fail, best first."""
+    """Return the evaluations of one round that did not fail, best first."""
     done = [e for e in evaluations if e.score is not None]
     return sorted(done, key=lambda e: (e.score, e.candidate))

@@ -1,4 +1,4 @@
-"""Children that are not trained, and why."""
+"""Children that are refused, with reasons."""
 
 from __future__ import annotations
 
@@ -22,11 +22,16 @@ KNOWN, EQUAL, FAULT = "known", "equal", "fault"
 
 @dataclass(frozen=True)
 class Refused:
-    """A child that was not to be trained.
+    """A child that is not trained.
 
-    `why`: "known" where it is a candidate in normal form, "equal" where it computes what
-    one computes, and `same` is the key or the function of that candidate; "fault" where a
-    program of it can't be trained, or it is over a limit, for a `reason`.
+    Attributes:
+        parents: Its parents.
+        mutation: How it was created, in words.
+        why: "known" if its normal form is that of a candidate, "equal" if it computes
+            the same function as one, "fault" if one of its programs can't be trained,
+            or if it exceeds a limit.
+        same: The key or function of that candidate.
+        reason: The reason of a "fault".
     """
 
     parents: tuple[int, ...]
@@ -37,26 +42,26 @@ class Refused:
 
 
 def refused_reason(refused: Refused) -> str:
-    """Why, in a few words."""
-    words = {KNOWN: "it is known already", EQUAL: "it computes what a known one does"}
+    """Return the reason in a few words."""
+    words = {KNOWN: "already known", EQUAL: "equivalent to a known program"}
     return words.get(refused.why) or refused.reason or ""
 
 
 def _faults(refused: Iterable[Refused]) -> list[tuple[str, int]]:
-    # What was measured, after a colon, is another figure for each.
+    # Cut off the measured value after a colon, which differs for each child.
     reasons = (each.reason.partition(": ")[0] for each in refused if each.reason)
     return Counter(reasons).most_common()
 
 
 def refused_words(refused: Iterable[Refused]) -> str:
-    """How many and why, in a line; empty where there are none."""
+    """Return a summary of numbers and reasons in one line; empty if there are none."""
     refused = list(refused)
     counts = Counter(each.why for each in refused)
     parts = []
     if counts[KNOWN]:
-        parts.append(f"{counts[KNOWN]:,} known already")
+        parts.append(f"{counts[KNOWN]:,} already known")
     if counts[EQUAL]:
-        parts.append(f"{counts[EQUAL]:,} computing what a known one does")
+        parts.append(f"{counts[EQUAL]:,} equivalent to a known program")
     parts += [f"{count:,} because {reason}" for reason, count in _faults(refused)]
     if not parts:
         return ""
@@ -65,7 +70,7 @@ def refused_words(refused: Iterable[Refused]) -> str:
 
 
 def refused_json(refused: Iterable[Refused]) -> dict[str, Any]:
-    """`known`, `equal`: how many; `faults`: how many by reason."""
+    """Return the numbers of `known` and `equal` children, and of `faults` by reason."""
     refused = list(refused)
     counts = Counter(each.why for each in refused)
     return {

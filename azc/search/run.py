@@ -1,4 +1,4 @@
-"""Runs: begun, continued and read.
+"""Starting and resuming of runs.
 
 Codes: R031 a file of a run was changed or damaged; R042 a file of the run cannot be
 written; U022 the budget is out of range, or below the evaluations already spent; U023
@@ -42,7 +42,7 @@ __all__ = ["RunView", "evolve", "read_run", "resume"]
 
 OnEvent = Callable[[Event], None]
 
-_RESUME = "azc resume"  # the author of what it does to a run
+_RESUME = "azc resume"  # the author of its actions
 
 
 def _version() -> str:
@@ -62,16 +62,19 @@ def evolve(
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
-    """Begins a run in a new folder and works until its budget is spent, or until the
-    strategy has nothing new to ask for.
+    """Start a run in a new folder, and work until its budget is spent or the strategy
+    has nothing new.
 
-    The folder is there, and `on_event` is called, before PyTorch is imported and the data
-    loaded: a run that is killed from then on can be resumed. Where something is wrong with
-    the data or the device, the folder is removed again. `strategy` stands in for the one
-    that the options name. Raises `UsageError` for a folder that is taken, a strategy that
-    is none or options that don't fit the model, `RunError` for data or a device that
-    can't be had or an error in a strategy's file, `DiagnosticError` for a start that is
-    not in its space.
+    The folder is created and `on_event` is called before PyTorch is imported and the
+    data is loaded; a run that is killed after that can be resumed. If there is an error
+    in the data or the device, the folder is removed again. `strategy` replaces the one
+    that the options name.
+
+    Raises:
+        UsageError: If the folder is not empty, the strategy does not exist, or options
+            do not fit the model.
+        RunError: For unavailable data or devices, or an error in a strategy's file.
+        DiagnosticError: If the start model is not in its space.
     """
     name, spec = choose_space(program, space)
     faults = membership(spec.start, spec)
@@ -116,15 +119,17 @@ def resume(
     on_event: OnEvent | None = None,
     strategy: MakeStrategy | None = None,
 ) -> RunView:
-    """Continues a run where it stopped; one that is over is only read.
+    """Continue a run where it stopped. A complete run is only read.
 
-    With `evaluations`, from here on the run has this budget: it comes to what it would
-    have come to with that from its beginning. `executor` and `workers` say where it goes
-    on this time, which changes nothing of what it comes to. `allow` has another
-    `time_limit` or `memory_limit`, from here on. Raises `UsageError` U022 for a budget
-    that is less than it has spent and U020 for limits that make no sense, `RunError` for
-    a folder that is not a run, of another format or in use, or whose files or data have
-    changed.
+    With `evaluations`, the run gets a new budget, and has the same results as a run
+    that had it from the beginning. `executor` and `workers` choose where it continues,
+    without an effect on the results. `allow` has a new `time_limit` or `memory_limit`.
+
+    Raises:
+        UsageError: U022, if the budget is below the evaluations spent; U020 for invalid
+            limits.
+        RunError: For a folder that is not a run, has another format or is in use, or
+            whose files or data have changed.
     """
     run = RunFolder(folder)
     config = run.read()
@@ -159,14 +164,14 @@ def resume(
 
 
 def _start(program: Program, name: str) -> tuple[Genome, SpaceSpec]:
-    """The genome that a search begins with, and its space."""
+    """Return the start model and the search space."""
     model, space = choose_start(program, name)
     return Genome.from_text(self_contained(program, model), model), space
 
 
 def _best_is_written(run: RunFolder, view: RunView) -> bool:
-    """Whether `best.azg` is the winner: a kill may have come between the last score and
-    that.
+    """Return whether `best.azg` is the winner; a process may have been killed before it
+    was written.
     """
     best = view.best
     with suppress(FileNotFoundError):
@@ -175,16 +180,15 @@ def _best_is_written(run: RunFolder, view: RunView) -> bool:
 
 
 def _check_own(strategy: str, kept: str | None) -> None:
-    """Raises `RunError` R031 where the file of a user's strategy is there and is not
-    what the run was begun with. A run goes on without it.
+    """Raise `RunError` R031 if the file of a user's strategy has changed since the run
+    started. The file may be missing.
     """
     own = own_file(strategy)
     if own is not None and own[0].is_file() and read_own(own[0]) != kept:
         raise RunError(
             "R031",
-            f"{own[0]} is not as the run was begun with: its contents have changed",
-            "bring that back, or give the changed one another name: the run has a copy"
-            " of its own to go on with",
+            f"{own[0]} has changed since the run started",
+            "restore it, or give the changed file another name: the run has its own copy",
         )
 
 
@@ -198,17 +202,19 @@ def _check_length(options: EvolveOptions, model: ModelSpec) -> None:
 
 
 def _check_limits(options: EvolveOptions, model: ModelSpec) -> None:
-    """What is measured is only so once the run is under way."""
+    """Check limits that need no measurement. Measured ones are checked once the run has
+    started.
+    """
     over = over_limits(costs(model, options.length), options.limits)
     if over is not None:
         raise start_over_limit(over)
 
 
 def _settled(options: EvolveOptions) -> EvolveOptions:
-    """With paths that mean the same in every working directory."""
+    """Make paths in the options absolute."""
 
     def settled(name: str) -> str:
-        # An empty name is no name: a path it would be this folder's.
+        # An empty name is not a path: it would be the working directory.
         exists = name.strip() and Path(name).exists()
         return str(Path(name).resolve()) if exists else name
 
@@ -227,14 +233,16 @@ def _settled(options: EvolveOptions) -> EvolveOptions:
 
 @contextmanager
 def _files_told(folder: Path) -> Iterator[None]:
-    """Says what to do where a file can't be written: the disk is full, say."""
+    """Convert an OSError into an error that says how to continue, for example if the
+    disk is full.
+    """
     try:
         yield
     except OSError as error:
         words = (error.strerror or str(error)).lower()
         help_ = None
         if RunFolder(folder).config_file.is_file():
-            help_ = f"once that is mended, azc resume {folder} goes on"
+            help_ = f"fix that, then continue with azc resume {folder}"
         where = error.filename or folder
         raise RunError("R042", f"{where}: {words}", help_) from error
 
@@ -243,8 +251,8 @@ def _files_told(folder: Path) -> Iterator[None]:
 def _telling(
     run: RunFolder, on_event: OnEvent | None
 ) -> Iterator[tuple[RunLog, OnEvent]]:
-    """The log of a run whose lock is held, and a function that writes an event there
-    before `on_event` is called.
+    """Open the log of a run whose lock is held; yield it and a function that writes an
+    event to it before `on_event` is called.
     """
     with closing(RunLog(run.log_file)) as log:
 
@@ -269,8 +277,9 @@ def _prepare(
     *,
     is_new: bool,
 ) -> tuple[Bench, Executor]:
-    """Import PyTorch, load the data and reach the workers, which takes seconds, after
-    having said so. Which data a run begins with is kept in its configuration.
+    """Import PyTorch, load the data and reach the workers, which takes seconds.
+
+    An event announces it. Facts about the data are stored in the configuration.
     """
     config = run.read()
     _, space = run.space(config)
@@ -307,7 +316,7 @@ def _work(
     evaluations: int | None = None,
     allow: Mapping[str, Any] = {},
 ) -> RunView:
-    """Runs the loop in a folder whose lock is held, and closes the executor."""
+    """Run the loop in a folder whose lock is held, and close the executor."""
     from azc.search.loop import Loop
 
     config = run.read()
@@ -320,7 +329,7 @@ def _work(
         journal.check()
         run.check_config(journal)
         begun = journal.budget()
-        # Limits that acts have set are the loop's to take up, round by round.
+        # The loop applies limits that actions have set, round by round.
         options = replace(
             run.options(config),
             evaluations=begun or bench.options.evaluations,
@@ -351,7 +360,7 @@ def _work(
 
 
 def _goes_on(journal: Journal, evaluations: int | None) -> None:
-    """Whoever continues a run does not want it paused."""
+    """Continue a paused run, and set a new budget."""
     acts = journal.acts()
     if is_paused(acts):
         journal.act(NewAct(GO_ON, {}, _RESUME))

@@ -1,4 +1,4 @@
-"""The log of a run: `log.txt`, a line for each event."""
+"""The log of a run: `log.txt`, with a line for each event."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ __all__ = ["RunLog"]
 
 
 class RunLog:
-    """An open `log.txt`: lines, each with the time."""
+    """An open `log.txt`, whose lines begin with the time."""
 
     def __init__(self, path: Path) -> None:
-        # Without a buffer: a line that a full disk refuses is not tried again.
+        # Unbuffered, so that a line that fails on a full disk is not written again.
         self._path = path
         self._file = open_to_append(path)
 
@@ -74,18 +74,18 @@ def _words(event: Event) -> str:
             found = reason if scores is None else shown_scores(scores, digits=4)
             return f"round {event.round + 1} candidate {event.candidate:04}: {found}"
         case Retried(name, reason):
-            return f"{name} is run again: {reason}"
+            return f"evaluating {name} again: {reason}"
         case Closed(number, best, scores):
             found = "every one failed"
             if best is not None and scores is not None:
                 found = f"best {best:04} at {shown_scores(scores, digits=4)}"
-            return f"round {number + 1} is over: {found}"
+            return f"round {number + 1} complete: {found}"
         case Ended(reason, spent, budget):
-            return f"the search is over after {spent} of {budget} evaluations: {reason}"
+            return f"the search ended after {spent} of {budget} evaluations: {reason}"
         case Comparing():
-            return f"each alone: {event.done}/{event.total}"
+            return f"final training: {event.done}/{event.total}"
         case Acted(words, reason):
-            return words if reason is None else f"{words}: not done, because {reason}"
+            return words if reason is None else f"{words}: not applied: {reason}"
         case Paused():
             return "paused"
         case Noisy(noise):

@@ -1,4 +1,4 @@
-"""One candidate trained and measured: what executors run, here or in other processes.
+"""Training and evaluation of one candidate, in this process or in that of an executor.
 
 Codes: R029 the trained weights are not finite; R030 weights of a run cannot be read;
 R033 the data differs from the data that the run started with; R041 the device does not
@@ -57,9 +57,15 @@ _ENDLESS = 10**9  # steps, where time ends a training
 
 @dataclass(frozen=True)
 class Bench:
-    """What every job of a run shares: options, the vocabulary's size, where corpora and
-    tokenizers are cached, the fingerprint of the data (None: not yet known), and whether
-    its models are causal: they learn to tell the next token, others masked ones.
+    """Settings that all jobs of a run share.
+
+    Attributes:
+        options: Options of the run.
+        vocab: Vocabulary size.
+        cache: Folder for corpora and tokenizers.
+        fingerprint: Fingerprint of the data; None if it is not known yet.
+        causal: Whether models are causal and predict the next token instead of masked
+            ones.
     """
 
     options: EvolveOptions
@@ -74,12 +80,17 @@ class Job:
     """A program to train and measure.
 
     It trains for `steps` from fresh weights of `seed`, or from those of the supernet in
-    `snapshot`; its trained weights are written to `weights`. "score": it is measured as
-    the options say; "alone": on the whole `split`; "path": not at all, its loss is the
-    last step's. Where there are `more` seeds it trains anew from each of them, and its
-    loss is the mean. "measure": it is not trained so, but measured on the device, as far
-    as `objectives` say, one of which is what it learns there in `seconds`. It is called
-    `name`, has `limit` seconds for all, and ends once there is a file `stop`.
+    `snapshot`; trained weights are written to `weights`. With `more` seeds, it is
+    trained again with each of them, and its loss is the mean.
+
+    Attributes:
+        kind: "score" measures as the options say; "alone" measures on the whole
+            `split`; "path" does not measure, and its loss is that of the last step;
+            "measure" does not train, but measures `objectives` on the device, one of
+            which may be the loss after `seconds` of training.
+        name: Its name in messages.
+        limit: Its time limit in seconds.
+        stop: A file whose existence ends the job.
     """
 
     kind: Literal["score", "path", "alone", "measure"]
@@ -100,19 +111,23 @@ class Job:
 
     @property
     def label(self) -> str:
-        """What it is called where it is spoken of."""
+        """The name of the job in messages."""
         return self.name or f"candidate {self.candidate:04}"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job: `scores` by objective, or the reason of a failure.
+    """The result of a job.
 
-    `seconds`: how long it took; None where nothing was done, for it was known before.
-    `suspect`: it failed in a way that may be the machine's fault and not the program's
-    (memory, time, a process that died). `weights`: the fingerprint of the file written.
-    `right`: the share of right answers by part of the data, where that was looked at.
-    `exceeded`: which limit of the options made it fail.
+    Attributes:
+        scores: Scores by objective; None for a failure.
+        reason: The reason of a failure.
+        seconds: Its duration; None if nothing was done because the result was known.
+        suspect: Whether the failure may be the fault of the machine rather than the
+            program (memory, time, a process that died).
+        weights: Fingerprint of the file that was written.
+        right: Accuracy by part of the data, if it was measured.
+        exceeded: The limit of the options that made it fail.
     """
 
     scores: Scores | None
@@ -130,21 +145,24 @@ class Outcome:
 
 
 class _Late(Exception):
-    """The time of a job is over."""
+    """The time limit of a job is exceeded."""
 
 
 class _Enough(Exception):
-    """It was trained for as long as it was to be."""
+    """The training has taken the time that it should take."""
 
 
 class Scorer:
-    """Runs jobs; holds the data."""
+    """Runs jobs, and holds the data."""
 
     def __init__(
         self, bench: Bench, data: Data | None = None, tell: Tell = silent
     ) -> None:
-        """Loads the data, and tells how far that is, unless it is given: then it is what
-        the run began with. Raises `AzcError` where it can't be had or is something else.
+        """Load the data, unless it is passed, and report the progress.
+
+        Raises:
+            AzcError: If it can't be loaded, or is not the data that the run started
+                with.
         """
         from azc.model import register
 
@@ -154,9 +172,10 @@ class Scorer:
         self.fingerprint = bench.fingerprint or self.data.fingerprint
 
     def __call__(self, job: Job) -> Outcome:
-        """Trains and measures one program from the files that its job names; see `train`.
+        """Train and measure one program from the files that its job names; see `train`.
 
-        Raises `OSError` where files can't be written.
+        Raises:
+            OSError: If files can't be written.
         """
         from azc.supernet.supernet import Supernet, save_atomically
 
@@ -171,12 +190,21 @@ class Scorer:
     def train(
         self, job: Job, shared: Callable[[], Supernet] | None
     ) -> tuple[Outcome, dict[str, torch.Tensor]]:
-        """Trains and measures one program, and its weights; whatever goes wrong in it is
-        its outcome. `shared` gives what it starts from, None for fresh weights.
+        """Train and measure one program. Any error in the program is part of the
+        outcome.
 
-        The time limit is looked at after every step. Raises `RunError` where the shared
-        weights can't be read or the installation lacks something, and `OSError`: that is
-        not its fault.
+        The time limit is checked after every step.
+
+        Args:
+            job: The job.
+            shared: Returns the weights that it starts from; None for fresh weights.
+
+        Returns:
+            The outcome, and the trained weights by the names of parameters.
+
+        Raises:
+            RunError: If the shared weights can't be read, or the installation is
+                incomplete; likewise OSError. Neither is the fault of the program.
         """
         import torch
 
@@ -215,8 +243,8 @@ class Scorer:
         shared: Supernet | None,
         on_step: Callable[[int, float], None],
     ) -> tuple[Measured, dict[str, torch.Tensor]]:
-        """What the job asks for, after steps from shared or fresh weights, and from a
-        seed; and the weights.
+        """Train a model from shared or fresh weights; return its measurements and its
+        weights.
         """
         from azc.training.fit import FitOptions, Measured, fit, measure
 
@@ -258,7 +286,7 @@ class Scorer:
     def _measure(
         self, job: Job, on_step: Callable[[int, float], None]
     ) -> dict[str, float]:
-        """What a job asks for, each from a model of its own."""
+        """Measure the objectives of a job, each with a new model."""
         from azc.training.costs import latency, peak_memory
         from azc.training.fit import resolved_device
 
@@ -279,8 +307,11 @@ class Scorer:
     def _timed_loss(
         self, job: Job, model: Any, on_step: Callable[[int, float], None]
     ) -> float:
-        """The loss on validation text after so many seconds of training alone, at a
-        constant learning rate, because nobody knows how many steps they are.
+        """Return the validation loss after training from scratch for a number of
+        seconds.
+
+        The learning rate is constant, because the number of steps is not known in
+        advance.
         """
         from azc.training.fit import FitOptions, evaluate, fit
 
@@ -307,8 +338,8 @@ class Scorer:
 
 
 def _data(bench: Bench, tell: Tell) -> Data:
-    """The data of a run. Raises `AzcError` where it can't be had, and `RunError` R033
-    where it is not what the run began with.
+    """Load the data of a run. Raise `RunError` R033 if it is not the data that the run
+    started with, and other errors if it can't be loaded.
     """
     from azc.data.load import load_data
 
@@ -329,16 +360,16 @@ def _data(bench: Bench, tell: Tell) -> Data:
     if bench.fingerprint not in (None, data.fingerprint):
         raise RunError(
             "R033",
-            f"the data of {options.data} is not what the run began with: a text, its"
-            " tokenizer or a task has changed, or this azc reads it in another way",
-            "scores of one run compare only on the same data; start a new run",
+            f"the data of {options.data} has changed since the run started: a text, its"
+            " tokenizer or a task is different, or this version of azc reads it otherwise",
+            "scores of a run are only comparable on the same data; start a new run",
         )
     return data
 
 
 @contextmanager
 def _threads(count: int) -> Iterator[None]:
-    """So many threads compute: how many decides how torch rounds."""
+    """Compute with a fixed number of threads, which affects how torch rounds."""
     import torch
 
     before = torch.get_num_threads()
@@ -350,13 +381,13 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _means(found: Sequence[Measured]) -> tuple[float, Mapping[str, float]]:
-    """Loss and shares of right answers, on average over trainings."""
+    """Average loss and accuracies over trainings."""
     right = {part: fmean(each.right[part] for each in found) for part in found[0].right}
     return fmean(each.loss for each in found), right
 
 
 def _check_finite(model: torch.nn.Module) -> None:
-    # The last step's loss was finite; what it made of the weights may not be.
+    # The loss of the last step was finite, but the updated weights may not be.
     if not all(p.isfinite().all() for p in model.parameters()):
         raise RunError("R029", "the weights are not finite after the last step")
 
@@ -364,9 +395,15 @@ def _check_finite(model: torch.nn.Module) -> None:
 def build_candidate(
     program: str, name: str, seed: int
 ) -> tuple[AzcForMaskedLM | AzcForCausalLM, ModelSpec]:
-    """A language model of a self-contained program, masked or causal as the program is,
-    with fresh weights from a seed, and its spec. Raises `DiagnosticError` for a program
-    that does not check.
+    """Create a language model with fresh weights from a self-contained program.
+
+    The model is masked or causal, as the program says.
+
+    Returns:
+        The model and its spec.
+
+    Raises:
+        DiagnosticError: If the program is invalid.
     """
     import torch
 
@@ -380,8 +417,12 @@ def build_candidate(
 
 
 class Blame(NamedTuple):
-    """Why a program failed, in one line; whether that may be the machine's fault; and
-    which limit of the options made it fail.
+    """The reason why a program failed.
+
+    Attributes:
+        reason: The reason, in one line.
+        suspect: Whether the machine may be at fault.
+        exceeded: The limit of the options that made it fail.
     """
 
     reason: str
@@ -390,13 +431,16 @@ class Blame(NamedTuple):
 
 
 def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
-    """Say why a program failed that might take so many bytes. Raises what is certainly not the
-    program's fault: `OSError`, `RunError` for weights that can't be read and for a module
-    that can't be imported.
+    """Say why a program failed whose memory limit was `memory_limit` bytes.
+
+    Raises:
+        OSError: If `error` is one: it is certainly not the fault of the program.
+        RunError: Likewise for weights that can't be read, and modules that can't be
+            imported.
     """
     import torch
 
-    # Of a file too large for memory, and of a step: what lies beneath tells.
+    # The cause tells whether memory ran out, while reading a file or in a step.
     if any(out_of_memory(each) for each in (error, error.__cause__) if each):
         if memory_limit is None:
             return Blame("memory ran out", True)
@@ -411,36 +455,36 @@ def blamed(error: Exception, memory_limit: int | None = None) -> Blame:
     text = error.message if isinstance(error, AzcError) else str(error)
     if not isinstance(error, AzcError):
         text = f"{type(error).__name__}: {text}"
-    # After one of these a device computes nothing more in this process.
+    # After such an error, the device is unusable in this process.
     suspect = isinstance(error, torch.AcceleratorError)
     return Blame(" ".join(text.split())[:500], suspect)
 
 
 def late(limit: float) -> str:
-    """What is said of what took longer than so many seconds."""
+    """Return the message for a job that exceeds its time limit."""
     return f"it took longer than {limit:,.10g} seconds"
 
 
 def cannot_import(error: ImportError) -> RunError:
-    """What is said where the installation lacks something."""
+    """Create the error for a module that can't be imported."""
     return RunError(
         "R044",
         f"azc can't work in this installation: {type(error).__name__}: {error}",
-        "once that is mended, azc resume goes on",
+        "fix that, then continue with azc resume",
     )
 
 
 def machine_at_fault(found: str, reason: str) -> RunError:
-    """What is said where a program that should train does not."""
+    """Create the error for a program that fails although it should train."""
     return RunError(
         "R043",
         f"{found}: {reason}; the machine seems to be at fault, not the programs",
-        "nothing was marked as failed: azc resume goes on, once that is mended",
+        "nothing was recorded as failed: fix that, then continue with azc resume",
     )
 
 
 def check_device(name: str | None) -> None:
-    """Raises `RunError` R041 where there is no device of this name to compute on."""
+    """Raise `RunError` R041 if there is no such device."""
     import torch
 
     try:
@@ -448,5 +492,5 @@ def check_device(name: str | None) -> None:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]
         message = f"there is no device `{name}` to compute on: {reason}"
-        help_ = "without --device, azc takes CUDA where there is one, else the CPU"
+        help_ = "without --device, azc uses CUDA if it is available, or the CPU"
         raise RunError("R041", message, help_) from error

@@ -1,7 +1,7 @@
-"""What candidates begin with: shared weights, warmed up and given back to after each
-round, or fresh ones.
+"""Initial weights of candidates.
 
-A snapshot counts once its fingerprint is in the journal.
+They are shared weights, which are warmed up and then updated after each round, or fresh
+ones. A snapshot is valid once its fingerprint is in the journal.
 
 Codes: R030 weights of a run cannot be read.
 """
@@ -30,23 +30,25 @@ from azc.supernet.supernet import Supernet
 
 __all__ = ["FreshWeights", "SharedWeights", "Weights"]
 
-_PATH_STEPS = 10  # of one random path while the supernet warms up
+_PATH_STEPS = 10  # training steps of one random path while the supernet warms up
 
 
 class Weights(Protocol):
-    """What candidates of a run begin with, and what becomes of what they learn."""
+    """Initial weights of the candidates of a run, and the use of their trained
+    weights.
+    """
 
     def warm_up(self) -> None:
-        """All that is to be done before the first round."""
+        """Do everything that is needed before the first round."""
 
     def check(self, number: int) -> None:
-        """Raises `RunError` where what a round needs is not as the run left it."""
+        """Raise `RunError` if files that a round needs were changed or are missing."""
 
     def job(self, number: int, candidate: Candidate) -> Job:
-        """The job that scores a candidate in a round."""
+        """Return the job that scores a candidate in a round."""
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
-        """Ends a round: the files made, by name with their fingerprints."""
+        """End a round; return the names of new files with their fingerprints."""
 
 
 def _scoring(
@@ -56,7 +58,7 @@ def _scoring(
     seed: int,
     more: tuple[int, ...] = (),
 ) -> Job:
-    """The job that scores a candidate, from fresh weights."""
+    """Create the job that scores a candidate with fresh weights."""
     return Job(
         kind="score",
         candidate=candidate.id,
@@ -71,24 +73,26 @@ def _scoring(
 
 @dataclass(frozen=True)
 class FreshWeights:
-    """Nothing is shared: a candidate has the same score in every round."""
+    """No shared weights: a candidate has the same score in every round."""
 
     options: EvolveOptions
     model: str
 
     def warm_up(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def check(self, number: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def job(self, number: int, candidate: Candidate) -> Job:
-        """From fresh weights, the same for all candidates of the run."""
+        """Return a job with fresh weights, from the same seeds for all candidates of
+        the run.
+        """
         seed, *more = self.options.seeds("score")
         return _scoring(candidate, self.model, self.options, seed, tuple(more))
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
-        """Nothing."""
+        """Do nothing; there are no new files."""
         return {}
 
 
@@ -103,18 +107,23 @@ class SharedWeights:
     space: SpaceSpec
     trials: Trials
     tell: Callable[[Event], None]
-    heed: Callable[[], object]  # takes up acts, and waits while the run is to
+    heed: Callable[[], object]  # applies actions, and waits while the run is paused
 
     def name(self, number: int) -> str:
-        """What the journal calls the snapshot that a round starts from."""
+        """Return the name of the snapshot that a round starts from, as in the
+        journal.
+        """
         return (
             self.folder.snapshot_file(number).relative_to(self.folder.path).as_posix()
         )
 
     def check(self, number: int) -> None:
-        """Raises `RunError` R030 or R031 where the snapshot of a round, or the weights
-        of a candidate scored in it, are not as the run left them. Before the first
-        snapshot there are none.
+        """Check the snapshot of a round and the weights of the candidates scored in it.
+
+        Before the first snapshot, there is nothing to check.
+
+        Raises:
+            RunError: R030 or R031, if they were changed or can't be read.
         """
         files = self.journal.files()
         if self.name(0) not in files:
@@ -129,12 +138,13 @@ class SharedWeights:
     # The first snapshot
 
     def warm_up(self) -> None:
-        """Makes the first snapshot, where there is none: random paths through the space,
-        trained in turn.
+        """Create the first snapshot, if it is missing.
 
-        Every path is a job like any other: one that hangs or takes too much memory leaves
-        nothing in the weights. Raises `RunError` and `OSError` for what is not the fault
-        of a path.
+        Random paths through the space are trained in turn. Every path is a job like any
+        other: if it hangs or takes too much memory, the weights stay unchanged.
+
+        Raises:
+            RunError: For an error that is not the fault of a path; likewise OSError.
         """
         if self.name(0) in self.journal.files():
             return
@@ -155,7 +165,9 @@ class SharedWeights:
             path_file.unlink(missing_ok=True)
 
     def _admit_start(self, supernet: Supernet) -> str | None:
-        """Makes room for the start; why it can't be built, None if it can."""
+        """Add the weights of the start model; return the reason if it can't be built,
+        or None.
+        """
         import torch
 
         seed = derived(self.options.seed, "supernet")
@@ -175,8 +187,9 @@ class SharedWeights:
     def _train_path(
         self, supernet: Supernet, path: Genome, done: int, steps: int
     ) -> str | None:
-        """Trains one path in the shared weights, which stay as they are where it fails;
-        the reason of that.
+        """Train one path in the shared weights.
+
+        If it fails, the weights stay unchanged, and the reason is returned.
         """
         before, after = self.folder.path_file, self.folder.trained_path_file
         supernet.save(before)
@@ -188,7 +201,7 @@ class SharedWeights:
             seed=derived(self.options.seed, "warm-up", done),
             snapshot=before,
             weights=after,
-            # As in a round, where a candidate takes these steps.
+            # The time limit in proportion to the steps, as in a round.
             limit=self.options.time_limit * max(1.0, steps / self.options.steps),
             steps=steps,
             name=f"a path after {done} steps of warm-up" if done else "the start",
@@ -199,7 +212,9 @@ class SharedWeights:
         return outcome.reason
 
     def _random_path(self, rng: random.Random) -> Genome:
-        """The start after as many mutations between layers as it has layers."""
+        """Return the start model after as many inter-layer mutations as it has
+        layers.
+        """
         genome = self.start
         alike = Priorities.start((), 0.0)
         rates = Rates(inter=1.0, intra=0.25)
@@ -211,8 +226,10 @@ class SharedWeights:
     # The next ones
 
     def job(self, number: int, candidate: Candidate) -> Job:
-        """From the snapshot of the round; what is trained is written down."""
-        # One seed a round: all its candidates see the same batches and masks.
+        """Return a job that starts from the snapshot of the round and saves the trained
+        weights.
+        """
+        # One seed per round: all of its candidates see the same batches and masks.
         seed = derived(self.options.seed, "score", number)
         return replace(
             _scoring(candidate, self.start.model, self.options, seed),
@@ -221,8 +238,12 @@ class SharedWeights:
         )
 
     def give_back(self, number: int, best: Iterable[Candidate]) -> dict[str, str]:
-        """Makes the snapshot after a round, which the weights of its best candidates go
-        into in this order; its name and fingerprint, for the journal.
+        """Create the snapshot after a round.
+
+        The weights of its best candidates are copied into it, in this order.
+
+        Returns:
+            Its name and fingerprint, for the journal.
         """
         supernet = Supernet.read(self.folder.snapshot_file(number))
         for candidate in best:
@@ -233,7 +254,11 @@ class SharedWeights:
         return {self.name(number + 1): fingerprint(after)}
 
     def _take(self, supernet: Supernet, program: str, path: Path) -> None:
-        """Takes in a program's trained weights. Raises `RunError` R030."""
+        """Copy the trained weights of a program into the supernet.
+
+        Raises:
+            RunError: R030, if they can't be read.
+        """
         import torch
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -244,6 +269,6 @@ class SharedWeights:
             raise RunError("R030", f"can't read {path}: {error}") from error
         with torch.random.fork_rng():
             model, spec = build_candidate(program, self.start.model, 0)
-        # The head's matrix is the embedding's: it is there once.
+        # The head shares its matrix with the embedding, so it is stored once.
         model.load_state_dict(trained, strict=False)
         supernet.take(model, spec)

@@ -1,4 +1,4 @@
-"""Where the figures of a search go besides its run: to what people watch training with.
+"""Metrics of a search for TensorBoard or Trackio, in addition to the run itself.
 
 A sink is called with every event.
 
@@ -30,18 +30,18 @@ __all__ = ["SINKS", "Sink", "TensorBoard", "Trackio", "find_sink"]
 
 
 class Sink(Protocol):
-    """Takes in what a search tells."""
+    """Receives the events of a search."""
 
     def __call__(self, event: Event) -> None:
-        """Something has happened. Raises `OSError` where it can't be written."""
+        """Write the metrics of an event. Raise `OSError` if they can't be written."""
 
     def close(self) -> None:
-        """Writes what is left. Raises `OSError` where it can't."""
+        """Write everything that is left. Raise `OSError` if it can't be written."""
 
 
 @contextmanager
 def _as_os_error(place: Path) -> Iterator[None]:
-    """Whatever a library raises where it writes to a place, as an `OSError` of a file."""
+    """Convert any exception of a library that writes to `place` into an `OSError`."""
     try:
         yield
     except Exception as error:
@@ -52,7 +52,9 @@ def _as_os_error(place: Path) -> Iterator[None]:
 
 
 def _leave_to_caller(package: str) -> None:
-    """What ends a thread of a package is not printed: the next call there raises it."""
+    """Do not print exceptions that end a thread of a package: its next call raises
+    them.
+    """
     shown = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
@@ -65,10 +67,10 @@ def _leave_to_caller(package: str) -> None:
 class TensorBoard:
     """Scalars for TensorBoard, in the folder `tensorboard` of a run.
 
-    `score/loss` (and the other objectives): of each candidate, by how many evaluations
-    are spent; `round/loss`: the best of each round; a program trained alone,
-    `validation/NAME` by how many steps it was trained for and `test/NAME` by its seed;
-    `seconds`: how long a candidate took. A run that goes on adds to them.
+    `score/loss` (and the other objectives) has the scores of candidates, by the number
+    of evaluations spent; `round/loss` the best of each round; `validation/NAME` the
+    losses of models trained from scratch, by training steps, and `test/NAME` by seed;
+    `seconds` the durations of evaluations. A resumed run appends to them.
     """
 
     def __init__(self, run: Path) -> None:
@@ -80,43 +82,43 @@ class TensorBoard:
             self._writer = SummaryWriter(str(self._folder))
 
     def __call__(self, event: Event) -> None:
-        """Writes the scalars of an event."""
+        """Write the scalars of an event."""
         with _as_os_error(self._folder):
             for name, value, step in _scalars(event):
                 self._writer.add_scalar(name, value, step)
-            # After every event: what a kill leaves is whole.
+            # Flush after every event, so that a kill leaves complete files.
             self._writer.flush()
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         with _as_os_error(self._folder):
             self._writer.close()
 
 
 class Trackio:
-    """The scalars that TensorBoard has, as one run of the project `azc` in Trackio's
-    store on this machine, with the options of the search as its configuration.
+    """The same scalars as for TensorBoard, in Trackio's store on this machine.
 
-    `trackio.json` of the run's folder says which run it is there: one that goes on, or
-    is moved, goes on in it.
+    They are one run of the project `azc`, whose configuration is the options of the
+    search. `trackio.json` in the run's folder identifies it there, so that a run that
+    is resumed or moved continues the same Trackio run.
 
-    Trackio's own `init` starts a thread, asks the hub who is logged in, sends to a server
-    that the environment names, and only warns of what it can't write. This writes what
-    that thread would write, its records, before an event is over.
+    Trackio's own `init` starts a thread, asks the hub who is logged in, sends to a
+    server that the environment names, and only warns about data that it can't write.
+    This class writes the records of that thread directly, before an event is over.
     """
 
     def __init__(self, run: Path) -> None:
-        # With these of a Space's, Trackio would fetch a store from the hub.
+        # With these variables of a Space, Trackio would download a store from the Hub.
         for name in ("TRACKIO_BUCKET_ID", "TRACKIO_DATASET_ID"):
             os.environ.pop(name, None)
-        # What it prints of a network's disk is no news of the search.
+        # Hide its messages about network disks.
         with _as_os_error(run), redirect_stdout(StringIO()):
             from trackio import fragments, utils
 
             self._fragments = fragments
             self._store = Path(utils.TRACKIO_DIR)
-            # Many machines may write to a network's disk: there, files that are added,
-            # which the dashboard takes into its database.
+            # Many machines may write to a network disk. There, Trackio adds files, which
+            # its dashboard imports into the database.
             is_shared = utils.get_storage_mode() == "jsonl"
             writer = fragments.FragmentWriter()
             self._write = writer.write_local if is_shared else fragments.import_records
@@ -124,7 +126,7 @@ class Trackio:
             self._config: dict[str, object] | None = _configuration(run)
 
     def __call__(self, event: Event) -> None:
-        """Writes the scalars of an event, which is one step, in one transaction."""
+        """Write the scalars of an event, which is one step, in one transaction."""
         figures: dict[int, dict[str, float]] = {}
         for name, value, step in _scalars(event):
             figures.setdefault(step, {})[name] = value
@@ -132,7 +134,7 @@ class Trackio:
             self._write([self._record(s, f) for s, f in figures.items()])
 
     def _record(self, step: int, figures: Mapping[str, float]) -> object:
-        config, self._config = self._config, None  # once is enough
+        config, self._config = self._config, None  # only with the first record
         return self._fragments.metric_record(
             {
                 "project": "azc",
@@ -142,17 +144,17 @@ class Trackio:
                 "step": step,
                 "timestamp": datetime.now(UTC).isoformat(),
                 "config": config,
-                # Of its contents: a step of the warm-up that is done again is one step.
+                # Derived from the content, so that a repeated warm-up step counts once.
                 "log_id": uuid5(self._id, json.dumps([step, figures])).hex,
             }
         )
 
     def close(self) -> None:
-        """Everything is written."""
+        """Do nothing: everything is written."""
 
 
 def _identity(run: Path) -> tuple[str, UUID]:
-    """The name and the number of a run in Trackio's store."""
+    """Return the name and the id of a run in Trackio's store."""
     file = run / "trackio.json"
     if not file.exists():
         new = {"run": run.resolve().name, "id": uuid4().hex}
@@ -180,7 +182,7 @@ def _scalars(event: Event) -> list[tuple[str, float, int]]:
         case Closed(round=number, scores=scores) if scores is not None:
             return [(f"round/{name}", v, number + 1) for name, v in scores.items()]
         case Fitted(loss=loss) if loss is not None:
-            # Of several seeds there are only tests, and of several steps none.
+            # Tests have several seeds, and validation has several numbers of steps.
             step = event.seed if event.split == "test" else event.steps
             return [(f"{event.split}/{event.name}", loss, step)]
         case Warming(step, steps):
@@ -195,14 +197,16 @@ SINKS: Mapping[str, Callable[[Path], Sink]] = MappingProxyType(
 
 
 def find_sink(name: str) -> Callable[[Path], Sink]:
-    """What makes the sink of a run, once its folder is there. Raises `UsageError` U027
-    for a name that is none, and for what is not installed.
+    """Return the function that creates a sink once the run's folder exists.
+
+    Raises:
+        UsageError: U027 for an unknown name, or a package that is not installed.
     """
     if name not in SINKS:
         near = nearest(name, SINKS)
         hint = f"did you mean {near}? " if near else ""
         known = ", ".join(SINKS)
-        raise UsageError("U027", f"there is no log {name!r}", f"{hint}it is {known}")
+        raise UsageError("U027", f"there is no log {name!r}", f"{hint}logs: {known}")
     if importlib.util.find_spec(name) is None:
         message = f"{name} is not installed"
         raise UsageError("U027", message, f"pip install {name}")

@@ -1,7 +1,7 @@
-"""Acts of people and agents, looked at and written to the journal of a run.
+"""Requests for actions: checked, and written to the journal of a run.
 
-Nothing here needs the run's lock, and nothing that is sent runs: a program is text that
-is checked.
+None of this needs the lock of the run, and no code that is sent is executed: a program
+is a text that is checked.
 
 Codes: R040 the run has no results yet; R046 the proposed program is already in the run;
 R047 the proposed program computes the same as a candidate; R048 the proposed program
@@ -61,50 +61,64 @@ from azc.source import visible
 __all__ = ["Desk"]
 
 _Wanted = TypeVar("_Wanted")
-_LOUDEST = 1000.0  # times as often
-_LONGEST = 200  # characters of a note or a name
+_LOUDEST = 1000.0  # maximum factor by which a feature is drawn more often
+_LONGEST = 200  # maximum length of a note or a name, in characters
 
 
 @dataclass(frozen=True)
 class Desk:
-    """What can be done to one run, by one author.
+    """Applies the actions of one author to a run.
 
-    Each method writes an act, `steer` several, and gives back what it has written.
-    Raises `RunError` as `RunFolder.read` and `RunFolder.desk`, `UsageError` U025 for what
-    makes no sense.
+    Each method writes an action to the journal (`steer` may write several), and returns
+    it.
+
+    Raises:
+        RunError: As `RunFolder.read` and `RunFolder.desk`.
+        UsageError: U025 for an invalid request.
     """
 
     folder: Path
     author: str
 
     def pause(self) -> Act:
-        """The run is to wait, once what is being trained is."""
+        """Pause the run once the current evaluations are done."""
         return self._one(pause=True)
 
     def go_on(self) -> Act:
-        """The run is to wait no more."""
+        """Continue a paused run."""
         return self._one(pause=False)
 
     def draw(self, feature: str, times: float) -> Act:
-        """From the next round on, an operation or a width of convolution is to be drawn so
-        many times as often as the strategy would: 0 bans it, 1 leaves it to that.
+        """Draw an operation or a width of convolution more or less often, from the next
+        round on.
+
+        It is drawn `times` as often as the strategy would: 0 bans it, 1 restores the
+        default.
         """
         return self._one(draws=[(feature, times)])
 
     def limit(self, objective: str, most: float | None) -> Act:
-        """From the next round on, what is beyond this is not to be trained, nor are
-        candidates that are; None lifts the limit. Raises `UsageError` U020 for what can't
-        be limited so, U026 where the start would be beyond it.
+        """From the next round on, train no candidate beyond this limit; None removes
+        the limit.
+
+        Raises:
+            UsageError: U020 for an invalid limit, U026 if the start model exceeds it.
         """
         return self._one(limits=[(objective, most)])
 
     def budget(self, evaluations: int) -> Act:
-        """From here on the run has this budget. Raises `UsageError` U022."""
+        """Set the total number of evaluations of the run.
+
+        Raises:
+            UsageError: U022, if more evaluations are already spent, or the number is
+                out of range.
+        """
         return self._one(evaluations=evaluations)
 
     def stop(self, candidate: int) -> Act:
-        """A candidate is to be trained no more; what it has come to in the round under way
-        counts as a failure, and once that is over it is nobody's parent.
+        """Stop training a candidate.
+
+        It counts as failed in the current round, and has no more children after that.
         """
         return self._one(stops=[candidate])
 
@@ -121,8 +135,18 @@ class Desk:
         evaluations: int | None = None,
         pause: bool | None = None,
     ) -> list[Act]:
-        """All of these at once, in this order, or none where one makes no sense; `pause`
-        is False to go on. Raises as the methods for one.
+        """Apply several actions at once, in the order of the arguments, or none if one
+        is invalid.
+
+        Args:
+            draws: See `draw`.
+            limits: See `limit`.
+            stops: Candidates to stop.
+            evaluations: See `budget`.
+            pause: True to pause, False to continue.
+
+        Returns:
+            The actions. Raises as the methods for single actions.
         """
         run = RunFolder(self.folder)
         _, space = run.space(run.read())
@@ -141,7 +165,7 @@ class Desk:
                 self._check_limits(journal, limits, space.start)
             for each in stops:
                 if each == START:
-                    raise _senseless("the start can't be stopped")
+                    raise _senseless("the start model can't be stopped")
                 _candidate(journal, each)
             if evaluations is not None:
                 least = max(1, journal.spent())
@@ -149,7 +173,7 @@ class Desk:
 
         acts = self._acts(wanted, check)
         for each in stops:
-            # Where there is no such file, the run sees the act when the training is done.
+            # Without this file, the run sees the action when the training is done.
             with suppress(OSError):
                 run.stop_file(each).touch()
         return acts
@@ -160,18 +184,21 @@ class Desk:
         limits: Sequence[tuple[str, float | None]],
         start: ModelSpec,
     ) -> None:
-        """What has to be measured of the start the run decides on."""
+        """Check limits against the start model.
+
+        Measured limits are checked by the run itself.
+        """
         options = self._options(journal)
         for name, most in limits:
             if most is None and name not in dict(options.limits):
-                raise _senseless(f"there is no limit of {name} to be lifted")
+                raise _senseless(f"there is no limit on {name} to remove")
         new = [(name, most) for name, most in limits if most is not None]
         over = over_limits(costs(start, options.length), new)
         if over is not None:
             raise start_over_limit(over)
 
     def _options(self, journal: Journal) -> EvolveOptions:
-        """With the limits that the next round has."""
+        """Return the options of the run with the limits of the next round."""
         run = RunFolder(self.folder)
         options = run.options(run.read())
         limits = limits_after(journal.acts(), options.limits)
@@ -185,12 +212,18 @@ class Desk:
         note: str = "",
         parents: Sequence[int] = (),
     ) -> Act:
-        """A model of a program, the one of that name, is to be a candidate of the next
-        round. `parents`: candidates that it came from; `note`: why, in a line.
+        """Propose a model as a candidate of the next round.
 
-        Raises `DiagnosticError` where it does not lie in the space, `RunError` R046 to
-        R048 where there is no use in training it, `UsageError` U101 to U103 where the
-        file has no such model, or several.
+        Args:
+            program: A program.
+            name: The model in it; may be omitted if there is only one.
+            note: A comment in one line.
+            parents: Numbers of candidates that it was derived from.
+
+        Raises:
+            DiagnosticError: If it is not in the search space.
+            RunError: R046 to R048, if training it would be useless.
+            UsageError: U101 to U103, if the file has no such model, or several.
         """
         run = RunFolder(self.folder)
         config = run.read()
@@ -210,7 +243,7 @@ class Desk:
             options = self._options(journal)
 
             def over(genome: Genome) -> str | None:
-                # What has to be measured the run decides on.
+                # Measured limits are checked by the run itself.
                 return over_limits(costs(genome.spec, options.length), options.limits)
 
             _admit(NewAct(PROPOSE, value, self.author), start, space, over, journal)
@@ -228,27 +261,29 @@ class Desk:
         author = _line(self.author) or "somebody"
         with closing(run.desk()) as journal:
             if not journal.budget():
-                raise RunError("R040", f"{self.folder} has not begun yet")
+                raise RunError("R040", f"{self.folder} has not started yet")
             check(journal)
             return journal.act(*(NewAct(*each, author) for each in wanted))
 
 
 def _as_proposed(fault: Diagnostic, space: SpaceSpec) -> Diagnostic:
-    """Why a proposal is not in the space of a run, which nobody can add to any more."""
+    """Adapt the help of a diagnostic: the search space of a run can't be changed any
+    more.
+    """
     has = {"AZG415": space.inputs, "AZG416": space.ops}.get(fault.code)
     if not has:
         return fault
-    return replace(fault, help=f"the space of the run has {', '.join(sorted(has))}")
+    return replace(fault, help=f"the space of the run has: {', '.join(sorted(has))}")
 
 
 def _once(
     pairs: Iterable[tuple[str, _Wanted]],
 ) -> list[tuple[str, _Wanted]]:
-    """Each name once, with what is wanted of it."""
+    """Return each name once with its value; reject contradictions."""
     found: dict[str, _Wanted] = {}
     for name, wanted in pairs:
         if name in found and found[name] != wanted:
-            raise _senseless(f"two different things are wanted of `{name}` at once")
+            raise _senseless(f"there are two different values for `{name}`")
         found[name] = wanted
     return list(found.items())
 
@@ -262,8 +297,8 @@ def _draw(
         help_ = f"did you mean `{near}`?" if near else f"it has: {', '.join(known)}"
         raise _senseless(f"the space has no `{feature}` to vary", help_)
     if not 0 <= times <= _LOUDEST:  # nor NaN
-        wanted = f"a number from 0 to {_LOUDEST:g}"
-        raise _senseless(f"`{feature}` can't be drawn {times} times: {wanted}")
+        wanted = f"use a number from 0 to {_LOUDEST:g}"
+        raise _senseless(f"`{feature}` can't be drawn {times} times as often: {wanted}")
     return DRAW, {"feature": feature, "times": float(times)}
 
 
@@ -281,8 +316,12 @@ def _admit(
     over: Callable[[Genome], str | None],
     journal: Journal,
 ) -> None:
-    """Raises `RunError` R046 to R048 where a proposal would be refused if the next round
-    were opened now. A run that is at work decides when it takes it up.
+    """Check that a proposal would be accepted if the next round were opened now.
+
+    A run in progress decides when it applies the action.
+
+    Raises:
+        RunError: R046 to R048, if it would be refused.
     """
 
     def genome(number: int) -> Genome:
@@ -303,13 +342,14 @@ def _admit(
     if refused.same is None:
         raise RunError("R048", f"it can't be trained: {refused.reason}")
     number, author = keys.get(refused.same), waiting.get(refused.same)
-    known, what = f"{author} has proposed this, and it waits", f"{author} has proposed"
+    known = f"{author} has already proposed this program, and it is pending"
+    same = f"the program that {author} has proposed"
     if number is not None:
-        known = f"candidate {number:04} is this program in normal form"
-        what = f"candidate {number:04} does"
+        known = f"this program is candidate {number:04} in normal form"
+        same = f"candidate {number:04}"
     if refused.why == KNOWN:
         raise RunError("R046", known)
-    raise RunError("R047", f"it computes what {what}")
+    raise RunError("R047", f"it computes the same function as {same}")
 
 
 def _candidate(journal: Journal, number: int) -> None:
@@ -318,7 +358,7 @@ def _candidate(journal: Journal, number: int) -> None:
 
 
 def _line(text: str) -> str:
-    """A text of a person's, in one line that is not too long."""
+    """Shorten a text to one line."""
     words = " ".join(visible(text, "\n\t").split())
     return words if len(words) <= _LONGEST else f"{words[: _LONGEST - 1]}…"
 

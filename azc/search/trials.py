@@ -1,4 +1,4 @@
-"""Jobs tried so that a fault of the machine is not taken for one of a program.
+"""Retries of jobs, so that a fault of the machine is not blamed on a program.
 
 Codes: R053 the start needs more than the limits of the search allow.
 """
@@ -26,21 +26,29 @@ from azc.search.score import (
 
 __all__ = ["Trials"]
 
-# Seconds that the start has beyond a limit, to see what it takes: so many times the limit,
+# Additional seconds for the start model, to see how long it takes: a multiple of the limit,
 # within these bounds.
 _TIMES, _LEAST, _MOST = 20.0, 60.0, 600.0
-_SPARE = 3.0  # a limit that is suggested is so many times what the start takes
+_SPARE = (
+    3.0  # a suggested limit is this multiple of the time that the start model takes
+)
 _USUAL = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800)  # seconds
 
 
 @dataclass(frozen=True)
 class Trials:
-    """An executor, the program of the start, the folder and the options of the run, and
-    whoever is told what happens.
+    """Runs jobs with an executor, and repeats those with a suspect outcome.
 
-    A job with an outcome that is suspect is run again, when all others are done and
-    alone. Where it comes to the same, the start is run as a control: if that comes to
-    nothing in the same way, the machine is at fault, or the limits that it exceeds.
+    A suspect job is repeated alone after all others. If it fails again, the start model
+    is run as a control. If that fails in the same way, the machine is at fault, or the
+    limits that it exceeds.
+
+    Attributes:
+        executor: The executor.
+        start: Program of the start model.
+        folder: Folder of the run.
+        options: Options of the run.
+        tell: Called with events.
     """
 
     executor: Executor
@@ -50,11 +58,14 @@ class Trials:
     tell: Callable[[Event], None]
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end; what is suspect at the end.
+        """Yield every job with its outcome in the order of completion, suspect ones
+        last.
 
-        Raises `RunError` R043 where the machine is at fault, R053 where the start
-        exceeds a limit, and what the executor raises. A job without an outcome is then
-        still to be done.
+        A job without an outcome still has to be done.
+
+        Raises:
+            RunError: R043 if the machine is at fault, R053 if the start model exceeds a
+                limit. Errors of the executor are raised, too.
         """
         again: list[Job] = []
         for job, outcome in self.executor.run(jobs):
@@ -97,7 +108,7 @@ class Trials:
         raise machine_at_fault(found, reason or "")
 
     def _too_slow(self, job: Job) -> RunError:
-        """Run the start once more, with more time, to say what it takes."""
+        """Run the start model once more, with more time, to see how long it takes."""
         limit = self.options.time_limit
         self.tell(Retried(job.label, "to see how long it takes"))
         room = min(max(_TIMES * job.limit, _LEAST), _MOST)
@@ -114,7 +125,7 @@ class Trials:
         allowed = f"--time-limit {as_time(limit)}"
         if job.limit != limit:
             allowed = f"the {_shown(job.limit)} that {allowed} gives it here"
-        # What is measured has its own time beside the limit, other jobs a multiple of it.
+        # Measurements have extra time beyond the limit, other jobs a multiple of it.
         beside = job.limit - limit if job.kind == "measure" else 0.0
         needed = limit * max(1.0, (took - beside) / (job.limit - beside))
         return self._too_little(
@@ -139,6 +150,6 @@ def _shown(seconds: float) -> str:
 
 
 def _rounded(seconds: float) -> float:
-    """Return no fewer seconds, a number that people would give."""
+    """Round seconds up to a number that people would choose."""
     hours = 3600.0 * math.ceil(seconds / 3600)
     return next((usual for usual in _USUAL if usual >= seconds), hours)

@@ -1,4 +1,4 @@
-"""What a run holds: read from its folder, also while another process works in it."""
+"""Reading of runs from their folders, also while another process works in them."""
 
 from __future__ import annotations
 
@@ -49,10 +49,14 @@ _NEWS = (PROPOSE, DRAW, LIMIT)  # with these, a space that was used up may not b
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the last comparison: an entrant trained alone from every final seed.
+    """A row of the final comparison: an entrant trained from scratch with every final
+    seed.
 
-    `role`: "winner", "start", "neighbour" (of the winner), "random" (the best of random
-    sampling) or "hand" (typed by hand). `fits`: by seed, None where it is still to be done.
+    Attributes:
+        role: "winner", "start", "neighbour" (of the winner), "random" (the best of
+            random sampling) or "hand" (typed by hand).
+        entrant: The entrant.
+        fits: Its results by seed; None if one is missing.
     """
 
     role: str
@@ -61,7 +65,7 @@ class Row:
 
     @property
     def is_whole(self) -> bool:
-        """Whether it was trained from every seed."""
+        """True if the model was trained with every seed."""
         return None not in self.fits
 
     @property
@@ -70,19 +74,24 @@ class Row:
         return tuple(f.loss for f in self.fits if f and f.loss is not None)
 
     def right(self, part: str) -> tuple[float, ...]:
-        """The share of right answers of a part of the data, by seed; see `losses`."""
+        """Return the accuracy on a part of the data, by seed; see `losses`."""
         return tuple(f.right[part] for f in self.fits if f and part in f.right)
 
     @property
     def is_sound(self) -> bool:
-        """Whether it has a loss from every seed."""
+        """True if there is a loss for every seed."""
         return len(self.losses) == len(self.fits) > 0
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How one stage ranked `count` candidates that went on to be trained alone for so
-    many `steps`: Kendall's τ-b with the ranking there.
+    """Agreement of a stage of the search with longer training.
+
+    Attributes:
+        stage: Name of the stage.
+        steps: Number of steps of the longer training.
+        count: Number of candidates that have both.
+        tau: Kendall's τ-b between the two rankings.
     """
 
     stage: str
@@ -93,19 +102,31 @@ class Agreement:
 
 @dataclass(frozen=True)
 class RunView:
-    """What a run holds: read without its lock, also while it is at work.
+    """The contents of a run, which can be read without its lock while it is in
+    progress.
 
-    `causal`: whether its models are. `bytes_per_token`: of the text that the last
-    comparison is measured on, where every token of it is told; else None. `text`: what was
-    read of one; None where there is none, or an earlier azc began the run. `options`
-    have the budget and all limits that the run has now; `ending` is why the search ended
-    before its budget was spent. `candidates` by id; `rounds` with whether each is closed.
-    `entrants` by number: what was trained alone, `fits` times; `table`: the last
-    comparison, roles with entrants. `states`: what the strategy knew after each closed
-    round, as it wrote it. `version`: of the azc that began the run. `refused`: children
-    that were not trained. `acts`: what people and agents have done to it; a budget counts
-    from when it is given, a limit from the round that begins with it. `costs`: what was
-    measured of programs, by their keys.
+    Attributes:
+        folder: Folder of the run.
+        space: Name of the search space.
+        model: Name of the model in programs.
+        options: Options of the run, with its current budget and limits.
+        ending: The reason why the search ended before its budget was spent.
+        candidates: Candidates by number.
+        evaluations: All evaluations.
+        rounds: Rounds, with whether each is closed.
+        fits: Results of training from scratch.
+        entrants: Models trained from scratch, by number.
+        table: The final comparison: roles with entrants.
+        refused: Children that were not trained.
+        acts: Actions on the run. A budget counts from its request on, a limit from the
+            round that starts with it.
+        states: States of the strategy after each closed round.
+        costs: Measurements of programs, by their keys.
+        version: Version of azc that started the run.
+        causal: Whether models are causal.
+        bytes_per_token: Bytes per token of the test text, if every token is predicted.
+        text: Summary of the text; None if there is none, or an older version started
+            the run.
     """
 
     folder: Path
@@ -130,22 +151,22 @@ class RunView:
 
     @property
     def data(self) -> DataSpec:
-        """What the run learns from."""
+        """The data specification of the run."""
         return DataSpec.parse(self.options.data)
 
     @property
     def unit(self) -> str:
-        """What a loss is the mean over: nats so and so."""
+        """The unit that losses, in nats, are averaged over."""
         return self.data.unit(self.causal)
 
     @property
     def spent(self) -> int:
-        """Evaluations that count."""
+        """The number of evaluations that count toward the budget."""
         return sum(e.counts for e in self.evaluations)
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing is left to be done."""
+        """True if the run is complete."""
         news = any(a.round is None and a.kind in _NEWS for a in self.acts)
         if self.spent < self.options.evaluations and (self.ending is None or news):
             return False
@@ -158,7 +179,7 @@ class RunView:
 
     @cached_property
     def by_candidate(self) -> Mapping[int, Sequence[Evaluation]]:
-        """The evaluations of every candidate, in the order of the rounds."""
+        """The evaluations of every candidate, in the order of rounds."""
         found: dict[int, list[Evaluation]] = {number: [] for number in self.candidates}
         for evaluation in self.evaluations:
             found[evaluation.candidate].append(evaluation)
@@ -166,30 +187,32 @@ class RunView:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the run is to wait."""
+        """True if the run is paused."""
         return is_paused(self.acts)
 
     @property
     def start(self) -> Candidate | None:
-        """The program that evolution began with."""
+        """The start model's candidate."""
         return self.candidates.get(START)
 
     @cached_property
     def winner(self) -> int | None:
-        """The winner's candidate; before it is known, what leads the last round, None
-        before any was scored. See `azc.search.ranking.winner`.
+        """The number of the winner.
+
+        Before it is known, the leader of the last round; None if nothing was scored.
+        See `azc.search.ranking.winner`.
         """
         names = self.options.objectives
         return winner(self.table, self.entrants, self._deciding(), names)
 
     @property
     def best(self) -> Candidate | None:
-        """The winner's program."""
+        """The winner's candidate."""
         return None if self.winner is None else self.candidates[self.winner]
 
     def lineage(self, candidate: int) -> list[Candidate]:
-        """To a candidate from the start, or from one that nobody bore: of each the first
-        of its parents.
+        """Return the ancestors of a candidate, following first parents, and the
+        candidate itself last.
         """
         found = []
         number: int | None = candidate
@@ -199,7 +222,7 @@ class RunView:
         return found[::-1]
 
     def ranking(self) -> list[Evaluation]:
-        """The evaluations that decide, best first: see `deciding`."""
+        """Return the deciding evaluations, best first; see `deciding`."""
         return list(self._deciding())
 
     def _deciding(self) -> Iterator[Evaluation]:
@@ -210,7 +233,9 @@ class RunView:
         return Barred(self.acts, self._over)
 
     def _over(self, number: int) -> str | None:
-        """Why a candidate is beyond the limits, as far as that is known."""
+        """Return the reason why a candidate exceeds the limits, as far as it is known,
+        or None.
+        """
         candidate = self.candidates[number]
         spec = Genome.from_text(candidate.program, self.model).spec
         written = costs(spec, self.options.length)
@@ -219,9 +244,7 @@ class RunView:
 
     @cached_property
     def noise(self) -> Noise | None:
-        """How much scores differ, and how much those of one program from several seeds;
-        None while it is not known, and with shared weights.
-        """
+        """The noise of scores; None if it is unknown, and with shared weights."""
         if not self.options.is_fresh:
             return None
         measured = {
@@ -233,16 +256,18 @@ class RunView:
 
     @cached_property
     def front(self) -> Front | None:
-        """The Pareto front of what decides (see `deciding`); None with one objective, and
-        before anything was scored.
+        """The Pareto front of the deciding evaluations; None with one objective or
+        without scores.
         """
         return pareto_front(self.ranking(), self.options.objectives)
 
     @cached_property
     def final_front(self) -> Front | None:
-        """The Pareto front of the contenders, with the losses that they came to alone:
-        its knee is the winner, unless a contender was stopped since. None with one
-        objective, and before any was trained.
+        """The Pareto front of the contenders, with their losses after training from
+        scratch.
+
+        Its knee is the winner, unless a contender was stopped after that. None with one
+        objective, and before any contender was trained.
         """
         out = Barred(self.acts, self._over, kept=self.winner)
         chosen = contenders(self.rounds, self.evaluations, self.options, out)
@@ -258,7 +283,9 @@ class RunView:
 
     @cached_property
     def rows(self) -> tuple[Row, ...]:
-        """The last comparison, the winner first; empty while it is not known."""
+        """The rows of the final comparison, the winner first; empty while it is
+        unknown.
+        """
         seeds = self.options.final_seeds
         fits = {
             (fit.entrant, fit.seed): fit
@@ -274,19 +301,19 @@ class RunView:
 
     @property
     def sampled(self) -> int:
-        """The number of models of random sampling in the last comparison."""
+        """The number of random models in the final comparison."""
         tried = {fit.entrant for fit in self.fits if fit.split == "validation"}
         return sum(self.entrants[number].candidate is None for number in tried)
 
     def perplexity(self, row: Row) -> tuple[float, ...]:
-        """e to the power of the test losses in nats, by seed; none where a loss is not of
-        all tokens of a text.
+        """Return the perplexities on the test data by seed; empty if losses are not
+        over all tokens of a text.
         """
         known = self.bytes_per_token is not None
         return tuple(map(_exp, row.losses)) if known else ()
 
     def bits_per_byte(self, row: Row) -> tuple[float, ...]:
-        """The test losses in bits for each byte of the raw text, by seed; see
+        """Return the test losses in bits per byte of the raw text, by seed; see
         `perplexity`.
         """
         size = self.bytes_per_token
@@ -296,13 +323,15 @@ class RunView:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """What the last comparison tells of a row beside its losses, see `also`."""
+        """The names of other figures in the final comparison, see `also`."""
         tasks = (f"{part} right" for part in self.data.task_parts)
         text = () if self.bytes_per_token is None else ("perplexity", "bits a byte")
         return (*text, *tasks)
 
     def also(self, row: Row) -> dict[str, str]:
-        """By the names of `columns`, the means over the seeds, where there are any."""
+        """Return the means over seeds of the figures in `columns`, as far as they
+        exist.
+        """
         figures = {
             "perplexity": (self.perplexity(row), ".2f"),
             "bits a byte": (self.bits_per_byte(row), ".3f"),
@@ -317,8 +346,10 @@ class RunView:
 
     @cached_property
     def verdicts(self) -> Mapping[int, Verdict]:
-        """What may be said of the winner beside each other row, by that row's place;
-        rows that failed, or are not over yet, have none.
+        """The verdicts on the winner compared with each other row, by the place of that
+        row.
+
+        Rows that failed or are incomplete have none.
         """
         if not self.rows or not self.rows[0].is_sound:
             return {}
@@ -332,7 +363,9 @@ class RunView:
 
     @cached_property
     def agreement(self) -> tuple[Agreement, ...]:
-        """How well each stage of the search foretold the next, as far as it goes."""
+        """The agreement between consecutive stages of the search, as far as it is
+        known.
+        """
         found = []
         before = {e.candidate: e.score for e in self.ranking()}
         stages: dict[int, dict[int, float]] = {}
@@ -352,8 +385,11 @@ class RunView:
 
 
 def read_run(folder: Path) -> RunView:
-    """What a run holds. Raises `RunError` for a folder that is not a run, or one whose
-    journal or configuration is not as the run left it.
+    """Read a run.
+
+    Raises:
+        RunError: For a folder that is not a run, or whose journal or configuration has
+            changed since the run wrote it.
     """
     run = RunFolder(folder)
     config, traces = run.read(), run.traces()
@@ -395,7 +431,7 @@ def read_run(folder: Path) -> RunView:
 
 
 def _of(run: RunFolder, config: Mapping[str, Any]) -> RunView:
-    """What the configuration of a run tells, before it has begun."""
+    """Create a view from the configuration only, for a run that has not started."""
     model, space = run.space(config)
     return RunView(
         run.path,

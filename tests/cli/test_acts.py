@@ -108,7 +108,7 @@ def test_ask_has_all_that_a_proposal_needs(azc: Azc, run: Path, home: Path) -> N
         assert answer.json["error"]["code"] == "R046"
     shown = azc("ask", "run")
     assert (shown.code, shown.err) == (0, "")
-    assert "5 of 5 evaluations are spent" in shown.out
+    assert "5 of 5 evaluations spent" in shown.out
     assert "space tiny {" in shown.out
 
 
@@ -118,11 +118,14 @@ def test_a_proposal_is_taken_and_trained(azc: Azc, run: Path, home: Path) -> Non
         "propose", "run", "mine.azg:proposal", "--note", "why\nnot", "--by", "ana"
     )
     assert answer.code == 0
-    assert answer.out == "mine.azg: taken, for the next round\n"
-    assert "azc resume run --evaluations 9 goes on" in answer.err
+    assert answer.out == "mine.azg: accepted for the next round\n"
+    assert "to continue: azc resume run --evaluations 9" in answer.err
     twice = azc("propose", "run", "mine.azg", "--json")
     assert twice.code == 1
-    assert twice.json["error"]["message"] == "ana has proposed this, and it waits"
+    assert (
+        twice.json["error"]["message"]
+        == "ana has already proposed this program, and it is pending"
+    )
     os.environ["AZC_CACHE"] = str(home / "cache")
     try:
         assert azc("resume", "run", "--evaluations", "9", "--json").code == 0
@@ -131,7 +134,7 @@ def test_a_proposal_is_taken_and_trained(azc: Azc, run: Path, home: Path) -> Non
     found = azc("ask", "run", "--json").json
     (act, budget) = found["acts"]
     assert act["words"] == "ana proposes a program: why not"
-    assert budget["words"] == "azc resume gives a budget of 9 evaluations"
+    assert budget["words"] == "azc resume sets the budget to 9 evaluations"
     mine = next(c for c in found["candidates"] if c["id"] == act["candidate"])
     assert mine["mutation"] == "proposed by ana: why not"
     assert mine["scores"][0]["status"] == "done"
@@ -149,7 +152,7 @@ def test_a_refused_proposal_is_told_with_its_place(azc: Azc, run: Path) -> None:
     (found,) = answer.json["diagnostics"]
     assert (found["code"], found["line"]) == ("AZG416", 21)
     # The space of a run can't be added to: its operations are told instead.
-    assert found["help"].startswith("the space of the run has ")
+    assert found["help"].startswith("the space of the run has: ")
     assert "softmax" in found["help"]
     assert "add" not in found["help"].split()
     Path("wrong.azg").write_text(PROPOSAL.replace("tanh(v)", "tanh(w)"))
@@ -172,9 +175,9 @@ def test_steering_is_told_and_kept(azc: Azc, run: Path) -> None:
     assert answer.err == ""
     assert answer.out.splitlines() == [
         "ana bans `tanh`",
-        "ana has `conv 5` drawn 4 times as often",
+        "ana draws `conv 5` 4 times as often",
         "ana stops candidate 0002",
-        "ana gives a budget of 30 evaluations",
+        "ana sets the budget to 30 evaluations",
         "ana pauses the run",
     ]
     found = azc("ask", "run", "--json").json
@@ -219,7 +222,7 @@ def test_a_limit_is_set_shown_and_lifted(azc: Azc, run: Path) -> None:
     ]
     found = azc("ask", "run", "--json").json
     assert found["limits"] == {"parameters": 1e6, "latency": 2.0}
-    assert "nothing is trained beyond latency 2 ms\n" in azc("ask", "run").out
+    assert "limit on latency: 2 ms\n" in azc("ask", "run").out
     assert azc("steer", "run", "--limit", "params=none").code == 0
     assert azc("ask", "run", "--json").json["limits"] == {"latency": 2.0}
 

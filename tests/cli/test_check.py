@@ -214,7 +214,7 @@ def test_a_space_that_is_not_there(azc: Azc, good: str) -> None:
     assert found.code == 2
     assert "did you mean `near_small`?" in found.err
     found = azc("check", good, "--space", "elsewhere")
-    assert "a space of another file is given as FILE:NAME" in found.err
+    assert "use FILE:NAME for a space of another file" in found.err
     assert azc("check", good, "--space", "no.azg:elsewhere").code == 1
     found = azc("check", "std.attention", "--space", "good.azg:near_small")
     assert found.code == 2

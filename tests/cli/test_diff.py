@@ -56,7 +56,7 @@ layers
       parameters +4, +0.5%; FLOPs/token ...
   + 5: sdpa
 
-in all
+total
   parameters: 3,982 -> 4,858 (+876, +22.0%)
   FLOPs/token: {flops.old:,.0f} -> {flops.new:,.0f} ({change(flops.old, flops.new)})
   FLOPs of the layers at 16 tokens
@@ -112,7 +112,7 @@ def test_text(azc: Azc, good: str, new: str) -> None:
     assert found.out.startswith("--- good.azg:small\n+++ new.azg:small\n@@ ")
     assert "-    key = -logsigmoid(-k)  # softplus\n" in found.out
     assert "+        conv(kernel = 5)\n" in found.out
-    assert "in all" not in found.out
+    assert "\ntotal\n" not in found.out
     assert "space" not in found.out  # only what belongs to the models
     assert azc("diff", good, good, "--text").out == ""
     programs = azc("diff", "std.attention:sdpa", "std.attention:cosine", "--text").out

@@ -231,7 +231,7 @@ def test_help_has_an_example(azc: Azc, command: str) -> None:
 def test_without_a_command_comes_the_help(azc: Azc) -> None:
     found = azc()
     assert found.code in (0, 2)
-    assert "Attention programs: written, checked, compiled and evolved." in (
+    assert "Write, check, compile and evolve attention programs." in (
         found.out + found.err
     )
 

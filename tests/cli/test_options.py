@@ -249,5 +249,5 @@ def test_the_defaults_shown_are_those_of_python() -> None:
 
 
 def test_options_of_a_limit_by_another_name_are_refused_not_passed_over() -> None:
-    with pytest.raises(UsageError, match="'params' is no objective"):
+    with pytest.raises(UsageError, match="'params' is not an objective"):
         EvolveOptions(limits=(("params", 1.0),))

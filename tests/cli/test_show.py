@@ -33,7 +33,7 @@ def test_a_model(azc: Azc, good: str) -> None:
         "       pooler                                72",
         f"       total                              3,982       {total}",
         "",
-        "FLOPs at 16 tokens, a multiply-add counted as two.",
+        "FLOPs at 16 tokens; a multiply-add counts as two.",
         "As a masked language model, without the pooler: 4,048 parameters.",
     ]
 
@@ -131,7 +131,7 @@ def test_a_file_with_several(azc: Azc) -> None:
     found = azc("show", "std.models")
     assert "bert_base" in found.out
     assert "109,482,240" in found.out
-    assert found.out.endswith("\nOne of them: azc show std.models:bert_tiny\n")
+    assert found.out.endswith("\nTo show one of them: azc show std.models:bert_tiny\n")
     assert "softmax(10 * cosine(q, k)) @ v" in azc("show", "std.attention").out
     answer = azc("show", "std.models", "--json").json
     tiny = answer["models"][0]
@@ -221,9 +221,9 @@ def test_a_decoder_says_what_its_cache_takes(azc: Azc, write: Write) -> None:
     [
         (
             "conv(kernel = 3)",
-            "Its cache takes 64 bytes however long it is, in float32.",
+            "Its cache takes 64 bytes regardless of sequence length, in float32.",
         ),
-        ("conv(kernel = 1)", "It keeps nothing of earlier tokens."),
+        ("conv(kernel = 1)", "Its cache keeps nothing of earlier tokens."),
     ],
 )
 def test_caches_that_do_not_grow(

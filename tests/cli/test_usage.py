@@ -67,7 +67,7 @@ def test_wrong_usage_as_json(
     assert message in answer["error"]["message"]
     assert "\n" not in answer["error"]["message"]
     shown = answer["error"]["help"]
-    assert "--help` lists what it takes" in shown
+    assert "--help` shows the usage" in shown
     (path,) = re.findall(r"`(.*)`", shown)
     assert azc(*path.split()[1:]).code == 0
 

@@ -64,7 +64,7 @@ def test_the_sequences_that_scores_are_measured_on(corpus: Path) -> None:
     with pytest.raises(RunError, match="in the first 1 sequence of the val") as caught:
         load(corpus, length=8, seed=3, blocks=1)
     assert caught.value.code == "D024"
-    assert "measure on more sequences" in str(caught.value.help)
+    assert "use more sequences" in str(caught.value.help)
 
 
 def test_a_text_of_unknown_words(corpus: Path, tmp_path: Path) -> None:

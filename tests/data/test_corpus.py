@@ -97,7 +97,7 @@ def test_what_a_folder_has_besides_is_counted(tmp_path: Path) -> None:
     corpus = load_corpus(str(tmp_path))
     assert tuple(corpus.documents) == ("first",)
     left_out = {
-        ".csv without a column of text": 1,
+        ".csv without a text column": 1,
         ".png": 2,
         "config.json": 1,
         "no ending": 1,
@@ -225,7 +225,7 @@ def test_refusals(tmp_path: Path) -> None:
         ("a.json", '[{"text": "a"}, {"text": true}]', "row 2: `text` is True"),
         ("a.csv", "n,text\n1,2\n", "row 1: `text` is 2, not a string"),
         ("a.jsonl", '{"text": "a"}\n\n{"text": }', "line 3: Expecting value"),
-        ("a.jsonl", '"a"\n"b"', "line 1 is no JSON object"),
+        ("a.jsonl", '"a"\n"b"', "line 1 is not a JSON object"),
     ],
 )
 def test_the_row_that_is_wrong_is_named(

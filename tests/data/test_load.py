@@ -183,14 +183,14 @@ def test_the_fingerprint_of_a_mix_is_that_of_all_in_it(corpus: Path) -> None:
         ("TEXT+task:recall", {"length": 9}, "D031", "9 tokens are too short"),
         ("+task:recall", {}, "D005", "empty name"),
         ("nothing.txt+task:recall", {}, "D001", "nothing.txt"),
-        ("task:recall", {"vocab": 67}, "R034", "of 68 at least, the model has 67"),
+        ("task:recall", {"vocab": 67}, "R034", "of at least 68, the model has 67"),
         (
             "task:recall+task:copy",
             {"vocab": 100},
             "R034",
-            "of 101 at least, the model has 100",
+            "of at least 101, the model has 100",
         ),
-        ("TEXT+task:recall", {"vocab": 127}, "R034", "of 128 at least, the model has"),
+        ("TEXT+task:recall", {"vocab": 127}, "R034", "of at least 128, the model has"),
         ("task:recall", {"tokenizer": "x"}, "D032", "task:recall has none"),
     ],
 )
@@ -217,7 +217,7 @@ def test_the_vocabulary_that_a_refusal_names_is_enough(
             load(spec, vocab=5, **changes)
         assert caught.value.code == "R034"
         help_ = str(caught.value.help)
-        enough = int(help_.removeprefix("vocab = ").removesuffix(" in the model"))
+        enough = int(help_.removeprefix("set vocab = ").removesuffix(" in the model"))
         assert load(spec, vocab=enough, **changes).vocab_size <= enough
         with pytest.raises(AzcError):
             load(spec, vocab=enough - 1, **changes)

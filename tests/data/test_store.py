@@ -64,7 +64,7 @@ def test_what_is_damaged_is_made_again(
     whole = place.read_bytes()
     place.write_bytes(damage(whole))
     assert kept(place, lambda: b"some content") == b"some content"
-    assert f"{place} is damaged: it is made again" in caplog.messages
+    assert f"{place} is damaged and will be created again" in caplog.messages
     assert place.read_bytes() == whole
 
 
@@ -74,7 +74,7 @@ def test_a_cache_that_is_not_a_folder_is_done_without(
     (tmp_path / "file").touch()
     place = tmp_path / "file" / "kept"
     assert kept(place, lambda: b"content") == b"content"
-    assert any(f"{place} can't be kept" in message for message in caplog.messages)
+    assert any(f"{place} can't be cached" in message for message in caplog.messages)
 
 
 def test_a_full_disk_is_done_without(

@@ -129,7 +129,7 @@ def test_what_is_damaged_is_made_again(
     whole.path.unlink()  # it stays mapped
     whole.path.write_bytes(damage(content))
     assert same(encode(CORPUS, tokenizer, cache=tmp_path), whole)
-    assert caplog.messages == [f"{whole.path} is damaged: it is made again"]
+    assert caplog.messages == [f"{whole.path} is damaged and will be created again"]
     assert whole.path.read_bytes() == content
 
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_done_without(
     assert found.path is None
     assert same(found, encode(CORPUS, tokenizer))
     (message,) = caplog.messages
-    assert message.endswith("can't be kept: No space left on device")
+    assert message.endswith("can't be cached: No space left on device")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_a_cache_that_is_not_a_folder_is_done_without(
 ) -> None:
     (tmp_path / "file").touch()
     assert encode(CORPUS, tokenizer, cache=tmp_path / "file").path is None
-    assert "can't be kept" in caplog.text
+    assert "can't be cached" in caplog.text
 
 
 def test_a_pickle_names_the_file_or_has_the_tokens(
@@ -229,7 +229,7 @@ def test_a_text_that_changes_meanwhile_is_refused(
     corpus = load_corpus(str(path))
     with path.open("a", encoding="utf-8") as file:
         file.write("\n\none more")
-    with pytest.raises(RunError, match="has changed while it was read") as caught:
+    with pytest.raises(RunError, match="changed while it was being read") as caught:
         encode(corpus, tokenizer, cache=tmp_path / "cache")
     assert caught.value.code == "D003"
     assert list((tmp_path / "cache").iterdir()) == []

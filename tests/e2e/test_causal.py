@@ -61,7 +61,7 @@ def test_a_decoder_learns_to_tell_the_next_token(
     assert view.causal
     assert {e.status for e in view.evaluations} == {"done"}
     assert "validation loss a token after a few steps from shared weights" in output
-    assert "loss on text never used, nats a token\n" in output
+    assert "loss on held-out text, nats a token\n" in output
     assert "masked" not in output
     log = here("log", run, home=home)
     assert re.search(r"round 1: \d\.\d{3} nats a token$", log.stdout, re.MULTILINE)

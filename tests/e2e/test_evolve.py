@@ -84,10 +84,10 @@ warm-up \d+/20 steps
 round \d: 3 candidates
 round \d: \d+ child(ren)? not trained: .+
   \d/6  \d{4}  \d\.\d{3} nats  .+
-round \d is over: best \d{4}, \d\.\d{3} nats
+round \d complete: best \d{4}, \d\.\d{3} nats
 searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
-training the best alone, about \d times
-training alone: \d/\d, [\d,.]+ a minute, \d+:\d\d left
+final training: about \d training runs
+final training: \d/\d, [\d,.]+ a minute, \d+:\d\d left
   \d/\d  (the start|candidate \d{4}), 3 steps, seed \d+: \d\.\d{3} nats
 """.strip("\n").split("\n")
 
@@ -109,9 +109,7 @@ def test_the_report_has_it_all(told: tuple[str, str], home: Path) -> None:
     assert lines[1] == f"6 evaluations in 2 rounds; run in {home / 'run'}"
     assert "the best programs of the last round" in output
     assert len(re.findall(r"│ \d{4}\.azg", output)) == 3
-    said = (
-        "each trained alone for 3 steps; loss on text never used, nats a masked token"
-    )
+    said = "each trained from scratch for 3 steps; loss on held-out text, nats a masked token"
     assert said in output
     assert re.search(r"│ the start +│ +\d\.\d{3} ", output)
     assert re.search(r"│ winner \(candidate \d{4}\) +│ +\d\.\d{3} ", output)
@@ -319,7 +317,7 @@ def test_a_folder_that_is_taken_is_refused(
     before = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
     result = here(*words, "-o", home / "run", home=home)
     assert result.exit_code == 2
-    assert f"azc resume {home / 'run'} goes on with the run in it" in result.stderr
+    assert f"azc resume {home / 'run'} continues the run in it" in result.stderr
     after = {path: path.stat().st_mtime_ns for path in (home / "run").rglob("*.azg")}
     assert after == before
 
@@ -351,7 +349,7 @@ TEXT = TextSummary(
     },
     vocabulary=1024,
     tokenizer="bert",
-    left_out_files={".png": 2, ".csv without a column of text": 1},
+    left_out_files={".png": 2, ".csv without a text column": 1},
     blank_rows=1,
     repeated=3,
     empty=1,
@@ -360,7 +358,7 @@ SENTENCES = [
     "texts: 2 files, 7 rows, 20 documents, 1,050 tokens (tokenizer: bert, 1,024 tokens)",
     "train: 14 documents, 1,000 tokens; validation: 1 document, 30 tokens; test: 1"
     " document, 20 tokens",
-    "left out: 3 files of other kinds: .csv without a column of text, .png (2), 1 row"
+    "left out: 3 files of other kinds: .csv without a text column, .png (2), 1 row"
     " without text, 3 documents equal to another, 1 document without tokens",
 ]
 
@@ -426,7 +424,7 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert all(len(line) <= width for text in seen for line in text.splitlines())
     if width < 80:
         return
-    assert "warming the shared weights" in seen[0]
+    assert "warming up the shared weights" in seen[0]
     assert "left" not in seen[0]  # nothing is known yet
     assert "200/400" in seen[1]
     assert "left" in seen[1]
@@ -436,7 +434,7 @@ def test_the_display_fits_the_terminal(width: int) -> None:
     assert "best of round 1: 4.321 nats, candidate 0002" in seen[5]
     assert "the loss is nan" in seen[5]
     assert "1 candidate failed" in seen[5]
-    assert "training alone" in seen[7]
+    assert "final training" in seen[7]
     assert "1/4" in seen[8]
     assert "candidate 0002, 400 steps, seed 1: 4.000 nats" in seen[8]
 
@@ -447,9 +445,9 @@ def test_the_display_has_notes() -> None:
         for event, said in [
             (
                 Retried("candidate 0003", "memory ran out"),
-                "candidate 0003 is run again: memory ran out",
+                "evaluating candidate 0003 again: memory ran out",
             ),
-            (Ended("nothing new", 2, 8), "over after 2 of 8 evaluations: nothing new"),
+            (Ended("nothing new", 2, 8), "ended after 2 of 8 evaluations: nothing new"),
         ]:
             progress(event)
             drawn = Console(file=io.StringIO(), width=100, height=30, record=True)
@@ -477,7 +475,7 @@ def test_a_space_that_is_used_up_is_said(
     result = here(*narrow, "-o", tmp_path / "run", home=home)
     assert result.exit_code == 0
     why = "nothing new was found in the space"
-    assert f"the search is over after 2 of 6 evaluations: {why}\n" in result.stderr
+    assert f"the search ended after 2 of 6 evaluations: {why}\n" in result.stderr
     assert (
         f"the search ended before its budget of 6 evaluations: {why}\n" in result.stdout
     )
@@ -513,7 +511,7 @@ def test_a_changed_file_is_named(
         result = here(command, tmp_path / "run", home=home)
         assert result.exit_code == 1
         assert result.stderr.startswith(
-            f"error[R031]: {config} is not as the run left it"
+            f"error[R031]: {config} has changed since the run wrote it"
         )
         assert "please report" not in result.stderr
 
@@ -528,7 +526,7 @@ def test_a_cache_that_can_not_be_written_is_done_without(
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     # A tokenizer and the tokens of the text.
-    assert errors.count("can't be") == errors.count("can't be kept") == 2
+    assert errors.count("can't be") == errors.count("can't be cached") == 2
     assert len(scored(tmp_path / "run")) == 1
 
 

@@ -190,7 +190,7 @@ def test_a_worker_that_hangs_is_replaced(
         os.kill(pid, signal.SIGSTOP)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert "is run again: it took longer than 20 seconds" in said
+    assert "again: it took longer than 20 seconds" in said
     assert all(map(ended, hung))
     assert result(run) == result(whole)
 
@@ -229,20 +229,20 @@ def test_one_process_at_a_time_and_an_interrupt(
     assert second.exit_code == 1
     assert second.stdout == ""
     assert second.stderr == (
-        f"error[R037]: another process works in {run}\n"
+        f"error[R037]: another process is working in {run}\n"
         " = help: wait for its end, or stop it\n\n"
     )
     third = here(*words, "-o", run, cache=cache)
     assert third.exit_code == 2
     assert "is not empty" in third.stderr
-    assert f"azc resume {run} goes on with the run in it" in third.stderr
+    assert f"azc resume {run} continues the run in it" in third.stderr
     log = here("log", run, "--all", "--json", cache=cache)
     assert log.exit_code == 0
     answer = json.loads(log.stdout)
     assert not answer["over"]
     assert len(answer["candidates"]) >= 4
 
-    assert until(process, lambda: "each alone" in str(log_lines(run)))
+    assert until(process, lambda: "final training" in str(log_lines(run)))
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
@@ -270,7 +270,7 @@ def test_files_may_not_grow(
     assert "Traceback" not in said
     assert "error[R042]" in said
     assert "too large" in said or "input/output error" in said  # as SQLite has it
-    assert f"once that is mended, azc resume {run} goes on" in said
+    assert f"fix that, then continue with azc resume {run}" in said
     assert not list(run.rglob("*.part"))
     gone_on = here("resume", run, cache=home / "cache")
     assert gone_on.exit_code == 0, gone_on.output

@@ -57,7 +57,7 @@ def whole(home: Path) -> tuple[Path, str]:
 def test_the_unit_is_said(whole: tuple[Path, str], home: Path) -> None:
     run, output = whole
     assert "validation loss an answer after a few steps" in output
-    assert "loss on rows never used, nats an answer" in output
+    assert "loss on held-out rows, nats an answer" in output
     assert "masked token" not in output
     log = here("log", run, home=home)
     assert re.search(r"round 1: \d\.\d{3} nats an answer$", log.stdout, re.MULTILINE)
@@ -98,7 +98,7 @@ def test_text_and_a_task(
     data = "corpus.txt+task:copy"
     answer = here(*words(tmp_path, data, run), home=home)
     assert answer.exit_code == 0, answer.output
-    assert "loss on text and rows never used, nats a masked token or answer" in (
+    assert "loss on held-out text and rows, nats a masked token or answer" in (
         answer.stdout
     )
     assert read_run(run).options.data == f"{home / 'corpus.txt'}+task:copy"

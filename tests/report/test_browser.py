@@ -362,7 +362,7 @@ def test_it_is_read_without_scripts(
             tab.click(f"details[data-number='{first}'] > summary")
             assert tab.run(OPEN) == [first]
             note = tab.run("document.querySelector('noscript')?.innerText ?? ''")
-            assert ("The other 220 need scripts" in note) == has_more
+            assert ("To see the other 220, enable scripts" in note) == has_more
         finally:
             tab.scripts(True)
 

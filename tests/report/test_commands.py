@@ -80,7 +80,7 @@ def test_the_folder_of_a_run_stands_for_its_best_program(azc: Azc, run: Path) ->
     (run / "best.azg").unlink()
     found = azc("compile", "run", "-o", "other")
     assert (found.code, found.out) == (1, "")
-    assert "can't read run: is a directory\n = help: its run has no best" in found.err
+    assert "can't read run: is a directory\n = help: this run has no best" in found.err
 
 
 def test_a_page_in_the_folder_is_no_fault_of_the_run(azc: Azc, run: Path) -> None:
@@ -93,14 +93,16 @@ def test_a_file_that_azc_did_not_write_is_left(azc: Azc, run: Path) -> None:
     Path("mine.html").write_text("<p>mine</p>")
     answer = azc("report", "run", "-o", "mine.html")
     assert answer.code == 2
-    assert "error[U113]: mine.html is not a page that azc wrote" in answer.err
+    assert (
+        "error[U113]: mine.html exists and is not a page that azc wrote" in answer.err
+    )
     assert Path("mine.html").read_text() == "<p>mine</p>"
     Path("empty.html").touch()
     assert azc("report", "run", "-o", "empty.html").code == 0
     Path("mine.azg").write_text("# mine\n")
     answer = azc("best", "run", "-o", "mine.azg")
     assert answer.code == 2
-    assert "error[U113]: mine.azg is not a program of run" in answer.err
+    assert "error[U113]: mine.azg exists and is not a program of run" in answer.err
     assert Path("mine.azg").read_text() == "# mine\n"
 
 
@@ -148,8 +150,8 @@ def test_a_run_under_way(azc: Azc, begun: Callable[[int], Path]) -> None:
     folder = begun(5)
     answer = azc("report", folder)
     assert answer.code == 0
-    assert "is not over" in answer.err
-    assert "This run is not over" in (folder / "report.html").read_text("utf-8")
+    assert "is not complete" in answer.err
+    assert "This run is not complete" in (folder / "report.html").read_text("utf-8")
     assert azc("best", folder, "--json").json["over"] is False
 
 

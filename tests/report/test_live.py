@@ -52,7 +52,7 @@ def fill(page: Page, field: str, value: str) -> None:
 def test_the_token_leaves_the_address(opened: Page, server: Server) -> None:
     assert opened.run("location.href") == server.gate.address
     assert opened.run("document.cookie") == ""  # no script sees it
-    assert opened.run(has("The run is over", "#now"))
+    assert opened.run(has("The run is complete", "#now"))
     assert opened.faults == []
     assert all(
         url.startswith((server.gate.address, "about:")) for url in opened.requests
@@ -69,7 +69,7 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
     assert pressed() == "false,true,false"
     for times, words, shown in (
         (0, "ana bans tanh", "true,false,false"),
-        (4, "ana has tanh drawn 4 times as often", "false,false,true"),
+        (4, "ana draws tanh 4 times as often", "false,false,true"),
         (1, "ana leaves tanh to the strategy", "false,true,false"),
     ):
         opened.click(f"button[data-feature='tanh'][data-times='{times}']")
@@ -86,7 +86,7 @@ def test_an_operation_is_banned_favoured_and_left(opened: Page, server: Server) 
 def test_a_program_is_refused_and_then_taken(opened: Page, server: Server) -> None:
     fill(opened, "program", PROPOSAL.replace("tanh(v)", "relu(v)"))
     opened.click("form[data-form=propose] button")
-    opened.until(has("The program is refused.", "#refused"))
+    opened.until(has("The program was refused.", "#refused"))
     assert opened.run(has("error[AZG416]", "#faults"))
     # What is wrong stands right below what was sent, in the window, with the keyboard.
     gap = opened.run(
@@ -120,9 +120,9 @@ def test_a_budget_makes_a_run_that_is_over_one_to_go_on_with(
 ) -> None:
     fill(opened, "budget", "40")
     opened.click("form[data-form=budget] button")
-    said(opened, "ana gives a budget of 40 evaluations")
+    said(opened, "ana sets the budget to 40 evaluations")
     opened.until(has("of 40 evaluations", "#now"))
-    assert opened.run(has("No process works on the run", "#now"))
+    assert opened.run(has("The run is stopped", "#now"))
     fill(opened, "budget", "3")  # fewer than were spent: the browser itself refuses
     opened.click("form[data-form=budget] button")
     assert len(read_run(server.live.folder).acts) == 1
@@ -211,7 +211,7 @@ def test_a_run_at_work_is_followed_and_steered(
             stack.append(served(run))
             servers.append(stack[-1].__enter__())
             tab.visit(servers[0].url)
-            assert tab.run(has("The run is at work", "#now"))
+            assert tab.run(has("The run is in progress", "#now"))
             tab.until(READY)
             tab.click("details[data-number='1'] > summary")
             tab.until("document.querySelector('#c1') !== null")
@@ -236,9 +236,9 @@ def test_a_run_at_work_is_followed_and_steered(
             said(tab, "ana proposes a program")
             fill(tab, "budget", "9")
             tab.click("form[data-form=budget] button")
-            said(tab, "ana gives a budget of 9 evaluations")
+            said(tab, "ana sets the budget to 9 evaluations")
             tab.click("button[data-key=pause]")
-            said(tab, "ana lets the run go on")
+            said(tab, "ana continues the run")
             done.append("go on")
         if isinstance(event, Comparing):
             tab.until(has("9 of 9 evaluations", "#now"))
@@ -253,7 +253,7 @@ def test_a_run_at_work_is_followed_and_steered(
     options = tiny(home / "corpus.txt", evaluations=8, final_seeds=(1,))
     try:
         view = run_here(options, run, home / "cache", PROGRAM, on_event=on_event)
-        tab.until(has("The run is over", "#now"))
+        tab.until(has("The run is complete", "#now"))
         tab.until("document.querySelector('#result table') !== null")
     finally:
         for each in stack:

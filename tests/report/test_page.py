@@ -403,7 +403,7 @@ def test_a_run_that_was_killed_has_a_page_that_says_so(
     assert waiting
     assert view.spent
     dom = parse(page(view, displays(view)))
-    assert "This run is not over" in dom.one("header").text
+    assert "This run is not complete" in dom.one("header").text
     for e in waiting:
         assert entry(dom, e.candidate).one("span", "fate").text == "waiting"
 
@@ -412,7 +412,7 @@ def test_a_run_without_anything_has_a_page(view: RunView) -> None:
     nothing = RunView(Path("r"), "s", "m", view.options, None, {}, (), (), (), {}, ())
     dom = parse(page(nothing, displays(nothing)))
     assert "nothing has been scored" in dom.id("result").text
-    assert "The run has no candidate yet" in dom.id("candidates").text
+    assert "The run has no candidates yet" in dom.id("candidates").text
     evaluations = (Evaluation(0, 1, "failed", None, "not finite", 1.0),)
     start = {1: view.candidates[START]}
     failed = replace(

@@ -137,12 +137,12 @@ def test_another_page_changes_nothing(
 def test_the_page_changes_what_it_may(server: Server) -> None:
     for value, words in (
         (PAUSE, "ana pauses the run"),
-        ({"kind": "go-on"}, "ana lets the run go on"),
+        ({"kind": "go-on"}, "ana continues the run"),
         ({"kind": "draw", "feature": "tanh", "times": 0}, "ana bans `tanh`"),
         ({"kind": "stop", "candidate": 2}, "ana stops candidate 0002"),
         (
             {"kind": "budget", "evaluations": 40},
-            "ana gives a budget of 40 evaluations",
+            "ana sets the budget to 40 evaluations",
         ),
         (
             {"kind": "propose", "program": PROPOSAL, "note": "why", "parents": [1]},
@@ -154,7 +154,7 @@ def test_the_page_changes_what_it_may(server: Server) -> None:
         ),
         (
             {"kind": "limit", "limit": "params=none"},
-            "ana lifts the limit of parameters",
+            "ana removes the limit on parameters",
         ),
     ):
         answer = send(server, value)

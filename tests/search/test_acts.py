@@ -129,8 +129,8 @@ def test_steering_acts_from_the_next_round_on(whole: tuple[RunView, int]) -> Non
     assert told == {
         "ana proposes a program: tanh it": (1, None),
         "ana bans `neg`": (1, None),
-        "ana has `conv 5` drawn 5 times as often": (1, None),
-        "ana gives a budget of 12 evaluations": (1, None),
+        "ana draws `conv 5` 5 times as often": (1, None),
+        "ana sets the budget to 12 evaluations": (1, None),
         "ana leaves `neg` to the strategy": (2, None),
         "ana stops candidate 0002": (1, None),
     }
@@ -198,7 +198,7 @@ def test_a_run_that_is_continued_is_not_paused(
         go(options, on_event=on_event)
     view = resume(tmp_path / "run", cache=home / "cache")
     assert view.is_over
-    assert "azc resume lets the run go on" in words(tmp_path / "run")
+    assert "azc resume continues the run" in words(tmp_path / "run")
 
 
 @pytest.mark.parametrize(("weights", "budget"), [("shared", 12), ("fresh", 6)])
@@ -263,7 +263,10 @@ def test_the_start_can_not_be_stopped_nor_what_is_not_there(
 ) -> None:
     go(options)
     desk = Desk(tmp_path / "run", "ana")
-    for number, said in ((1, "the start can't be stopped"), (99, "no candidate 99")):
+    for number, said in (
+        (1, "the start model can't be stopped"),
+        (99, "no candidate 99"),
+    ):
         with pytest.raises(UsageError, match=said) as caught:
             desk.stop(number)
         assert caught.value.code == "U025"
@@ -296,7 +299,7 @@ TWIN = MINE.replace("softmax(scale(q @ k.T)) @ tanh(v)", "softmax(scale(q) @ k.T
         (MINE.replace("repeat 2", "repeat 3"), "AZG411", "3 layers"),
         (MINE.replace("@ tanh(v)", "@ k @ tanh(v).T"), "AZG202", "result"),
         (MINE.replace("tanh(v)", "v"), "R046", "candidate 0001"),
-        (TWIN, "R047", "it computes what candidate 0001 does"),
+        (TWIN, "R047", "it computes the same function as candidate 0001"),
         (MINE.replace("tanh(v)", "(v + -v)"), "R048", "can't be trained"),
         (MINE.replace("model other", "attention other"), "AZG", "unexpected"),
         ("attention mine(q) {\n    return q\n}\n", "U102", "no model"),
@@ -327,7 +330,7 @@ def test_a_run_that_is_over_takes_a_proposal_with_a_larger_budget(
     run = go(tiny(home / "corpus.txt", evaluations=4, final_seeds=())).folder
     desk = Desk(run, "an agent")
     act = desk.propose(mine(), parents=[1, 1])
-    with pytest.raises(RunError, match="an agent has proposed this") as caught:
+    with pytest.raises(RunError, match="an agent has already proposed this") as caught:
         desk.propose(mine(MINE.replace("other", "another")))
     assert caught.value.code == "R046"
     view = read_run(run)
@@ -354,7 +357,9 @@ def test_what_waits_is_looked_at_as_a_round_will_look_at_it(go: Go, home: Path) 
     assert caught.value.code == "R048"
     desk.propose(mine())
     equal = MINE.replace("tanh(v)", "-tanh(-v)")
-    with pytest.raises(RunError, match="it computes what ana has proposed") as caught:
+    with pytest.raises(
+        RunError, match="the same function as the program that ana has proposed"
+    ) as caught:
         Desk(run, "ben").propose(mine(equal))
     assert caught.value.code == "R047"
     assert [act.author for act in read_run(run).acts] == ["ana"]
@@ -398,8 +403,8 @@ def test_what_became_known_meanwhile_is_told(
     view = go(
         tiny(home / "corpus.txt", evaluations=8, final_seeds=()), on_event=on_event
     )
-    assert [a.reason for a in view.acts] == [None, "it is known already"]
-    assert [a.reason for a in acted] == [None, "it is known already"]
+    assert [a.reason for a in view.acts] == [None, "already known"]
+    assert [a.reason for a in acted] == [None, "already known"]
     assert view.refused[-1].mutation == "proposed by ben"
 
 
@@ -607,7 +612,7 @@ def test_acts_are_under_the_seal(ready: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(run / "journal.sqlite")) as db:
         db.execute("UPDATE act SET author = 'ben'")
         db.commit()
-    with pytest.raises(RunError, match="rows were changed"):
+    with pytest.raises(RunError, match="has changed since the run wrote it"):
         read_run(run)
 
 

@@ -121,7 +121,7 @@ def test_equal_to_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"), [(NAN, "NaN"), (BLIND, "whatever its inputs are")]
+    ("body", "said"), [(NAN, "NaN"), (BLIND, "does not depend on its inputs")]
 )
 def test_what_can_not_be_trained(body: str, said: str) -> None:
     found = admission()
@@ -194,11 +194,11 @@ def test_in_words_and_in_json() -> None:
         Refused((1,), "", FAULT, None, "it gives NaN"),
     ]
     assert refused_words(refused) == (
-        "4 children not trained: 2 known already, 1 computing what a known one does, 1"
+        "4 children not trained: 2 already known, 1 equivalent to a known program, 1"
         " because it gives NaN"
     )
     assert refused_words(refused[2:3]) == (
-        "1 child not trained: 1 computing what a known one does"
+        "1 child not trained: 1 equivalent to a known program"
     )
     assert refused_words([]) == ""
     assert refused_json(refused) == {

@@ -73,7 +73,7 @@ def test_a_run_killed_before_its_first_round_goes_on(
     view = read_run(run)  # whoever looks at it finds a run that is yet to begin
     assert (view.spent, view.is_over, view.options) == (0, False, options)
     if moment != "opened":
-        with pytest.raises(RunError, match="has not begun yet"):
+        with pytest.raises(RunError, match="has not started yet"):
             Desk(run, "ana").pause()
     events: list[Event] = []
     assert resume(run, cache=home / "cache", on_event=events.append).is_over

@@ -137,7 +137,7 @@ def test_what_is_not_the_runs_is_left(
 ) -> None:
     branch = Branch(tmp_path / "repo", searched.folder)
     git("branch", "azc/searched")
-    with pytest.raises(UsageError, match="of something else") as caught:
+    with pytest.raises(UsageError, match="is not of this run") as caught:
         branch.check()
     assert caught.value.code == "U115"
     git("branch", "-D", "azc/searched")

@@ -111,7 +111,9 @@ def test_a_changed_file_is_refused(half: RunFolder, home: Path, name: str) -> No
     with pytest.raises(RunError) as caught:
         resume(half.path, cache=home / "cache")
     assert caught.value.code == "R031"
-    assert re.search(f"{said}.* is not as the run left it", caught.value.message)
+    assert re.search(
+        f"{said}.* has changed since the run wrote it", caught.value.message
+    )
     assert caught.value.help is not None
     assert rows(half.path, "evaluation") == before
 
@@ -181,7 +183,9 @@ def test_changed_rows_are_refused(half: RunFolder, home: Path, change: str) -> N
         assert db.execute(change).rowcount >= 1
         db.commit()
     for read in (lambda: resume(half.path, cache=home / "cache"), half_read(half)):
-        with pytest.raises(RunError, match="its rows were changed") as caught:
+        with pytest.raises(
+            RunError, match="has changed since the run wrote it"
+        ) as caught:
             read()
         assert caught.value.code == "R031"
         assert str(half.journal_file) in caught.value.message
@@ -195,7 +199,9 @@ def test_a_journal_of_another_version_is_refused(half: RunFolder, home: Path) ->
     with closing(sqlite3.connect(half.journal_file)) as db:
         db.execute("PRAGMA user_version = 1")
         db.commit()
-    with pytest.raises(RunError, match=r"has the format 1; this azc reads") as caught:
+    with pytest.raises(
+        RunError, match=r"has format 1, but this version of azc reads"
+    ) as caught:
         resume(half.path, cache=home / "cache")
     assert caught.value.code == "R036"
 
@@ -221,5 +227,5 @@ def test_a_run_that_is_over_is_not_mixed_either(
     run = RunFolder(tmp_path / "run")
     assert resume(run.path, cache=home / "none").is_over
     flip(run.candidate_file(2))
-    with pytest.raises(RunError, match=r"0002\.azg is not as the run left it"):
+    with pytest.raises(RunError, match=r"0002\.azg has changed since the run wrote it"):
         resume(run.path, cache=home / "none")

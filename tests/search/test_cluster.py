@@ -42,8 +42,8 @@ def server() -> Iterator[socket.socket]:
 @pytest.mark.parametrize(
     ("behave", "why"),
     [
-        (hang_up, "it hangs up"),
-        (say_nothing, "it has said nothing in 1 seconds"),
+        (hang_up, "it closed the connection"),
+        (say_nothing, "it did not answer within 1 seconds"),
         (answer_as_a_web_server_does, "another service answers there"),
     ],
 )

@@ -123,7 +123,7 @@ def test_a_folder_that_was_read_in_another_way_is_refused(
     with pytest.raises(Killed):
         begun(tmp_path / "run", home, folder, at_once, documents="file")
     forget(tmp_path / "run")
-    with pytest.raises(RunError, match="reads it in another way") as caught:
+    with pytest.raises(RunError, match="reads it otherwise") as caught:
         resume(tmp_path / "run", cache=home / "cache")
     assert caught.value.code == "R033"
 

@@ -312,7 +312,7 @@ def test_workers_that_die_or_hang_before_they_begin_stop_the_run(
 
     monkeypatch.setattr(pool_module._Worker, "send", send)
     with closing(PoolExecutor(scorer.bench, scorer.data, 1, start_limit=0.5)) as broken:
-        with pytest.raises(RunError, match="worker processes can't begin") as caught:
+        with pytest.raises(RunError, match="worker processes can't start") as caught:
             list(broken.run(jobs[:2]))
         assert caught.value.code == "R044"
     assert multiprocessing.active_children() == []

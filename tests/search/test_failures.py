@@ -102,7 +102,7 @@ def test_a_full_disk_is_no_failure_of_a_candidate(
     assert caught.value.code == "R042"
     assert caught.value.message == "/there: no space left on device"
     assert caught.value.help == (
-        f"once that is mended, azc resume {tmp_path / 'run'} goes on"
+        f"fix that, then continue with azc resume {tmp_path / 'run'}"
     )
     assert [row for row in scored(tmp_path / "run") if row[3] == "failed"] == []
     assert resume(tmp_path / "run", cache=home / "cache").is_over

@@ -48,7 +48,7 @@ def test_what_was_created_is_read(run: RunFolder) -> None:
 def test_a_folder_is_taken_once(run: RunFolder, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not empty") as caught:
         run.create(CONFIG)
-    assert caught.value.help == f"azc resume {run.path} goes on with the run in it"
+    assert caught.value.help == f"azc resume {run.path} continues the run in it"
     (tmp_path / "note.txt").touch()
     with pytest.raises(UsageError, match="not empty") as caught:
         RunFolder(tmp_path).check_free()
@@ -61,7 +61,7 @@ def test_a_folder_is_taken_once(run: RunFolder, tmp_path: Path) -> None:
 
 def test_one_process_at_a_time(run: RunFolder) -> None:
     with run.lock():
-        with pytest.raises(RunError, match="another process works in") as caught:
+        with pytest.raises(RunError, match="another process is working in") as caught:
             run.lock()
         assert caught.value.code == "R037"
     run.lock().release()
@@ -70,7 +70,11 @@ def test_one_process_at_a_time(run: RunFolder) -> None:
 @pytest.mark.parametrize(
     ("change", "code", "said"),
     [
-        ({"format": 1}, "R036", f"the run format 1; this azc reads {FORMAT}"),
+        (
+            {"format": 1},
+            "R036",
+            f"run format 1, but this version of azc reads {FORMAT}",
+        ),
         ({"format": None}, "R036", "format None"),
         ({"program": None}, "R035", "no program"),
         ({"options": []}, "R035", "no options"),
@@ -181,7 +185,7 @@ def test_candidates_have_a_file_each(run: RunFolder) -> None:
     assert names(run.candidates_folder) == {"0001.azg", "12345.azg"}
     assert run.start_file.read_text(encoding="utf-8") == "text\n"
     run.candidate_file(1).write_text("edited", encoding="utf-8")
-    with pytest.raises(RunError, match=r"0001\.azg is not as the run left it"):
+    with pytest.raises(RunError, match=r"0001\.azg has changed since the run wrote it"):
         run.check_programs(candidates)
     run.candidate_file(1).unlink()
     run.write_candidates(candidates)

@@ -171,7 +171,7 @@ def test_a_score_counts_once(journal: Journal) -> None:
     journal.open_round(0, [new()], None)
     journal.record(done(1, 1.0))
     for evaluation in (done(1, 2.0), done(5), done(1, round=3)):
-        with pytest.raises(RunError, match="not asked for") as caught:
+        with pytest.raises(RunError, match="was not requested") as caught:
             journal.record(evaluation)
         assert caught.value.code == "R032"
     assert [e.score for e in journal.evaluations()] == [1.0]

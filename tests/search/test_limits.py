@@ -141,7 +141,7 @@ def test_a_limit_is_lifted(go: Go, home: Path, tmp_path: Path) -> None:
     )
     view = go(options, on_event=on_event)
     (act,) = view.acts
-    assert (act.words, act.round) == ("ana lifts the limit of flops", 2)
+    assert (act.words, act.round) == ("ana removes the limit on flops", 2)
     assert view.options.limits == ()
     for candidate in view.candidates.values():
         assert candidate.round == 2 or flops(candidate.program) <= MOST
@@ -181,7 +181,9 @@ def test_a_limit_that_the_start_is_beyond_is_none(
     (act,) = view.acts
     assert act.round == 1
     assert act.reason is not None
-    assert act.reason.startswith("the start is over it: it takes more than 1e-09 MiB")
+    assert act.reason.startswith(
+        "the start model exceeds it: it takes more than 1e-09 MiB"
+    )
     assert view.options.limits == ()
     assert view.is_over
 

@@ -98,7 +98,7 @@ def test_a_limit_below_what_the_start_takes_is_named(
         f"raise the limit: azc resume {run} --time-limit {raised}"
     )
     assert scored(run) == []
-    assert "the start is run again: to see how long it takes" in log_lines(run)
+    assert "evaluating the start again: to see how long it takes" in log_lines(run)
 
 
 def test_a_start_that_was_slow_by_chance_is_said_to_be_so(
@@ -135,7 +135,7 @@ def test_a_limit_that_is_raised_stays_so(
     assert caught.value.code == "R053"
     answer = CliRunner().invoke(app, ["resume", str(run), "--time-limit", "soon"])
     assert answer.exit_code == 2
-    assert "'soon' is no time" in answer.stderr
+    assert "'soon' is not a time" in answer.stderr
     with pytest.raises(UsageError, match="time_limit is 0"):
         api.resume(run, time_limit=0)
     assert read_run(run).acts == ()

@@ -34,7 +34,7 @@ def test_it_begins_anew_and_keeps_the_best() -> None:
         asked, members = rounds.ask(5, seed)
         assert again(asked) == [1]
         rounds.tell({number: float(number) for number in members})
-    assert searcher.display()["top"] == "a new hill"
+    assert searcher.display()["top"] == "restarting"
     asked, members = rounds.ask(5, 2)
     assert again(asked) == [1]
     assert parents(list(asked)) == {1}

@@ -197,7 +197,7 @@ def test_a_space_that_is_used_up_ends_the_search(
     assert view.ending == "nothing new was found in the space"
     assert [e for e in events if isinstance(e, Ended)] == [Ended(view.ending, 2, 7)]
     assert log_lines(view.folder)[-2] == (
-        "the search is over after 2 of 7 evaluations: nothing new was found in the space"
+        "the search ended after 2 of 7 evaluations: nothing new was found in the space"
     )
     assert resume(view.folder, cache=home / "none").evaluations == view.evaluations
 

@@ -72,7 +72,9 @@ def test_it_resumes_without_the_file_it_was_begun_with(
 
     file.write_text(EXAMPLE + "\n# Changed.\n", encoding="utf-8")
     before = scored(run)
-    with pytest.raises(RunError, match=r"my\.py is not as the run was begun") as caught:
+    with pytest.raises(
+        RunError, match=r"my\.py has changed since the run started"
+    ) as caught:
         resume(run, cache=home / "cache")
     assert caught.value.code == "R031"
     assert scored(run) == before
@@ -94,7 +96,7 @@ def test_the_copy_of_the_run_may_not_change(
     config = json.loads((run / "run.json").read_text("utf-8"))
     config["strategy"] += "\n# Changed.\n"
     (run / "run.json").write_text(json.dumps(config), encoding="utf-8")
-    with pytest.raises(RunError, match=r"run\.json is not as the run left it"):
+    with pytest.raises(RunError, match=r"run\.json has changed since the run wrote it"):
         resume(run, cache=home / "cache")
 
 
@@ -112,8 +114,8 @@ def refused(home: Path, strategy: str, tmp_path: Path) -> UsageError | RunError:
 @pytest.mark.parametrize(
     ("name", "help_"),
     [
-        ("regularised", "did you mean regularized? it is one of op-nas, regularized,"),
-        ("", "it is one of op-nas,"),
+        ("regularised", "did you mean regularized? strategies: op-nas, regularized,"),
+        ("", "strategies: op-nas,"),
         ("my.py", "a class in a file, my.py:Mine"),
         ("my.txt:Mine", "a class in a file, my.py:Mine"),
     ],
@@ -137,26 +139,26 @@ def test_names_that_are_none(home: Path, tmp_path: Path, name: str, help_: str) 
             "class Mine:\n    def ask(self): ...\n    tell = state = ask\n",
             "Mine",
             "U024",
-            "Mine in {} is no strategy: it has no restore, no display",
+            "Mine in {} is not a strategy: it has no restore, no display",
         ),
         (
             "x = 1\nclass Mine\n",
             "Mine",
             "R045",
-            "{}, line 2, while it is read: SyntaxError: expected ':'",
+            "{}, line 2, while loading it: SyntaxError: expected ':'",
         ),
         (
             "import nothing_of_that_name\n",
             "Mine",
             "R045",
-            "{}, line 1, while it is read: ModuleNotFoundError: No module named"
+            "{}, line 1, while loading it: ModuleNotFoundError: No module named"
             " 'nothing_of_that_name'",
         ),
         (
             "import sys\n\nsys.exit(3)\n",
             "Mine",
             "R045",
-            "{}, line 3, while it is read: SystemExit: 3",
+            "{}, line 3, while loading it: SystemExit: 3",
         ),
         (
             EXAMPLE.replace("self.idle = 0", "self.idle = options.nothing", 1),
@@ -266,35 +268,35 @@ def test_an_error_in_it_is_told_with_its_line(
     ("old", "new", "said"),
     [
         ("return layout((self.best,), children) if children else []", "return ['a']",
-         "ask of Mine gave 'a', it must give numbers of candidates, or a Child each"),
+         "ask of Mine returned 'a', it must return candidate numbers or Child objects"),
         ("return layout((self.best,), children) if children else []", "return [True]",
-         "ask of Mine gave True, it must give numbers of candidates, or a Child each"),
+         "ask of Mine returned True, it must return candidate numbers or Child objects"),
         ("return layout((self.best,), children) if children else []",
          "from azc.search.strategies.base import Child\n"
          "        return [Child('a', 1, 'b')]",
-         "ask of Mine gave Child(genome='a', parents=1, description='b'), it must give a"
-         " Genome, a tuple of numbers of candidates and a text to a Child"),
+         "ask of Mine returned Child(genome='a', parents=1, description='b'), it must return a"
+         " Child of a Genome, a tuple of candidate numbers and a text"),
         ("return layout((self.best,), children) if children else []",
          "from azc.search.strategies.base import Child\n"
          "        return [Child(self.best.genome, (1,), 'b', 'conv kind')]",
-         "ask of Mine gave 'conv kind', it must give a tuple of texts to a Child as kinds"),
+         "ask of Mine returned 'conv kind', it must return a tuple of texts as kinds"),
         ('return {"best": self.best.candidate, "idle": self.idle}', "return {1, 2}",
-         "state of Mine gave {1, 2}, it must give a JSON value"),
+         "state of Mine returned {1, 2}, it must return a JSON value"),
         ('return {"best": self.best.candidate, "idle": self.idle}',
-         'return float("nan")', "state of Mine gave nan, it must give a JSON value"),
+         'return float("nan")', "state of Mine returned nan, it must return a JSON value"),
         ('return {"best": self.best.candidate, "idle": self.idle}',
          "deep = 0\n        for _ in range(100_000):\n            deep = [deep]\n"
-         "        return deep", "state of Mine gave a list, it must give a JSON value"),
+         "        return deep", "state of Mine returned a list, it must return a JSON value"),
         ("return layout((self.best,), children) if children else []",
          "from azc.search.strategies.base import Child\n"
          "        return [Child(self.best.genome, (1,), 'b', ('\\ud800',))]",
-         "ask of Mine gave ('\\ud800',), it must give a tuple of texts to a Child as kinds"),
+         "ask of Mine returned ('\\ud800',), it must return a tuple of texts as kinds"),
         ("str(1 + self.idle)", "'\\ud800'",
-         "display of Mine gave {'best': '0001', 'mutations': '\\ud800'}, it must give names"
-         " with texts"),
+         "display of Mine returned {'best': '0001', 'mutations': '\\ud800'}, it must return a"
+         " mapping of texts to texts"),
         ("str(1 + self.idle)", "1 + self.idle",
-         "display of Mine gave {'best': '0001', 'mutations': 1}, it must give names with"
-         " texts"),
+         "display of Mine returned {'best': '0001', 'mutations': 1}, it must return a mapping"
+         " of texts to texts"),
     ],
 )  # fmt: skip
 def test_what_can_not_be_used_is_told(
@@ -320,7 +322,7 @@ def test_a_description_that_can_not_be_written_is_told(
         "        return [Child(self.best.genome, (1,), '\\ud800')]"
     )
     assert old in EXAMPLE
-    with pytest.raises(RunError, match="and a text to a Child") as caught:
+    with pytest.raises(RunError, match="candidate numbers and a text") as caught:
         go(options_for(home, own(EXAMPLE.replace(old, new, 1))))
     assert caught.value.code == "R038"
 

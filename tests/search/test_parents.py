@@ -179,5 +179,7 @@ def test_only_candidates_are_parents() -> None:
     assert isinstance(member, NewCandidate)
     assert member.parents == (1,)
     for parents in ((2,), (1, 2), (0, 1)):
-        with pytest.raises(RunError, match="a child of no candidate"):
+        with pytest.raises(
+            RunError, match=r"a child of candidate .*, which does not exist"
+        ):
             admission().take([replace(child("of both"), parents=parents)])

@@ -262,7 +262,7 @@ def test_a_disk_that_is_full(
     (line,) = errors.splitlines()
     place = {"tensorboard": run / "tensorboard", "trackio": store.file.parent}[name]
     assert line.startswith(f"{place}: ")
-    assert line.endswith(": no more is logged")
+    assert line.endswith("; logging stopped")
 
 
 def test_a_store_that_is_none(
@@ -276,7 +276,7 @@ def test_a_store_that_is_none(
     process = start(*words, cache=home / "cache", env=store.env)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    told = f"{store.file.parent}: file is not a database: no more is logged"
+    told = f"{store.file.parent}: file is not a database; logging stopped"
     assert errors.splitlines().count(told) == 1
     assert "Traceback" not in errors
     assert read_run(run).spent == 3

@@ -209,10 +209,13 @@ def outside(w: Wanderer, found: list[Child], count: int) -> list[Child]:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda w, found, count: [*found[:2], 99], "candidate 99, which is not there"),
+        (
+            lambda w, found, count: [*found[:2], 99],
+            "candidate 99, which does not exist",
+        ),
         (
             lambda w, found, count: [found[0], Child(found[1].genome, (99,), "odd")],
-            "a child of no candidate, 99",
+            "a child of candidate 99, which does not exist",
         ),
         (outside, "a program outside the space: wider"),
     ],

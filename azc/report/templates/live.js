@@ -1,5 +1,5 @@
-// The page follows its run: what has changed is sent and put in its place, and what is open,
-// typed or in focus stays so. Acts are sent, and what comes of them is said.
+// The page follows its run: parts that have changed are received and replaced, without losing
+// open details, typed text or the focus. Actions are sent, and their results are shown.
 "use strict";
 const source = (() => {
   async function ask(where) {
@@ -32,7 +32,7 @@ const source = (() => {
     }
   }
 
-  const SILENT = "The server does not answer: azc serve has ended, or is out of reach.";
+  const SILENT = "The server does not answer: azc serve was stopped, or can’t be reached.";
   let since = Number(document.body.dataset.version);
   let busy = false;
   let again = false;
@@ -61,9 +61,9 @@ const source = (() => {
     busy = false;
   }
 
-  // A page that nobody sees needs no news, and a browser has few connections for them.
+  // A hidden page needs no updates, and browsers limit the number of connections.
   let news = null;
-  let missing = false; // what was said last is that nothing can be had
+  let missing = false; // whether the last message is that the server can't be reached
   function follow() {
     news?.close();
     news = null;
@@ -76,17 +76,16 @@ const source = (() => {
       missing = true;
       if (news.readyState !== EventSource.CLOSED) say(SILENT, true);
       else {
-        // It is refused, and will be: what for, another answer says.
+        // The stream is refused for good; another request shows the reason.
         await refresh();
-        if (!missing) say("Too many pages of this run are open: close one, and load this page again.", true);
+        if (!missing) say("Too many pages of this run are open: close one, then reload this page.", true);
       }
     };
   }
   document.addEventListener("visibilitychange", follow);
   follow();
 
-  // Acts
-
+  // Actions
   const said = document.getElementById("said");
   let hush = 0;
   function say(text, bad = false) {
@@ -105,10 +104,10 @@ const source = (() => {
       return null;
     }
     const isJson = answer.headers.get("Content-Type") === "application/json";
-    const told = isJson ? await answer.json() : { error: { message: (await answer.text()).trim() } };
-    if (answer.ok) say(told.words.replaceAll("`", ""));
-    else if (told.text === undefined) say(`${told.error.message}${told.error.help ? ` (${told.error.help})` : ""}`, true);
-    return { ok: answer.ok, faults: told.text };
+    const result = isJson ? await answer.json() : { error: { message: (await answer.text()).trim() } };
+    if (answer.ok) say(result.words.replaceAll("`", ""));
+    else if (result.text === undefined) say(`${result.error.message}${result.error.help ? ` (${result.error.help})` : ""}`, true);
+    return { ok: answer.ok, faults: result.text };
   }
   document.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-times]");
@@ -128,14 +127,14 @@ const source = (() => {
       if (kind === "propose") refused(answer?.faults);
     }
   });
-  // What is wrong with a program stands below it, and is where the keyboard goes on.
+  // The errors of a program are shown below it, and get the focus.
   function refused(faults) {
     const box = document.getElementById("refused");
     box.hidden = faults === undefined;
     document.getElementById("program").setAttribute("aria-invalid", String(faults !== undefined));
     if (faults === undefined) return;
     say("");
-    box.querySelector("p").textContent = "The program is refused.";
+    box.querySelector("p").textContent = "The program was refused.";
     const text = document.getElementById("faults");
     text.textContent = faults;
     text.focus({ preventScroll: true });

@@ -1,8 +1,8 @@
-// The list of candidates, the tree and the charts. What is shown is markup that the page's
-// author has written: it comes from `source`, and nothing here makes any.
+// The list of candidates, the tree and the charts. All markup comes from `source`, which is
+// trusted; none is created here.
 (() => {
-  const ROWS = 100; // that are listed at once
-  const CHILDREN = 30; // of a node that are shown at once
+  const ROWS = 100; // rows that are listed at once
+  const CHILDREN = 30; // children of a node that are shown at once
   const DEEP = 40; // levels of the tree that are open at first
   const FIELDS = ["number", "fate", "line", "score", "place", "parameters", "flops", "parents", "row", "node"];
   const $ = (id) => document.getElementById(id);
@@ -27,9 +27,9 @@
   const find = $("find");
   const fate = $("fate");
   const order = $("order");
-  const kept = new Set(); // what somebody was led to is listed, whatever else is
+  const kept = new Set(); // candidates that a link led to: listed whatever the filter is
   let limit = ROWS;
-  let found = null; // what has the words that are looked for
+  let found = null; // candidates that contain the search words; null without a search
 
   function entry(row) {
     let each = entries.get(row.number);
@@ -41,7 +41,7 @@
       each.row = row;
       entries.set(row.number, each);
     } else if (each.row !== row) {
-      // What the page came with may be older than what its script has asked for.
+      // The rows in the page may be older than the rows that were requested.
       const old = each.row?.row ?? (each.querySelector(".inside") ? row.row : each.querySelector("summary").outerHTML);
       if (old !== row.row) renew(each, row);
       each.row = row;
@@ -68,7 +68,7 @@
     } catch (error) {
       next = document.createElement("p");
       next.className = "inside bad";
-      next.textContent = `It can’t be shown: ${error.message}`;
+      next.textContent = `This candidate can’t be shown: ${error.message}`;
     }
     const old = each.querySelector(".inside");
     const focus = old?.contains(document.activeElement) ? document.activeElement.dataset.key : undefined;
@@ -83,7 +83,7 @@
   }, true);
 
   const last = Number.POSITIVE_INFINITY;
-  // Infinity less infinity is no number: values are compared.
+  // Compare values instead of subtracting: Infinity - Infinity is NaN.
   const by = (value, then) => (a, b) => (value(a) < value(b) ? -1 : value(a) > value(b) ? 1 : then(a, b));
   const ORDERS = { number: (a, b) => a.number - b.number, newest: (a, b) => b.number - a.number };
   ORDERS.best = by((row) => row.score ?? last, ORDERS.newest);
@@ -117,7 +117,7 @@
     const words = find.value.toLowerCase().split(/\s+/).filter(Boolean);
     const turn = (asked += 1);
     const answer = words.length ? await source.find(words).catch(() => new Set()) : null;
-    if (turn !== asked) return; // something else is looked for by now
+    if (turn !== asked) return; // a newer search has started
     found = answer;
     sift();
   }
@@ -137,7 +137,7 @@
     $("list").children[first]?.querySelector("summary").focus({ preventScroll: true });
   });
 
-  // Ways to a candidate open it
+  // Links to a candidate open it
 
   async function show(id) {
     const number = /^c\d+$/.test(id) ? Number(id.slice(1)) : -1;
@@ -165,16 +165,16 @@
     lead(id);
   });
   function lead(id) {
-    // The same way a second time changes no hash.
+    // Following the same link twice does not change the hash.
     if (location.hash === `#${id}`) show(id);
     else location.hash = id;
   }
 
-  // The tree: a node's children are made when it is opened
+  // The tree: the children of a node are created when it is opened
 
   const tree = $("tree").querySelector("ul");
   const opened = new Set();
-  const wider = new Map(); // how many children are shown, where that is more than usual
+  const wider = new Map(); // number of children shown, if more than the default
   let children = new Map();
 
   function descend() {
@@ -254,7 +254,7 @@
     } else opened.delete(number);
   }, true);
 
-  // The charts: the dot under the pointer is named, and leads to its candidate
+  // The charts: the dot under the pointer shows its name, and links to its candidate
 
   const dots = new WeakMap();
   function places(path) {
@@ -308,10 +308,10 @@
   }).catch((error) => {
     const note = document.createElement("p");
     note.className = "notice";
-    note.textContent = `The whole list can’t be shown: ${error.message}`;
+    note.textContent = `The full list can’t be shown: ${error.message}`;
     $("list").before(note);
   });
-  // A page that follows its run is sent the rows that have changed.
+  // A live page receives the rows that have changed.
   document.addEventListener("azc:rows", async (event) => {
     await ready;
     if (event.detail.length === 0) return;

@@ -1,4 +1,4 @@
-// Where the page has what it shows when it is asked: packed into the file itself.
+// The data source of a saved page: data packed into the file itself.
 "use strict";
 const source = (() => {
   const chunk = Number(document.body.dataset.chunk);

@@ -1,1 +1,3 @@
-"""Where jobs run."""
+"""Executors: they run the jobs of a search in this process, in others, or on a
+cluster.
+"""

@@ -1,4 +1,4 @@
-"""The seam between a search and where its jobs run."""
+"""The interface between a search and the executor of its jobs."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ __all__ = ["Executor"]
 
 
 class Executor(Protocol):
-    """Runs jobs, each once. A job's outcome depends on the job alone, not on where or
-    when it runs.
+    """Runs jobs, each once. The outcome of a job depends only on the job, not on where
+    or when it runs.
     """
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end.
+        """Yield every job with its outcome, in the order of completion.
 
-        Raises `RunError` and `OSError` for what is certainly not the fault of a job. What
-        may be is an outcome that is `suspect`.
+        A failure that may not be the fault of the job has an outcome that is `suspect`.
+
+        Raises:
+            RunError: For errors that are certainly not the fault of a job; likewise
+                OSError.
         """
 
     def close(self) -> None:
-        """Gives back what the executor holds."""
+        """Release the resources of the executor."""

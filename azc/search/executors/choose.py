@@ -1,4 +1,4 @@
-"""Where the jobs of a run go, as its options have it.
+"""Choice of the executor that the options name.
 
 Codes: U028 jobs cannot run in this way on this machine.
 """
@@ -18,10 +18,12 @@ __all__ = ["check_executor", "choose_executor"]
 
 
 def check_executor(options: EvolveOptions) -> None:
-    """Raises `UsageError` U028 and `RunError` R041 where jobs can't be run so."""
+    """Raise `UsageError` U028 or `RunError` R041 if the options can't be used on this
+    machine.
+    """
     if options.memory_limit is not None and sys.platform != "linux":
         raise UsageError(
-            "U028", f"a limit of memory takes Linux, and this is {sys.platform}"
+            "U028", f"a memory limit needs Linux, and this is {sys.platform}"
         )
     if options.executor == "ray":
         if find_spec("ray") is None:
@@ -31,13 +33,13 @@ def check_executor(options: EvolveOptions) -> None:
 
 
 def choose_executor(bench: Bench, data: Data) -> Executor:
-    """What runs the jobs of a bench on its data."""
+    """Create the executor for the jobs of a bench, with its data."""
     options = bench.options
     if options.executor == "ray":
         from azc.search.executors.ray import RayExecutor
 
         return RayExecutor(bench, data, options.workers)
-    # This process is not to be limited itself.
+    # The memory of this process itself must not be limited.
     if options.workers > 1 or options.memory_limit is not None:
         from azc.search.executors.pool import PoolExecutor
 

@@ -22,7 +22,7 @@ from azc.diagnostics import RunError
 __all__ = ["Cluster", "last_line"]
 
 _LONGEST_PROBE = 10.0  # seconds
-_HELP = "RAY_ADDRESS names one; `ray start --head` begins one"
+_HELP = "set RAY_ADDRESS to its address, or start one with `ray start --head`"
 # What a client of HTTP/2 says first, as gRPC does: a preface and empty settings (RFC 9113,
 # section 3.4). A server answers with its settings, a frame of type 4.
 _GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -32,9 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class Cluster:
-    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine, or
-    to one that is started here. A connection that the process had already is used, and
-    left open.
+    """A connection to the cluster that RAY_ADDRESS names or that runs on this machine,
+    or else to one that is started here.
+
+    A connection that the process already has is used, and left open.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Cluster:
         if self._is_ours:
             _connect()
         self._dead = _dead_nodes().keys()
-        # Ray prints pages of its logs to standard output where a node dies.
+        # Ray prints pages of its logs to standard output when a node dies.
         self._print: Any = ray_worker.print_to_stdstream
         if self._is_ours:
             ray_worker.print_to_stdstream = _say_nothing
@@ -75,7 +76,7 @@ def _connect() -> None:
     address = _address()
     if address is not None:
         _probe(address)
-    # A cluster that is started here is nobody else's business.
+    # Do not report usage statistics of a cluster that is started here.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         ray.init(log_to_driver=False, logging_level=logging.ERROR)
@@ -108,7 +109,7 @@ def _probe(address: str) -> None:
     if "/" in address or host is None or port is None:
         return
     found = [_late()]
-    # Looking up a name can't be given a limit of time, hence the thread.
+    # Name resolution has no timeout, hence the thread.
     probe = Thread(
         target=lambda: found.append(_why_silent(host, port)), daemon=True, name="probe"
     )
@@ -129,7 +130,7 @@ def _why_silent(host: str, port: int) -> str:
             while len(header) < _HEADER:
                 more = connection.recv(_HEADER - len(header))
                 if not more:
-                    return "it hangs up"
+                    return "it closed the connection"
                 header += more
     except TimeoutError:
         return _late()
@@ -139,7 +140,7 @@ def _why_silent(host: str, port: int) -> str:
 
 
 def _late() -> str:
-    return f"it has said nothing in {_LONGEST_PROBE:.0f} seconds"
+    return f"it did not answer within {_LONGEST_PROBE:.0f} seconds"
 
 
 def _dead_nodes() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Jobs in worker processes of this machine.
+"""Executor that runs jobs in worker processes on this machine.
 
 Codes: R044 the installation is incomplete, or workers cannot start.
 """
@@ -33,14 +33,14 @@ from azc.search.score import TIME_LIMIT, Bench, Job, Outcome, Scorer, late
 
 __all__ = ["PoolExecutor"]
 
-_STARTS = 2  # so many workers in a row that end before they have begun are no accident
+_STARTS = 2  # consecutive workers that may exit before their first job
 _LONGEST_WAIT = 3600.0  # seconds; the system takes no infinity
 _LAST_WORDS = 5.0  # seconds until a process that has closed its pipe has a status
 
 
 @dataclass(frozen=True)
 class _Gone:
-    """A worker that died, or whose time is over, which `exceeded` then says."""
+    """A worker that died, or exceeded a limit, which `exceeded` then names."""
 
     why: str
     exceeded: str | None = None
@@ -50,10 +50,10 @@ _Answer = Outcome | Fault | OSError | Begun | _Gone
 
 
 class PoolExecutor:
-    """Runs jobs in `workers` processes, which share what is mapped of the data.
+    """Runs jobs in `workers` processes, which share the memory-mapped part of the data.
 
-    They end with this one, however it ends. A worker that takes longer than its job may
-    is killed, and so is one after an outcome that is suspect: a new one takes its place.
+    They end with this process, however it ends. A worker is killed if it exceeds the
+    time limit of its job, and after a suspect outcome; a new one takes its place.
     """
 
     def __init__(
@@ -63,8 +63,10 @@ class PoolExecutor:
         workers: int,
         start_limit: float | None = None,
     ) -> None:
-        """`start_limit`: seconds that a worker has until it takes its first job; None
-        follows the time limit of a candidate.
+        """Create the executor; workers start with the first job.
+
+        `start_limit` is the number of seconds that a worker has until it starts its
+        first job; None derives it from the time limit of a candidate.
         """
         self.bench = bench
         self._data = pickle.dumps(data)
@@ -73,10 +75,11 @@ class PoolExecutor:
         self._idle: list[_Worker] = []
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end.
+        """Yield every job with its outcome, in the order of completion.
 
-        Raises `RunError` R044 where workers end before they have begun, and `RunError`
-        and `OSError` for what else is certainly not the fault of a job.
+        Raises:
+            RunError: R044 if workers exit before they start a job; other codes, and
+                OSError, for errors that are certainly not the fault of a job.
         """
         waiting = deque(jobs)
         busy: dict[Connection, tuple[_Worker, Job]] = {}
@@ -103,16 +106,18 @@ class PoolExecutor:
                     else:
                         raise _never_began(answer)
         finally:
-            for worker, _ in busy.values():  # whoever asked has gone
+            for worker, _ in busy.values():  # the caller has stopped iterating
                 worker.end()
 
     def close(self) -> None:
-        """Ends the workers."""
+        """End the workers."""
         while self._idle:
             self._idle.pop().end()
 
     def _outcome(self, worker: _Worker, answer: _Answer) -> Outcome | None:
-        """What came of a worker's job, None where it ended before it had begun."""
+        """Return the result of a worker's job, or None if the worker exited before it
+        started the job.
+        """
         if isinstance(answer, Outcome) and not answer.suspect:
             self._idle.append(worker)
             return answer
@@ -129,7 +134,9 @@ class PoolExecutor:
         return answer
 
     def _send(self, job: Job) -> _Worker:
-        """A worker that has the job: an idle one that lives, or a new one."""
+        """Send a job to an idle worker that is alive, or to a new one, and return the
+        worker.
+        """
         while self._idle:
             worker = self._idle.pop()
             if worker.send(job):
@@ -144,13 +151,13 @@ def _never_began(answer: _Answer) -> RunError:
     why = answer.why if isinstance(answer, _Gone) else "it ended"
     return RunError(
         "R044",
-        f"worker processes can't begin: {why}",
-        "once that is mended, azc resume goes on",
+        f"worker processes can't start: {why}",
+        "fix that, then continue with azc resume",
     )
 
 
 class _Worker:
-    """One process and the pipe to it."""
+    """A worker process and the pipe to it."""
 
     def __init__(self, bench: Bench, data: bytes, start_limit: float) -> None:
         # A fork would share torch's threads and locks with this process.
@@ -168,7 +175,7 @@ class _Worker:
         theirs.close()  # so that the pipe ends with the process
 
     def send(self, job: Job) -> bool:
-        """Whether the process took the job: a dead one can't."""
+        """Send a job; return whether the process is alive and received it."""
         self.limit, self.since = job.limit, time.monotonic()
         try:
             self.pipe.send(job)
@@ -178,11 +185,11 @@ class _Worker:
 
     @property
     def deadline(self) -> float:
-        """When its time is over."""
+        """The time when its limit is exceeded."""
         return self.since + (self.limit if self.begun else self.start_limit)
 
     def answer(self) -> _Answer | None:
-        """What it says of its job, None where it has said nothing yet."""
+        """Return the result of its job, or None if there is none yet."""
         try:
             while self.pipe.poll():
                 found: _Answer = self.pipe.recv()
@@ -206,7 +213,7 @@ class _Worker:
         return f"was ended by {signal.Signals(-code).name}{memory}"
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kill the process."""
         self.process.kill()
         self.process.join()
         self.pipe.close()
@@ -214,7 +221,9 @@ class _Worker:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """A process that starts in here ignores Ctrl-C, which is this one's to answer."""
+    """Make processes that start inside the block ignore Ctrl-C, which this process
+    handles.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -230,7 +239,7 @@ def _uninterrupted() -> Iterator[None]:
 
 def _serve(pipe: Connection, bench: Bench, data: bytes, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    # Where memory runs out, let the system end this process and not the first one.
+    # If memory runs out, let the system kill this process rather than the first one.
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
     scorer: Scorer | None = None
@@ -253,8 +262,8 @@ def _serve(pipe: Connection, bench: Bench, data: bytes, parent: int) -> None:
 
 
 def _received(data: bytes) -> Data | None:
-    """The data of the first process; None where what it mapped is gone from the cache,
-    and the data is to be loaded anew.
+    """Unpickle the data of the first process, or return None if files that it maps are
+    gone from the cache, so that the data must be loaded again.
     """
     try:
         found: Data = pickle.loads(data)

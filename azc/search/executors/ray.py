@@ -47,8 +47,8 @@ from azc.search.score import (
 
 __all__ = ["RayExecutor"]
 
-_STARTS = 3  # so many times in a row nobody could begin
-_DEATHS = 2  # so many workers that die at one job: it may be the job's fault
+_STARTS = 3  # consecutive attempts in which no worker can start
+_DEATHS = 2  # workers that die in one job before the job is suspected
 _LONGEST_WAIT = 3600.0  # seconds
 
 _log = logging.getLogger(__name__)
@@ -56,17 +56,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Lost:
-    """A worker that died, or cannot be reached any more."""
+    """A worker that died, or can't be reached any more."""
 
     why: str
 
 
 class RayExecutor:
-    """Runs jobs in at most `workers` processes of a cluster, as many as it has room for.
+    """Runs jobs in up to `workers` processes of a cluster, as many as it has room for.
 
-    The cluster is the one that RAY_ADDRESS names or that runs on this machine, or else
-    one is started here. Where a node dies, its jobs go to other workers, and where one
-    comes, it is used. A worker that takes longer than its job may is killed.
+    The cluster is the one that RAY_ADDRESS names, or one that runs on this machine, or
+    else one is started here. If a node dies, its jobs go to other workers, and new
+    nodes are used. A worker that exceeds the time limit of its job is killed.
     """
 
     def __init__(
@@ -76,8 +76,13 @@ class RayExecutor:
         workers: int,
         start_limit: float | None = None,
     ) -> None:
-        """`start_limit`: seconds that workers have until one of them takes a job; None
-        follows the time limit of a candidate. Raises `RunError` R051.
+        """Connect to a cluster.
+
+        `start_limit` is the number of seconds that workers have until one of them
+        starts a job; None derives it from the time limit of a candidate.
+
+        Raises:
+            RunError: R051, if the cluster can't be reached.
         """
         self.bench = bench
         self.workers = workers
@@ -87,14 +92,15 @@ class RayExecutor:
         self._needs: Any = ray.put((bench, data.in_memory(), _versions()))
         self._kept: tuple[str, Any] = ("", None)  # the last snapshot, by its key
         self._staff: list[_Worker] = []
-        self._failed = 0  # times in a row that nobody could begin
+        self._failed = 0  # consecutive attempts in which no worker could start
         self._why = ""
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, as they end.
+        """Yield every job with its outcome, in the order of completion.
 
-        Raises `RunError` R044 where no worker can begin, and `RunError` and `OSError`
-        for what else is certainly not the fault of a job.
+        Raises:
+            RunError: R044 if no worker can start; other codes, and OSError, for errors
+                that are certainly not the fault of a job.
         """
         waiting = deque(jobs)
         deaths: Counter[Job] = Counter()
@@ -122,10 +128,10 @@ class RayExecutor:
                     yield job, outcome
         finally:
             for worker in [each for each in self._staff if each.job]:
-                self._dismiss(worker)  # whoever asked has gone
+                self._dismiss(worker)  # the caller has stopped iterating
 
     def close(self) -> None:
-        """Ends the workers, and leaves the cluster."""
+        """End the workers, and leave the cluster."""
         for worker in list(self._staff):
             self._dismiss(worker)
         self._cluster.close()
@@ -133,7 +139,7 @@ class RayExecutor:
     # Workers
 
     def _engage(self) -> None:
-        """Lets workers begin, all of them at once: that takes seconds."""
+        """Start the missing workers, all at once, because that takes seconds."""
         while len(self._staff) < self.workers and self._failed < _STARTS:
             self._staff.append(_Worker(self.bench, self._needs, self._failed))
         if not self._staff:
@@ -145,7 +151,7 @@ class RayExecutor:
         worker.end()
 
     def _wait(self) -> list[_Worker]:
-        """The workers that have an answer, or whose time is over."""
+        """Wait, and return the workers that have an answer or exceed their time."""
         tasks = {each.task: each for each in self._staff if each.task is not None}
         now = time.monotonic()
         able = [each for each in self._staff if each.begun]
@@ -158,12 +164,12 @@ class RayExecutor:
         now = time.monotonic()
         if not done and not able and now >= ends[0]:
             limit = f"{self.start_limit:,.10g} seconds"
-            raise _never_began(f"the cluster has had no room for one in {limit}")
+            raise _never_began(f"the cluster had no free resources for {limit}")
         tardy = [w for w in able if w.job and now > w.since + w.job.limit]
         return list(dict.fromkeys([*(tasks[each] for each in done), *tardy]))
 
     def _outcome(self, worker: _Worker) -> Outcome | None:
-        """What came of a worker's job; None where it had none, or died at it."""
+        """Return the result of a worker's job, or None if it had no job or died."""
         job, answer, trained = worker.job, *worker.answer()
         if isinstance(answer, Begun):
             self._failed = 0
@@ -189,7 +195,9 @@ class RayExecutor:
         return answer
 
     def _snapshot(self, job: Job) -> tuple[str, list[Any]]:
-        """The key of what a job starts from, and where it is in the object store."""
+        """Return the key of the snapshot that a job starts from, and its reference in
+        the object store.
+        """
         if job.snapshot is None:
             return "", []
         try:
@@ -203,7 +211,7 @@ class RayExecutor:
 
 
 class _Worker:
-    """An actor, and what it is at."""
+    """An actor, and the job that it runs."""
 
     def __init__(self, bench: Bench, needs: Any, wave: int) -> None:
         self.wave = wave
@@ -224,13 +232,13 @@ class _Worker:
         return self.begun and self.task is None
 
     def send(self, job: Job, key: str, where: list[Any]) -> None:
-        """Gives it a job; it has no use for paths of this machine."""
+        """Send a job, without paths that only exist on this machine."""
         self.job, self.since = job, time.monotonic()
         away = replace(job, snapshot=None, weights=None)
         self.task = self.actor.score.remote(away, key, where, job.weights is not None)
 
     def answer(self) -> tuple[Any, bytes]:
-        """What it says of its task, and what it has trained."""
+        """Return the result of its task, and the trained weights."""
         task, job = self.task, self.job
         self.task = self.job = None
         try:
@@ -245,22 +253,22 @@ class _Worker:
         except RayError as error:
             if not self.begun:
                 return _Lost(last_line(error)), b""
-            if isinstance(error, RayTaskError):  # what it meets itself is an answer
+            if isinstance(error, RayTaskError):  # an exception inside the worker
                 return Fault(None, last_line(error), None), b""
             return _Lost("a process died (out of memory?)"), b""
         self.begun = True
         return found
 
     def end(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kill the process."""
         ray.kill(self.actor)
 
 
 def _never_began(why: str) -> RunError:
     return RunError(
         "R044",
-        f"workers of the cluster can't begin: {why}",
-        "once that is mended, azc resume goes on",
+        f"workers of the cluster can't start: {why}",
+        "fix that, then continue with azc resume",
     )
 
 
@@ -271,7 +279,7 @@ def _gpus(device: str | None) -> int:
 
 
 def _versions() -> dict[str, str]:
-    """What the same scores take the same of."""
+    """Return the versions of the packages that scores depend on."""
     return {name: version(name) for name in ("azc-lang", "torch", "transformers")}
 
 
@@ -283,7 +291,7 @@ def _key(content: bytes) -> str:
 
 
 class _Remote:
-    """A worker: an actor of Ray."""
+    """A worker as an actor of Ray."""
 
     def __init__(self) -> None:
         self._scorer: Scorer | None = None
@@ -292,7 +300,7 @@ class _Remote:
     def begin(
         self, needs: tuple[Bench, Data, dict[str, str]]
     ) -> tuple[Begun | Fault | OSError, bytes]:
-        """Gets ready for jobs."""
+        """Prepare for jobs."""
         return answered(partial(self._begin, *needs)), b""
 
     def _begin(self, bench: Bench, data: Data, versions: dict[str, str]) -> Begun:
@@ -313,7 +321,9 @@ class _Remote:
     def score(
         self, job: Job, key: str, where: list[Any], wanted: bool
     ) -> tuple[Outcome | Fault | OSError, bytes]:
-        """What comes of a job, and what it has trained, where that is wanted."""
+        """Run a job and return its outcome, and the trained weights if they are
+        wanted.
+        """
         found = answered(partial(self._score, job, key, where, wanted))
         return found if isinstance(found, tuple) else (found, b"")
 

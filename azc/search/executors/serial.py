@@ -1,4 +1,4 @@
-"""Jobs one after the other, in this process."""
+"""Executor that runs jobs one after the other in this process."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ __all__ = ["SerialExecutor"]
 
 
 class SerialExecutor:
-    """Runs jobs here."""
+    """Runs jobs in this process."""
 
     def __init__(self, scorer: Scorer) -> None:
         self.scorer = scorer
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        """Every job with its outcome, in the order given."""
+        """Yield every job with its outcome, in order."""
         for job in jobs:
             yield job, self.scorer(job)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""

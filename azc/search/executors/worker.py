@@ -1,4 +1,4 @@
-"""What a process does that runs jobs for another one, whatever brings them there."""
+"""Functions of a process that runs jobs for another one, for any kind of executor."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from azc.search.score import Bench, cannot_import
 
 __all__ = ["Begun", "Fault", "answered", "limit_memory", "settle", "usual_start"]
 
-# Seconds that a worker has to import and to load the data: three times what a candidate
-# has, within these bounds.
+# Bounds of the seconds that a worker has for imports and for loading the data, which are
+# three times the time limit of a candidate.
 _START = (60.0, 600.0)
 
 Answer = TypeVar("Answer")
@@ -24,26 +24,28 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True)
 class Begun:
-    """A worker has loaded code and data: what it does from here on is the job."""
+    """A worker has loaded code and data; all time from now on is spent on its job."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What kept a worker from its work, through no fault of the job."""
+    """An error that kept a worker from its job and is not the fault of the job."""
 
     code: str | None
     message: str
     help: str | None
 
     def error(self) -> Exception:
-        """What whoever asked is to raise."""
+        """Return the exception to raise in the process that sent the job."""
         if self.code is None:
             return InternalError(self.message)
         return RunError(self.code, self.message, self.help)
 
 
 def answered(work: Callable[[], Answer]) -> Answer | Fault | OSError:
-    """What comes of work, also where it raises: what can be sent to another process."""
+    """Return the result of `work`, or an exception in a form that can be sent to
+    another process.
+    """
     try:
         return work()
     except OSError as error:
@@ -58,23 +60,23 @@ def answered(work: Callable[[], Answer]) -> Answer | Fault | OSError:
 
 
 def usual_start(bench: Bench) -> float:
-    """Seconds that a worker has to begin."""
+    """Return the seconds that a worker has to start."""
     least, most = _START
     return min(max(3 * bench.options.time_limit, least), most)
 
 
 def settle() -> None:
-    """Makes this process one that runs jobs."""
+    """Prepare this process for running jobs."""
     from azc.training.fit import load
 
-    # The first process has said what there is to say of the cache.
+    # The first process has already logged warnings about the cache.
     logging.getLogger("azc").setLevel(logging.ERROR)
     load()
 
 
 def limit_memory(limit: int | None) -> None:
-    """From here on this process may take so many bytes more than it has; asked for more,
-    the system refuses. Linux alone can do that.
+    """Limit how many more bytes of memory this process may allocate. This only works on
+    Linux.
     """
     if limit is None or sys.platform != "linux":
         return

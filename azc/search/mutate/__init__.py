@@ -1,4 +1,6 @@
-"""Mutations: a parent's syntax tree to a child that lies in the space."""
+"""Mutation of programs: from a parent's syntax tree to a child that lies in the
+space.
+"""
 
 from azc.search.mutate.op_nas import Mutation, Rates, mutate
 

@@ -1,4 +1,4 @@
-"""What every mutation is made with, and what one step of it hands on."""
+"""Context and result of a mutation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Context:
-    """The space, the priorities of what is put in, those of kinds of mutation where a
-    search has some, and the only source of chance.
+    """Context of a mutation.
+
+    Attributes:
+        space: The search space.
+        rng: The only source of randomness.
+        priorities: Priorities of features.
+        kinds: Priorities of mutation kinds, if the search has any.
     """
 
     space: SpaceSpec
@@ -36,7 +41,7 @@ class Context:
 
     @cached_property
     def kernels(self) -> tuple[int, ...]:
-        """The widths that a convolution may be given."""
+        """The widths that a convolution may have."""
         kernels = self.space.kernels
         return tuple(each for each in kernels if self._is_drawn(conv_feature(each)))
 
@@ -44,28 +49,30 @@ class Context:
         return self.space.draws.get(feature, 1.0) > 0
 
     def draw(self, features: Iterable[str]) -> str:
-        """One of the features (at least one, all of them to be drawn), by priority and by
-        what a person favours.
+        """Draw one of the features by priority and by the factors that people have set.
+
+        There must be at least one, and none may be banned.
         """
         return self.priorities.draw(list(features), self.rng, self.space.draws)
 
     def chance(self, share: float) -> bool:
-        """True in so large a share of all cases."""
+        """Return True with a probability."""
         return self.rng.random() < share
 
     def pick(self, options: Sequence[_T]) -> _T:
-        """One of the options (at least one), all alike."""
+        """Draw one of the options (at least one) uniformly."""
         return self.rng.choice(options)
 
     def shuffled(self, options: Iterable[_T]) -> list[_T]:
-        """The options in random order."""
+        """Return the options in random order."""
         found = list(options)
         self.rng.shuffle(found)
         return found
 
     def ordered(self, weights: Mapping[str, float]) -> list[str]:
-        """The kinds of mutation in random order, a heavy one more likely to come first,
-        and one of a high priority.
+        """Return the kinds of mutation in random order.
+
+        A kind with a high weight or priority is more likely to come first.
         """
         if self.kinds is not None:
             shares = self.kinds.weights(list(weights))
@@ -77,7 +84,9 @@ class Context:
 
 @dataclass(frozen=True)
 class Step:
-    """One mutation done: what came of it, its kind, and what it did in words."""
+    """The result of one mutation: the new draft, the kind of mutation, and a
+    description.
+    """
 
     draft: Draft
     kind: str

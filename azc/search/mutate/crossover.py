@@ -1,8 +1,9 @@
-"""Crossover along the shortest edit path between two models (Qiu and Miikkulainen 2023).
+"""Crossover along the shortest edit path between two models (Qiu and Miikkulainen
+2023).
 
-The edits that lead from one parent to the other at the least cost are found, and a random
-half of them is done. What the parents share stays as it is, wherever it stands: layers
-are lined up as `azc diff` does it, and programs as trees, operands of a sum in either
+The cheapest edits that turn one parent into the other are computed, and a random half
+of them is applied. Everything that the parents share stays unchanged: layers are
+aligned as by `azc diff`, and programs as trees, with the operands of a sum in either
 order.
 """
 
@@ -27,14 +28,18 @@ from azc.syntax import ast
 __all__ = ["EditPath", "crossover"]
 
 _TRIES = 8
-_LARGEST = 200  # operations of a program that is crossed, not taken whole
+_LARGEST = 200  # nodes up to which a program is crossed instead of copied as a whole
 
 
 def crossover(
     one: Genome, other: Genome, space: SpaceSpec, rng: random.Random
 ) -> Mutation | None:
-    """A child between two models that lies in the space and computes something else than
-    either, or None if none was found in a few tries. Its text goes on with that of `one`.
+    """Create a child between two models, which computes something else than either.
+
+    It lies in the space, and its text is based on that of `one`.
+
+    Returns:
+        The child, or None if none was found in a few tries.
     """
     one, other = alone(one), alone(other)
     path = compare_models(one.spec, other.spec, 1).layers
@@ -42,7 +47,7 @@ def crossover(
         work = _Work(Draft(one.program.file, one.model), one, other, space, rng)
         draft = work.along(path)
         if not 0 < work.taken < work.edits:
-            continue  # it is one of the two, or there is nothing between
+            continue  # it equals one of the parents, or nothing lies between them
         child = child_of(draft.tidy(), one, space)
         if child is not None and child.key != other.key:
             words = f"crossover: {work.taken} of {work.edits} edits"
@@ -52,7 +57,7 @@ def crossover(
 
 @dataclass
 class _Work:
-    """One child as it comes about; `taken` of `edits` so far."""
+    """A child under construction; `taken` of `edits` have been applied so far."""
 
     draft: Draft
     one: Genome
@@ -61,10 +66,10 @@ class _Work:
     rng: random.Random
     edits: int = 0
     taken: int = 0
-    names: dict[str, str] = field(default_factory=dict)  # by what a program is made of
+    names: dict[str, str] = field(default_factory=dict)  # of programs, by their keys
 
     def flip(self) -> bool:
-        """Whether one more edit of the path is done."""
+        """Decide at random whether the next edit is applied."""
         self.edits += 1
         taken = self.rng.random() < 0.5
         self.taken += taken
@@ -73,8 +78,9 @@ class _Work:
     # Layers
 
     def along(self, path: Sequence[LayerDiff]) -> Draft:
-        """The layers of one, with some of the edits; from the last, so that places of
-        layers below stay what they are.
+        """Apply some of the edits to the layers of `one`.
+
+        It starts with the last layer, so that the places of lower layers stay valid.
         """
         for place in range(len(path) - 1, -1, -1):
             step = path[place]
@@ -92,7 +98,7 @@ class _Work:
         return self.draft
 
     def changed(self, old: int, new: int) -> None:
-        """One layer on its way to another."""
+        """Move one layer toward another."""
         mine, theirs = self.one.spec.layers[old], self.other.spec.layers[new]
         layer = mine.node
         if isinstance(mine.mixing, AttentionUse) and isinstance(
@@ -116,7 +122,9 @@ class _Work:
             )
 
     def layer_of_other(self, place: int) -> ast.Layer:
-        """A layer of the other as it is written here, its program declared."""
+        """Return a layer of the other parent as written in this file, with its program
+        declared.
+        """
         layer = bare(self.other.spec.layers[place].node)
         mixing = self.other.spec.layers[place].mixing
         if not isinstance(mixing, AttentionUse):
@@ -125,7 +133,7 @@ class _Work:
         return replace(layer, name=self.declared(program_key(mixing.program), node))
 
     def declared(self, key: str, node: ast.Attention) -> str:
-        """What a program is called here, declared if it was not."""
+        """Return the name of a program in this file, declaring it if needed."""
         if not self.names:
             for layer in self.one.spec.layers:
                 if isinstance(layer.mixing, AttentionUse):
@@ -141,8 +149,8 @@ class _Work:
     # Programs
 
     def between(self, mine: AttentionUse, theirs: AttentionUse) -> str:
-        """The name of a program on the way from one to the other, the same for all
-        layers that have the two.
+        """Return the name of a program between two, the same for all layers that have
+        this pair.
         """
         keys = [program_key(use.program) for use in (mine, theirs)]
         both = " ".join(keys)
@@ -175,8 +183,9 @@ class _Work:
 
 
 def _shares_weights(graph: Graph) -> bool:
-    """Whether learned weights are used in two places: as a tree it would be another
-    program.
+    """Return whether learned weights are used in two places.
+
+    Such a program can't be treated as a tree.
     """
     users: dict[Node, int] = {}
     for node in reversed(graph.nodes):
@@ -189,11 +198,11 @@ def _shares_weights(graph: Graph) -> bool:
 
 
 class EditPath:
-    """The shortest way from one expression to another.
+    """The shortest edit path from one expression to another.
 
-    An edit puts another operation or operand in place of one, puts an operation around
-    an expression, or takes one away from around it; what stands beside an expression in
-    that operation counts by its size.
+    An edit replaces an operation or an operand, wraps an operation around an
+    expression, or unwraps an expression from one. The other operands of a wrapped or
+    unwrapped operation count by their sizes.
     """
 
     def __init__(self) -> None:
@@ -201,18 +210,19 @@ class EditPath:
         self.sizes: dict[Node, int] = {}
 
     def cost(self, old: Node, new: Node) -> int:
-        """How many edits there are at least."""
+        """Return the minimum number of edits."""
         return self.way(old, new)[0]
 
     def size(self, node: Node) -> int:
-        """How many operations and operands an expression has."""
+        """Return the number of operations and operands in an expression."""
         if node not in self.sizes:
             self.sizes[node] = 1 + sum(map(self.size, node.args))
         return self.sizes[node]
 
     def way(self, old: Node, new: Node) -> tuple[int, str, int]:
-        """The cost, the first edit, and the operand that it is at; of "keep", whether
-        operands are lined up the other way around.
+        """Return the cost, the first edit, and the index of its operand.
+
+        For "keep", the last value tells whether operands are aligned in reverse order.
         """
         if (old, new) not in self.ways:
             ways = [(self._pairs(old, new, swap), "keep", swap) for swap in (0, 1)]
@@ -231,7 +241,7 @@ class EditPath:
         return self.size(node) - self.size(node.args[operand])
 
     def _pairs(self, old: Node, new: Node, swap: int) -> int:
-        """The cost where one operation takes the place of the other."""
+        """Return the cost of replacing one operation by the other."""
         mine, theirs = _lined_up(old, new, swap)
         cost = int(_differ(old, new))
         for a, b in zip(mine, theirs, strict=False):
@@ -240,7 +250,7 @@ class EditPath:
         return cost + sum(map(self.size, (*mine[count:], *theirs[count:])))
 
     def half(self, old: Node, new: Node, flip: Callable[[], bool]) -> ast.Expr:
-        """The old expression after those edits that `flip` says."""
+        """Return the old expression after the edits that `flip` selects."""
         cost, edit, place = self.way(old, new)
         if cost == 0:
             return _expr(old)
@@ -260,7 +270,7 @@ class EditPath:
 def _lined_up(
     old: Node, new: Node, swap: int
 ) -> tuple[tuple[Node, ...], tuple[Node, ...]]:
-    """The operands of both, those of a sum the other way around where `swap` says."""
+    """Return the aligned operands of both; with `swap`, those of a sum are reversed."""
     mine, theirs = tuple(old.args), tuple(new.args)
     if swap and new.op in COMMUTATIVE:
         return mine, theirs[::-1]
@@ -270,7 +280,7 @@ def _lined_up(
 
 
 def _differ(old: Node, new: Node) -> bool:
-    """Whether one is not the operation or operand that the other is."""
+    """Return whether two nodes are different operations or operands."""
     if (old.op, old.number, len(old.args)) != (new.op, new.number, len(new.args)):
         return True
     return dict(old.attrs) != dict(new.attrs) or (

@@ -1,8 +1,8 @@
-"""A file in the middle of a mutation: attention programs and one model.
+"""A program file during a mutation: attention programs and one model.
 
-Layers are addressed by their place after `repeat`. What is changed inside a `repeat` is
-peeled off: at its second turn, `repeat 4 { a }` becomes `a`, the new layer, and
-`repeat 2 { a }`. Comments stay on the first of the pieces.
+Layers are addressed by their place after `repeat` is expanded. To change a layer inside
+a `repeat`, it is split: for a change in the second iteration, `repeat 4 { a }` becomes
+`a`, the new layer, and `repeat 2 { a }`. Comments stay on the first piece.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from azc.syntax import ast
 
 __all__ = ["CONV", "Change", "Draft", "bare", "conv_layer", "own_comments"]
 
-CONV = "conv"  # what convolution layers are called in a model
+CONV = "conv"  # the name of convolution layers in a model
 
 Change = Callable[[ast.Layer], tuple[ast.Layer, ...]]
 _Items = tuple[ast.LayerItem, ...]
@@ -40,21 +40,21 @@ class Draft:
 
     @cached_property
     def programs(self) -> Mapping[str, ast.Attention]:
-        """The attention programs by name."""
+        """The attention programs, by name."""
         declared = self.file.declarations
         return {d.name: d for d in declared if isinstance(d, ast.Attention)}
 
     @cached_property
     def layers(self) -> tuple[ast.Layer, ...]:
-        """The layers, repeats written out."""
+        """The layers, with `repeat` expanded."""
         return tuple(_expanded(self.node.layers))
 
     def users(self, program: str) -> list[int]:
-        """The places of the layers that use a program."""
+        """Return the places of the layers that use a program."""
         return [i for i, layer in enumerate(self.layers) if layer.name == program]
 
     def fresh(self, name: str, taken: Iterable[str]) -> str:
-        """The name, or the first of name_2, name_3, … that is not in use."""
+        """Return the name, or the first of name_2, name_3, … that is not in use."""
         used = {self.model, CONV, *self.programs, *taken}
         found, number = name, 1
         while found in used:
@@ -63,11 +63,11 @@ class Draft:
         return found
 
     def with_layer(self, place: int, change: Change) -> Draft:
-        """With one layer replaced by what `change` makes of it."""
+        """Replace one layer by the result of `change`."""
         return self._with_items(_edited(self.node.layers, place, change))
 
     def with_new_layer(self, place: int, layer: ast.Layer) -> Draft:
-        """With one more layer, so that it has this place."""
+        """Insert a layer at a place."""
         if not place:
             return self._with_items((layer, *self.node.layers))
         return self.with_layer(place - 1, lambda old: (old, layer))
@@ -80,11 +80,11 @@ class Draft:
         return self._with(self.node, (replace(self.node, items=parts),))
 
     def with_program(self, name: str, *nodes: ast.Attention) -> Draft:
-        """With these declarations where the program `name` is."""
+        """Replace the program `name` by these declarations."""
         return self._with(self.programs[name], nodes)
 
     def with_new_program(self, node: ast.Attention) -> Draft:
-        """With one more program, after the last."""
+        """Add a program after the last one."""
         declared = self.file.declarations
         places = [i for i, d in enumerate(declared) if isinstance(d, ast.Attention)]
         at = places[-1] + 1 if places else 0
@@ -96,7 +96,7 @@ class Draft:
         return self._declaring((_under(node, first), first_left, *others))
 
     def tidy(self) -> Draft:
-        """Without the programs that no layer uses."""
+        """Remove the programs that no layer uses."""
         used = {layer.name for layer in self.layers}
         old = self.file.declarations
         new = [d for d in old if not isinstance(d, ast.Attention) or d.name in used]
@@ -115,7 +115,7 @@ class Draft:
 
 
 def conv_layer(kernel: int, kind: str, args: tuple[ast.Attr, ...] = ()) -> ast.Layer:
-    """A convolution layer as it is written: the default kind is not."""
+    """Create a convolution layer; the default kind is not written."""
     own = [ast.Attr("kernel", ast.Number(str(kernel)))]
     if kind != DEFAULT_KIND:
         own.append(ast.Attr("kind", ast.Name(kind)))
@@ -123,8 +123,8 @@ def conv_layer(kernel: int, kind: str, args: tuple[ast.Attr, ...] = ()) -> ast.L
 
 
 def own_comments(node: ast.Declaration) -> tuple[str, ...]:
-    """The comments above a declaration that tell of it: those after the last blank
-    line.
+    """Return the comments that belong to a declaration: those after the last blank line
+    above it.
     """
     before = node.comments.before
     blanks = [place for place, line in enumerate(before) if not line]
@@ -132,7 +132,9 @@ def own_comments(node: ast.Declaration) -> tuple[str, ...]:
 
 
 def _under(node: _Declared, first: ast.Declaration) -> _Declared:
-    """The node below what stands on top of the file, above the comments of `first`."""
+    """Move a node to the top of the file, below its header and above the comments of
+    `first`.
+    """
     lines = first.comments.before
     head = lines[: len(lines) - len(own_comments(first))]
     if not any(head):
@@ -142,7 +144,7 @@ def _under(node: _Declared, first: ast.Declaration) -> _Declared:
 
 
 def bare(node: _AnyNode) -> _AnyNode:
-    """The node without comments and blank lines, its own and those inside it."""
+    """Return a node without comments and blank lines, including those inside it."""
     none = {"comments": ast.NO_COMMENTS}
     return ast.rebuilt(node, lambda each, _: none)
 
@@ -173,7 +175,7 @@ def _expanded(items: _Items) -> list[ast.Layer]:
 
 
 def _edited(items: _Items, place: int, change: Change) -> _Items:
-    """The items with the layer at `place` (after `repeat`) changed."""
+    """Change the layer at `place` (with `repeat` expanded)."""
     found: list[ast.LayerItem] = []
     for item in items:
         size = _size(item)
@@ -192,7 +194,7 @@ def _peeled(item: ast.Repeat, place: int, change: Change) -> _Items:
     turn, inner = divmod(place, _size(item) // count)
     again = tuple(map(bare, items))
     middle = _edited(again if turn else items, inner, change)
-    if not middle:  # all that was repeated is one layer, and that is taken out
+    if not middle:  # the only repeated layer was removed
         return _headed(_turns(item, count - 1, items), item.comments)
     before = _turns(item, turn, items)
     after = _turns(item, count - turn - 1, again)
@@ -200,7 +202,7 @@ def _peeled(item: ast.Repeat, place: int, change: Change) -> _Items:
 
 
 def _turns(item: ast.Repeat, count: int, items: _Items) -> _Items:
-    """The items so often, without the comments of the `repeat` itself."""
+    """Repeat the items `count` times, without the comments of the `repeat`."""
     if count < 2:
         return items * count
     number = replace(item.count, text=str(count))
@@ -208,7 +210,7 @@ def _turns(item: ast.Repeat, count: int, items: _Items) -> _Items:
 
 
 def _headed(pieces: _Items, comments: ast.Comments) -> _Items:
-    """The pieces of a `repeat`, the first with its comments."""
+    """Put the comments of a `repeat` on the first of its pieces."""
     if not pieces or comments == ast.NO_COMMENTS:
         return pieces
     first, *others = pieces

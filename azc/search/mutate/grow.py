@@ -1,4 +1,4 @@
-"""New expressions of a wanted type, well-typed by construction."""
+"""Generation of new expressions of a wanted type, well-typed by construction."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ __all__ = ["Grower", "Grown", "attribute_values", "draw_attrs", "rows_for"]
 
 Row = tuple[str, tuple[Shape, ...]]  # an operation and the types of its operands
 
-_LEAF = 0.75  # how often a name is taken where there is one
+_LEAF = 0.75  # probability of a name, if there is one of the type
 _RADIUS = (1, 2, 4, 8, 16, 32)
 _KERNEL = (3, 5, 7, 9)
 _VALUES: Mapping[str, tuple[int, ...]] = {"radius": _RADIUS, "kernel": _KERNEL}
-_OTHER = (1, 2, 3, 4, 8, 16)  # for an attribute with no list of its own
+_OTHER = (1, 2, 3, 4, 8, 16)  # for an attribute without a list of its own
 
 
 @lru_cache(maxsize=64)
 def rows_for(ops: frozenset[str]) -> Mapping[Shape, tuple[Row, ...]]:
-    """For every type, the operations among `ops` that give it and have an effect."""
+    """Return, for every type, the operations among `ops` that produce it and have an
+    effect.
+    """
     found = {
         shape: tuple(row for row in rows if row[0] in ops and not idle_types(*row))
         for shape, rows in signatures().items()
@@ -39,7 +41,7 @@ def rows_for(ops: frozenset[str]) -> Mapping[Shape, tuple[Row, ...]]:
 
 
 def attribute_values(attribute: Attribute) -> list[int]:
-    """The values that are drawn for an attribute."""
+    """Return the values that are drawn for an attribute."""
     listed = _VALUES.get(attribute.name, _OTHER)
     low, high = attribute.minimum, attribute.maximum
     found = [v for v in listed if low <= v <= high and (v % 2 or not attribute.odd)]
@@ -47,7 +49,7 @@ def attribute_values(attribute: Attribute) -> list[int]:
 
 
 def draw_attrs(op: str, context: Context) -> tuple[ast.Attr, ...]:
-    """A value for every attribute of an operation."""
+    """Draw a value for every attribute of an operation."""
     return tuple(
         ast.Attr(each.name, ast.Number(str(context.pick(attribute_values(each)))))
         for each in load_ops()[op].attrs
@@ -59,15 +61,17 @@ def draw_attrs(op: str, context: Context) -> tuple[ast.Attr, ...]:
 
 @dataclass(frozen=True)
 class Grown:
-    """A new expression, with the inputs of the space that it needs as new parameters."""
+    """A new expression, and the inputs of the space that it needs as new parameters."""
 
     expr: ast.Expr
     inputs: frozenset[str]
 
 
 class Grower:
-    """Grows expressions from the names in scope, the inputs of the space that the
-    program does not take yet, and operations drawn by priority.
+    """Generator of expressions.
+
+    It uses the names in scope, the inputs of the space that are not parameters yet, and
+    operations drawn by priority.
     """
 
     def __init__(
@@ -87,7 +91,9 @@ class Grower:
         self.least = self._least()
 
     def _least(self) -> dict[Shape, int]:
-        """The fewest operations that give each type, where it can be had at all."""
+        """Compute the minimum number of operations for each type that can be
+        produced.
+        """
         least = {shape: 0 for shape, names in self.leaves.items() if names}
         changed = True
         while changed:
@@ -103,13 +109,13 @@ class Grower:
         return least
 
     def fits(self, shapes: Sequence[Shape], budget: int) -> bool:
-        """Whether all these types can be grown with so many operations."""
+        """Return whether all these types can be produced with `budget` operations."""
         if any(shape not in self.least for shape in shapes):
             return False
         return sum(self.least[shape] for shape in shapes) <= budget
 
     def grow(self, shape: Shape, budget: int) -> Grown:
-        """An expression of a type that `fits` the budget of operations."""
+        """Generate an expression of a type that `fits` the budget."""
         names = self.leaves[shape]
         options: dict[str, list[tuple[Shape, ...]]] = {}
         for op, operands in self.rows[shape]:
@@ -134,6 +140,6 @@ class Grower:
         return Grown(expr, frozenset(inputs))
 
     def _cheap(self, options: Sequence[tuple[Shape, ...]]) -> tuple[Shape, ...]:
-        """Operand types, the more likely the fewer operations they need."""
+        """Draw operand types; those that need fewer operations are more likely."""
         weights = [2.0 ** -sum(self.least[each] for each in o) for o in options]
         return self.context.rng.choices(options, weights)[0]

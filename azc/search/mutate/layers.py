@@ -1,4 +1,4 @@
-"""Inter-layer mutations: what each layer mixes tokens with, and its arguments."""
+"""Inter-layer mutations: the token mixing of layers, and their arguments."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CONV_ONLY = ("kernel", "kind")
 
 @dataclass(frozen=True)
 class _Choice:
-    """An attention program that a layer may use; `spec` is still to be declared if it
-    is `new`.
+    """An attention program that a layer may use; if it is `new`, it has to be
+    declared.
     """
 
     name: str
@@ -44,13 +44,13 @@ class _Scene:
     choices: tuple[_Choice, ...]
 
     def places(self, kind: type[AttentionUse] | type[ConvUse]) -> list[int]:
-        """The layers that mix tokens so, in random order."""
+        """Return the layers with this kind of token mixing, in random order."""
         layers = self.parent.layers
         found = [i for i, layer in enumerate(layers) if isinstance(layer.mixing, kind)]
         return self.context.shuffled(found)
 
     def step(self, kind: str, place: int, layer: ast.Layer) -> Step:
-        """One layer put in place of another."""
+        """Replace a layer by another one."""
         old = _shown(self.parent.layers[place].node)
         words = f"layer {place + 1}: {old} becomes {_shown(layer)}"
         return self.put(kind, place, (layer,), words)
@@ -62,12 +62,12 @@ class _Scene:
         layers: tuple[ast.Layer, ...],
         words: str,
     ) -> Step:
-        """These layers in place of one."""
+        """Replace a layer by several layers."""
         draft = self.draft.with_layer(place, lambda old: _placed(old, layers))
         return Step(draft, kind, words)
 
     def use(self, choice: _Choice) -> _Scene:
-        """With the program declared."""
+        """Declare the program, if it is new."""
         if not choice.new:
             return self
         node = choice.spec.node
@@ -77,7 +77,7 @@ class _Scene:
 
 
 def vary_layers(parent: Genome, draft: Draft, context: Context) -> Step | None:
-    """One inter-layer mutation, or None if the space allows none here.
+    """Apply one inter-layer mutation, or return None if the space allows none.
 
     `draft` is the parent's own.
     """
@@ -92,7 +92,7 @@ def vary_layers(parent: Genome, draft: Draft, context: Context) -> Step | None:
 
 
 def _choices(spec: ModelSpec, draft: Draft, context: Context) -> tuple[_Choice, ...]:
-    """The programs of the layers, and those of the start, each once."""
+    """Return the programs of the layers and those of the start model, each once."""
     found: dict[str, _Choice] = {}
     for layer in spec.layers:
         if isinstance(layer.mixing, AttentionUse):
@@ -116,7 +116,7 @@ def _choices(spec: ModelSpec, draft: Draft, context: Context) -> tuple[_Choice, 
 
 
 def _placed(old: ast.Layer, layers: tuple[ast.Layer, ...]) -> tuple[ast.Layer, ...]:
-    """The layers as they are written where `old` was: with its comments."""
+    """Return the layers as written in the place of `old`, with its comments."""
     if not layers:
         return ()
     mine = {arg.name: arg for arg in old.args}
@@ -136,7 +136,7 @@ def _shown(layer: ast.Layer) -> str:
 
 
 def _value(value: object) -> ast.Value:
-    """A value as it is written: a list of one width is that width."""
+    """Convert a value to syntax; a list of one width is written as that width."""
     if isinstance(value, tuple):
         items = tuple(map(_value, value))
         return items[0] if len(items) == 1 else ast.List(items)
@@ -144,12 +144,12 @@ def _value(value: object) -> ast.Value:
 
 
 def _shared(layer: ast.Layer) -> tuple[ast.Attr, ...]:
-    """The arguments that every layer takes."""
+    """Return the arguments that every layer has."""
     return tuple(arg for arg in layer.args if arg.name not in _CONV_ONLY)
 
 
 def _set(layer: ast.Layer, name: str, value: object) -> ast.Layer:
-    """With one argument changed, added, or (None) taken out."""
+    """Change, add or (with None) remove an argument."""
     args = list(layer.args)
     places = [i for i, arg in enumerate(args) if arg.name == name]
     if value is None:
@@ -186,7 +186,7 @@ def _to_conv(scene: _Scene) -> Step | None:
 def _to_attention(scene: _Scene) -> Step | None:
     places = scene.places(ConvUse)
     if not scene.context.space.kernels or not places or not scene.choices:
-        return None  # without a block `conv` the convolutions of the start stay
+        return None  # without a block `conv`, the start model's convolutions stay
     choice = scene.context.pick(scene.choices)
     layer = ast.Layer(choice.name, _shared(scene.parent.layers[places[0]].node))
     return scene.use(choice).step("conv to attention", places[0], layer)
@@ -238,7 +238,9 @@ def _argument(scene: _Scene) -> Step | None:
 
 
 def _values(name: str, layer: LayerSpec, scene: _Scene) -> list[object]:
-    """What an argument of a layer may change to, as the checked model has it."""
+    """Return the values that an argument of a layer may change to, as in a checked
+    model.
+    """
     found: list[object] = []
     for value in scene.context.space.layer.get(name, ()):
         widths = name == "ffn" and not isinstance(value, tuple)
@@ -290,11 +292,11 @@ def _delete(scene: _Scene) -> Step | None:
     if len(layers) <= max(1, scene.context.space.depth[0]):
         return None
     place = scene.context.rng.randrange(len(layers))
-    words = f"layer {place + 1} is taken out: {_shown(layers[place].node)}"
+    words = f"layer {place + 1} is removed: {_shown(layers[place].node)}"
     return scene.put("delete layer", place, (), words)
 
 
-# How often each kind is tried first.
+# Relative frequency with which each kind is tried first.
 _KINDS: Mapping[str, tuple[float, Callable[[_Scene], Step | None]]] = {
     "attention to conv": (3.0, _to_conv),
     "conv to attention": (3.0, _to_attention),

@@ -1,7 +1,7 @@
-"""One child by OP-NAS (Gao et al. 2022): an inter-layer, then an intra-layer mutation.
+"""Mutation by OP-NAS (Gao et al. 2022): an inter-layer, then an intra-layer mutation.
 
-The tree is changed with no regard to anything but types; whether a child is legal is
-asked of the checker and of the space, as for any program.
+Mutations only respect types. The checker and the search space decide whether a child is
+valid, as for any program.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _TRIES = 32
 
 @dataclass(frozen=True)
 class Rates:
-    """How often a child has a mutation of each kind; it always has one of the two."""
+    """Probabilities of inter-layer and intra-layer mutations; a child always has at
+    least one.
+    """
 
     inter: float = 0.7
     intra: float = 0.7
@@ -36,7 +38,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Mutation:
-    """A child. `description`: what was done, one line. `kinds`: of each mutation done."""
+    """A child, a description of its mutations in one line, and their kinds."""
 
     genome: Genome
     description: str
@@ -51,9 +53,18 @@ def mutate(
     rates: Rates = Rates(),
     kinds: Priorities | None = None,
 ) -> Mutation | None:
-    """A child of `parent` that lies in the space and is another function, or None if
-    none was found in a few tries. `kinds`: the priorities of kinds of mutation; without,
-    each is as likely as it always is.
+    """Create a mutant of `parent` that lies in the space and is another function.
+
+    Args:
+        parent: The program to mutate.
+        space: The search space.
+        rng: Source of randomness.
+        priorities: Priorities of features.
+        rates: Probabilities of the two types of mutation.
+        kinds: Priorities of mutation kinds; None draws each with its fixed weight.
+
+    Returns:
+        The child, or None if none was found in a few tries.
     """
     parent = alone(parent)
     context = Context(space, rng, priorities, kinds)
@@ -83,7 +94,7 @@ def mutate(
 
 
 def alone(parent: Genome) -> Genome:
-    """The parent without imports, spaces and other models."""
+    """Return the parent without imports, search spaces and other models."""
     for declaration in parent.program.file.declarations:
         mine = isinstance(declaration, ast.Model) and declaration.name == parent.model
         if not mine and not isinstance(declaration, ast.Attention):
@@ -93,7 +104,7 @@ def alone(parent: Genome) -> Genome:
 
 
 def child_of(draft: Draft, parent: Genome, space: SpaceSpec) -> Genome | None:
-    """The checked child, or None where it is not legal, or nothing new."""
+    """Return the checked child, or None if it is not valid, or not new."""
     try:
         child = Genome.from_file(draft.file, draft.model)
     except DiagnosticError:

@@ -1,10 +1,10 @@
 """Intra-layer mutations: the operations of an attention program.
 
-replace     an operation by another that gives the same type from its operands
-insert      an operation around an expression
-delete      an operation, an operand takes its place
-rewire      an expression to a name in scope, or to an input not yet a parameter
-attribute   another radius or kernel
+replace     replace an operation by another one that produces the same type
+insert      wrap an operation around an expression
+delete      replace an operation by one of its operands
+rewire      replace an expression by a name in scope, or by a new input
+attribute   change a radius or a kernel
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from azc.syntax.format import format_expr
 __all__ = ["vary_program"]
 
 _TRIES = 8  # changes tried in one program
-_FORK = 0.5  # how often one of several layers gets a program of its own
-_GROWN = 3  # operations of a new operand, at most
+_FORK = 0.5  # probability that one of several layers gets its own copy of a program
+_GROWN = 3  # maximum number of operations in a new operand
 
 
 @dataclass(frozen=True)
 class _Edit:
-    """A program changed: the kind of change, and what it did in words."""
+    """A changed program, the kind of change, and its description."""
 
     node: ast.Attention
     kind: str
@@ -53,7 +53,7 @@ class _Edit:
 
 @dataclass(frozen=True)
 class _Scene:
-    """A program, and the operations and inputs that the space has for it."""
+    """A program, and the operations and inputs that the space allows in it."""
 
     node: ast.Attention
     sites: tuple[Site, ...]
@@ -64,12 +64,14 @@ class _Scene:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """The inputs of the space that are no parameters yet, and no other names."""
+        """The inputs of the space that are not parameters yet, and are not used as
+        other names.
+        """
         taken = names_of(self.node)
         return tuple(name for name in self.order if name not in taken)
 
     def shuffled(self) -> list[Site]:
-        """The sites in random order."""
+        """Return the sites in random order."""
         return self.context.shuffled(self.sites)
 
     def edit(
@@ -80,7 +82,7 @@ class _Scene:
         inputs: frozenset[str] = frozenset(),
         words: str = "",
     ) -> _Edit:
-        """The program with another expression at a site."""
+        """Replace the expression at a site."""
         node = replaced(self.node, site, new)
         for name in sorted(inputs):
             node = with_param(node, name, self.order)
@@ -89,9 +91,10 @@ class _Scene:
 
 
 def vary_program(draft: Draft, context: Context) -> Step | None:
-    """One intra-layer mutation, or None if no attention program could be changed.
+    """Apply one intra-layer mutation, or return None if no attention program can be
+    changed.
 
-    A program of several layers is changed for all of them, or copied for one.
+    A program that several layers use is changed for all of them, or copied for one.
     """
     if context.space.ops is None or context.space.inputs is None:
         return None
@@ -115,16 +118,16 @@ def vary_program(draft: Draft, context: Context) -> Step | None:
 
 
 def _fork(draft: Draft, place: int, edit: _Edit, context: Context) -> Step:
-    """The changed program as a copy for one layer."""
+    """Add the changed program as a copy for one layer."""
     original = draft.programs[edit.node.name]
     uses = [layer.mixing for layer in context.space.start.layers]
     names = {use.name for use in uses if isinstance(use, AttentionUse)}
-    # The third of its family is sdpa_3, not sdpa_2_2; but autobert_zero_2 is a name.
+    # A copy of sdpa_2 is sdpa_3, not sdpa_2_2; but autobert_zero_2 is a name of its own.
     stem = original.name
     if stem not in names:
         stem = re.sub(r"_\d+$", "", stem) or stem
     name = draft.fresh(stem, names)
-    # What stands above the original tells of the original.
+    # Comments above the original describe the original.
     comments = replace(edit.node.comments, before=())
     copy = replace(edit.node, name=name, comments=comments)
     draft = draft.with_program(original.name, original, copy)
@@ -142,7 +145,7 @@ def _spec(node: ast.Attention) -> AttentionSpec:
 
 
 def _vary(node: ast.Attention, context: Context) -> _Edit | None:
-    """One change that makes another function of the program."""
+    """Make one change that turns the program into another function."""
     space = context.space
     low, high = space.size
     size = count_operations(node)
@@ -204,8 +207,10 @@ def _replace(scene: _Scene) -> _Edit | None:
 
 
 def _others(site: Site, scene: _Scene) -> dict[str, list[tuple[bool, ...]]]:
-    """The operations that may stand at a site, and which operands to transpose for
-    them: `q @ k.T` can become `cosine(q, k)`. Those that need none come alone.
+    """Return the operations that can replace the one at a site.
+
+    Each comes with the operands to transpose for it: `q @ k.T` can become `cosine(q,
+    k)`. If no transpose is needed, that is the only option.
     """
     old = site.apply
     assert old is not None
@@ -227,7 +232,7 @@ def _others(site: Site, scene: _Scene) -> dict[str, list[tuple[bool, ...]]]:
 def _turns(
     operands: tuple[Shape, ...], wanted: tuple[Shape, ...]
 ) -> list[tuple[bool, ...]]:
-    """Which operands to transpose so that they have the wanted types."""
+    """Return which operands to transpose to get the wanted types."""
     choices: list[list[bool]] = []
     for operand, want in zip(operands, wanted, strict=True):
         turned = want == operand.T and want != operand
@@ -282,8 +287,10 @@ def _insert(scene: _Scene) -> _Edit | None:
 def _around(
     site: Site, grower: Grower, budget: int
 ) -> dict[str, list[tuple[int, tuple[Shape, ...]]]]:
-    """The operations that take the expression and give its type again: for each, where
-    the expression stands among operands of which types.
+    """Return the operations that take the expression and produce its type.
+
+    Each comes with the possible places of the expression, and the types of all
+    operands.
     """
     found: dict[str, list[tuple[int, tuple[Shape, ...]]]] = {}
     for op, operands in grower.rows[site.shape]:
@@ -292,7 +299,7 @@ def _around(
             if operand != site.shape or not grower.fits(others, budget):
                 continue
             if place and op in COMMUTATIVE:
-                continue  # the other way round is the same
+                continue  # the other order is equivalent
             found.setdefault(op, []).append((place, operands))
     return found
 
@@ -318,7 +325,7 @@ def _delete(scene: _Scene) -> _Edit | None:
 def _rewire(scene: _Scene) -> _Edit | None:
     context = scene.context
     found = scene.shuffled()
-    # A name is rewired more often than what is computed, of which much would be lost.
+    # Prefer to rewire names: rewiring an operation discards what it computes.
     if context.chance(0.75):
         found.sort(key=lambda site: site.apply is not None)
     for site in found:
@@ -351,7 +358,7 @@ def _attribute(scene: _Scene) -> _Edit | None:
     return None
 
 
-# How often each kind is tried first.
+# Relative frequency with which each kind is tried first.
 _KINDS: Mapping[str, tuple[float, Callable[[_Scene], _Edit | None]]] = {
     "replace": (3.0, _replace),
     "insert": (3.0, _insert),

@@ -1,14 +1,14 @@
-"""What types allow but no one means: a short list of operations without an effect.
+"""Detection of operations without an effect, which types allow: a short list.
 
-Each of these is a constant, or its operand, or a sign, whatever the operands hold. They
-are looked for on their own; a program that is constant by a longer way is left to the
+Each of them is a constant, its operand, or a sign, whatever the operands hold. They are
+detected one by one; a program that is constant in a less direct way is left to the
 evaluation.
 
 - a softmax, norm, sum, mean or maximum over a row of one entry; the transpose of one
   entry; the cosine of rows of one feature
 - x − x, x / x, maximum(x, x), minimum(x, x)
-- the sum or mean of a row that a softmax or a layer norm has just set
-- an operation on numbers alone
+- the sum or mean of a row right after a softmax or a layer norm
+- an operation on numbers only
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SET = frozenset({"softmax", "layer_norm"})
 
 
 def idle_types(op: str, operands: tuple[Shape, ...]) -> bool:
-    """Whether an operation has no effect on operands of these types."""
+    """Return whether an operation has no effect on operands of these types."""
     first = operands[0]
     if op in _OVER_ROW or op == "cosine":
         return first.cols is ONE
@@ -44,5 +44,5 @@ def _idle(node: Node) -> bool:
 
 
 def count_idle(graph: Graph) -> int:
-    """How many operations of a graph have no effect."""
+    """Count the operations of a graph that have no effect."""
     return sum(_idle(n) for n in graph.nodes if n.op not in (INPUT, NUMBER))

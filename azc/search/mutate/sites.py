@@ -1,4 +1,4 @@
-"""The places in an attention program where something may change, with their types."""
+"""Places in an attention program that can be changed, with their types."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ __all__ = ["Site", "names_of", "replaced", "sites", "tidied", "with_param"]
 
 @dataclass(frozen=True)
 class Site:
-    """A sub-expression: the statement it is in, the way to it through the operands, its
-    type, the types of its operands, and the names that may stand in its place.
+    """A sub-expression of a program.
+
+    Attributes:
+        statement: Index of its statement.
+        path: Path to it through the operands.
+        expr: The expression.
+        shape: Its type.
+        operands: Types of its operands.
+        scope: Names that can replace it, with their types.
     """
 
     statement: int
@@ -33,7 +40,7 @@ class Site:
 
 
 def sites(node: ast.Attention) -> list[Site]:
-    """Every sub-expression that the result depends on, of a program that checks."""
+    """Return every sub-expression that the result depends on, in a valid program."""
     live = {id(statement) for statement in live_statements(node.body)}
     scope = {param.name: TOKENS for param in node.params}
     found: list[Site] = []
@@ -50,7 +57,9 @@ def sites(node: ast.Attention) -> list[Site]:
 def _walk(
     root: ast.Expr, statement: int, scope: Mapping[str, Shape], found: list[Site]
 ) -> Shape:
-    """The type of an expression; its sites are added to `found`, operands first."""
+    """Return the type of an expression, and add its sites to `found`, operands
+    first.
+    """
     shapes: list[Shape] = []
     todo: list[tuple[ast.Expr, tuple[int, ...], bool]] = [(root, (), False)]
     while todo:
@@ -76,7 +85,7 @@ def _walk(
 
 
 def names_of(node: ast.Attention) -> frozenset[str]:
-    """The names that a program has given out."""
+    """Return the names of parameters and bindings in a program."""
     bound = (s.name for s in node.body if isinstance(s, ast.Bind))
     return frozenset((*(param.name for param in node.params), *bound))
 
@@ -85,7 +94,7 @@ def names_of(node: ast.Attention) -> frozenset[str]:
 
 
 def replaced(node: ast.Attention, site: Site, new: ast.Expr) -> ast.Attention:
-    """With another expression at a site; comments there stay there."""
+    """Replace the expression at a site; its comments stay in place."""
     body = list(node.body)
     old = body[site.statement]
     new = _commented(site.expr, new)
@@ -94,7 +103,9 @@ def replaced(node: ast.Attention, site: Site, new: ast.Expr) -> ast.Attention:
 
 
 def _commented(old: ast.Expr, new: ast.Expr) -> ast.Expr:
-    """The new expression with the comments of the old one, unless that is inside it."""
+    """Return the new expression with the comments of the old one, unless it contains
+    the old one.
+    """
     if old.comments == ast.NO_COMMENTS or any(e is old for e in ast.expressions(new)):
         return new
     mine, own = old.comments, new.comments
@@ -112,7 +123,7 @@ def _commented(old: ast.Expr, new: ast.Expr) -> ast.Expr:
 
 
 def with_param(node: ast.Attention, name: str, order: Sequence[str]) -> ast.Attention:
-    """With a parameter, put where it stands in `order` among those that are there."""
+    """Add a parameter, at its place in `order` among the existing ones."""
     rank = {each: place for place, each in enumerate(order)}
     params = list(node.params)
     before = [
@@ -128,7 +139,7 @@ def with_param(node: ast.Attention, name: str, order: Sequence[str]) -> ast.Atte
 
 
 def tidied(node: ast.Attention) -> ast.Attention:
-    """Without the bindings and parameters that the result does not depend on."""
+    """Remove bindings and parameters that the result does not depend on."""
     live = {id(statement) for statement in live_statements(node.body)}
     body = tuple(s for s in node.body if id(s) in live)
     used = set(_used(body))

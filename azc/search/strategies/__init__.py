@@ -1,1 +1,1 @@
-"""Strategies: ask for programs, tell how they did."""
+"""Search strategies."""

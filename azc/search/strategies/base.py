@@ -1,7 +1,8 @@
-"""The seam between a strategy and the loop: ask and tell.
+"""The interface between a strategy and the loop: ask and tell.
 
-The loop owns the budget, the numbers of candidates and the journal; a strategy owns what
-it knows, and hands it to the loop as a JSON value that the loop keeps and does not read.
+The loop owns the budget, the numbers of candidates and the journal. A strategy owns its
+own state, and passes it to the loop as a JSON value that the loop stores but does not
+read.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ __all__ = ["Child", "MakeStrategy", "Scored", "Strategy"]
 
 @dataclass(frozen=True)
 class Scored:
-    """A candidate in a closed round; `scores`, by objective, is None if it failed.
+    """A candidate in a completed round.
 
-    `kinds`: those of the mutations that made it, where it is new in the round.
+    Attributes:
+        candidate: Its number.
+        genome: Its program.
+        scores: Its scores by objective; None if it failed.
+        kinds: Kinds of the mutations that created it, if it is new in this round.
     """
 
     candidate: int
@@ -33,17 +38,22 @@ class Scored:
 
     @property
     def score(self) -> float | None:
-        """What a search by one number goes by: lower is better, None if it failed."""
+        """The score for a search with one objective: lower is better, None for a
+        failure.
+        """
         return first_score(self.scores)
 
 
 @dataclass(frozen=True)
 class Child:
-    """A new program, the candidates it came from, and how, in one line.
+    """A new program.
 
-    `parents`: any number of them, the one whose text it goes on with first; none for a
-    program that came from nowhere, such as one that a person wrote. `kinds`: those of
-    its mutations, which come back with its scores.
+    Attributes:
+        genome: The program.
+        parents: Any number of candidates, first the one whose text it is based on; none
+            for a program without parents, such as one that a person wrote.
+        description: How it was created, in one line.
+        kinds: Kinds of its mutations, which are returned with its scores.
     """
 
     genome: Genome
@@ -53,32 +63,38 @@ class Child:
 
 
 class Strategy(Protocol):
-    """A way to search."""
+    """A search strategy."""
 
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> Sequence[int | Child]:
-        """What to score next: candidates again, by number, and new ones.
+        """Return the candidates to score next: numbers of known ones, and new children.
 
         The loop scores them in this order, at most `count`, until the budget is spent.
-        It refuses children that are known, by their key or their function (`known` has
-        both of every candidate, with its number), and those that can't be trained; in
-        their place it asks again, and `known` then has them too, with the number of a
-        candidate near. Nothing asked for, or a hundred refused and none new, ends the
-        search.
+        It refuses children that are already known by their key or function, and
+        children that can't be trained. It then asks for replacements. An empty answer,
+        or a hundred refusals without a new child, ends the search.
+
+        Args:
+            count: Size of the round.
+            rng: Source of randomness.
+            known: Keys and functions of all candidates with their numbers, and those
+                refused in this round with the number of a related candidate.
         """
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """How a whole round did, scored from one snapshot."""
+        """Learn the scores of a whole round, which come from one snapshot."""
 
     def state(self) -> object:
-        """All that it knows, as a JSON value."""
+        """Return the complete state as a JSON value."""
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave; `genome` has the program of a candidate."""
+        """Restore a state that `state` returned; `genome` returns the program of a
+        candidate.
+        """
 
     def display(self) -> Mapping[str, str]:
-        """What to show of it while it searches: names with short texts, in order."""
+        """Return values to show during the search: names with short texts, in order."""
 
 
 MakeStrategy = Callable[[Genome, SpaceSpec, EvolveOptions], Strategy]

@@ -1,4 +1,4 @@
-"""The strategies there are, by name, and those of users.
+"""Selection of a strategy by name: one of azc's, or a class in a user's file.
 
 Codes: R035 a folder is not a run, or its `run.json` cannot be read; U024 unknown or
 invalid strategy.
@@ -36,8 +36,10 @@ STRATEGIES: Mapping[str, MakeStrategy] = MappingProxyType(
 
 
 def strategy_text(name: str) -> str | None:
-    """The text of a user's file, None for a strategy of azc. Raises `UsageError` U024
-    for a name that is none, or a file that can't be read.
+    """Return the text of a user's strategy file, or None for a strategy of azc.
+
+    Raises:
+        UsageError: U024 for an unknown name, or a file that can't be read.
     """
     own = own_file(name)
     if own is not None:
@@ -49,20 +51,23 @@ def strategy_text(name: str) -> str | None:
         raise UsageError(
             "U024",
             f"there is no strategy {name!r}",
-            f"{hint}it is one of {known}, or a class in a file, my.py:Mine",
+            f"{hint}strategies: {known}; or a class in a file, my.py:Mine",
         )
     return None
 
 
 def choose_strategy(name: str, text: str | None) -> MakeStrategy:
-    """The strategy of a name, a user's from the text that the run has kept.
+    """Return the constructor of a strategy.
 
-    Raises `UsageError` U024, and as `load_own`.
+    A user's strategy is loaded from the text that is stored in the run.
+
+    Raises:
+        UsageError: U024 for an unknown name; otherwise as `load_own`.
     """
     own = own_file(name)
     if own is None:
         strategy_text(name)
         return STRATEGIES[name]
     if text is None:
-        raise RunError("R035", f"the run has not kept {own[0]}, its strategy")
+        raise RunError("R035", f"the run has no copy of {own[0]}, its strategy")
     return load_own(*own, text)

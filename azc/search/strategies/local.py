@@ -28,16 +28,17 @@ from azc.search.strategies.base import Child, Scored
 
 __all__ = ["LocalSearch", "local"]
 
-_PATIENCE = 2  # rounds with nothing better until a restart
+_PATIENCE = 2  # rounds without improvement until a restart
 
 
 class LocalSearch:
-    """All children are of the best on a hill, its top, which is scored beside them. Where
-    none was better in some rounds, the climb begins anew from the best of a round of
-    mutants of the start, up to `DEEP` mutations away.
+    """Hill climbing: all children are mutants of the best candidate so far, the top.
 
-    The first rounds begin with the programs in `first`. The best of all hills is scored
-    again in every round, and so is never forgotten.
+    The top is scored again with its children. After `patience` rounds without
+    improvement, the climb restarts from the best of a round of mutants of the start
+    model, up to `DEEP` mutations away. The first rounds begin with the programs in
+    `first`. The best candidate of all climbs is scored again in every round, so it is
+    never forgotten.
     """
 
     def __init__(
@@ -55,14 +56,16 @@ class LocalSearch:
         self.variation = Variation(mutate, mutations)
         self.patience = patience
         self.best = self.start
-        self.top: Member | None = self.start  # None: a new hill is sought
+        self.top: Member | None = self.start  # None when the climb restarts
         self.idle = 0
         self.begun = False
 
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best and the top again, and children; nothing once no child is new."""
+        """Return the best candidate, the top, and children; nothing once no child is
+        new.
+        """
         again: Population = (self.best,)
         if self.top is not None and self.top.candidate != self.best.candidate:
             again = (self.best, self.top)[: max(1, count - 1)]
@@ -76,7 +79,7 @@ class LocalSearch:
         return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Climbs, or counts a round with nothing better."""
+        """Move to a better child, or count a round without improvement."""
         self.begun = True
         ranked = best(round, len(round))
         top, elsewhere = self.top, self.best.candidate
@@ -89,7 +92,7 @@ class LocalSearch:
         if top is None:
             self.top = hill[0] if hill else None
         else:
-            # A round of two has no room for the top: its child has to beat the best.
+            # A round of two has no room for the top, so its child must beat the best.
             asked = any(s.candidate == top.candidate for s in round)
             rivals = hill if asked else ranked
             found = rivals[0] if rivals else top
@@ -101,7 +104,9 @@ class LocalSearch:
             self.top, self.idle = None, 0
 
     def state(self) -> object:
-        """The best, the top of the hill, and how long nothing was better."""
+        """Return the best candidate, the top, and the number of rounds without
+        improvement.
+        """
         return {
             "best": self.best.candidate,
             "top": self.top and self.top.candidate,
@@ -110,7 +115,10 @@ class LocalSearch:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         number = known["best"]
         self.best = Member(number, genome(number))
@@ -119,13 +127,13 @@ class LocalSearch:
         self.idle, self.begun = known["idle"], known["begun"]
 
     def display(self) -> dict[str, str]:
-        """The best of all, and where the climb is."""
-        top = "a new hill" if self.top is None else names((self.top,))
+        """Return the best candidate and the top of the current climb."""
+        top = "restarting" if self.top is None else names((self.top,))
         return {"best": names((self.best,)), "top": top, "idle rounds": str(self.idle)}
 
 
 def local(start: Genome, space: SpaceSpec, options: EvolveOptions) -> LocalSearch:
-    """Local search as the options of a run have it."""
+    """Create a local search from the options of a run."""
     return LocalSearch(
         start,
         evenly(space, options),

@@ -1,4 +1,4 @@
-"""NSGA-II: several objectives at once (Deb et al. 2002)."""
+"""NSGA-II, multi-objective search (Deb et al. 2002)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,12 @@ __all__ = ["Nsga2", "nsga2"]
 
 
 class Nsga2:
-    """Of a round the better half lives on: front by front, and in the last of them what
-    is far from its neighbours. It is scored again beside as many children, so that all
-    that is ever compared is of one snapshot. A parent is the better of two drawn.
+    """NSGA-II: the better half of a round survives, front by front.
 
-    The first round is of mutants of the start, up to `DEEP` mutations away.
+    In the last front that survives in part, the members far from their neighbors are
+    preferred. Survivors are scored again with as many children, so that only scores of
+    one snapshot are compared. A parent is the better of two random members. The first
+    round consists of mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(
@@ -46,7 +47,7 @@ class Nsga2:
         self.objectives = tuple(objectives)
         self.first = Variation(mutate, DEEP)
         self.variation = Variation(mutate, mutations)
-        # The better first: a member's score is its place.
+        # Best first; the score of a member is its place.
         self.population: Population = (Member(START, start),)
         self.front = 0
         self.begun = False
@@ -54,7 +55,7 @@ class Nsga2:
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The population again, and children; nothing once no child is new."""
+        """Return the population and children; nothing once no child is new."""
         again = self.population[: max(1, count // 2)]
         wanted = count - len(again)
         variation = self.variation if self.begun else self.first
@@ -64,7 +65,7 @@ class Nsga2:
         return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Keeps the better half."""
+        """Keep the better half."""
         order = by_front(sorted(round, key=_by_number), self.objectives)
         if order:
             kept = order[: max(1, len(round) // 2)]
@@ -76,12 +77,17 @@ class Nsga2:
         self.begun = True
 
     def state(self) -> object:
-        """The population, the better first, and how many the front of its round had."""
+        """Return the population, best first, and the size of the first front in its
+        round.
+        """
         numbers = [member.candidate for member in self.population]
         return {"population": numbers, "front": self.front, "begun": self.begun}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         self.population = tuple(
             Member(number, genome(number), score=float(place))
@@ -90,7 +96,7 @@ class Nsga2:
         self.front, self.begun = known["front"], known["begun"]
 
     def display(self) -> dict[str, str]:
-        """How many of the last round were on its front, and who lives on."""
+        """Return the size of the first front in the last round, and the survivors."""
         return {"on the front": str(self.front), "living": names(self.population)}
 
 
@@ -100,7 +106,7 @@ def _by_number(scored: Scored) -> tuple[float, int]:
 
 
 def nsga2(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Nsga2:
-    """NSGA-II as the options of a run have it."""
+    """Create NSGA-II from the options of a run."""
     return Nsga2(
         start,
         evenly(space, options),

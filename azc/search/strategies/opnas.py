@@ -29,25 +29,26 @@ from azc.search.strategies.base import Child, Scored
 
 __all__ = ["OpNas", "op_nas"]
 
-# Of the priorities of kinds of mutation: there are few, and soon each was often tried.
-# With these op-nas did best in a table of trained models (docs/studies/strategies.md).
+# For the priorities of mutation kinds: there are few kinds, and each is soon tried often.
+# These values worked best on a table of trained models (docs/studies/strategies.md).
 KIND_ALPHA, KIND_TEMPERATURE = 0.1, 0.1
 
 
 class OpNas:
-    """The best of a round are the parents of the next and are scored again in it.
+    """Operation-priority evolution: the best of a round are the parents of the next.
 
-    A round's scores are from one snapshot of the shared weights, so that only candidates
-    of one round are ever compared. A child is 1 to `mutations` steps from its parent.
-    The first rounds begin with the programs in `first`.
+    Parents are scored again with their children, so that only scores of one snapshot of
+    the shared weights are compared. A child is 1 to `mutations` mutations from its
+    parent. The first rounds begin with the programs in `first`.
 
-    Where `patience` rounds had no child better than the parents, the climb begins anew
-    from mutants of the start, up to `DEEP` mutations away; the best of all climbs is
-    scored again in every round, and has no children. With 0 it never does.
+    If no child was better than the parents for `patience` rounds, the climb restarts
+    from mutants of the start model, up to `DEEP` mutations away. The best candidate of
+    all climbs is scored again in every round, but has no children. With a patience of
+    0, there are no restarts.
 
-    With `learn_kinds` a kind of mutation (another width of a convolution, an operation
-    put in) is drawn by a priority of its own, which is worked out as that of an
-    operation: from the ranks of the children that it made.
+    With `learn_kinds`, the kind of a mutation (another width of a convolution, an
+    inserted operation) is also drawn by priority, which is computed from the ranks of
+    the children that it created, as for operations.
     """
 
     def __init__(
@@ -70,8 +71,8 @@ class OpNas:
         self.rates = rates
         self.mutations = mutations
         self.start = Member(START, start)
-        self.parents: Population = (self.start,)  # none where a climb begins anew
-        self.best: Population = ()  # of the climbs before
+        self.parents: Population = (self.start,)  # empty when the climb restarts
+        self.best: Population = ()  # the best of earlier climbs
         self.patience = patience
         self.idle = 0
         self.priorities = Priorities.start(space_features(space), alpha, temperature)
@@ -80,10 +81,12 @@ class OpNas:
         )
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Takes the parents from a round, and what its programs say of operations."""
+        """Select the parents from a round, and update the priorities with its
+        programs.
+        """
         if found := best(round, len(round)):
             self._climb(found)
-        # Higher is better there, and a NaN has failed.
+        # For priorities, higher is better, and NaN is a failure.
         scores = [math.nan if s.score is None else -s.score for s in round]
         features = [s.genome.features for s in round]
         self.priorities = self.priorities.tell(zip(features, scores, strict=True))
@@ -92,7 +95,7 @@ class OpNas:
             self.kinds = self.kinds.tell(zip(made, scores, strict=True))
 
     def _climb(self, found: Population) -> None:
-        """Parents from what was scored in a round, or none, to begin anew."""
+        """Select parents from the scored members of a round, or none to restart."""
         before = {member.candidate for member in self.parents}
         top = {member.candidate for member in self.best}
         climbed = tuple(m for m in found if m.candidate not in top)[: self.count]
@@ -104,8 +107,10 @@ class OpNas:
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best and the parents again, as far as there is room for children too, and
-        children; nothing once no child is new.
+        """Return the best candidate, the parents, and children; nothing once no child
+        is new.
+
+        Candidates are scored again as far as there is room.
         """
         again = room((*self.best, *self.parents), count)
         wanted = count - len(again)
@@ -126,11 +131,11 @@ class OpNas:
         return mutate(genome, self.space, rng, self.priorities, self.rates, self.kinds)
 
     def _wander(self, genome: Genome, rng: random.Random) -> Mutation | None:
-        # What a kind that has done well can make may all be known.
+        # Without priorities of kinds: everything that a good kind creates may be known.
         return mutate(genome, self.space, rng, self.priorities, self.rates)
 
     def state(self) -> object:
-        """The parents' numbers, that of the best, and the priorities."""
+        """Return the parents, the best candidate, and the priorities."""
         kinds = {} if self.kinds is None else {"kinds": self.kinds.as_json()}
         return {
             "parents": [parent.candidate for parent in self.parents],
@@ -141,20 +146,25 @@ class OpNas:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         self.priorities = Priorities.from_json(known["priorities"])
         self.parents, self.best = (
             tuple(Member(n, genome(n)) for n in known.get(name, ()))
             for name in ("parents", "best")
         )
-        self.idle = known.get("idle", 0)  # a run from before there was one
+        self.idle = known.get("idle", 0)  # missing in older runs
         if self.kinds is not None:
             self.kinds = Priorities.from_json(known["kinds"])
 
     def display(self) -> dict[str, str]:
-        """The probability of every feature where all may be drawn, the highest first;
-        then, of each kind of mutation, the mean rank of its children and how many.
+        """Return the state to show.
+
+        The probability of every feature if all can be drawn comes first, the highest
+        first, then the mean rank and the number of children of each kind of mutation.
         """
         features = [row.feature for row in self.priorities.table()]
         chances = zip(features, self.priorities.weights(features), strict=True)
@@ -166,7 +176,7 @@ class OpNas:
 
 
 def op_nas(start: Genome, space: SpaceSpec, options: EvolveOptions) -> OpNas:
-    """OP-NAS as the options of a run have it."""
+    """Create OP-NAS from the options of a run."""
     return OpNas(
         start,
         space,

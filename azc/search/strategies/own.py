@@ -1,7 +1,7 @@
-"""A strategy of a user's own: a class in a file of theirs.
+"""User-defined strategies: a class in a user's file.
 
-It runs as any script of theirs would. What goes wrong in it is told with the line at
-fault, and stops the run, which can be gone on with.
+It runs like any other script of the user. Errors in it are reported with the line at
+fault, and stop the run, which can be resumed.
 
 Codes: R038 a strategy returned an invalid value; R045 the file of a custom strategy
 raised an error; U024 unknown or invalid strategy.
@@ -33,13 +33,13 @@ _MODULE = "azc_own_strategy"
 
 
 def own_file(name: str) -> tuple[Path, str] | None:
-    """The file and the class that `my.py:Mine` names; None for another name."""
+    """Return the file and the class in `my.py:Mine`, or None for any other name."""
     file, _, kind = name.rpartition(":")
     return (Path(file), kind) if file.endswith(".py") else None
 
 
 def read_own(file: Path) -> str:
-    """The text of a file. Raises `UsageError` U024."""
+    """Read a strategy file. Raise `UsageError` U024 if it can't be read."""
     try:
         return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
@@ -52,15 +52,17 @@ def read_own(file: Path) -> str:
 
 
 def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
-    """What makes the strategy of a class in a text that came from a file.
+    """Load the class of a strategy from the text of a file, and return its constructor.
 
-    Raises `RunError` R045 for an error in it, `UsageError` U024 where it has no such
-    class, or one without the methods of a strategy.
+    Raises:
+        RunError: R045 for an error in the text.
+        UsageError: U024, if it has no such class, or the class lacks methods of a
+            strategy.
     """
     module = ModuleType(_MODULE)
     module.__file__ = str(file)
-    sys.modules[_MODULE] = module  # where its dataclasses look for their names
-    with _told(file, text, "while it is read"):
+    sys.modules[_MODULE] = module  # where dataclasses look up names
+    with _with_lines(file, text, "while loading it"):
         exec(compile(text, str(file), "exec"), module.__dict__)
     found = module.__dict__.get(kind)
     if not isinstance(found, type):
@@ -68,7 +70,7 @@ def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
         near = nearest(kind, classes)
         help_ = f"did you mean {near}?" if near else None
         if not near and classes:
-            help_ = f"it has {', '.join(classes)}"
+            help_ = f"it has the classes {', '.join(classes)}"
         raise UsageError(
             "U024", f"{file} has no class {kind or 'without a name'}", help_
         )
@@ -76,12 +78,12 @@ def load_own(file: Path, kind: str, text: str) -> MakeStrategy:
     if missing:
         raise UsageError(
             "U024",
-            f"{kind} in {file} is no strategy: it has no {', no '.join(missing)}",
+            f"{kind} in {file} is not a strategy: it has no {', no '.join(missing)}",
             f"a strategy has the methods {', '.join(_METHODS)}",
         )
 
     def make(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Strategy:
-        with _told(file, text, f"in {kind}"):
+        with _with_lines(file, text, f"in {kind}"):
             return _Own(file, text, found(start, space, options))
 
     return make
@@ -93,9 +95,7 @@ def _is_own(value: object) -> bool:
 
 @dataclass(frozen=True)
 class _Own:
-    """A user's strategy: its errors are told in words, and so is what it gives that the
-    loop can't take.
-    """
+    """A user's strategy, whose errors and invalid return values are reported."""
 
     file: Path
     text: str
@@ -108,14 +108,12 @@ class _Own:
             asked = list(self.inner.ask(count, rng, known))
         for each in asked:
             if isinstance(each, Child) and not _is_sound(each):
-                wanted = (
-                    "a Genome, a tuple of numbers of candidates and a text to a Child"
-                )
+                wanted = "a Child of a Genome, a tuple of candidate numbers and a text"
                 self._refuse("ask", each, wanted)
             if isinstance(each, Child) and not _are_texts(each.kinds):
-                self._refuse("ask", each.kinds, "a tuple of texts to a Child as kinds")
+                self._refuse("ask", each.kinds, "a tuple of texts as kinds")
             if not (_is_number(each) or isinstance(each, Child)):
-                self._refuse("ask", each, "numbers of candidates, or a Child each")
+                self._refuse("ask", each, "candidate numbers or Child objects")
         return asked
 
     def tell(self, round: Sequence[Scored]) -> None:
@@ -139,24 +137,24 @@ class _Own:
         with self._in("display"):
             shown = dict(self.inner.display())
         if not all(_is_text(each) for row in shown.items() for each in row):
-            self._refuse("display", shown, "names with texts")
+            self._refuse("display", shown, "a mapping of texts to texts")
         return shown
 
     @contextmanager
     def _in(self, method: str) -> Iterator[None]:
-        with _told(self.file, self.text, f"in {method}"):
+        with _with_lines(self.file, self.text, f"in {method}"):
             yield
 
     def _refuse(self, method: str, given: object, wanted: str) -> None:
         try:
             shown = repr(given)
-        except Exception:  # too deep, or a repr of the user's that fails
+        except Exception:  # too deep, or an error in the user's __repr__
             shown = f"a {type(given).__name__}"
         shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
         kind = type(self.inner).__name__
         raise RunError(
             "R038",
-            f"{self.file}: {method} of {kind} gave {shown}, it must give {wanted}",
+            f"{self.file}: {method} of {kind} returned {shown}, it must return {wanted}",
         )
 
 
@@ -171,7 +169,9 @@ def _are_texts(value: object) -> bool:
 
 
 def _is_text(value: object) -> bool:
-    """Whether it can be written: a part of a character can't."""
+    """Return whether a value is a text that can be encoded, unlike one with lone
+    surrogates.
+    """
     if not isinstance(value, str):
         return False
     try:
@@ -186,12 +186,12 @@ def _is_number(value: object) -> bool:
 
 
 @contextmanager
-def _told(file: Path, text: str, where: str) -> Iterator[None]:
-    """Says in which line of the file an error was."""
+def _with_lines(file: Path, text: str, where: str) -> Iterator[None]:
+    """Report an error with its line in the file."""
     try:
         yield
     except RunError:
-        raise  # of azc: the journal that a program was read from, say
+        raise  # an error of azc, for example while it read the journal
     except (Exception, SystemExit) as error:
         line = _line(error, file)
         place = f"{file}, line {line}" if line else str(file)
@@ -202,12 +202,12 @@ def _told(file: Path, text: str, where: str) -> Iterator[None]:
         help_ = None
         if line and line <= len(lines):
             help_ = f"the line is `{lines[line - 1].strip()}`"
-        told = f"{kind}: {reason}" if reason else kind
-        raise RunError("R045", f"{place}, {where}: {told}", help_) from error
+        words = f"{kind}: {reason}" if reason else kind
+        raise RunError("R045", f"{place}, {where}: {words}", help_) from error
 
 
 def _line(error: BaseException, file: Path) -> int | None:
-    """The line of the file that the error came through last."""
+    """Return the innermost line of the file in the traceback of an error."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return error.lineno
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,4 +1,4 @@
-"""Random search around the start: what any other strategy has to beat."""
+"""Random search around the start model: the baseline for all other strategies."""
 
 from __future__ import annotations
 
@@ -31,11 +31,12 @@ __all__ = ["RandomSearch", "random_search"]
 
 
 class RandomSearch:
-    """Mutants of the start, 1 to `mutations` deep, each depth as likely.
+    """Random search: mutants of the start model, 1 to `mutations` mutations away.
 
-    The best of a round are scored again in the next, so that the best of the last round
-    has stood against the best of all, each time on one snapshot. The first rounds begin
-    with the programs in `first`.
+    Each number of mutations is equally likely. The `kept` best candidates of a round
+    are scored again in the next, so the best of the last round has been compared with
+    the best of all rounds, each time on one snapshot. The first rounds begin with the
+    programs in `first`.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class RandomSearch:
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best again, and mutants; nothing once no mutant is new."""
+        """Return the best candidates and mutants; nothing once no mutant is new."""
         again = room(self.best, count)
         wanted = count - len(again)
         children = untried(self.first(), wanted, known)
@@ -70,29 +71,32 @@ class RandomSearch:
         return answer(again, children, wanted, self.begun)
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Keeps the best of the round."""
+        """Keep the best of the round."""
         self.best = best(round, self.kept) or self.best
         self.begun = True
 
     def state(self) -> object:
-        """The numbers of the best, and whether a round is over."""
+        """Return the best candidates, and whether a round is complete."""
         return {"best": [m.candidate for m in self.best], "begun": self.begun}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         self.best = tuple(Member(n, genome(n)) for n in known["best"])
         self.begun = known["begun"]
 
     def display(self) -> dict[str, str]:
-        """The best of the last round."""
+        """Return the best of the last round."""
         return {"best": names(self.best)}
 
 
 def random_search(
     start: Genome, space: SpaceSpec, options: EvolveOptions
 ) -> RandomSearch:
-    """Random search as the options of a run have it."""
+    """Create a random search from the options of a run."""
     return RandomSearch(
         start,
         evenly(space, options),

@@ -1,4 +1,6 @@
-"""Regularised evolution: tournaments, one mutation, the oldest dies (Real et al. 2019)."""
+"""Regularized evolution (Real et al. 2019): tournaments, one mutation, the oldest
+dies.
+"""
 
 from __future__ import annotations
 
@@ -34,19 +36,21 @@ __all__ = ["Regularized", "regularized"]
 
 
 class Regularized:
-    """A parent is the best of some drawn from the population; the oldest die, however
-    good, so that a lucky score does not live on.
+    """Regularized evolution (aging evolution).
 
-    The first candidates are the programs in `first`, then mutants of the start, up to
-    `DEEP` mutations away, until there are `size`; from then on a
-    child is 1 to `mutations` away from the winner of a tournament.
+    A parent is the best of a random sample of the population. The oldest members die,
+    however good they are, so that a lucky score does not survive. The first candidates
+    are the programs in `first`, then mutants of the start model, up to `DEEP` mutations
+    away, until there are `size`. After that, a child is 1 to `mutations` mutations away
+    from the winner of a tournament.
 
-    Scores of two snapshots don't compare. So the `kept` best of a round are scored again
-    in the next, and a tournament is among those living that the last round scored: the
-    children of that round, and of the older ones those that are still among the best.
-    Ranks within a round would not do: they call the best of a poor round and the best of
-    a good one alike. Whoever is scored again gets no younger. One that has died may be
-    scored again, to stand for the best that was found, but has no more children.
+    Scores of two snapshots are not comparable. So the `kept` best candidates of a round
+    are scored again in the next, and a tournament is held among the living members that
+    were scored in the last round: its children, and the older ones that are still among
+    the best. (Ranks within rounds would not do, since they treat the best of a poor
+    round like the best of a good one.) Scoring a member again does not make it younger.
+    A member that has died may be scored again as the best candidate found, but has no
+    more children.
     """
 
     def __init__(
@@ -70,12 +74,12 @@ class Regularized:
         self.population: Population = ()
         self.best: Population = (self.start,)
         self.round = 0
-        self.born = 0  # the youngest that was told
+        self.born = 0  # the youngest candidate so far
 
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best again, and children; nothing once no child is new."""
+        """Return the best candidates and children; nothing once no child is new."""
         again = room(self.best, count)
         wanted = count - len(again)
         children = untried(self.given(), wanted, known)
@@ -93,23 +97,23 @@ class Regularized:
         return answer(again, children, wanted, self.round > 0)
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Takes in the children that did not fail, and lets the oldest die."""
-        told = {m.candidate: m for m in best(round, len(round), self.round)}
+        """Add the children that did not fail, and remove the oldest members."""
+        scored = {m.candidate: m for m in best(round, len(round), self.round)}
         failed = {s.candidate for s in round if s.score is None}
         living = [
-            told.pop(m.candidate, m)
+            scored.pop(m.candidate, m)
             for m in self.population
             if m.candidate not in failed
         ]
-        children = [told[number] for number in sorted(told) if number > self.born]
+        children = [scored[number] for number in sorted(scored) if number > self.born]
         self.population = oldest_die((*living, *children), self.size)
         self.best = best(round, self.kept) or self.best
         self.round += 1
         self.born = max(self.born, *(s.candidate for s in round))
 
     def state(self) -> object:
-        """The population from the oldest to the youngest, with rounds and scores; the
-        best; how far it is.
+        """Return the population with rounds and scores, the best candidates, and the
+        progress.
         """
         return {
             "population": [[m.candidate, m.round, m.score] for m in self.population],
@@ -119,7 +123,10 @@ class Regularized:
         }
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         self.population = tuple(
             Member(number, genome(number), round, score)
@@ -129,7 +136,7 @@ class Regularized:
         self.round, self.born = known["round"], known["born"]
 
     def display(self) -> dict[str, str]:
-        """The best of the last round, and the living."""
+        """Return the best of the last round, and the living members."""
         living = self.population
         return {
             "best": names(self.best),
@@ -139,7 +146,7 @@ class Regularized:
 
 
 def regularized(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Regularized:
-    """Regularised evolution as the options of a run have it."""
+    """Create regularized evolution from the options of a run."""
     return Regularized(
         start,
         evenly(space, options),

@@ -29,15 +29,16 @@ from azc.search.strategies.base import Child, Scored
 __all__ = ["Sepx", "sepx"]
 
 _TRIES = 6  # pairs tried for a child that is not known
-_MUTATED = 0.5  # of the children of two, how many are mutated too
+_MUTATED = 0.5  # probability that a child of two parents is also mutated
 
 
 class Sepx:
-    """A child is between two of the last round, the best of two drawn each, half of the
-    way from one to the other, and every second one mutated besides. Where no pair has
-    anything new between them, it is a mutant of the first.
+    """Shortest edit path crossover between members of the last round.
 
-    The first round is of mutants of the start, up to `DEEP` mutations away.
+    Each parent is the better of two random members, and the child lies halfway between
+    them. Half of the children are mutated, too. If no pair has anything new between its
+    members, the child is a mutant of the first parent. The first round consists of
+    mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class Sepx:
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best again, and children; nothing once no child is new."""
+        """Return the best candidates and children; nothing once no child is new."""
         again = room(self.members[: self.kept], count)
         wanted = count - len(again)
         if not self.begun:
@@ -94,17 +95,20 @@ class Sepx:
         return found[0] if found else None
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Whoever did not fail may have children."""
+        """Keep the members of the round that did not fail as parents."""
         self.members = best(round, len(round)) or self.members
         self.begun = True
 
     def state(self) -> object:
-        """The last round, the best first, with scores."""
+        """Return the last round, best first, with scores."""
         members = [[m.candidate, m.score] for m in self.members]
         return {"members": members, "begun": self.begun}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
         self.members = tuple(
             Member(number, genome(number), score=score)
@@ -113,12 +117,12 @@ class Sepx:
         self.begun = known["begun"]
 
     def display(self) -> dict[str, str]:
-        """The best of the last round."""
+        """Return the best of the last round."""
         return {"best": names(self.members[: self.kept])}
 
 
 def sepx(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Sepx:
-    """Shortest edit path crossover as the options of a run have it."""
+    """Create shortest edit path crossover from the options of a run."""
     return Sepx(
         start,
         space,

@@ -1,4 +1,6 @@
-"""A surrogate: a regression foretells which of many mutants are worth an evaluation."""
+"""Search with a surrogate: a regression predicts which of many mutants are worth
+evaluating.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +32,19 @@ if TYPE_CHECKING:
 
 __all__ = ["Surrogate", "foretold", "program_features", "surrogate"]
 
-_POOL = 8  # mutants for every child that is asked for
-_FREE = 4  # one of so many children is drawn without regard to what is foretold
-_MEMORY = 400  # evaluations that the regression looks back on
+_POOL = 8  # mutants per requested child
+_FREE = 4  # one in this many children is selected regardless of its prediction
+_MEMORY = 400  # latest evaluations that the regression is fitted to
 _RIDGE = 1.0
 
 History = list[tuple[int, Mapping[str, float], float]]  # round, features, score
 
 
 def program_features(genome: Genome) -> dict[str, float]:
-    """What a model is described by: what each layer mixes with, how often each operation
-    occurs in a layer's program, arguments of layers, and how many layers there are.
+    """Describe a model by numeric features.
+
+    They are the mixer of each layer, the frequency of each operation in the programs,
+    the arguments of layers, and the number of layers.
     """
     found: Counter[str] = Counter()
     layers = genome.spec.layers
@@ -61,10 +65,17 @@ def program_features(genome: Genome) -> dict[str, float]:
 
 
 def foretold(history: History, wanted: Sequence[Mapping[str, float]]) -> list[float]:
-    """What a ridge regression makes of programs, up to a number that is the same for all.
+    """Predict scores of programs by ridge regression, up to a common constant.
 
-    Scores of two rounds do not compare: features and scores are taken from their means
-    over their round (fixed effects), so that only differences within rounds are fitted.
+    Scores of different rounds are not comparable, so features and scores are centered
+    by round (fixed effects), and only differences within rounds are fitted.
+
+    Args:
+        history: Round, features and score of past evaluations.
+        wanted: Features of the programs to predict.
+
+    Returns:
+        A prediction for each program.
     """
     import numpy as np
 
@@ -83,15 +94,17 @@ def foretold(history: History, wanted: Sequence[Mapping[str, float]]) -> list[fl
         x[places] -= x[places].mean(axis=0)
         y[places] -= y[places].mean()
     weights = np.linalg.solve(x.T @ x + _RIDGE * np.eye(len(names)), x.T @ y)
-    # Rounded, so that how sums are ordered on a machine decides nothing.
+    # Round, so that the order of summation on a machine does not matter.
     return [round(float(value), 9) for value in table(wanted) @ weights]
 
 
 class Surrogate:
-    """Of many mutants of the best, 1 to `mutations` away, those of which a regression on
-    all rounds foretells most; one in four drawn freely, so that it learns of others too.
+    """Search with a surrogate model.
 
-    The first round is of mutants of the start, up to `DEEP` mutations away.
+    Of many mutants of the best candidates, 1 to `mutations` mutations away, it selects
+    those with the best predictions of a regression on all rounds. One child in four is
+    selected at random, so that the regression also learns about others. The first round
+    consists of mutants of the start model, up to `DEEP` mutations away.
     """
 
     def __init__(
@@ -102,14 +115,14 @@ class Surrogate:
         self.variation = Variation(mutate, mutations)
         self.kept = kept
         self.best: Population = (self.start,)
-        self.told: list[tuple[int, int, float]] = []  # round, candidate, score
+        self.scored: list[tuple[int, int, float]] = []  # round, candidate, score
         self.features: dict[int, Mapping[str, float]] = {}
         self.round = 0
 
     def ask(
         self, count: int, rng: random.Random, known: Mapping[str, int]
     ) -> list[int | Child]:
-        """The best again, and children; nothing once no child is new."""
+        """Return the best candidates and children; nothing once no child is new."""
         again = room(self.best, count)
         wanted = count - len(again)
         if not self.round:
@@ -127,41 +140,48 @@ class Surrogate:
         return answer(again, children, wanted, begun=True)
 
     def _history(self) -> History:
-        return [(number, self.features[c], score) for number, c, score in self.told]
+        return [(number, self.features[c], score) for number, c, score in self.scored]
 
     def tell(self, round: Sequence[Scored]) -> None:
-        """Remembers how the round did."""
+        """Store the scores of the round."""
         for each in round:
             if each.score is not None:
-                self.told.append((self.round, each.candidate, each.score))
+                self.scored.append((self.round, each.candidate, each.score))
                 self.features[each.candidate] = program_features(each.genome)
-        self.told = self.told[-_MEMORY:]
+        self.scored = self.scored[-_MEMORY:]
         self.best = best(round, self.kept) or self.best
         self.round += 1
 
     def state(self) -> object:
-        """The best, and the scores that the regression is made of."""
+        """Return the best candidates, and the scores that the regression is fitted
+        to.
+        """
         numbers = [member.candidate for member in self.best]
-        return {"best": numbers, "told": self.told, "round": self.round}
+        return {"best": numbers, "told": self.scored, "round": self.round}
 
     def restore(self, state: object, genome: Callable[[int], Genome]) -> None:
-        """Takes in what `state` gave. Raises `KeyError` or `TypeError` for another's."""
+        """Restore a state.
+
+        Raise `KeyError` or `TypeError` for one of another strategy.
+        """
         known = cast(dict[str, Any], state)
-        self.told = [(number, c, score) for number, c, score in known["told"]]
+        self.scored = [(number, c, score) for number, c, score in known["told"]]
         self.features = {
             c: program_features(genome(c))
-            for c in dict.fromkeys(c for _, c, _ in self.told)
+            for c in dict.fromkeys(c for _, c, _ in self.scored)
         }
         self.best = tuple(Member(n, genome(n)) for n in known["best"])
         self.round = known["round"]
 
     def display(self) -> dict[str, str]:
-        """The best of the last round, and how much the regression knows."""
-        return {"best": names(self.best), "scores known": str(len(self.told))}
+        """Return the best of the last round, and the number of scores in the
+        regression.
+        """
+        return {"best": names(self.best), "scores known": str(len(self.scored))}
 
 
 def surrogate(start: Genome, space: SpaceSpec, options: EvolveOptions) -> Surrogate:
-    """Search with a surrogate as the options of a run have it."""
+    """Create a search with a surrogate from the options of a run."""
     return Surrogate(
         start,
         evenly(space, options),
