@@ -49,7 +49,8 @@ def log(
 
     The run may still be in progress. Scores are validation losses in nats (per masked
     token, per token for causal models, or per answer of a task) and the other
-    objectives of the search. They are only comparable within a round.
+    objectives of the search. With shared weights, they are only comparable within a
+    round.
 
     Example: azc log runs/first
     """

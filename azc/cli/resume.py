@@ -34,7 +34,7 @@ def resume(
         typer.Option(
             "--executor",
             metavar="NAME",
-            help="Where the workers run from now on: `local` or `ray`.",
+            help="Where the workers run this time: `local` or `ray`.",
         ),
     ] = None,
     workers: Annotated[
@@ -43,8 +43,7 @@ def resume(
             "--workers",
             metavar="N",
             min=1,
-            help="Number of processes that evaluate "
-            "candidates in parallel from now on.",
+            help="Number of processes that evaluate candidates in parallel this time.",
         ),
     ] = None,
     time_limit: Annotated[
