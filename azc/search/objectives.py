@@ -173,7 +173,7 @@ def check_objectives(names: Sequence[object]) -> None:
     if not set(names) & set(_LOSSES):
         raise UsageError(
             "U020",
-            f"there is no loss among the objectives: {', '.join(map(str, names)) or 'none'}",
+            f"the objectives have no loss: {', '.join(map(str, names)) or 'none'}",
             f"a model that learns nothing is the smallest and fastest; add {LOSS}",
         )
 

@@ -130,7 +130,7 @@ def test_colours_into_a_pipe(
     # A pipe has no width: rows are whole.
     if command == "ops":
         plain = re.sub(r"\x1b\[[0-9;]*m", "", found.out)
-        assert "and every other of the next\n" in re.sub(" +\n", "\n", plain)
+        assert "then every other slope of the next one\n" in re.sub(" +\n", "\n", plain)
 
 
 def test_no_colours_on_a_terminal(tmp_path: Path, good: str) -> None:

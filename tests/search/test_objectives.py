@@ -557,7 +557,7 @@ def test_names_and_limits_as_typed() -> None:
         (lambda: read_limit("params=nan"), "'params=nan' is not a limit"),
         (lambda: EvolveOptions(objectives=()), "no loss: none"),
         (lambda: EvolveOptions(objectives=("flops",)), "no loss: flops"),
-        (lambda: EvolveOptions(objectives=("loss", "loss")), "given twice"),
+        (lambda: EvolveOptions(objectives=("loss", "loss")), "is repeated"),
         (lambda: EvolveOptions(objectives=("loss", "size")), "no objective 'size'"),
         (lambda: EvolveOptions(objectives=("loss", "params")), "'params' is no"),
         (lambda: read_limit("latency=2"), "a time, as latency=2ms"),

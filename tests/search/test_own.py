@@ -27,7 +27,7 @@ from tests.runs import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "evolution.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "strategies.md").read_text(encoding="utf-8")
 _, _, EXAMPLE = PAGE.partition("```python\n")
 EXAMPLE, _, _ = EXAMPLE.partition("```")
 
