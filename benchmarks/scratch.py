@@ -68,7 +68,7 @@ TYPED: Mapping[str, Mapping[str, tuple[str, ...]]] = {
 TITLES: Mapping[str, str] = {
     "scratch": "One layer that mixes no tokens, above a convolution (space `scratch`):",
     "both": "Two layers that mix no tokens (space `both`):",
-    TEXT: "One layer above a convolution, on text (nats a masked token):",
+    TEXT: "One layer above a convolution, on text (nats per masked token):",
 }
 
 Rows = Sequence[Mapping[str, Any]]

@@ -47,7 +47,7 @@ __all__ = ["LineProgress", "LiveProgress", "progress_for"]
 
 _RECENT = 8  # candidates shown
 _DISPLAYED = 10  # rows shown of the strategy
-_SHORT = {"parameters": "params", "FLOPs a token": "FLOPs"}  # in narrow columns
+_SHORT = {"parameters": "params", "FLOPs per token": "FLOPs"}  # in narrow columns
 _OFTEN = 60.0  # seconds between two lines with the time left
 _LOADING = 10.0  # seconds between two lines while data is loaded
 

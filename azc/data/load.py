@@ -69,11 +69,11 @@ class DataSpec:
         return "rows" if self.text is None else "text and rows"
 
     def unit(self, causal: bool = False) -> str:
-        """Return what losses, in nats, are averaged over, such as "a masked token"."""
-        token = "a token" if causal else "a masked token"
+        """Return what losses, in nats, are averaged over, such as "per masked token"."""
+        token = "per token" if causal else "per masked token"
         if not self.tasks:
             return token
-        return "an answer" if self.text is None else f"{token} or answer"
+        return "per answer" if self.text is None else f"{token} or answer"
 
 
 def load_data(

@@ -79,7 +79,7 @@ OBJECTIVES = _table(
     Objective(LOSS, "nats", ".3f", "validation loss"),
     Objective(TIMED_LOSS, "nats", ".3f", "validation loss after a fixed training time"),
     Objective(PARAMETERS, "parameters", ",.0f", "parameters"),
-    Objective(FLOPS, "FLOPs a token", ",.0f", "FLOPs a token"),
+    Objective(FLOPS, "FLOPs per token", ",.0f", "FLOPs per token"),
     Objective(LATENCY, "ms", ",.2f", "milliseconds a batch"),
     Objective(MEMORY, "MiB", ",.1f", "MiB in a training step"),
 )

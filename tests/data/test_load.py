@@ -64,12 +64,12 @@ def test_units() -> None:
         for causal in (False, True)
     }
     assert found == {
-        ("python", False): "a masked token",
-        ("python", True): "a token",
-        ("task:copy", False): "an answer",
-        ("task:copy", True): "an answer",
-        ("python+task:copy", False): "a masked token or answer",
-        ("python+task:copy", True): "a token or answer",
+        ("python", False): "per masked token",
+        ("python", True): "per token",
+        ("task:copy", False): "per answer",
+        ("task:copy", True): "per answer",
+        ("python+task:copy", False): "per masked token or answer",
+        ("python+task:copy", True): "per token or answer",
     }
 
 

@@ -60,11 +60,11 @@ def test_a_decoder_learns_to_tell_the_next_token(
     view = read_run(run)
     assert view.causal
     assert {e.status for e in view.evaluations} == {"done"}
-    assert "validation loss a token after a few steps from shared weights" in output
-    assert "loss on held-out text, nats a token\n" in output
+    assert "validation loss per token after a few steps from shared weights" in output
+    assert "loss on held-out text, nats per token\n" in output
     assert "masked" not in output
     log = here("log", run, home=home)
-    assert re.search(r"round 1: \d\.\d{3} nats a token$", log.stdout, re.MULTILINE)
+    assert re.search(r"round 1: \d\.\d{3} nats per token$", log.stdout, re.MULTILINE)
 
 
 def test_perplexity_and_bits_a_byte(whole: tuple[Path, str], home: Path) -> None:
@@ -73,7 +73,7 @@ def test_perplexity_and_bits_a_byte(whole: tuple[Path, str], home: Path) -> None
     data = load_data(corpus, vocab=96, length=16, causal=True)
     assert data.bytes_per_token is not None
     answer = json.loads(here("resume", run, "--json", home=home).stdout)
-    assert answer["unit"] == "a token"
+    assert answer["unit"] == "per token"
     for row in answer["comparison"]["rows"]:
         assert len(row["losses"]) == 2
         told = zip(row["losses"], row["perplexity"], row["bits_per_byte"], strict=True)
@@ -131,7 +131,7 @@ def test_tasks(data: str, home: Path, tmp_path: Path) -> None:
     answer = here(*words(tmp_path, named, run, weights="fresh"), home=home)
     assert answer.exit_code == 0, answer.output
     assert "masked" not in answer.stdout
-    unit = "an answer" if data.startswith("task:") else "a token or answer"
+    unit = "per answer" if data.startswith("task:") else "per token or answer"
     assert f"nats {unit}" in answer.stdout
     assert "perplexity" not in answer.stdout
     task = data.partition("task:")[2]
@@ -173,7 +173,7 @@ def test_an_encoder_says_nothing_of_this(home: Path, tmp_path: Path) -> None:
     answer = here(*mine, "--json", home=home)
     assert answer.exit_code == 0, answer.output
     told = json.loads(answer.stdout)
-    assert told["unit"] == "a masked token"
+    assert told["unit"] == "per masked token"
     for row in told["comparison"]["rows"]:
         assert (row["perplexity"], row["bits_per_byte"]) == ([], [])
 

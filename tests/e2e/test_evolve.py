@@ -109,7 +109,7 @@ def test_the_report_has_it_all(told: tuple[str, str], home: Path) -> None:
     assert lines[1] == f"6 evaluations in 2 rounds; run in {home / 'run'}"
     assert "the best programs of the last round" in output
     assert len(re.findall(r"│ \d{4}\.azg", output)) == 3
-    said = "each trained from scratch for 3 steps; loss on held-out text, nats a masked token"
+    said = "each trained from scratch for 3 steps; loss on held-out text, nats per masked token"
     assert said in output
     assert re.search(r"│ the start +│ +\d\.\d{3} ", output)
     assert re.search(r"│ winner \(candidate \d{4}\) +│ +\d\.\d{3} ", output)
@@ -138,7 +138,7 @@ def test_the_report_as_json(told: tuple[str, str], home: Path) -> None:
     ]
     assert (answer["azc"], answer["command"], answer["ok"]) == (1, "resume", True)
     assert (answer["space"], answer["model"], answer["rounds"]) == ("tiny", "start", 2)
-    assert answer["unit"] == "a masked token"
+    assert answer["unit"] == "per masked token"
     assert answer["text"]["documents"] == 100
     splits = answer["text"]["splits"]
     assert {name: each["documents"] for name, each in splits.items()} == {

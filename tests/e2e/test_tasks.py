@@ -56,13 +56,13 @@ def whole(home: Path) -> tuple[Path, str]:
 
 def test_the_unit_is_said(whole: tuple[Path, str], home: Path) -> None:
     run, output = whole
-    assert "validation loss an answer after a few steps" in output
-    assert "loss on held-out rows, nats an answer" in output
+    assert "validation loss per answer after a few steps" in output
+    assert "loss on held-out rows, nats per answer" in output
     assert "masked token" not in output
     log = here("log", run, home=home)
-    assert re.search(r"round 1: \d\.\d{3} nats an answer$", log.stdout, re.MULTILINE)
+    assert re.search(r"round 1: \d\.\d{3} nats per answer$", log.stdout, re.MULTILINE)
     answer = json.loads(here("resume", run, "--json", home=home).stdout)
-    assert (answer["data"], answer["unit"]) == ("task:recall", "an answer")
+    assert (answer["data"], answer["unit"]) == ("task:recall", "per answer")
     assert answer["evaluations"]["spent"] == 4
     assert not (home / "cache").exists()  # there is no text to keep
     # Of every program trained alone, the share of answers that are right.
@@ -98,7 +98,7 @@ def test_text_and_a_task(
     data = "corpus.txt+task:copy"
     answer = here(*words(tmp_path, data, run), home=home)
     assert answer.exit_code == 0, answer.output
-    assert "loss on held-out text and rows, nats a masked token or answer" in (
+    assert "loss on held-out text and rows, nats per masked token or answer" in (
         answer.stdout
     )
     assert read_run(run).options.data == f"{home / 'corpus.txt'}+task:copy"

@@ -72,7 +72,7 @@ def test_nothing_beyond_a_limit_is_trained_from_the_next_round_on(
 ) -> None:
     view, _, _ = steered
     (act,) = view.acts
-    assert act.words == f"ana limits flops to {MOST:,.10g} FLOPs a token"
+    assert act.words == f"ana limits flops to {MOST:,.10g} FLOPs per token"
     assert (act.round, act.reason) == (1, None)
     assert view.options.limits == (("flops", MOST),)
     over = {c.id for c in view.candidates.values() if flops(c.program) > MOST}
@@ -82,7 +82,7 @@ def test_nothing_beyond_a_limit_is_trained_from_the_next_round_on(
     assert again  # one of the best of the first round
     for each in again:
         assert each.status == "failed"
-        assert each.reason == f"it has more than {MOST:,.10g} FLOPs a token"
+        assert each.reason == f"it has more than {MOST:,.10g} FLOPs per token"
         assert each.counts != view.options.is_fresh  # there it would not be trained
     # Nor is it anybody's parent from then on, or trained alone.
     for candidate in view.candidates.values():

@@ -109,7 +109,7 @@ def test_a_front_lives_on(several: tuple[RunView, list[Event]]) -> None:
 def in_words(scores: Mapping[str, float], digits: int = 3) -> str:
     """The scores of SEVERAL, as people are to read them."""
     loss, parameters, flops = (scores[name] for name in SEVERAL)
-    counts = f"{parameters:,.0f} parameters, {flops:,.0f} FLOPs a token"
+    counts = f"{parameters:,.0f} parameters, {flops:,.0f} FLOPs per token"
     return f"{loss:.{digits}f} nats, {counts}"
 
 
@@ -157,7 +157,7 @@ def test_all_scores_are_shown_afterwards(
     ask = CliRunner().invoke(app, ["ask", str(view.folder)]).stdout
     for e in view.evaluations:
         assert e.scores is not None
-        found = in_words(e.scores).replace("nats", "nats a masked token")
+        found = in_words(e.scores).replace("nats", "nats per masked token")
         assert f"round {e.round + 1}: {found}\n" in log
     told = archive(view, {})["candidates"]
     for each in told:
@@ -182,7 +182,7 @@ def test_scores_of_one_unit_have_names() -> None:
     assert shown_scores(scores) == (
         "2.500 nats (timed-loss), 3.250 nats (loss), 1.23 ms"
     )
-    assert shown_scores({"loss": 3.25}, of="a token") == "3.250 nats a token"
+    assert shown_scores({"loss": 3.25}, of="per token") == "3.250 nats per token"
     assert shown_scores(scores, skip=1) == "3.250 nats (loss), 1.23 ms"
     assert list(headings(scores).values()) == ["timed-loss, nats", "loss, nats", "ms"]
 
@@ -399,7 +399,7 @@ def test_what_is_over_a_limit_is_refused_with_its_reason(
     view = go(options)
     assert view.is_over
     reasons = [each.reason for each in view.refused if each.why == "fault"]
-    assert f"it has more than {flops:,.10g} FLOPs a token" in reasons
+    assert f"it has more than {flops:,.10g} FLOPs per token" in reasons
     entered = [entrant.program for entrant in view.entrants.values()]
     for text in [*(c.program for c in view.candidates.values()), *entered]:
         model = check_source(Source("x.azg", text)).models[view.model]
