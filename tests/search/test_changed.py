@@ -215,7 +215,7 @@ def test_another_text_is_refused(
     with pytest.raises(Killed):
         run_here(here, run, tmp_path / "cache", on_event=cut_at(8))
     write_corpus(corpus, seed=1)
-    with pytest.raises(RunError, match="not what the run began with") as caught:
+    with pytest.raises(RunError, match="has changed since the run started") as caught:
         resume(run, cache=tmp_path / "cache")
     assert caught.value.code == "R033"
 
