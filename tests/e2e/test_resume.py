@@ -230,7 +230,7 @@ def test_one_process_at_a_time_and_an_interrupt(
     assert second.stdout == ""
     assert second.stderr == (
         f"error[R037]: another process is working in {run}\n"
-        " = help: wait for its end, or stop it\n\n"
+        " = help: wait until it ends, or stop it\n\n"
     )
     third = here(*words, "-o", run, cache=cache)
     assert third.exit_code == 2
