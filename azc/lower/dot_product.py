@@ -42,15 +42,15 @@ class DotProduct:
     Attributes:
         output: The value that is the result.
         query: The queries, [n, f].
-        key: The keys, [n, f], or [f, n] if `turned`.
-        turned: Whether the keys are transposed in the graph.
+        key: The keys, [n, f] unless `turned`.
+        turned: Whether `key` is transposed, [f, n].
         value: The values, [n, c].
         factor: The factor of the scores.
         radius: The radius of the window, None without one.
         biases: For each `alibi`, the factor of its distances.
         dropout: The dropout rate of the weights.
-        inside: The values that the backend need not store, because nothing else uses
-            them.
+        inside: The intermediate values, which nothing else uses, so that they need not
+            be computed.
     """
 
     output: Node

@@ -11,7 +11,7 @@ __all__ = ["conv1d", "matmul", "ranged_type", "without_autocast"]
 
 
 def without_autocast(x: torch.Tensor) -> AbstractContextManager[object]:
-    """Return a context without autocast on the device of x, [...]."""
+    """Return a context without autocast on the device of a tensor x [..., c]."""
     device = x.device.type
     # Some devices, such as meta, do not support autocast, and raise if asked.
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):

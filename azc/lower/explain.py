@@ -31,7 +31,7 @@ class Form:
 
     Attributes:
         backends: Descriptions of the backends, in the order in which they are used.
-        squared: Whether tensors of n × n numbers are stored.
+        squared: Whether tensors of n × n numbers are created.
         why: The reason for `squared`, None without it.
         place: The source text that is the reason, None if it is not a single place.
     """
@@ -71,25 +71,25 @@ class Explanation:
     grows: bool
 
     def bytes_a_token(self, hidden: int, heads: int, size: int = 4) -> int:
-        """Return the cache of a layer for each token, in bytes."""
+        """Return the part of a layer's cache for each token, in bytes."""
         wide, narrow = self.kept
         return (wide * hidden + narrow * heads) * size
 
     def bytes_of_windows(self, hidden: int, heads: int, size: int = 4) -> int:
-        """Return the cache of a layer for the tokens that windows and convolutions reach,
-        in bytes, once it is full.
+        """Return the part of a layer's cache for the tokens that windows and convolutions
+        reach, in bytes, once it is full.
         """
         wide, narrow = self.windows
         return (wide * hidden + narrow * heads) * size
 
     def bytes_of_states(self, hidden: int, heads: int, size: int = 4) -> int:
-        """Return the cache of a layer for states, in bytes."""
+        """Return the part of a layer's cache for states, in bytes."""
         square, wide, narrow = self.states
         width = hidden // heads
         return heads * (square * width * width + wide * width + narrow) * size
 
     def bytes_in_all(self, hidden: int, heads: int, size: int = 4) -> int:
-        """Return the cache of a layer that does not grow with the tokens, in bytes."""
+        """Return the part of a layer's cache that has a fixed size, in bytes."""
         sizes = (hidden, heads, size)
         return self.bytes_of_windows(*sizes) + self.bytes_of_states(*sizes)
 

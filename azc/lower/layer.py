@@ -224,8 +224,8 @@ class _LayerWriter:
         hidden, causal = self.model.hidden, self.model.causal
         wide = self.linear("conv.input", hidden, 2 * hidden, x)
         gate = self.graph.call_function(F.glu, (wide, -1))
-        # Cached values are cleared here, and not before they are cached: whether a
-        # sequence has been only padding so far shows when it is read.
+        # Padding is cleared after `extend`, by the current mask: a sequence counts as real
+        # until its first real token comes, and as padding up to there afterwards.
         reach = use.reach if causal else None
         so_far = self.extend(gate, 1, False, reach) if causal else gate
         padding = self.within(reach)
@@ -345,5 +345,5 @@ def compile_encoder(
         states.append(graph.call_module(f"layers.{i}", tuple(given)))
     graph.output(tuple(states))
     module = Encoder(root, graph, "Encoder")
-    module.layers = layers  # fx copies the layers, but not the list they are in
+    module.layers = layers  # fx keeps the layers, but not their ModuleList
     return module
