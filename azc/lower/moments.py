@@ -394,7 +394,7 @@ class _Writer:
         Args:
             node: The value in the program.
             operand: The value at every moment.
-            state: Facts about its absent entries; None if there are none to know.
+            state: Facts about its absent entries; None if none are known.
             reading: The way in which it is read, None if it is computed in the region.
         """
         made = self.body.input(f"{node.index} {reading}", operand.shape)

@@ -200,7 +200,8 @@ class Scorer:
             shared: Returns the weights that it starts from; None for fresh weights.
 
         Returns:
-            The outcome, and the trained weights by the names of parameters.
+            The outcome, and the trained weights by the names of parameters, in the
+            shapes of parameters: [C, D] for a linear map from D to C features.
 
         Raises:
             RunError: If the shared weights can't be read, or the installation is
