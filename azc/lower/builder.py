@@ -52,8 +52,8 @@ class Padding:
             graph runs if the real tokens of each sequence are known to be adjacent.
         inhabited: Whether every sequence is known to have a real token.
         finite: Whether padding is known to hold finite numbers.
-        rows: `real` and `positions` of the M tokens that a model is called with, if
-            these are the last of the N tokens.
+        rows: `real` and `positions` of the M tokens that a model is called with; None
+            if it is called with all N tokens.
         places: The place of every token once real tokens are adjacent, int64 [B or 1,
             N], if it is not its position: the N tokens are then the last of more.
         at: The indices of the M tokens among the N, int64 [M]; None if they are the
@@ -383,8 +383,8 @@ def adds_to(root: nn.Module, graph: fx.Graph) -> AddModule:
 
 
 def _no_module(module: nn.Module, args: Arguments) -> fx.Node:
-    raise InternalError("there is no place for a module")
+    raise InternalError("this builder has no function to add a module")
 
 
 def _no_weight(name: str) -> fx.Node:
-    raise InternalError(f"no operation is being lowered that has a weight {name}")
+    raise InternalError(f"weight {name} is read, but no operation is being lowered")

@@ -204,14 +204,14 @@ def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
         if node in inside or node.shape != _SCORES or may_stand_between(node):
             continue
         if node.op == "softmax":
-            message = "its softmax is read by more than a product with values"
+            message = "its softmax has other uses than one product with values"
             return message, node.span
         if node.op == "matmul" and _SCORES not in [arg.shape for arg in node.args]:
             continue  # the product itself
         return f"`{node.op}` on scores", node.span
     if inside:
         near = (node.span for node in graph.nodes if node.op in ("window", "alibi"))
-        return "an n × n mask for near tokens", next(near)
+        return "an n × n mask of distances", next(near)
     return "no softmax of one product", None
 
 

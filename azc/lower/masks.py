@@ -96,9 +96,12 @@ def mask_fault(
     wanted = "True or 1 at real tokens, False or 0 in padding"
     if tuple(mask.shape) != (batch, tokens):
         shape = list(mask.shape)
-        return f"{name} is [B, N] = [{batch}, {tokens}]; got {shape}", wanted
+        return f"{name} must be [B, N] = [{batch}, {tokens}]; got {shape}", wanted
     if mask.dtype != torch.bool and not holds(mask, _zeros_and_ones):
-        return f"{name} is bool, or 0 and 1; it holds other numbers", wanted
+        return (
+            f"{name} must be bool, or hold only 0 and 1; it holds other numbers",
+            wanted,
+        )
     return None
 
 
@@ -132,12 +135,14 @@ def real_tokens(mask: torch.Tensor | None, inputs: Inputs) -> torch.Tensor | Non
         if tensor.dim() != 4:
             shape = list(tensor.shape)
             raise UsageError(
-                "U002", f"inputs are tensors [B, H, N, D]; {name} is {shape}"
+                "U002", f"inputs must be tensors [B, H, N, D]; {name} is {shape}"
             )
     for name, tensor in rest:
         if tensor.shape != like.shape:
             shapes = f"{first} is {list(like.shape)}, {name} is {list(tensor.shape)}"
-            raise UsageError("U002", f"inputs are of one shape [B, H, N, D]; {shapes}")
+            raise UsageError(
+                "U002", f"inputs must have one shape [B, H, N, D]; {shapes}"
+            )
     if mask is None:
         return None
     fault = mask_fault("mask", mask, like.shape[0], like.shape[2])

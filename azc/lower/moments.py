@@ -149,9 +149,8 @@ class Moments(nn.Module):
                 for x, kind in zip(operands, self.readings, strict=True)
             )
         runs, step = 1, None
-        if (
-            not torch.compiler.is_compiling()
-        ):  # a compiled graph must work for all lengths
+        # A compiled graph must work for all lengths, so it has a single run.
+        if not torch.compiler.is_compiling():
             step = self.size.moments(batch * heads, past + count, width)
             runs = -(-count // step)
         pieces = [

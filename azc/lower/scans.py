@@ -158,7 +158,7 @@ def gone_at(
             moment, for example. Otherwise it has a row for every token.
 
     Returns:
-        A bool mask, [B or 1, 1, T or 1, N or 1, N or 1], or a scalar if no entry is.
+        A bool mask that broadcasts over the value, [B or 1, 1, T or 1, N or 1, N or 1].
     """
     every = torch.arange(positions.shape[1], device=positions.device)
     unseen = every > at[:, :, None]  # [B, T, N]

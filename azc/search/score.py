@@ -215,7 +215,7 @@ class Scorer:
             if time.perf_counter() - start > job.limit:
                 raise _Late(late(job.limit))
             if job.stop is not None and job.stop.exists():
-                raise RunError("R049", "stopped")  # by whom, the journal has
+                raise RunError("R049", "stopped")  # the journal records by whom
 
         trained: dict[str, torch.Tensor] = {}
         right: Mapping[str, float] = {}

@@ -98,7 +98,7 @@ def faults() -> dict[str, tuple[dict[str, Any], str]]:
         **{
             f"mask of {list(mask.shape)}": (
                 {"input_ids": IDS, "attention_mask": mask},
-                r"attention_mask is \[B, N\] = \[3, 9\]; got",
+                r"attention_mask must be \[B, N\] = \[3, 9\]; got",
             )
             for mask in (torch.ones(3, 8), torch.ones(9), torch.ones(3, 1, 9, 9))
         },
