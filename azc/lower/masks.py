@@ -99,7 +99,7 @@ def mask_fault(
         return f"{name} must be [B, N] = [{batch}, {tokens}]; got {shape}", wanted
     if mask.dtype != torch.bool and not holds(mask, _zeros_and_ones):
         return (
-            f"{name} must be bool, or hold only 0 and 1; it holds other numbers",
+            f"{name} must be bool or hold only 0 and 1, but holds other numbers",
             wanted,
         )
     return None
