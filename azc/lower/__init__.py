@@ -1,1 +1,1 @@
-"""Graphs to `torch.fx`."""
+"""Lowering of graphs to `torch.fx`."""

@@ -1,4 +1,4 @@
-"""Attention programs to fx: the graph node by node, and the stand-alone function."""
+"""Lowering of attention programs to fx, as part of a layer or as a function of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["OperationWeight", "compile_graph", "lower_graph"]
 
 
 class OperationWeight(OwnStart):
-    """One learned weight of an operation; calling it gives the tensor."""
+    """A learned weight of an operation; calling the module returns the tensor."""
 
     def __init__(
         self, weight: Weight, heads: int, width: int, causal: bool = False
@@ -44,13 +44,13 @@ class OperationWeight(OwnStart):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Puts in the value that training starts from."""
+        """Set the weight to the value that training starts from."""
         start = self.spec.init(np, tuple(self.weight.shape), self.causal)
         with torch.no_grad():
             self.weight.copy_(torch.as_tensor(start, dtype=self.weight.dtype))
 
     def forward(self) -> torch.Tensor:
-        """The weight, [heads or 1, d or 1, …]."""
+        """Return the weight, [heads or 1, d or 1, …]."""
         return self.weight
 
 
@@ -61,17 +61,23 @@ def lower_graph(
     weight: Callable[[str], fx.Node],
     cache: fx.Node | None = None,
 ) -> fx.Node:
-    """Writes a program into the builder's fx graph; the result's node [B, H, N, d].
+    """Write a program into the fx graph of a builder.
 
-    `inputs`: a node [B, H, N, d] by parameter. `weight`: the node of a learned weight
-    by its name in the graph. `cache`: the node of what a causal model remembers of
-    earlier tokens. The result is 0 in padding.
+    Args:
+        graph: The program.
+        builder: The builder.
+        inputs: The nodes [B, H, N, d] of the parameters, by name.
+        weight: Returns the node of a learned weight by its name in `graph`.
+        cache: The node of the layer's cache in a causal model, None without one.
+
+    Returns:
+        The node of the result, [B, H, N, d], which is 0 in padding.
     """
     return _Writer(graph, builder, inputs, weight, cache).write()
 
 
 class _Writer:
-    """Writes the values of one program, as they are scheduled."""
+    """A writer of the values of one program, in the order of its plan."""
 
     def __init__(
         self,
@@ -84,7 +90,8 @@ class _Writer:
         self.builder = builder
         self.inputs, self.weight = inputs, weight
         self.cache = cache
-        # What stands in padding may be anything, also in the gradient: cleared at once.
+        # Padding may hold values that are not finite, which would reach gradients as
+        # well. So inputs are cleared before anything reads them.
         self.clears = not builder.padding.finite
         self.prepared = prepared(graph, builder.causal, builder.backends, self.clears)
         self.wide = wide_values(self.prepared.graph)
@@ -114,7 +121,7 @@ class _Writer:
             made._rename(name)
 
     def value(self, node: Node) -> fx.Node:
-        """A value of whole sequences, [B, H, r, c]."""
+        """Lower a value of whole sequences; return its node, [B, H, r, c]."""
         builder = self.builder
         builder.padding = builder.within(self.prepared.reach(node))
         if node.op == INPUT:
@@ -130,12 +137,12 @@ class _Writer:
         return made
 
     def so_far(self, operand: Operand, axis: int, reach: int | None) -> Operand:
-        """An operand of earlier tokens too, so many of them; None: of all."""
+        """Extend an operand by `reach` earlier tokens, None for all, along `axis`."""
         node = self.builder.so_far(operand, axis, reach)
         return replace(operand, node=node, whole=True)
 
     def dot_product(self, step: DotProduct) -> fx.Node:
-        """A value by `scaled_dot_product_attention`, [B, H, M, c]."""
+        """Lower a value to `scaled_dot_product_attention`; return its node, [B, H, M, c]."""
         builder = self.builder
         padding = builder.within(step.radius)
         parts = (step.query, step.key, step.value)
@@ -167,7 +174,10 @@ class _Writer:
         return builder.wide(made) if wide else builder.narrow(made)
 
     def region(self, region: Region) -> None:
-        """Values moment by moment, of tokens of which those at hand are the last."""
+        """Lower a region, whose values are computed moment by moment.
+
+        A region expects the new tokens to be the last ones along every axis of tokens.
+        """
         builder = self.builder
         places = builder.padding = builder.within(None)
         time, states = self.prepared.time, self.prepared.states
@@ -192,7 +202,7 @@ class _Writer:
             self.keep(node, self.columns_in_order(node, found, back=True))
 
     def in_order(self, node: fx.Node, axis: int, back: bool = False) -> fx.Node:
-        """A value with the tokens at hand at the end of an axis, wherever they stand."""
+        """Roll a value so that the new tokens come last along `axis`, or `back`."""
         at = self.builder.padding.at
         if at is None:
             return node
@@ -204,7 +214,7 @@ class _Writer:
     def columns_in_order(
         self, value: Node, node: fx.Node, back: bool = False
     ) -> fx.Node:
-        """The same of a value's columns, if these are tokens."""
+        """Roll the columns of a value as `in_order` does, if they are tokens."""
         return self.in_order(node, -1, back) if value.shape.cols is N else node
 
 
@@ -217,16 +227,27 @@ def compile_graph(
     causal: bool = False,
     backends: Sequence[Backend] = BACKENDS,
 ) -> fx.GraphModule:
-    """The program as a function of tensors.
+    """Compile a program to a module that is a function of tensors.
 
     The module takes a tensor [B, H, N, D] for every parameter, by name, and `mask`,
-    bool [B, N], True = real (all real where it is left out), and gives [B, H, N, D], 0
-    in padding. Padding may be anywhere and hold anything. `heads` and `width` are
-    needed only to give the learned weights of operations a value for each head and
-    feature; without them one kernel serves all. `inhabited` and `finite` promise what
-    `Padding` says of a batch. With `causal` no token sees a later one; raises
-    `TimeFault` for a program without such a meaning. `backends`: what may serve a part
-    of the program, beside plain code.
+    bool [B, N], which is True at real tokens; without it, all tokens are real. It
+    returns a tensor [B, H, N, D], which is 0 in padding. Padding may be anywhere and
+    hold anything.
+
+    Args:
+        graph: The program.
+        heads: The number of heads, needed only for learned weights of operations that
+            have a value for each head. Without it, all heads share one value.
+        width: The width of one head, needed likewise for weights with a value for each
+            feature.
+        inhabited: Promise that every sequence has a real token.
+        finite: Promise that padding holds finite numbers.
+        causal: Hide later tokens from every token.
+        backends: The backends that may compute parts of the program, in place of plain
+            code.
+
+    Raises:
+        TimeFault: If the program has no causal meaning and `causal` is set.
     """
     root = nn.Module()
     fx_graph = fx.Graph()

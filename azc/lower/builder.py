@@ -1,4 +1,4 @@
-"""The `Builder` of operations over a `torch.fx.Graph`: calls, masks, positions."""
+"""The implementation of `azc.ops.contract.Builder` for a `torch.fx.Graph`."""
 
 from __future__ import annotations
 
@@ -39,18 +39,25 @@ Extend = Callable[[fx.Node, int, bool, int | None], fx.Node]
 
 @dataclass(frozen=True)
 class Padding:
-    """What is known of the padding of a batch.
+    """Facts about the padding of a batch.
 
-    `real`: node, bool [B, N], True where a token is real; None as the graph runs where
-    all are. `positions`: node, int64
-    [B or 1, N], every token's index among the real ones; padding may have any, but no
-    two tokens of a sequence the same. `order`: node, int64 [B, N], where the token of
-    every position stands, or None as the graph runs: side by side. `inhabited`: every
-    sequence has a real token. `finite`: what stands in padding is finite. `rows`:
-    nodes of `real` and `positions` for the tokens that a model is called with, where
-    these are the last of N alone. `places`: node, int64 [B or 1, N], where every token
-    stands when neighbours stand side by side, if that is not at its position: of N
-    tokens that are the last of more.
+    A node whose value may be absent is None when the graph runs, not when it is written.
+
+    Attributes:
+        real: Mask of real tokens, bool [B, N]; None when the graph runs if all are real.
+        positions: The index of every token among the real ones, int64 [B or 1, N]. The
+            positions of padding are arbitrary, but no two tokens of a sequence have the
+            same one.
+        order: The index of the token at every position, int64 [B, N]; None when the
+            graph runs if the real tokens of each sequence are known to be adjacent.
+        inhabited: Whether every sequence is known to have a real token.
+        finite: Whether padding is known to hold finite numbers.
+        rows: `real` and `positions` of the M tokens that a model is called with; None
+            if it is called with all N tokens.
+        places: The place of every token once real tokens are adjacent, int64 [B or 1,
+            N], if it is not its position: the N tokens are then the last of more.
+        at: The indices of the M tokens among the N, int64 [M]; None if they are the
+            last ones, also when the graph runs.
     """
 
     real: fx.Node
@@ -64,12 +71,12 @@ class Padding:
 
     @property
     def row_real(self) -> fx.Node:
-        """`real` of the rows of values, bool [B, M]."""
+        """Mask of real tokens in the rows of values, bool [B, M]."""
         return self.real if self.rows is None else self.rows[0]
 
     @property
     def row_positions(self) -> fx.Node:
-        """`positions` of the rows of values, int64 [B or 1, M]."""
+        """Positions of the tokens in the rows of values, int64 [B or 1, M]."""
         return self.positions if self.rows is None else self.rows[1]
 
 
@@ -78,7 +85,7 @@ Within = Callable[[int | None], Padding]
 
 @cache
 def named(target: str) -> Callable[..., Any]:
-    """A function or a class by its dotted name."""
+    """Import a function or a class by its dotted name."""
     if target == "getattr":
         return getattr
     module, _, name = target.rpartition(".")
@@ -95,7 +102,7 @@ def _has_node(value: Any) -> bool:
 
 
 def _key(value: Any) -> Hashable:
-    """A key that tells arguments apart, 1 from 1.0 and from True too."""
+    """Return a key of arguments that is different for 1, 1.0 and True."""
     if isinstance(value, (list, tuple)):
         return (type(value), *(_key(item) for item in value))
     if isinstance(value, dict):
@@ -110,15 +117,24 @@ def _as_it_is(node: fx.Node, axis: int, square: bool, reach: int | None) -> fx.N
 
 
 class FxBuilder:
-    """Writes nodes into an fx graph; what is asked for twice is computed once.
+    """A builder that writes nodes into an fx graph, and reuses nodes of equal calls.
 
-    `sample` is a node [B, H, N, d] that sizes are read off where they are not given.
-    `weight_of` gives the node of the current operation's weight by its name. `extend`
-    makes of an operand's node, whose rows or columns (the axis −2 or −1) are the tokens
-    that a model is called with, one of all tokens so far, or of those within a reach; it
-    is told whether the columns of rows are tokens too. `within` gives what is known of
-    these tokens. `module` adds a module, and a call of it. `backends`: what may serve a
-    part of a program.
+    Args:
+        graph: The graph.
+        padding: The padding of its batches.
+        sample: A node [B, H, N, d] from which the graph reads sizes that are not given.
+        heads: The number of heads, None to read it from `sample`.
+        width: The width of one head, None to read it from `sample`.
+        causal: Whether later tokens are hidden from every token.
+        module: Adds a module and returns the node of its call.
+        extend: Extends an operand by earlier tokens. It takes the operand's node, the
+            axis of its tokens (−2 or −1), whether its columns are tokens as well as its
+            rows, and the number of earlier tokens, None for all.
+        within: Returns the padding of the tokens that `extend` returns for a reach.
+        backends: The backends that may compute parts of a program.
+
+    Attributes:
+        weight_of: Returns the node of a weight of the current operation by its name.
     """
 
     def __init__(
@@ -148,8 +164,9 @@ class FxBuilder:
         self._made: dict[Hashable, fx.Node] = {}
 
     def call(self, target: str, *args: Any, **kwargs: Any) -> Any:
-        """A call of a function by dotted name; one of azc is made at once where nothing
-        is told as the graph runs.
+        """Call a function by its dotted name.
+
+        A function of azc whose arguments are all known is called now.
         """
         function = named(target)
         if target.startswith("azc.") and not _has_node(args):
@@ -160,87 +177,91 @@ class FxBuilder:
         return self._made[key]
 
     def number(self, operator: str, *args: Number) -> Number:
-        """A call of a function for numbers, made at once where all are known."""
+        """Call a function of the module `operator` on numbers; compute it now if all
+        are known.
+        """
         target = f"operator.{operator}"
         found: Number
         found = self.call(target, *args) if _has_node(args) else named(target)(*args)
         return found
 
     def method(self, name: str, *args: Any, **kwargs: Any) -> fx.Node:
-        """A call of a method of the first argument."""
+        """Call a method of the first argument."""
         key = (name, _key(args), _key(kwargs))
         if key not in self._made:
             self._made[key] = self.graph.call_method(name, args, kwargs)
         return self._made[key]
 
     def weight(self, name: str) -> fx.Node:
-        """The current operation's weight."""
+        """Return a weight of the current operation by its name."""
         return self.weight_of(name)
 
     def dropout(self, node: fx.Node, rate: float) -> fx.Node:
-        """Dropout, in training."""
+        """Apply dropout, in training."""
         return self.module(nn.Dropout(rate), (node,))
 
     def _size(self, dim: int) -> fx.Node:
         return self.method("size", self.sample, dim)
 
     def heads(self) -> Dimension:
-        """The number of heads."""
+        """Return the number of heads, an int if it is known."""
         return self._size(1) if self._heads is None else self._heads
 
     def width(self) -> Dimension:
-        """The width of one head."""
+        """Return the width of one head, an int if it is known."""
         return self._size(-1) if self._width is None else self._width
 
     def tokens(self) -> fx.Node:
-        """The length of the padded sequences."""
+        """Return the length N of the padded sequences."""
         return self.method("size", self.padding.positions, 1)
 
     # Types
 
     def narrow_type(self) -> fx.Node:
-        """The type of the program's inputs."""
+        """Return the type of the program's inputs."""
         node: fx.Node = self.call("getattr", self.sample, "dtype")
         return node
 
     def wide_type(self) -> fx.Node:
-        """The type of the program's inputs, but at least float32."""
+        """Return the type of the program's inputs, but at least float32."""
         node: fx.Node = self.call(
             "torch.promote_types", self.narrow_type(), torch.float32
         )
         return node
 
     def wide(self, node: fx.Node) -> fx.Node:
-        """The node in at least float32."""
+        """Convert a node to the type of the inputs, but at least float32."""
         return self.method("to", node, self.wide_type())
 
     def narrow(self, node: fx.Node) -> fx.Node:
-        """The node in the type of the program's inputs."""
+        """Convert a node to the type of the program's inputs."""
         return self.method("to", node, self.narrow_type())
 
     def ranged(self, node: fx.Node) -> fx.Node:
-        """The node in the type of the program's inputs, if that has float32's range, as
-        bfloat16 has; else in at least float32.
+        """Convert a node to the type of the program's inputs if that has the range of
+        float32, as bfloat16 does; else to at least float32.
         """
         kind = self.call("azc.lower.exact.ranged_type", self.narrow_type())
         return self.method("to", node, kind)
 
-    # Where tokens stand
+    # Positions of tokens
 
     def _as_column(self, node: fx.Node) -> fx.Node:
-        """[B, N] as [B, 1, N, 1]."""
+        """Reshape [B, N] to [B, 1, N, 1]."""
         key = (slice(None), None, slice(None), None)
         column: fx.Node = self.call("operator.getitem", node, key)
         return column
 
     def positions(self, like: fx.Node) -> fx.Node:
-        """The index of every token among the real ones, [B or 1, 1, N, 1], in the type
-        of the inputs but at least float32: bfloat16 can't count past 256.
+        """Return the index of every token among the real ones, [B or 1, 1, N, 1].
+
+        It has the type of the inputs, but at least float32: bfloat16 does not represent
+        all integers above 256.
         """
         return self.wide(self._as_column(self.padding.row_positions))
 
     def distance(self, like: fx.Node) -> fx.Node:
-        """|i − j| for every two tokens, [B or 1, 1, N, N]."""
+        """Return |i − j| for all pairs of tokens, [B or 1, 1, N, N]."""
         every = self.wide(self._as_column(self.padding.positions))
         column = self.positions(like)
         row = self.method("transpose", every, -1, -2)
@@ -248,19 +269,23 @@ class FxBuilder:
         return node
 
     def packed(self, node: fx.Node) -> fx.Node:
-        """Neighbours side by side; the node is 0 in padding."""
+        """Move the real tokens of each sequence together, in a node that is 0 in
+        padding.
+        """
         made: fx.Node = self.call("azc.lower.runtime.pack", node, self.padding.order)
         return made
 
     def unpacked(self, node: fx.Node) -> fx.Node:
-        """Undoes `packed`."""
+        """Undo `packed`."""
         padding = self.padding
         given = padding.places or padding.positions, padding.order
         made: fx.Node = self.call("azc.lower.runtime.unpack", node, *given)
         return made
 
     def newest(self, node: fx.Node) -> fx.Node:
-        """The rows [B, H, M, c] of the tokens that a model is called with, of all."""
+        """Return the last M rows of a value, [B, H, M, c]: those of the tokens that a
+        model is called with.
+        """
         if self.padding.rows is None:
             return node
         count = self.method("size", self.padding.row_positions, 1)
@@ -273,8 +298,8 @@ class FxBuilder:
     # Absence
 
     def clear(self, node: fx.Node) -> fx.Node:
-        """0 in the padding of a value [B, H, N, …], also where a sequence is padding
-        alone.
+        """Set the padding of a value [B, H, N, …] to 0, also in sequences that are only
+        padding.
         """
         gone = self.call("azc.lower.masks.padding", self.padding.row_real)
         gone = self.call("azc.lower.masks.column", gone)
@@ -288,7 +313,9 @@ class FxBuilder:
         radius: int | None,
         spare: bool = False,
     ) -> fx.Node:
-        """Where an entry is absent, for `azc.lower.masks.filled`; see `gone` there."""
+        """Return the mask of absent entries, which `azc.lower.masks.filled` takes; see
+        `gone` there.
+        """
         padding, whole = self.padding, operand.whole
         rows = whole and operand.shape.rows is N
         mine = padding.real if whole else padding.row_real
@@ -296,7 +323,8 @@ class FxBuilder:
         # The columns of a value [n, n] are all tokens so far.
         columns = padding.real if operand.shape.rows is N else mine
         if operand.shape.rows is not N:
-            # What is broadcast over the rows of scores has none: these are the result's.
+            # A value without rows of tokens is broadcast over the rows of scores, so its
+            # absent entries follow from the rows of the result.
             mine, positions = padding.row_real, padding.row_positions
         beyond = bool(places & {"band", "future"})
         node: fx.Node = self.call(
@@ -314,7 +342,7 @@ class FxBuilder:
         return node
 
     def fill(self, operand: Operand, fill: Fill) -> fx.Node:
-        """The operand's node with a number in its absent entries."""
+        """Return the operand's node with a number in its absent entries."""
         # A softmax or a maximum over nothing would not be finite.
         spare = fill.value == -math.inf
         gone = self._gone(operand, fill.places, fill.radius, spare)
@@ -324,25 +352,27 @@ class FxBuilder:
         return node
 
     def gone(self, operand: Operand) -> fx.Node | None:
-        """What the operation omits of a row; None where nothing can be absent."""
+        """Return a mask of the entries that the operation leaves out of a row; None if
+        nothing can be absent.
+        """
         absent = operand.omits
         if absent is None:
             return None
         return self._gone(operand, absent.places, absent.radius)
 
     def so_far(self, operand: Operand, axis: int, reach: int | None) -> fx.Node:
-        """The operand's node with the tokens so far along an axis, all or within reach."""
+        """Return the operand's node extended by `reach` earlier tokens, None for all."""
         return self.extend(operand.node, axis, operand.shape == _SCORES, reach)
 
 
 def fresh_name(parent: nn.Module, module: nn.Module) -> str:
-    """A name for a module that is put in: that of its class, and a number."""
+    """Return an unused name for a child module: its class in snake case and a number."""
     kind = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(module).__name__).lower()
     return f"{kind}_{len(list(parent.children()))}"
 
 
 def adds_to(root: nn.Module, graph: fx.Graph) -> AddModule:
-    """Adds modules to one whose graph is written, and calls of them to the graph."""
+    """Return a function that adds a module to `root`, and a call of it to `graph`."""
 
     def add(module: nn.Module, args: Arguments) -> fx.Node:
         name = fresh_name(root, module)
@@ -353,8 +383,8 @@ def adds_to(root: nn.Module, graph: fx.Graph) -> AddModule:
 
 
 def _no_module(module: nn.Module, args: Arguments) -> fx.Node:
-    raise InternalError("there is no place for a module")
+    raise InternalError("this builder has no function to add a module")
 
 
 def _no_weight(name: str) -> fx.Node:
-    raise InternalError(f"no operation is being lowered that has a weight {name}")
+    raise InternalError(f"weight {name} is read, but no operation is being lowered")

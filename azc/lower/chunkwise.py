@@ -1,12 +1,13 @@
 """The chunkwise form of sums over the tokens so far: products of rows with states.
 
-T moments [B, H, T, f] are computed as K chunks of C, [B, H, K, C, f]. The moments of a
-chunk read each other by products of C × C numbers, and earlier chunks by one state a chunk
-(Hua et al. 2022; Yang et al. 2024). The number of operations does not depend on T.
+T moments [B, H, T, f] are computed as K chunks of C moments, [B, H, K, C, f]. Moments read
+earlier moments of their own chunk by a product with C × C scores, and each earlier chunk by
+its state (Hua et al. 2022; Yang et al. 2024). The number of torch operations does not depend
+on T.
 
-Compiled graphs call these. Values are in float32 or wider. `row_real` and `leading`, [B, T],
-are as in `azc.lower.scans`, and None where all tokens are real. What is `carried` comes
-from the moments before, None at the first.
+Compiled graphs call these functions. Values are in float32 or wider. `row_real` and
+`leading`, [B, T], are the masks of `azc.lower.scans`; both are None if all tokens are real.
+`carried` is the state that the previous moments left, None at the first moment.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ CHUNK = 128  # moments in a chunk of products, a power of 2
 def _chunks_of(tokens: int, most: int) -> tuple[int, int]:
     """Return the number of chunks, and the number of moments in each, a power of 2.
 
-    A graph for all lengths has full chunks, and an empty one at the end: with a single
-    chunk, `torch.compile` would make another graph.
+    A compiled graph, which must work for all lengths, has full chunks and at least two
+    of them, the last one empty: `torch.compile` would specialize the graph to a single
+    chunk.
     """
     if tokens == 1:
         return 1, 1
@@ -49,8 +51,9 @@ def _chunks_of(tokens: int, most: int) -> tuple[int, int]:
 
 
 def in_chunks(x: torch.Tensor, most: int, value: float = 0.0) -> torch.Tensor:
-    """Return a tensor [B, H, T, …] as [B, H, K, C, …], where C is `most` or less. The last
-    chunk is filled up with `value`.
+    """Split a tensor [B, H, T, …] into chunks, [B, H, K, C, …].
+
+    C is `most` or less. `value` pads the last chunk.
     """
     tokens = x.shape[2]
     count, length = _chunks_of(tokens, most)
@@ -62,20 +65,21 @@ def in_chunks(x: torch.Tensor, most: int, value: float = 0.0) -> torch.Tensor:
 
 
 def side_by_side(x: torch.Tensor, tokens: int) -> torch.Tensor:
-    """Return a tensor [B, H, K, C, …] as [B, H, T, …]: undo `in_chunks`."""
+    """Join chunks [B, H, K, C, …] to a tensor [B, H, T, …]: undo `in_chunks`."""
     x = x.flatten(2, 3)
     if torch.compiler.is_compiling():
-        # A slice would ask whether it is one.
+        # A slice would test whether it is the whole, which specializes the graph.
         return x.index_select(2, torch.arange(tokens, device=x.device))
     return x if x.shape[2] == tokens else x[:, :, :tokens]
 
 
 def one_later(chunks: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """Return the entries of a tensor [B, H, K, …] one chunk later, behind `first`,
-    [B, H, 1, …]. The last entry is left out.
+    """Move the entries of a tensor [B, H, K, …] one chunk later.
+
+    `first` [B, H, 1, …] takes the place of the first entry. The last entry is dropped.
     """
     index = torch.arange(chunks.shape[2], device=chunks.device)
-    # And not a slice of K − 1, which would be another graph for K = 2.
+    # A slice of K − 1 entries would need another graph for K = 2.
     moved = chunks.index_select(2, (index - 1).clamp(min=0))
     is_first = (index == 0).view(-1, *(1,) * (chunks.dim() - 3))
     return torch.where(is_first, first, moved)
@@ -91,8 +95,10 @@ def present(
 
 
 class _CausalProduct(torch.autograd.Function):
-    """tril(query @ leftᵀ) @ right, where gradients make the scores again in place of
-    keeping C numbers for each moment.
+    """The product tril(query @ leftᵀ) @ right.
+
+    The backward pass computes the scores again, so that they need not be stored: C
+    numbers for each moment.
     """
 
     generate_vmap_rule = True
@@ -131,7 +137,7 @@ def _scores(query: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
 def _causal_product(
     query: torch.Tensor, left: torch.Tensor, right: torch.Tensor
 ) -> torch.Tensor:
-    """tril(query @ leftᵀ) @ right."""
+    """Compute tril(query @ leftᵀ) @ right."""
     if torch.compiler.is_compiling():
         return matmul(_scores(query, left), right)
     made: torch.Tensor = _CausalProduct.apply(query, left, right)  # type: ignore[no-untyped-call]
@@ -144,9 +150,13 @@ def _causal_product(
 class ProductSum(NamedTuple):
     """The sum of leftᵀ right over the tokens so far.
 
-    `left` [B, H, K, C, f] and `right` [B, H, K, C, c]: 0 in padding. `before`: the sums of
-    the chunks before each, [B, H, K, f, c], None where there are none. `last`: the sum of
-    all, [B, H, 1, f, c]. `rows`: left and right as given.
+    Attributes:
+        left: The left rows in chunks, [B, H, K, C, f], 0 in padding.
+        right: The right rows in chunks, [B, H, K, C, c], 0 in padding.
+        before: The sum over everything before each chunk, [B, H, K, f, c]; None if there
+            is only one chunk and nothing before it.
+        last: The sum over all moments, [B, H, 1, f, c].
+        rows: The left and right rows [B, H, T, …] with their padding.
     """
 
     left: torch.Tensor
@@ -165,10 +175,10 @@ def product_sum(
     """Sum leftᵀ right over the real tokens so far.
 
     Args:
-        left: [B, H, T, f].
-        right: [B, H, T, c]; ones, [B, H, T, 1], where it is left out.
-        row_real: bool [B, T].
-        carried: The sum over the moments before, [B, H, 1, f, c].
+        left: The left rows, [B, H, T, f].
+        right: The right rows, [B, H, T, c]; None for ones, [B, H, T, 1].
+        row_real: Mask of real tokens, bool [B, T]; None if all are.
+        carried: The sum over the previous moments, [B, H, 1, f, c]; None for 0.
     """
     if right is None:
         right = torch.ones_like(left[..., :1])
@@ -189,8 +199,16 @@ def product_sum(
 def read_sum(
     query: torch.Tensor, total: ProductSum, leading: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return query @ total at every moment, [B, H, T, 1, c], for a query
-    [B, H, T, 1, f].
+    """Multiply a query with the sum so far, at every moment.
+
+    Args:
+        query: The query rows, [B, H, T, 1, f].
+        total: The sum.
+        leading: Mask of the moments up to which no token is real, bool [B, T]. They read
+            only their own token.
+
+    Returns:
+        query @ total, [B, H, T, 1, c].
     """
     rows = query.squeeze(-2)
     chunks = in_chunks(rows, CHUNK)

@@ -1,4 +1,4 @@
-"""Graph modules that are copied and pickled whole, and share their code."""
+"""Graph modules that copy and pickle completely, and share generated code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.fx.node import map_aggregate
 
 __all__ = ["CompiledModule", "again", "finished"]
 
-# Made anew from the graph.
+# Attributes that are derived from the graph.
 _DERIVED = ("_graph", "_shares_graph", "_code", "_lineno_map", "_prologue_start")
 _Kind = TypeVar("_Kind", bound="CompiledModule")
 _CONTENTS = ("_modules", "_parameters", "_buffers")
@@ -20,24 +20,25 @@ _CONTENTS = ("_modules", "_parameters", "_buffers")
 
 @dataclass(frozen=True)
 class _Place:
-    """A node by its place among the nodes of a graph."""
+    """A reference to a node by its index in the graph."""
 
     index: int
 
 
 class CompiledModule(fx.GraphModule):
-    """A graph module that copies and pickles give back as it was: its graph node by
-    node, its class, and all that was set on it, hooks too.
+    """A graph module whose copies and pickles are complete: they keep the graph node by
+    node, the class, and every attribute, hooks included.
 
-    fx pickles the code and traces it again, which runs into whatever a function of the
-    graph asks of its inputs, and leaves out what is neither module nor parameter.
+    A plain `fx.GraphModule` pickles its code and traces it again. That fails where a
+    function of the graph tests its inputs, and drops attributes that are neither
+    modules nor parameters.
     """
 
     _shares_graph = False
 
     @property
     def graph(self) -> fx.Graph:
-        """The graph, which may be changed: other modules keep theirs."""
+        """The graph. Changes to it do not affect modules that share the code."""
         if self._shares_graph:
             self._graph = _graph(_nodes(self._graph))
             self._graph.owning_module = self
@@ -50,8 +51,10 @@ class CompiledModule(fx.GraphModule):
         fx.GraphModule.graph.fset(self, graph)  # type: ignore[attr-defined]
 
     def twin(self, root: nn.Module) -> Self:
-        """A module with the same graph and code, that holds what `root` holds: modules of
-        the same names. Nothing is generated again.
+        """Return a module with the same graph and code but the children, parameters and
+        buffers of `root`, which have the same names.
+
+        The code is shared, not generated again.
         """
         kind, name = self._named()
         made = cast(Self, kind.__new__(kind))
@@ -67,22 +70,23 @@ class CompiledModule(fx.GraphModule):
         return made
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """The graph as a list, and all else that the module holds."""
+        """Pickle the graph as a list of nodes, and all other attributes."""
         return _restored, (*self._named(), self._state(), _nodes(self._graph))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CompiledModule:
-        """A copy that shares nothing."""
+        """Return a copy that shares nothing."""
         kind, name = self._named()
         made = memo[id(self)] = kind.__new__(kind)
         state = copy.deepcopy(self._state(), memo)
         return _fill(made, name, state, _nodes(self._graph))
 
     def __copy__(self) -> CompiledModule:
-        """A copy that shares modules and parameters."""
+        """Return a copy that shares modules and parameters."""
         return _restored(*self._named(), _apart(self._state()), _nodes(self._graph))
 
     def _named(self) -> tuple[type[CompiledModule], str]:
-        # fx makes a class for each module: the one below is ours, the name is its own.
+        # fx creates a class for each module, with the name of the module. Our class is
+        # the base of that.
         return type(self).__mro__[1], type(self).__name__
 
     def _state(self) -> dict[str, Any]:
@@ -90,10 +94,15 @@ class CompiledModule(fx.GraphModule):
 
 
 def finished(kind: type[_Kind], root: nn.Module, graph: fx.Graph, name: str) -> _Kind:
-    """A module of a graph that is written, without what is of no use in it, and of all
-    that `root` holds, in its order.
+    """Make a module of a complete graph, without its dead code.
+
+    Args:
+        kind: The class of the module.
+        root: Holds the children, parameters and buffers of the module, in their order.
+        graph: The graph.
+        name: The name of the module's own class.
     """
-    # Where the targets of calls are found.
+    # The linter looks up the targets of calls in the owning module.
     graph.owning_module = root  # type: ignore[assignment]
     graph.eliminate_dead_code()
     graph.lint()
@@ -103,8 +112,8 @@ def finished(kind: type[_Kind], root: nn.Module, graph: fx.Graph, name: str) -> 
 
 
 def again(module: nn.Module) -> nn.Module:
-    """A module that does what one without weights does, and shares nothing with it that
-    changes.
+    """Return a copy of a module without weights that shares no mutable attribute with
+    it.
     """
     if isinstance(module, CompiledModule):
         made: nn.Module = module.twin(module)
@@ -117,7 +126,7 @@ def again(module: nn.Module) -> nn.Module:
 
 
 def _apart(state: Mapping[str, Any]) -> dict[str, Any]:
-    """What a module holds, in containers of its own."""
+    """Copy the dicts and lists among the attributes of a module."""
     return {
         name: copy.copy(value) if isinstance(value, dict | list) else value
         for name, value in state.items()
@@ -146,7 +155,10 @@ def _fill(
 
 
 def _nodes(graph: fx.Graph) -> list[tuple[Any, ...]]:
-    """A graph without references from node to node, which would nest deep."""
+    """Return the nodes of a graph as tuples in which indices replace references.
+
+    Pickled references would nest as deep as the graph.
+    """
     places = {node: _Place(index) for index, node in enumerate(graph.nodes)}
 
     def placed(argument: Any) -> Any:
@@ -166,7 +178,7 @@ def _nodes(graph: fx.Graph) -> list[tuple[Any, ...]]:
 
 
 def _graph(nodes: list[tuple[Any, ...]]) -> fx.Graph:
-    """What `_nodes` was given."""
+    """Build a graph from its nodes: undo `_nodes`."""
     graph = fx.Graph()
     made: list[fx.Node] = []
 

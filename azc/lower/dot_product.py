@@ -1,9 +1,8 @@
-"""What the backend `sdpa` serves: a softmax of one product of queries and keys, in front
-of values.
+"""The pattern of the backend `sdpa`: softmax(query @ keyᵀ) @ value.
 
-Between the product and the softmax there may be factors, `alibi` and `window`; whatever
-makes queries, keys and values is computed before. Its masks are no operations of the
-graph: see `azc.lower.scaled`, which computes it.
+Factors, `alibi` and `window` may stand between the product and the softmax. Queries, keys
+and values are computed beforehand, by any operations. The masks of the pattern are not
+operations of the graph: `azc.lower.scaled`, which computes it, makes them.
 """
 
 from __future__ import annotations
@@ -28,19 +27,30 @@ class Factor:
     power: float = 0.0
 
     def times(self, number: float) -> Factor:
-        """The factor times a number."""
+        """Return the factor times a number."""
         return replace(self, number=self.number * number)
 
     def at(self, width: int) -> float:
-        """Its value for a head width."""
+        """Return the value of the factor for a head width."""
         return float(self.number * width**self.power)
 
 
 @dataclass(frozen=True)
 class DotProduct:
-    """softmax(factor · query @ keyᵀ − biases, of a window) @ value, all of them values of
-    a graph. `turned`: the key is [f, n]. `biases`: the factors of ALiBi's distances.
-    `dropout`: its rate. `inside`: the values that need not be computed.
+    """A match of softmax(factor · query @ keyᵀ − biases) @ value in a graph.
+
+    Attributes:
+        output: The value that is the result.
+        query: The queries, [n, f].
+        key: The keys, [n, f] unless `turned`.
+        turned: Whether `key` is transposed, [f, n].
+        value: The values, [n, c].
+        factor: The factor of the scores.
+        radius: The radius of the window, None without one.
+        biases: For each `alibi`, the factor of its distances.
+        dropout: The dropout rate of the weights.
+        inside: The intermediate values, which nothing else uses, so that they need not
+            be computed.
     """
 
     output: Node
@@ -58,8 +68,14 @@ class DotProduct:
 def dot_products(
     graph: Graph, elsewhere: Collection[Node] = ()
 ) -> Mapping[Node, DotProduct]:
-    """What `scaled_dot_product_attention` can serve, by the value it gives; nothing of
-    what is computed `elsewhere`.
+    """Find the dot products that `scaled_dot_product_attention` can compute.
+
+    Args:
+        graph: The program.
+        elsewhere: Values that are computed otherwise, and can be no part of a match.
+
+    Returns:
+        The matches by their outputs.
     """
     uses: dict[Node, int] = dict.fromkeys(graph.nodes, 0)
     uses[graph.output] += 1
@@ -76,7 +92,7 @@ def dot_products(
 
 
 def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
-    """The parts of a dot product that ends in a value; None where it is none."""
+    """Match the pattern that ends in a value; return None if there is no match."""
     if output.op != "matmul":
         return None
     weights, value = output.args
@@ -128,13 +144,13 @@ def _read(output: Node, uses: Mapping[Node, int]) -> DotProduct | None:
 
 
 def may_stand_between(node: Node) -> bool:
-    """Whether a value may stand between a product and its softmax."""
+    """Return whether the pattern allows a value between the product and the softmax."""
     known = ("scale", "neg", "window", "alibi")
     return node.op in known or _number_beside(node) is not None
 
 
 def _number_beside(node: Node) -> float | None:
-    """What a value is multiplied by; None where it is no plain number."""
+    """Return the constant that a value multiplies its other operand by, None without one."""
     if node.op not in ("mul", "div"):
         return None
     numbers = [arg.number for arg in node.args if arg.op == NUMBER]

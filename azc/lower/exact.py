@@ -1,6 +1,4 @@
-"""Operations in the type of their operands, also where autocast would have them in a
-narrower one.
-"""
+"""Operations that compute in the type of their operands, also under autocast."""
 
 from __future__ import annotations
 
@@ -13,16 +11,16 @@ __all__ = ["conv1d", "matmul", "ranged_type", "without_autocast"]
 
 
 def without_autocast(x: torch.Tensor) -> AbstractContextManager[object]:
-    """Return a context in which autocast leaves tensors on the device of `x` as they are."""
+    """Return a context without autocast on the device of a tensor x [..., c]."""
     device = x.device.type
-    # Some devices, such as meta, have no autocast to ask for.
+    # Some devices, such as meta, do not support autocast, and raise if asked.
     if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
     return nullcontext()
 
 
 def matmul(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return x @ y, [..., r, c], of operands [..., r, f] and [..., f, c] of one type."""
+    """Multiply matrices [..., r, f] and [..., f, c] of one type; return [..., r, c]."""
     with without_autocast(x):
         return torch.matmul(x, y)
 
@@ -30,7 +28,7 @@ def matmul(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 def conv1d(
     x: torch.Tensor, weight: torch.Tensor, padding: int, groups: int
 ) -> torch.Tensor:
-    """Return the convolution of x [B, C, N] with a weight [C, 1, K] of the same type."""
+    """Convolve x [B, C, N] with a weight [C / groups, 1, K] of the same type."""
     with without_autocast(x):
         return F.conv1d(x, weight, padding=padding, groups=groups)
 
@@ -38,7 +36,7 @@ def conv1d(
 def ranged_type(dtype: torch.dtype) -> torch.dtype:
     """Return a type itself if it has the range of float32, else at least float32.
 
-    bfloat16 has it, float16 has not.
+    bfloat16 has that range, float16 does not.
     """
     if dtype == torch.bfloat16:
         return dtype

@@ -1,4 +1,4 @@
-"""How an attention program is computed, in encoders and in decoders, in words."""
+"""Explanations of how an attention program is computed in encoders and in decoders."""
 
 from __future__ import annotations
 
@@ -27,9 +27,13 @@ CARRIED, MOMENTS = "states carried on", "token by token, exact and slow"
 
 @dataclass(frozen=True)
 class Form:
-    """How a program is computed: `backends` in words, in order; `squared`: whether
-    tensors of n × n numbers are made, and `why`: what stands in the way of better, and
-    where it is written, if that is one place.
+    """The way in which a program is computed.
+
+    Attributes:
+        backends: Descriptions of the backends, in the order in which they are used.
+        squared: Whether tensors of n × n numbers are created.
+        why: The reason for `squared`, None without it.
+        place: The source text that is the reason, None if it is not a single place.
     """
 
     backends: tuple[str, ...]
@@ -40,13 +44,21 @@ class Form:
 
 @dataclass(frozen=True)
 class Explanation:
-    """A program in encoders and in decoders.
+    """The computation of a program in encoders and in decoders, and its cache.
 
-    `decoder` is None where the program has no causal meaning, for the `refusal`.
-    `kept`: numbers that a decoder keeps for each token and head, as multiples of the
-    head width and a rest, (d, 1); `windows`: those of the tokens that a window or a
-    convolution reaches, (d, 1) in all; `states`: those of what is carried on, (d², d, 1);
-    `grows`: whether it keeps a row of all scores for each token as well.
+    Sizes are in numbers for each head. They are multiples of the head width d: (a, b) is
+    a·d + b, and (a, b, c) is a·d² + b·d + c.
+
+    Attributes:
+        name: The name of the program.
+        encoder: The form in encoders.
+        decoder: The form in decoders; None if the program has no causal meaning.
+        refusal: The reason why it has none, None if it has one.
+        kept: What a decoder caches for each token, (d, 1).
+        windows: What it caches in total of the tokens that windows and convolutions
+            reach, (d, 1).
+        states: What it caches in states, whatever the number of tokens, (d², d, 1).
+        grows: Whether it also caches a row of scores of all tokens for each token.
     """
 
     name: str
@@ -59,34 +71,38 @@ class Explanation:
     grows: bool
 
     def bytes_a_token(self, hidden: int, heads: int, size: int = 4) -> int:
-        """What a layer keeps for each token, in bytes."""
+        """Return the part of a layer's cache for each token, in bytes."""
         wide, narrow = self.kept
         return (wide * hidden + narrow * heads) * size
 
     def bytes_of_windows(self, hidden: int, heads: int, size: int = 4) -> int:
-        """What a layer keeps at most of the tokens that windows and convolutions reach,
-        in bytes.
+        """Return the part of a layer's cache for the tokens that windows and convolutions
+        reach, in bytes, once it is full.
         """
         wide, narrow = self.windows
         return (wide * hidden + narrow * heads) * size
 
     def bytes_of_states(self, hidden: int, heads: int, size: int = 4) -> int:
-        """What a layer keeps whatever the number of tokens, in bytes."""
+        """Return the part of a layer's cache for states, in bytes."""
         square, wide, narrow = self.states
         width = hidden // heads
         return heads * (square * width * width + wide * width + narrow) * size
 
     def bytes_in_all(self, hidden: int, heads: int, size: int = 4) -> int:
-        """What a layer keeps beside each token's, in bytes."""
+        """Return the part of a layer's cache that has a fixed size, in bytes."""
         sizes = (hidden, heads, size)
         return self.bytes_of_windows(*sizes) + self.bytes_of_states(*sizes)
 
 
 @dataclass(frozen=True)
 class CacheSize:
-    """Bytes that a decoder keeps of one sequence: so many for `each_token`, and so many
-    `in_all` of states and of what windows and convolutions reach, once that is full.
-    `grows`: it keeps a row of all scores for each token as well.
+    """The size of a decoder's cache for one sequence.
+
+    Attributes:
+        each_token: Bytes for each token.
+        in_all: Bytes of states, and of the tokens that windows and convolutions reach,
+            once those are full.
+        grows: Whether it also holds a row of scores of all tokens for each token.
     """
 
     each_token: int
@@ -95,8 +111,8 @@ class CacheSize:
 
 
 def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
-    """What all layers of a decoder keep, in numbers of `size` bytes."""
-    told: dict[int, Explanation] = {}
+    """Return the size of the cache of all layers, in numbers of `size` bytes."""
+    explained: dict[int, Explanation] = {}
     token = whole = 0
     grows = False
     for layer in model.layers:
@@ -104,9 +120,9 @@ def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
         if isinstance(use, ConvUse):
             whole += use.reach * model.hidden * size
             continue
-        if id(use.program) not in told:
-            told[id(use.program)] = explain(use.program)
-        found, sizes = told[id(use.program)], (model.hidden, layer.heads, size)
+        if id(use.program) not in explained:
+            explained[id(use.program)] = explain(use.program)
+        found, sizes = explained[id(use.program)], (model.hidden, layer.heads, size)
         token += found.bytes_a_token(*sizes)
         whole += found.bytes_in_all(*sizes)
         grows |= found.grows
@@ -114,7 +130,7 @@ def cache_size(model: ModelSpec, size: int = 4) -> CacheSize:
 
 
 def explain(spec: AttentionSpec) -> Explanation:
-    """How a program is computed."""
+    """Explain how a program is computed."""
     graph = program_graph(spec)
     encoder = _form(graph, {})
     faults = causal_faults(spec)
@@ -138,7 +154,11 @@ def explain(spec: AttentionSpec) -> Explanation:
 
 
 def _numbers(streams: Iterable[tuple[Node, int]]) -> tuple[int, int]:
-    """What so many tokens have of each stream: multiples of the head width, and a rest."""
+    """Sum up the sizes of streams, each times its number of tokens.
+
+    Returns:
+        (a, b) for a·d + b numbers.
+    """
     found = {True: 0, False: 0}
     for node, tokens in streams:
         found[D in (node.shape.rows, node.shape.cols)] += tokens
@@ -168,7 +188,11 @@ def _form(graph: Graph, time: Mapping[Node, Time]) -> Form:
 
 
 def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
-    """Why scores are kept: what is between a product and its softmax, or lacks."""
+    """Return the reason why scores are stored, and its place if it is a single one.
+
+    It is an operation that `dot_products` does not allow, or a mask, or the lack of a
+    softmax of one product.
+    """
     served = plan(graph, {})
     inside = {
         node
@@ -180,22 +204,23 @@ def _in_the_way(graph: Graph) -> tuple[str, Span | None]:
         if node in inside or node.shape != _SCORES or may_stand_between(node):
             continue
         if node.op == "softmax":
-            message = "its softmax is read by more than a product with values"
+            message = "its softmax has other uses than one product with values"
             return message, node.span
         if node.op == "matmul" and _SCORES not in [arg.shape for arg in node.args]:
             continue  # the product itself
         return f"`{node.op}` on scores", node.span
     if inside:
         near = (node.span for node in graph.nodes if node.op in ("window", "alibi"))
-        return "an n × n mask for near tokens", next(near)
+        return "an n × n mask of distances", next(near)
     return "no softmax of one product", None
 
 
 def _kept(
     graph: Graph, time: Mapping[Node, Time]
 ) -> tuple[frozenset[tuple[Node, int | None]], tuple[Shape, ...]]:
-    """The streams that later tokens read, each with how far back, and the shapes of what
-    is carried on.
+    """Return the streams that later tokens read, and the shapes of states.
+
+    Each stream comes with the number of tokens back that they read, None for all.
     """
     kept: set[tuple[Node, int | None]] = set()
     states: list[Shape] = []
@@ -217,7 +242,7 @@ def _kept(
 
 
 def _taken_whole(node: Node, time: Mapping[Node, Time]) -> list[Node]:
-    """The operands of a value of a region that it needs of all tokens so far."""
+    """Return the operands of which a value of a region needs all tokens so far."""
     if node.op in (NUMBER, "transpose") or running(node, time) is not None:
         return []
     return [

@@ -1,4 +1,4 @@
-"""Layers and encoders to fx: token mixing, feed-forward networks, residuals."""
+"""Lowering of layers and encoders to fx: token mixing, feed-forward networks, residuals."""
 
 from __future__ import annotations
 
@@ -35,31 +35,35 @@ LAYER_INPUTS = ("hidden", "mask", "positions", "order")
 
 
 class Layer(CompiledModule):
-    """One compiled layer: `forward(hidden [B, N, hidden], mask, positions, order)`.
+    """One compiled layer: `forward(hidden, mask, positions, order)`.
 
-    `mask`: bool [B, N], True at real tokens, which may be anywhere, at least one a
-    sequence, or None where all are; what stands in padding is finite. `positions`:
-    int64 [B or 1, N], the index of every token among the real ones. `order`: int64
-    [B, N], where the token of every position stands, or None: neighbours stand side by
-    side. (`positions_of` and `order_of` of `azc.lower.runtime` give both.)
+    `hidden` are the hidden states, [B, N, hidden], finite in padding. `mask`, bool
+    [B, N], is True at real tokens, which may be anywhere, at least one in each sequence;
+    None if all are real. `positions`, int64 [B or 1, N], are the indices of all tokens
+    among the real ones. `order`, int64 [B, N], is the index of the token at every
+    position; None if the real tokens of each sequence are adjacent. `positions_of` and
+    `order_of` of `azc.lower.runtime` compute both.
 
-    A layer of a causal model may be called with the last M of N tokens: `hidden` is
-    [B, M, hidden], and a fifth argument `memory` holds what it needs of the others (see
-    `azc.model.memory`); None where there are none. A memory of a fixed size says where
-    these M stand among N that it has place for.
+    A layer of a causal model may be called with the last M of N tokens. `hidden` is then
+    [B, M, hidden], and a fifth argument `memory` is the layer's cache of the other
+    tokens (see `azc.model.memory`), None without one. A cache of fixed size has room for
+    N tokens, and holds the indices of the M tokens among them.
     """
 
 
 class Encoder(CompiledModule):
-    """All layers of a model: called as one layer is, it gives the hidden states before
-    the first layer and after every one, a tuple of layers + 1 tensors [B, N, hidden].
+    """All layers of a model.
+
+    It is called like a layer, in a causal model with the `cache` of all layers in place
+    of `memory`. It returns the hidden states before the first layer and after every
+    layer: a tuple of layers + 1 tensors [B, N, hidden].
     """
 
     layers: nn.ModuleList
 
 
 class _LayerWriter:
-    """Writes one layer into an fx graph; modules are named as in the state dict."""
+    """A writer of one layer as an fx graph. Modules have their names in the state dict."""
 
     def __init__(
         self, model: ModelSpec, layer: LayerSpec, backends: Sequence[Backend]
@@ -91,7 +95,7 @@ class _LayerWriter:
     def extend(
         self, node: fx.Node, axis: int, square: bool, reach: int | None
     ) -> fx.Node:
-        """What a causal layer remembers of a value, so far back, and its own."""
+        """Extend a value by `reach` cached tokens, None for all; see `FxBuilder`."""
         key = (node, axis, reach)
         if key not in self.remembered:
             span = None if reach is None else self.span(reach)
@@ -101,7 +105,7 @@ class _LayerWriter:
         return self.remembered[key]
 
     def span(self, reach: int) -> fx.Node:
-        """Where the tokens stand that are so far back, and the layer's own."""
+        """Return the `Span` of the last `reach` cached tokens and the new tokens."""
         if reach not in self.spans:
             where = (self.mask, self.positions, self.order, self.row_positions)
             given = (self.memory, reach, *where)
@@ -109,7 +113,7 @@ class _LayerWriter:
         return self.spans[reach]
 
     def within(self, reach: int | None) -> Padding:
-        """What is known of the padding of these tokens; None: of all tokens."""
+        """Return the padding of the tokens of `span(reach)`; of all tokens for None."""
         if reach not in self.paddings:
             self.paddings[reach] = self._padding(reach)
         return self.paddings[reach]
@@ -123,42 +127,44 @@ class _LayerWriter:
             self.graph.call_function(getattr, (self.span(reach), name))
             for name in ("real", "positions", "places", "order")
         )
-        # Without a reach nothing is kept: a sequence may have padding alone.
+        # With a reach of 0 nothing is cached, so that a sequence may be only padding.
         return Padding(real, positions, order, reach > 0, True, rows, places)
 
     def module(
         self, name: str, make: Callable[[], nn.Module], *args: fx.Node | int | None
     ) -> fx.Node:
-        """Adds a module under a dotted name, and a call of it."""
+        """Add a module under a dotted name; return the node of its call."""
         self.parts[name] = make
         _put(self.root, name, make())
         return self.graph.call_module(name, args)
 
     def inner(self, module: nn.Module, args: Arguments) -> fx.Node:
-        """Adds a module without weights, of the attention program, and a call of it."""
+        """Add a module of the attention program, which has no weights; return the node of
+        its call.
+        """
         parent = self.root.get_submodule("attention")
         name = f"attention.{fresh_name(parent, module)}"
         return self.module(name, partial(again, module), *args)
 
     def linear(self, name: str, inner: int, outer: int, x: fx.Node) -> fx.Node:
-        """A linear map from `inner` to `outer` features."""
+        """Apply a linear map from `inner` to `outer` features."""
         make = partial(nn.Linear, inner, outer, bias=self.model.bias)
         return self.module(name, make, x)
 
     def clear(self, x: fx.Node, mask: fx.Node) -> fx.Node:
-        """0 in the padding of a value [B, N, C]."""
+        """Set the padding of a value [B, N, C] to 0."""
         if mask not in self.gone:
             self.gone[mask] = self.graph.call_function(token_padding, (mask,))
         return self.graph.call_function(filled, (x, self.gone[mask], 0.0))
 
     def dropout(self, name: str, x: fx.Node) -> fx.Node:
-        """Hidden dropout, where there is any."""
+        """Apply the dropout of hidden states, if the model has any."""
         if self.model.dropout == 0.0:
             return x
         return self.module(name, partial(nn.Dropout, self.model.dropout), x)
 
     def norm(self, name: str, x: fx.Node) -> fx.Node:
-        """The model's norm."""
+        """Apply the model's norm."""
         model = self.model
         make = partial(norm, model.norm, model.hidden, model.norm_eps, model.bias)
         return self.module(name, make, x)
@@ -166,7 +172,9 @@ class _LayerWriter:
     def residual(
         self, name: str, x: fx.Node, branch: Callable[[fx.Node], fx.Node]
     ) -> fx.Node:
-        """x and a branch of it, normed before (pre) or after (post) they are added."""
+        """Add a branch of x to x, with a norm before the branch (pre) or after the sum
+        (post).
+        """
         pre = self.model.residual == "pre"
         inner = self.norm(f"{name}norm", x) if pre else x
         out = self.dropout(f"{name}dropout", branch(inner))
@@ -174,7 +182,7 @@ class _LayerWriter:
         return total if pre else self.norm(f"{name}norm", total)
 
     def attention(self, use: AttentionUse, x: fx.Node) -> fx.Node:
-        """Projections, the program, the output projection."""
+        """Apply the input projections, the program and the output projection."""
         model, heads = self.model, self.layer.heads
         width = model.hidden // heads
         program = program_graph(use.program)
@@ -210,12 +218,14 @@ class _LayerWriter:
         return self.linear("attention.output", model.hidden, model.hidden, joined)
 
     def conv(self, use: ConvUse, x: fx.Node) -> fx.Node:
-        """Linear, gated linear unit, convolution over the tokens, linear."""
+        """Apply a linear map, a gated linear unit, a convolution over the tokens and
+        another linear map.
+        """
         hidden, causal = self.model.hidden, self.model.causal
         wide = self.linear("conv.input", hidden, 2 * hidden, x)
         gate = self.graph.call_function(F.glu, (wide, -1))
-        # What is remembered is cleared now: of a sequence that was padding alone so far
-        # nothing was.
+        # Padding is cleared after `extend`, by the current mask: a sequence counts as real
+        # until its first real token comes, and as padding up to there afterwards.
         reach = use.reach if causal else None
         so_far = self.extend(gate, 1, False, reach) if causal else gate
         padding = self.within(reach)
@@ -228,12 +238,12 @@ class _LayerWriter:
         mixed = self.graph.call_function(unpack, given)
         if causal:
             mixed = self.graph.call_function(newest, (mixed, self.hidden))
-        # As attention is, so that padding is the same with an order and without.
+        # As in attention, so that padding does not depend on whether there is an order.
         mixed = self.clear(mixed, self.row_mask)
         return self.linear("conv.output", hidden, hidden, mixed)
 
     def feed_forward(self, name: str, width: int, x: fx.Node) -> fx.Node:
-        """Two linear maps with an activation, or a gate, in between."""
+        """Apply two linear maps with an activation or a gate in between."""
         hidden, kind = self.model.hidden, self.layer.activation
         up = self.linear(f"{name}up", hidden, width, x)
         inner = self.module(f"{name}activation", partial(activation, kind), up)
@@ -243,7 +253,7 @@ class _LayerWriter:
         return self.linear(f"{name}down", width, hidden, inner)
 
     def write(self, kind: type[Layer]) -> Layer:
-        """The whole layer; once."""
+        """Write the whole layer. Call this once."""
         mixing = self.layer.mixing
         if isinstance(mixing, AttentionUse):
             x = self.residual("", self.hidden, lambda x: self.attention(mixing, x))
@@ -260,7 +270,7 @@ class _LayerWriter:
         return finished(kind, self.root, self.graph, "Layer")
 
     def twin(self, layer: Layer) -> Layer:
-        """A layer as the one that was written, with fresh weights."""
+        """Return a copy of the written layer with fresh weights."""
         root = nn.Module()
         for name, make in self.parts.items():
             _put(root, name, make())
@@ -268,7 +278,7 @@ class _LayerWriter:
 
 
 def _put(root: nn.Module, name: str, module: nn.Module) -> None:
-    """Puts a module under a dotted name."""
+    """Add a module to `root` under a dotted name."""
     parent = root
     *path, last = name.split(".")
     for part in path:
@@ -284,12 +294,18 @@ def compile_layer(
     kind: type[Layer] = Layer,
     backends: Sequence[Backend] = BACKENDS,
 ) -> Layer:
-    """One layer of a model, with fresh weights; `kind` is the class to make it of;
-    `backends` may serve parts of it.
+    """Compile one layer of a model, with fresh weights.
 
-    State-dict names: `attention.<parameter>_proj`, `attention.output`, learned weights
-    of operations as `attention.conv_0_kernel`; or `conv.input`, `conv.mix`,
-    `conv.output`; `norm`; `ffn.<i>.up`, `.gate`, `.down`, `.norm`.
+    The names in its state dict are `attention.<parameter>_proj`, `attention.output` and,
+    for learned weights of operations, `attention.conv_0_kernel` for example; or
+    `conv.input`, `conv.mix` and `conv.output`; `norm`; `ffn.<i>.up`, `.gate`, `.down` and
+    `.norm`.
+
+    Args:
+        model: The model.
+        layer: The layer.
+        kind: The class of the compiled layer.
+        backends: The backends that may compute parts of it.
     """
     return _LayerWriter(model, layer, backends).write(kind)
 
@@ -299,8 +315,12 @@ def compile_encoder(
     kind: type[Layer] = Layer,
     backends: Sequence[Backend] = BACKENDS,
 ) -> Encoder:
-    """All layers of a model, with fresh weights; `kind` is the class to make them of,
-    `backends` may serve parts of them. Layers that are alike share their code.
+    """Compile all layers of a model, with fresh weights. Equal layers share their code.
+
+    Args:
+        model: The model.
+        kind: The class of the compiled layers.
+        backends: The backends that may compute parts of them.
     """
     root = nn.Module()
     written: dict[Hashable, tuple[_LayerWriter, Layer]] = {}
@@ -325,5 +345,5 @@ def compile_encoder(
         states.append(graph.call_module(f"layers.{i}", tuple(given)))
     graph.output(tuple(states))
     module = Encoder(root, graph, "Encoder")
-    module.layers = layers  # fx keeps the layers, but not the list that they are in
+    module.layers = layers  # fx keeps the layers, but not their ModuleList
     return module

@@ -1,8 +1,8 @@
-"""Which entries of values are absent, as compiled graphs compute it.
+"""Masks in compiled graphs: which entries of a value are absent.
 
-A mask is None where nothing is absent, and what would be filled then stays as it is: a
-batch without padding costs no copy. `real` is a bool tensor, True at real tokens, or None
-where all are.
+A mask is None if nothing is absent. Filling then returns the value itself, so that a batch
+without padding costs no copy. `real` is a bool tensor, True at real tokens, or None if all
+tokens are real.
 
 Codes: U002 the inputs of a program have different or invalid shapes; U004 a mask does
 not match its inputs.
@@ -40,9 +40,16 @@ def holds(
     condition: Callable[[torch.Tensor], Any],
     unread: bool = True,
 ) -> bool:
-    """Whether a condition holds for the values of a tensor; `unread` where they can't be
-    read: under `torch.compile`, a trace and `vmap`, in an export, in a CUDA graph, on
-    the meta device. Values on a GPU are waited for.
+    """Return whether a condition holds for the values of a tensor.
+
+    Reading values on a GPU synchronizes with it.
+
+    Args:
+        tensor: The tensor, of any shape, [B, N] for example.
+        condition: Returns a bool, or a tensor of one element.
+        unread: The result if the values can't be read: under `torch.compile`, a trace
+            or `vmap`, in an export, while a CUDA graph is captured, and on the meta
+            device.
     """
     traced = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if traced or torch.compiler.is_compiling():
@@ -51,7 +58,7 @@ def holds(
         return unread
     try:
         return bool(condition(tensor.detach()))
-    except RuntimeError:  # tensors without data of their own say so in many ways
+    except RuntimeError:  # raised, in many ways, by tensors without data
         return unread
 
 
@@ -72,23 +79,36 @@ def _zeros_and_ones(mask: torch.Tensor) -> torch.Tensor:
 def mask_fault(
     name: str, mask: torch.Tensor, batch: int | torch.SymInt, tokens: int | torch.SymInt
 ) -> tuple[str, str] | None:
-    """What is wrong with a mask and what is wanted of it; None where nothing is.
+    """Check a mask of real tokens.
 
-    A bool mask is not looked into. Of another type it must hold 0 and 1 alone: one that
-    is added to scores (0 and −∞) means the opposite.
+    The values of a bool mask are not read. A mask of another type must hold only 0 and
+    1: one that is added to scores (0 and −∞) means the opposite.
+
+    Args:
+        name: The name of the mask, for the message.
+        mask: The mask, [B, N].
+        batch: The batch size B of the inputs.
+        tokens: The number of tokens N of the inputs.
+
+    Returns:
+        The error and the fix; None if the mask is valid.
     """
     wanted = "True or 1 at real tokens, False or 0 in padding"
     if tuple(mask.shape) != (batch, tokens):
         shape = list(mask.shape)
-        return f"{name} is [B, N] = [{batch}, {tokens}]; got {shape}", wanted
+        return f"{name} must be [B, N] = [{batch}, {tokens}]; got {shape}", wanted
     if mask.dtype != torch.bool and not holds(mask, _zeros_and_ones):
-        return f"{name} is bool, or 0 and 1; it holds other numbers", wanted
+        return (
+            f"{name} must be bool or hold only 0 and 1, but holds other numbers",
+            wanted,
+        )
     return None
 
 
 def known_real(mask: torch.Tensor) -> torch.Tensor | None:
-    """A mask [B, N] as bool; None where all tokens are known to be real: on a GPU one
-    would have to wait to know.
+    """Convert a mask [B, N] to bool; return None if all tokens are known to be real.
+
+    Only values on the CPU are read: reading others would synchronize with the device.
     """
     real = mask.bool()
     if mask.device.type == "cpu" and not holds(real, lambda real: ~real.all()):
@@ -97,23 +117,32 @@ def known_real(mask: torch.Tensor) -> torch.Tensor | None:
 
 
 def real_tokens(mask: torch.Tensor | None, inputs: Inputs) -> torch.Tensor | None:
-    """The mask [B, N] as bool, None where nothing is padded.
+    """Check the inputs of a program, and convert its mask to bool.
 
-    `inputs`: tensors [B, H, N, D] by name. Raises `UsageError` for inputs that are not
-    or are of unlike shapes, and for a mask of another shape or of other numbers than 0
-    and 1.
+    Args:
+        mask: True or 1 at real tokens, [B, N]; None if all are real.
+        inputs: Tensors [B, H, N, D] by name.
+
+    Returns:
+        The mask, bool [B, N]; None if all tokens are known to be real.
+
+    Raises:
+        UsageError: If the inputs are not tensors [B, H, N, D] of one shape (U002), or
+            the mask has another shape or other numbers than 0 and 1 (U004).
     """
     (first, like), *rest = inputs.items()
     for name, tensor in inputs.items():
         if tensor.dim() != 4:
             shape = list(tensor.shape)
             raise UsageError(
-                "U002", f"inputs are tensors [B, H, N, D]; {name} is {shape}"
+                "U002", f"inputs must be tensors [B, H, N, D]; {name} is {shape}"
             )
     for name, tensor in rest:
         if tensor.shape != like.shape:
             shapes = f"{first} is {list(like.shape)}, {name} is {list(tensor.shape)}"
-            raise UsageError("U002", f"inputs are of one shape [B, H, N, D]; {shapes}")
+            raise UsageError(
+                "U002", f"inputs must have one shape [B, H, N, D]; {shapes}"
+            )
     if mask is None:
         return None
     fault = mask_fault("mask", mask, like.shape[0], like.shape[2])
@@ -123,17 +152,17 @@ def real_tokens(mask: torch.Tensor | None, inputs: Inputs) -> torch.Tensor | Non
 
 
 def padding(real: torch.Tensor | None) -> torch.Tensor | None:
-    """bool [B, N], True in padding."""
+    """Return a mask of the padding, bool [B, N]."""
     return None if real is None else ~real
 
 
 def token_padding(real: torch.Tensor | None) -> torch.Tensor | None:
-    """bool [B, N, 1], True in padding."""
+    """Return a mask of the padding, bool [B, N, 1]."""
     return None if real is None else ~real[:, :, None]
 
 
 def column(mask: torch.Tensor | None) -> torch.Tensor | None:
-    """[B, N] as [B, 1, N, 1]."""
+    """Reshape a mask [B, N] to [B, 1, N, 1]."""
     return None if mask is None else mask[:, None, :, None]
 
 
@@ -148,15 +177,23 @@ def gone(
     spare: bool,
     inhabited: bool,
 ) -> torch.Tensor | None:
-    """Where entries of a value [B, H, r, c] are absent, bool, broadcasts over it.
+    """Return a mask of the absent entries of a value [B, H, r, c].
 
-    `rows` and `columns`: which tokens are real, bool [B, M] and [B, N]; positions, int64
-    [B or 1, M] and [B or 1, N], where `places` ask for them. `at`: which of the N tokens the
-    rows are of, int64 [M]; None: the last ones.
+    Args:
+        rows: Mask of real tokens in the rows, bool [B, M]; None if all are real.
+        columns: Mask of real tokens in the columns, bool [B, N]; None if all are real.
+        row_positions: Positions of the tokens of the rows, int64 [B or 1, M]; only
+            needed for "band" and "future".
+        positions: Positions of the tokens of the columns, int64 [B or 1, N]; likewise.
+        at: The indices of the rows among the N tokens, int64 [M]; None for the last.
+        places: The places at which entries are absent.
+        radius: The radius of the band; entries farther from the diagonal are absent.
+        spare: Leave an entry in every row. A sequence that is only padding then counts
+            as real, and the rows of padding are not restricted to a band or to the past.
+        inhabited: Whether every sequence is known to have a real token.
 
-    With `spare` no row is all True: a sequence that is padding alone counts as real,
-    unless it is known that there is none (`inhabited`), and neither a window nor the
-    future is laid over the rows of padding.
+    Returns:
+        A bool mask that broadcasts over the value; None if nothing is absent.
     """
     parts: list[torch.Tensor] = []
 
@@ -186,7 +223,9 @@ def _beyond(
     places: tuple[Place, ...],
     radius: int | None,
 ) -> torch.Tensor | None:
-    """What is outside of a window, or in the future; bool [B or 1, 1, M, N]."""
+    """Return a mask of the entries outside the band or in the future, bool
+    [B or 1, 1, M, N]; None if there can be none.
+    """
     found: torch.Tensor | None = None
     if "band" in places:
         assert radius is not None
@@ -207,5 +246,11 @@ def _beyond(
 
 
 def filled(x: torch.Tensor, gone: torch.Tensor | None, value: float) -> torch.Tensor:
-    """A value with a number in its absent entries."""
+    """Fill the absent entries of a value with a number.
+
+    Args:
+        x: The value, [B, H, r, c] for example.
+        gone: Mask of absent entries, bool, broadcasts over x; None returns x itself.
+        value: The number.
+    """
     return x if gone is None else x.masked_fill(gone, value)

@@ -1,4 +1,4 @@
-"""Leaf modules that layer graphs call beside torch's own."""
+"""Leaf modules of layer graphs, in addition to those of torch."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ __all__ = [
 
 
 def _band(kernel: torch.Tensor, tokens: int, causal: bool) -> torch.Tensor:
-    """The matrices [..., N, N] that convolve with kernels [..., N or 1, K]: centred, or
-    of each token and those before it.
+    """Return the matrices [..., N, N] of convolutions with kernels [..., N or 1, K].
+
+    A kernel is centred on its token, or ends at it if `causal`.
     """
     width = kernel.shape[-1]
     index = torch.arange(tokens, device=kernel.device)
@@ -36,27 +37,28 @@ def _band(kernel: torch.Tensor, tokens: int, causal: bool) -> torch.Tensor:
 
 
 def _split(x: torch.Tensor, heads: int) -> torch.Tensor:
-    """[B, N, C] as [B, H, N, C / H]."""
+    """Split the features of x [B, N, C] into heads, [B, H, N, C / H]."""
     split: torch.Tensor = x.unflatten(-1, (heads, x.shape[-1] // heads))
     return split.transpose(1, 2)
 
 
 def _joined(x: torch.Tensor) -> torch.Tensor:
-    """Undoes `_split`."""
+    """Join the heads of x [B, H, N, C / H]: undo `_split`."""
     return x.transpose(1, 2).flatten(-2)
 
 
 class OwnStart(nn.Module):
-    """A module with parameters of its own that says what training starts from."""
+    """A module that initializes its own parameters."""
 
     def reset_parameters(self) -> None:
-        """Puts that in."""
+        """Set the parameters to the values that training starts from."""
         raise NotImplementedError
 
 
 class LightConv(OwnStart):
-    """Lightweight convolution over the tokens (Wu et al. 2019, equation 6): one kernel
-    a head, softmax-normalised over its width.
+    """Lightweight convolution over the tokens (Wu et al. 2019, equation 6).
+
+    Each head has one kernel, which a softmax normalizes over its width.
     """
 
     def __init__(self, sizes: LayerSizes, kernel: int) -> None:
@@ -66,17 +68,17 @@ class LightConv(OwnStart):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Glorot-uniform, before the softmax."""
+        """Initialize the kernels before the softmax, Glorot-uniform."""
         bound = math.sqrt(6.0 / (self.kernel.shape[1] * (self.heads + 1)))
         nn.init.uniform_(self.kernel, -bound, bound)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] to [B, N, C]; padding holds 0."""
+        """Convolve x [B, N, C], 0 in padding; return [B, N, C]."""
         _, tokens, channels = x.shape
         weight = self.kernel.softmax(-1)
         width = weight.shape[1]
-        # A band matrix beats a convolution about as wide as the sequence. An exported
-        # program must do for all lengths.
+        # A product with a band matrix is faster unless the sequence is much longer than
+        # the kernel. An exported program must work for all lengths.
         if not torch.compiler.is_exporting() and tokens <= 4 * width:
             band = _band(weight[:, None, :], tokens, self.causal)
             return _joined(band @ _split(x, self.heads))
@@ -85,8 +87,9 @@ class LightConv(OwnStart):
 
 
 def _depthwise(x: torch.Tensor, taps: torch.Tensor, causal: bool) -> torch.Tensor:
-    """[B, N, C] convolved with kernels [C, 1, K]: centred, or of each token and those
-    before it.
+    """Convolve x [B, N, C] with kernels [C, 1, K]; return [B, N, C].
+
+    A kernel is centred on its token, or ends at it if `causal`.
     """
     rows = x.transpose(1, 2)
     padding = taps.shape[-1] // 2
@@ -97,8 +100,9 @@ def _depthwise(x: torch.Tensor, taps: torch.Tensor, causal: bool) -> torch.Tenso
 
 
 class DynamicConv(nn.Module):
-    """Dynamic convolution over the tokens (Wu et al. 2019, equation 7): each token
-    predicts its kernel, softmax-normalised, one a head.
+    """Dynamic convolution over the tokens (Wu et al. 2019, equation 7).
+
+    Each token predicts one kernel for each head, which a softmax normalizes.
     """
 
     def __init__(self, sizes: LayerSizes, kernel: int) -> None:
@@ -108,7 +112,7 @@ class DynamicConv(nn.Module):
         self.predict = nn.Linear(sizes.hidden, sizes.heads * kernel, bias=sizes.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] to [B, N, C]; padding holds 0."""
+        """Convolve x [B, N, C], 0 in padding; return [B, N, C]."""
         tokens = x.shape[1]
         weight = self.predict(x).unflatten(-1, (self.heads, self.width))
         weight = weight.softmax(-1).transpose(1, 2)  # [B, H, N, K]
@@ -116,7 +120,7 @@ class DynamicConv(nn.Module):
 
 
 class DepthwiseConv(OwnStart):
-    """Depthwise convolution over the tokens: a kernel for every feature."""
+    """Depthwise convolution over the tokens: one kernel for each feature."""
 
     def __init__(self, sizes: LayerSizes, kernel: int) -> None:
         super().__init__()
@@ -125,25 +129,27 @@ class DepthwiseConv(OwnStart):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """As torch.nn.Conv1d."""
+        """Initialize the kernels as `torch.nn.Conv1d` does."""
         bound = 1.0 / math.sqrt(self.kernel.shape[1])
         nn.init.uniform_(self.kernel, -bound, bound)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, N, C] to [B, N, C]; padding holds 0."""
+        """Convolve x [B, N, C], 0 in padding; return [B, N, C]."""
         return _depthwise(x, self.kernel[:, None, :], self.causal)
 
 
 class ReLU2(nn.Module):
-    """max(x, 0)² (So et al. 2021)."""
+    """The activation max(x, 0)² (So et al. 2021)."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Elementwise."""
+        """Apply the activation to each element of x [B, N, C]."""
         return F.relu(x).square()
 
 
 def activation(name: str) -> nn.Module:
-    """The function of a feed-forward network; of the gate for the gated ones."""
+    """Make the activation of a feed-forward network; for a gated one, the activation of
+    the gate.
+    """
     made: dict[str, type[nn.Module]] = {
         "gelu": nn.GELU,
         "relu": nn.ReLU,
@@ -156,7 +162,14 @@ def activation(name: str) -> nn.Module:
 
 
 def norm(kind: str, hidden: int, eps: float, bias: bool) -> nn.Module:
-    """The norm of a residual branch, over the features of a token."""
+    """Make the norm of a residual branch, over the features of a token.
+
+    Args:
+        kind: "rms_norm", else LayerNorm.
+        hidden: The number of features.
+        eps: Added to the mean square or variance.
+        bias: Whether LayerNorm has a bias.
+    """
     if kind == "rms_norm":
         return nn.RMSNorm(hidden, eps=eps)
     return nn.LayerNorm(hidden, eps=eps, bias=bias)

@@ -1,15 +1,16 @@
-"""Values of causal programs that are another at every token, computed for many moments
-at once.
+"""Values of causal programs that change with every token, computed for many moments at
+once.
 
-A region's body is a graph over tensors with an axis of moments, [B, H, T, r, c]: at
-moment t the row of a stream is a matrix of one row, and of what came before the tokens
-after t are absent. It runs for a few moments at a time, so that memory stays linear in
-the number of tokens; states, a sum say, are carried on. Where a graph is made that has to
-do for all lengths (under `torch.compile`, in an export), it runs once for all moments.
+A moment is the time at which a token arrives. The body of a region is a graph over tensors
+with an axis of moments, [B, H, T, r, c]. At moment t, the row of a stream is a matrix with
+one row, and in a stream that is read as a whole the tokens after t are absent. The body runs
+for a few moments at a time, so that memory stays linear in the number of tokens; states, such
+as sums, are carried from run to run. A graph that must work for all lengths (under
+`torch.compile`, in an export) runs the body once for all moments.
 
-Masks are put in as a body is written, by the rule of the pass that puts them in elsewhere:
-the row of a stream is a value of another type than the stream, and at every moment other
-tokens are absent.
+Masks are inserted while a body is written, by the rule of `azc.passes.masks`. The pass itself
+can't do it: in a body the row of a stream has another type than the stream, and the absent
+tokens differ from moment to moment.
 """
 
 from __future__ import annotations
@@ -39,12 +40,13 @@ from azc.shapes import ONE, D, N, Shape
 
 __all__ = ["Moments", "Reading", "write_region"]
 
-ENTRIES = 2**23  # about so many numbers a value may have in one run of a body
-ROWS = 128  # moments in one run where no value has more numbers than rows have
+ENTRIES = 2**23  # approximate limit of the numbers of a value in one run of a body
+ROWS = 128  # moments in one run if no value has more numbers than a row
 
-# How a region takes a stream or its transpose: row by row, or whole at every moment.
+# The way a region reads a stream or its transpose: row by row, or whole at every moment.
 Reading = Literal["rows", "whole"]
-# What makes states that rows are multiplied with alone, and the products, by kind.
+# Functions that make states which are only multiplied with rows, and functions that
+# multiply, by the kind of state.
 _STATES = {"sum": "chunkwise.product_sum", "softmax": "softmaxes.softmax_mean"}
 _READ = {"sum": "chunkwise.read_sum", "softmax": "softmaxes.read_mean"}
 _PLACES = ("real", "positions", "sample", "at", "row_real", "leading")
@@ -52,10 +54,13 @@ _PLACES = ("real", "positions", "sample", "at", "row_real", "leading")
 
 @dataclass(frozen=True)
 class Size:
-    """What a region has at every moment beside rows.
+    """The kinds of values in a region that are larger than rows.
 
-    `whole`: matrices with a row or a column for each token. `square`: states [d, d].
-    `keeps`: sums or maxima whose gradient takes many times what the rows do.
+    Attributes:
+        whole: Whether it has matrices with a row or a column for each token.
+        square: Whether it has states [d, d].
+        keeps: Whether it has softmaxes or maxima, whose backward pass stores many times
+            the memory of the rows.
     """
 
     whole: bool
@@ -64,11 +69,17 @@ class Size:
 
     @property
     def is_large(self) -> bool:
-        """Whether a run is made again for its gradient, in place of kept."""
+        """True if the backward pass should compute runs again, not store their values."""
         return self.whole or self.square or self.keeps
 
     def moments(self, rows: int, tokens: int, width: int) -> int:
-        """For how many moments a body runs at a time; `rows`: B · H."""
+        """Return the number of moments in a run of the body.
+
+        Args:
+            rows: B · H.
+            tokens: The number of tokens so far.
+            width: The head width.
+        """
         if not self.whole and not self.square:
             return ROWS
         entries = max(tokens if self.whole else 1, width) * width
@@ -77,12 +88,14 @@ class Size:
 
 
 class Moments(nn.Module):
-    """A region as a module: `forward(real, positions, sample, cache, *operands)`.
+    """A region as a module.
 
-    `real`: bool [B, N], None where all tokens are real; `positions`: int64 [B or 1, N];
-    `sample`: a tensor [B, H, M, d] of the program. Operands are [B, H, M or N, c], or
-    [B, H, c, N] where they are taken whole and transposed. Gives a tensor [B, H, M, c]
-    for each output.
+    Args:
+        name: The name of its states in the cache.
+        body: The graph of the body.
+        readings: The way in which each operand is read.
+        carries: The number of states.
+        size: The kinds of values in the region.
     """
 
     def __init__(
@@ -108,7 +121,19 @@ class Moments(nn.Module):
         cache: Any,
         *operands: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        """The outputs, [B, H, M, c] each."""
+        """Compute the outputs for the last M of N tokens.
+
+        Args:
+            real: Mask of real tokens, bool [B, N]; None if all are real.
+            positions: The index of every token among the real ones, int64 [B or 1, N].
+            sample: An input of the program, [B, H, M, d].
+            cache: The layer's cache, which holds the states; None without one.
+            *operands: The operands: [B, H, M, c] if read row by row, [B, H, N, c] if
+                whole, [B, H, c, N] if whole and transposed.
+
+        Returns:
+            The outputs, [B, H, M, c] each.
+        """
         batch, heads, count, width = sample.shape
         past = positions.shape[1] - count
         row_real = leading = None
@@ -124,7 +149,8 @@ class Moments(nn.Module):
                 for x, kind in zip(operands, self.readings, strict=True)
             )
         runs, step = 1, None
-        if not torch.compiler.is_compiling():  # a graph is one for all lengths
+        # A compiled graph must work for all lengths, so it has a single run.
+        if not torch.compiler.is_compiling():
             step = self.size.moments(batch * heads, past + count, width)
             runs = -(-count // step)
         pieces = [
@@ -158,13 +184,15 @@ class Moments(nn.Module):
 def _pieces(
     x: torch.Tensor | None, axis: int, step: int | None, runs: int
 ) -> Sequence[torch.Tensor | None]:
-    """What each run is given: so many moments along an axis, or the same."""
+    """Split a tensor into the arguments of runs: `step` moments each along an axis, or,
+    for None, the same tensor for each run.
+    """
     return [x] * runs if x is None or step is None else x.split(step, axis)
 
 
 @dataclass(frozen=True)
 class _Places:
-    """The placeholders of a body that say where its moments stand."""
+    """The placeholders of a body that describe its moments; see `azc.lower.scans`."""
 
     real: fx.Node
     positions: fx.Node
@@ -175,7 +203,7 @@ class _Places:
 
 
 class _MomentBuilder(FxBuilder):
-    """Masks of values [B, H, T, r, c]."""
+    """A builder for values with an axis of moments, [B, H, T, r, c]."""
 
     def __init__(
         self,
@@ -203,8 +231,9 @@ class _MomentBuilder(FxBuilder):
         radius: int | None,
         spare: bool = False,
     ) -> fx.Node:
-        """bool, broadcasts over [B, H, T, r, c]: True where an entry is absent. No row
-        is all True: a moment is that of a real token.
+        """Return the mask of absent entries, bool, broadcasts over [B, H, T, r, c].
+
+        Every row has a present entry, because every moment is that of a real token.
         """
         where = (self.places.real, self.places.positions, self.places.at)
         by_row = operand.shape.rows is not N
@@ -221,13 +250,25 @@ def write_region(
     wide: frozenset[Node],
     builder: FxBuilder,
 ) -> tuple[Moments, list[tuple[Node, Reading]]]:
-    """Return a region as a module, and what it takes: streams and transposes, and how."""
+    """Write a region as a module.
+
+    Args:
+        region: The region.
+        time: The times of the values of the program.
+        states: Facts about the absent entries of its values.
+        wide: The values that are in float32 if the inputs have a narrower type.
+        builder: The builder of the program.
+
+    Returns:
+        The module, and its operands: streams and transposes, each with the way in which
+        it is read.
+    """
     writer = _Writer(region, time, states, wide, builder)
     return writer.write()
 
 
 class _Writer:
-    """Writes the body of one region."""
+    """A writer of the body of one region."""
 
     def __init__(
         self,
@@ -249,22 +290,22 @@ class _Writer:
         found = ((node, running(node, time)) for node in region.nodes)
         self.running = {node: known for node, known in found if known is not None}
         self.unmade = self._read_alone()
-        # By the state that it is the sum or the mean of.
+        # States that are only multiplied with rows, in their chunkwise form.
         self.products: dict[Node, fx.Node] = {}
         self.carried = {
             node: self.graph.placeholder(f"carried_{i}")
             for i, node in enumerate(self.running)
         }
         self.carry: dict[Node, fx.Node] = {}
-        # Values at a moment, as a graph of their own.
+        # The values at a moment are a graph of their own, into which masks are inserted.
         self.body = GraphBuilder()
         self.states_at: dict[Node, State] = {}
         self.lowered: dict[Node, Operand] = {}
-        self.done: dict[Node, Node] = {}  # by the value of the program
+        self.done: dict[Node, Node] = {}  # values of the body by those of the program
         self.taken: dict[tuple[Node, Reading], fx.Node] = {}
 
     def _read_alone(self) -> frozenset[Node]:
-        """States that are read by products with rows alone, which need not be made."""
+        """Return the states that are only multiplied with rows, which need not be formed."""
         found = {node for node, known in self.running.items() if known.kind in _READ}
         for node in self.region.nodes:
             for place, arg in enumerate(node.args):
@@ -305,7 +346,7 @@ class _Writer:
         return Moments(name, body, readings, len(self.running), size), keys
 
     def size(self, whole: bool) -> Size:
-        """What the region has at every moment."""
+        """Return the kinds of values in the region."""
         made = [node for node in self.region.nodes if node not in self.unmade]
         kinds = {known.kind for known in self.running.values()}
         square = any(node.shape == Shape(D, D) for node in made)
@@ -315,7 +356,7 @@ class _Writer:
         return "rows" if is_read_by_row(node, place) else "whole"
 
     def value(self, node: Node) -> Node:
-        """A value at every moment, [B, H, T, r, c]: its node in the body."""
+        """Write a value at every moment, [B, H, T, r, c]; return its node in the body."""
         b = self.builder
         if node.op == NUMBER:
             made = lower_number(node.number, node in self.wide, b, dims=5)
@@ -347,14 +388,21 @@ class _Writer:
         state: State | None = None,
         reading: Reading | None = None,
     ) -> Node:
-        """What the body takes as it is; `state`: what is known, if anything."""
+        """Add a value to the body as an input of it.
+
+        Args:
+            node: The value in the program.
+            operand: The value at every moment.
+            state: Facts about its absent entries; None if none are known.
+            reading: The way in which it is read, None if it is computed in the region.
+        """
         made = self.body.input(f"{node.index} {reading}", operand.shape)
         self.lowered[made] = operand
         self.states_at[made] = state or State(operand.shape, None, frozenset())
         return made
 
     def operand(self, node: Node, place: int) -> Node:
-        """An operand of a value, as it is at every moment."""
+        """Return the node in the body of an operand of a value."""
         arg = node.args[place]
         if arg in self.done:
             return self.done[arg]
@@ -374,14 +422,16 @@ class _Writer:
         return self.given(arg, operand, state, reading)
 
     def rows_of(self, node: Node) -> list[fx.Node]:
-        """The rows that each token brings to a state, in float32."""
+        """Return the rows that each token adds to a state, in float32 or wider."""
         b = self.builder
         terms = self.running[node].terms
         rows = [(self.taken[term, "rows"], term in self.wide) for term in terms]
         return [made if wide else b.wide(made) for made, wide in rows]
 
     def product(self, node: Node) -> fx.Node:
-        """A state that rows are multiplied with, as `azc.lower.chunkwise` has it."""
+        """Write a state that is only multiplied with rows, in the chunkwise form of
+        `azc.lower.chunkwise` or `azc.lower.softmaxes`.
+        """
         b, places = self.builder, self.builder.places
         name = _STATES[self.running[node].kind]
         left, *right = self.rows_of(node)
@@ -393,7 +443,7 @@ class _Writer:
         return made
 
     def product_with_state(self, node: Node) -> Operand:
-        """A row times a state that is not made."""
+        """Multiply a row with a state that is in chunkwise form."""
         b = self.builder
         query, state = self.lowered[self.operand(node, 0)], node.args[1]
         row = query.node if query.wide else b.wide(query.node)
@@ -405,7 +455,7 @@ class _Writer:
         )
 
     def state_so_far(self, node: Node, known: Running) -> Operand:
-        """A state of the tokens so far, and what is carried on of it."""
+        """Write a state of the tokens so far at every moment, and what is carried on."""
         b, places = self.builder, self.builder.places
         rows = self.rows_of(node)
         where = (places.row_real, places.leading, self.carried[node])

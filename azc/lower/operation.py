@@ -1,4 +1,4 @@
-"""One operation to fx, in the type that it computes in."""
+"""Lowering of one operation to fx, in the type that it computes in."""
 
 from __future__ import annotations
 
@@ -22,10 +22,19 @@ _SCORES = Shape(N, N)
 def lower_operation(
     builder: FxBuilder, node: Node, operands: Sequence[Operand], wide: bool
 ) -> fx.Node:
-    """Writes an operation of a graph in the type that it computes in; the result's node.
+    """Write an operation of a graph in the type that it computes in.
 
-    `wide`: the result is in float32 where the program's inputs are in a narrower type.
-    Masks are operations like any other: here none is put in.
+    No masks are inserted here: they are operations of the graph.
+
+    Args:
+        builder: The builder to write to.
+        node: The operation.
+        operands: Its operands.
+        wide: Whether the result is in float32 if the program's inputs have a narrower
+            type.
+
+    Returns:
+        The node of the result.
     """
     op = operation(node.op)
     kind = _kind(op, node, [operand.shape for operand in operands], wide)
@@ -49,8 +58,11 @@ def lower_operation(
 def _kind(
     op: Op, node: Node, operands: Sequence[Shape], wide: bool
 ) -> Literal["own", "narrow", "wide", "ranged"]:
-    """Which type the operands are taken in: their own, that of the inputs, float32, or
-    the narrowest one with the range of float32.
+    """Return the type that operands are converted to.
+
+    "own" keeps their types, "narrow" is the type of the program's inputs, "wide" at
+    least float32, and "ranged" the type of the inputs if that has the range of float32,
+    else "wide".
     """
     if op.precision == "same" or (op.precision == "weights" and not wide):
         return "own"
@@ -58,7 +70,8 @@ def _kind(
         return "wide"
     if not wide:
         return "narrow"
-    # Products with n × n numbers take long.
+    # Products with n × n numbers are slow in float32, unless the result has only one row
+    # or column.
     scores = _SCORES in (node.shape, *operands)
     statistic = ONE in (node.shape.rows, node.shape.cols)
     return "ranged" if scores and not statistic else "wide"
@@ -67,8 +80,9 @@ def _kind(
 def lower_number(
     value: float, wide: bool, builder: FxBuilder, dims: int = 4
 ) -> fx.Node:
-    """Writes a constant, a tensor of one entry."""
-    # In float32 first: float16 refuses what it can't hold instead of rounding it.
+    """Write a constant as a tensor of one entry with `dims` dimensions."""
+    # In float32 first: `new_full` raises for a number out of the range of float16, and
+    # conversion to float16 does not.
     shape = (1,) * dims
     made = builder.method(
         "new_full", builder.sample, shape, value, dtype=builder.wide_type()

@@ -1,11 +1,11 @@
-"""Which part of a program is computed how.
+"""Plans that divide a program between plain code, regions and backends.
 
-A plan is a list of steps: a value of whole sequences by plain code; a `Region` of values
-moment by moment; or what a backend serves as a whole. A backend is a function from a
-graph to the parts that it can serve; the first that serves a value has it.
+A step of a plan is a value of whole sequences, computed by plain code; a `Region` of values
+that are computed moment by moment; or a part that a backend computes as a whole. A backend
+is a function from a graph to the parts that it can compute.
 
-A backend reads the program as it was written. So a plan is made first; then masks are put
-in, in what is left to plain code alone; and the plan of that graph is the same plan, with
+Backends match the program as it was written. So a plan is made first, then masks are
+inserted only where plain code needs them. The plan of the resulting graph is the same, with
 masks among its steps.
 """
 
@@ -38,13 +38,13 @@ Step = Node | Region | DotProduct
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps, in an order in which operands come first."""
+    """The steps of a program, in an order in which operands come first."""
 
     steps: tuple[Step, ...]
 
     @property
     def unknown(self) -> tuple[Node, ...]:
-        """Values of whose absent entries the rules of operations say nothing."""
+        """Values of regions and backends, whose absent entries may hold anything."""
         found: list[Node] = []
         for step in self.steps:
             if isinstance(step, Region):
@@ -61,10 +61,15 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A program that is ready to be lowered: with its masks, its facts and its plan.
+    """A program that is ready to be lowered.
 
-    `cleared`: what stands in the padding of its inputs is set to 0 before anything else.
-    `columns`: how far back the scores of plain code have them, None: to the first token.
+    Attributes:
+        graph: The program with its masks.
+        time: The times of its values; empty for an encoder.
+        plan: The plan of `graph`.
+        cleared: Whether the padding of the inputs is set to 0 before anything else.
+        columns: The number of earlier tokens for which scores of plain code have
+            columns, None for all.
     """
 
     graph: Graph
@@ -75,11 +80,13 @@ class Prepared:
 
     @cached_property
     def states(self) -> Mapping[Node, State]:
-        """What is known of the absent entries of every value."""
+        """Facts about the absent entries of every value."""
         return _states(self.graph, self.time, self.plan, self.cleared)
 
     def reach(self, node: Node) -> int | None:
-        """How far back the tokens are that a value of plain code has or reads; None: all."""
+        """Return the number of earlier tokens that a value of plain code reads or holds,
+        None for all.
+        """
         source = node.args[0] if node.op == FILL else node
         if source.op == SO_FAR:
             reach: int | None = source.attrs.get("reach")
@@ -93,9 +100,16 @@ def prepared(
     backends: Sequence[Backend] = BACKENDS,
     cleared: bool = False,
 ) -> Prepared:
-    """A program with masks where plain code needs them.
+    """Plan a program, and insert masks where plain code needs them.
 
-    Raises `TimeFault` for a causal one without such a meaning.
+    Args:
+        graph: The program.
+        causal: Whether later tokens are hidden from every token.
+        backends: The backends that may compute parts of the program.
+        cleared: Whether the padding of the inputs is set to 0 before anything else.
+
+    Raises:
+        TimeFault: If the program has no causal meaning and `causal` is set.
     """
     time = times(graph) if causal else {}
     bare = plan(graph, time, backends)
@@ -114,21 +128,21 @@ def _states(
 
 
 def reach_of_columns(plan: Plan, states: Mapping[Node, State]) -> int | None:
-    """How many tokens before that of its row the scores of plain code need a column for;
-    None for all.
+    """Return the number of tokens before its own for which a row of scores of plain code
+    needs columns, None for all.
     """
     radii: list[int] = []
     for step in plan.steps:
         if isinstance(step, DotProduct):
             continue
         if isinstance(step, Region):
-            # A region has columns for all tokens.
+            # Scores in a region have columns for all tokens.
             given = (arg for node in step.nodes for arg in node.args)
             if _SCORES in [each.shape for each in (*given, *step.outputs)]:
                 return None
             continue
         for place, arg in enumerate(step.args):
-            # Earlier rows have other columns.
+            # An earlier row would start at another column.
             if arg.shape == _SCORES and not is_read_by_row(step, place):
                 return None
         if step.shape == _SCORES:
@@ -142,7 +156,13 @@ def reach_of_columns(plan: Plan, states: Mapping[Node, State]) -> int | None:
 def plan(
     graph: Graph, time: Mapping[Node, Time], backends: Sequence[Backend] = BACKENDS
 ) -> Plan:
-    """The plan of a program; `time` is empty for that of an encoder."""
+    """Make the plan of a program.
+
+    Args:
+        graph: The program.
+        time: The times of its values; empty for an encoder.
+        backends: The backends that may compute parts of it.
+    """
     steps: list[Node | Region] = list(graph.nodes)
     if time:
         steps = schedule(graph, time)

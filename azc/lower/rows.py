@@ -1,14 +1,14 @@
-"""What compiled graphs compute of rows, right as far as the number type reaches.
+"""Row functions of compiled graphs, accurate over the whole range of the number type.
 
-`gone` says which entries of a value are absent (bool, broadcasts over [..., r, c]; they
-hold 0), None that none are.
+`gone` is a mask of the absent entries of a value, bool, which broadcasts over [..., r, c];
+None if there are none. Absent entries hold 0.
 
-A sum of squares overflows where the norm is far from it (in float32 beyond 2⁶⁴), and
-vanishes for what is small. So rows with large entries are divided by their largest one
-first, as `hypot` does; the others are divided by 1, and are what PyTorch computes, to the
-bit, whatever stands beside them. On a CPU one look at the values spares the division
-where no row needs it. Elsewhere, and where values can't be read (under `torch.compile`,
-in an export), every row is divided.
+A sum of squares overflows although the norm is far from overflowing (in float32, for entries
+beyond 2⁶⁴), and underflows for small entries. So rows with large entries are first divided
+by their largest entry, as `hypot` does. Other rows are divided by 1: their results equal
+PyTorch's bit for bit, whatever the other rows hold. On a CPU the values are read once, and
+the division is skipped if no row needs it. On other devices, and if values can't be read
+(under `torch.compile`, in an export), every row is divided.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ __all__ = [
     "softmax",
 ]
 
-_LARGE = 2.0**30  # also the third power of its reciprocal, in gradients, is in range
-_SMALL = 2.0**-37  # of a difference as small as this the square is in range
+_LARGE = 2.0**30  # gradients contain 1 / x³, which is still in range
+_SMALL = 2.0**-37  # the square of such a difference is still in range
 
 
 def _largest(x: torch.Tensor) -> torch.Tensor:
-    """The largest entry of every row by size, [..., 1]; no gradient goes through it."""
+    """Return the largest magnitude in every row, [..., 1], without a gradient."""
     found: torch.Tensor = torch.linalg.vector_norm(
         x.detach(), ord=math.inf, dim=-1, keepdim=True
     )
@@ -44,7 +44,7 @@ def _largest(x: torch.Tensor) -> torch.Tensor:
 
 
 def _usual(x: torch.Tensor) -> bool:
-    """Whether all entries are known to be of usual size or smaller."""
+    """Return whether no entry is known to be large, False if that is not known."""
     return x.device.type == "cpu" and holds(x, _none_large, unread=False)
 
 
@@ -60,51 +60,54 @@ def _none_large(x: torch.Tensor) -> bool:
 
 
 def _scale(x: torch.Tensor) -> torch.Tensor:
-    """What to divide each row by, [..., 1]: 1 where nothing is large."""
+    """Return the divisor of each row, [..., 1]: its largest magnitude, 1 for usual rows."""
     largest = _largest(x)
     most = torch.finfo(x.dtype).max  # so that 1 over infinity stays 0
     return torch.where(largest > _LARGE, largest.clamp(max=most), 1.0)
 
 
 def _mean(x: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-    # And not `x.mean`, whose gradient is divided when it is as large as x.
+    # `x.mean` would divide its gradient only after that is expanded to the size of x.
     return x.sum(-1, keepdim=True) / count
 
 
 def _count(x: torch.Tensor, gone: torch.Tensor | None) -> torch.Tensor | int:
-    """How many entries of each row there are, at least 1."""
+    """Count the present entries of each row, [..., 1] or a number; at least 1."""
     if gone is None:
         return x.shape[-1]
     return (~gone).sum(-1, keepdim=True).clamp(min=1)
 
 
 def softmax(x: torch.Tensor) -> torch.Tensor:
-    """eˣ over the sum of its row."""
-    # Of a transpose along the columns, which makes no copy.
+    """Return the softmax of every row of x [..., r, c]."""
+    # A softmax along the columns of the transpose makes no copy.
     if x.stride(-2) == 1 < x.stride(-1):
         return torch.softmax(x.transpose(-1, -2), -2).transpose(-1, -2)
     return torch.softmax(x, -1)
 
 
 def mean(x: torch.Tensor, gone: torch.Tensor | None) -> torch.Tensor:
-    """The mean of every row, [..., 1]."""
+    """Return the mean of every row, [..., 1], over its present entries."""
     count = _count(x, gone)
     plain = _mean(x, count)
     if plain.device.type == "cpu" and holds(plain, _all_finite, unread=False):
         return plain
-    # A sum is out of range where its mean is not.
+    # The sum may overflow although the mean is in range.
     large = ~(_largest(x) <= _LARGE)
     part = torch.where(large, count, 1)
     return torch.where(large, _mean(x / part, count / part), plain)
 
 
 def normalize(x: torch.Tensor, eps: float) -> torch.Tensor:
-    """Every row over its Euclidean norm, which counts as `eps` at least."""
+    """Divide every row of x [..., r, c] by its Euclidean norm, or `eps` if that is larger."""
     return F.normalize(x if _usual(x) else x / _scale(x), dim=-1, eps=eps)
 
 
 def layer_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """Every row with mean 0 and variance 1."""
+    """Normalize every row of x [..., r, c] to mean 0 and variance 1 (Ba et al. 2016).
+
+    `eps` is added to the variance. Absent entries do not count.
+    """
     if gone is None:
         large = None if _usual(x) else ~(_largest(x) <= _LARGE)
         usual = x if large is None else x.masked_fill(large, 0.0)
@@ -121,7 +124,7 @@ def _layer_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch
     if _usual(x):
         centred = x - _mean(x, count)
     else:
-        # Or else what is above the mean by nearly the whole range would overflow.
+        # An entry of one sign and a mean of the other may differ by more than the range.
         shrunk = 1.0 + 3.0 * (_largest(x) > _LARGE).to(x.dtype)
         x = x / shrunk
         centred = x - mean(x, gone)
@@ -131,14 +134,17 @@ def _layer_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch
 
 
 def rms_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch.Tensor:
-    """Every row over its root mean square."""
+    """Divide every row of x [..., r, c] by its root mean square (Zhang and Sennrich 2019).
+
+    `eps` is added to the mean square. Absent entries do not count.
+    """
     return _over_root(x, _count(x, gone), eps)
 
 
 def _over_root(
     x: torch.Tensor, count: torch.Tensor | int, eps: torch.Tensor | float
 ) -> torch.Tensor:
-    """x over the root of its mean square and `eps`."""
+    """Divide every row by the root of the sum of its mean square and `eps`."""
     if not _usual(x):
         scale = _scale(x)
         x, eps = x / scale, eps / scale / scale
@@ -148,7 +154,9 @@ def _over_root(
 def _either(
     gone_x: torch.Tensor | None, gone_y: torch.Tensor | None
 ) -> torch.Tensor | None:
-    """What is absent of a row of x or of y, [..., i, j, f]."""
+    """Return a mask, [..., i, j, f], of the features f absent in row i of x or row j of y;
+    None if nothing is absent.
+    """
     parts = [
         gone.unsqueeze(axis)
         for gone, axis in ((gone_x, -2), (gone_y, -3))
@@ -164,8 +172,15 @@ def cosines(
     gone_y: torch.Tensor | None,
     eps: float,
 ) -> torch.Tensor:
-    """Cosine similarity of every row of x [..., N, C] with every row of y [..., M, C], over
-    what neither lacks; what all rows lack is 0 in both, and need not be told.
+    """Return the cosine similarity of every row of x with every row of y, [..., N, M].
+
+    Args:
+        x: Rows, [..., N, C].
+        y: Rows, [..., M, C].
+        gone_x: Mask of the absent entries of x. A feature that is absent in all rows is 0
+            in both, and need not be masked.
+        gone_y: Mask of the absent entries of y, likewise.
+        eps: The least norm to divide by.
     """
     gone = _either(gone_x, gone_y)
     if gone is None:
@@ -181,10 +196,16 @@ def distances(
     gone_x: torch.Tensor | None = None,
     gone_y: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Euclidean distance of every row of x from every row of y, as `cosines` has them.
+    """Return the Euclidean distance of every row of x from every row of y, [..., N, M].
 
-    Where a row has something large or small the squares are in float64. Values on a GPU
-    are waited for.
+    Distances of rows with large or small entries are computed in float64. Reading values
+    on a GPU synchronizes with it.
+
+    Args:
+        x: Rows, [..., N, C].
+        y: Rows, [..., M, C].
+        gone_x: Mask of the absent entries of x, as in `cosines`.
+        gone_y: Mask of the absent entries of y, as in `cosines`.
     """
     gone = _either(gone_x, gone_y)
     if gone is not None or torch.compiler.is_exporting():  # ONNX has no cdist
@@ -194,7 +215,7 @@ def distances(
         return _cdist(x, y)
     odd = [_odd(each).any(-1, keepdim=True) for each in (x, y)]
     near = _cdist(x.masked_fill(odd[0], 0.0), y.masked_fill(odd[1], 0.0))
-    if x.dtype == torch.float64:  # nothing is wider
+    if x.dtype == torch.float64:  # there is no wider type
         wide = _norm(x.unsqueeze(-2) - y.unsqueeze(-3))
     else:
         wide = _cdist(x.double(), y.double()).to(x.dtype)
@@ -202,12 +223,12 @@ def distances(
 
 
 def _cdist(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    # Without the shortcut through a product, which loses small distances.
+    # Not by a matrix product, which loses small distances to cancellation.
     return torch.cdist(x, y, p=2.0, compute_mode="donot_use_mm_for_euclid_dist")
 
 
 def _odd(x: torch.Tensor) -> torch.Tensor:
-    """Which entries are large, or small but not 0."""
+    """Return a mask of the entries that are large, or small but not 0."""
     size = x.detach().abs()
     return ~(size <= _LARGE) | ((size < _SMALL) & (size > 0))
 
@@ -216,14 +237,14 @@ def _none_odd(x: torch.Tensor) -> bool:
     if x.numel() == 0:
         return True
     low, high = torch.aminmax(x.abs())
-    # 0 is common, and looked at a second time.
+    # The test of `low` rejects 0, which is common and usual. Then `_odd` decides.
     return bool(high <= _LARGE) and (bool(low >= _SMALL) or not bool(_odd(x).any()))
 
 
 def _norm(x: torch.Tensor) -> torch.Tensor:
-    """The Euclidean norm of every row of any size, [...]."""
+    """Return the Euclidean norm of every row, [...], whatever the size of its entries."""
     largest = _largest(x)
-    # To sizes from which the gradient comes back in range.
+    # Divided by the scale, entries have sizes at which the gradient stays in range.
     large = (largest > _LARGE) & (largest < math.inf)
     small = (largest < _SMALL) & (largest > 0)
     scale = torch.where(large, largest * 2.0**-45, 1.0)

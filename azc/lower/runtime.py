@@ -1,4 +1,4 @@
-"""Functions that compiled graphs call: where tokens stand."""
+"""Functions of compiled graphs for the places of tokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,17 @@ __all__ = [
 
 
 def positions_of(real: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
-    """The index of every token among the real ones, int64 [B, N]; [1, N] where all are,
-    which have the length of `like`, [B, N, C] or [B, H, N, D].
+    """Return the index of every token among the real ones.
 
-    The padding of a sequence is counted after its real tokens, so that no two tokens of
-    a sequence have the same index, and none is beyond N − 1.
+    The padding of a sequence is counted after its real tokens, so that its tokens have
+    different indices from 0 to N − 1.
+
+    Args:
+        real: Mask of real tokens, bool [B, N]; None if all are real.
+        like: A tensor with N tokens, [B, N, C] or [B, H, N, D].
+
+    Returns:
+        The indices, int64 [B, N], or [1, N] if `real` is None.
     """
     if real is None:
         return torch.arange(like.shape[-2], device=like.device)[None]
@@ -42,8 +48,15 @@ def positions_of(real: torch.Tensor | None, like: torch.Tensor) -> torch.Tensor:
 
 
 def order_of(real: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor | None:
-    """Where the token of every position stands, int64 [B, N]; None where neighbours are
-    known to stand side by side: without padding, and on the CPU without holes in it.
+    """Return the index of the token at every position.
+
+    Args:
+        real: Mask of real tokens, bool [B, N]; None if all are real.
+        positions: The index of every token among the real ones, int64 [B, N].
+
+    Returns:
+        The indices, int64 [B, N]; None if the real tokens of each sequence are known to
+        be adjacent. That is known without padding, and on a CPU, where values are read.
     """
     if real is None:
         return None
@@ -53,9 +66,9 @@ def order_of(real: torch.Tensor | None, positions: torch.Tensor) -> torch.Tensor
 
 
 def places_by(positions: torch.Tensor) -> torch.Tensor:
-    """Where the token of every position [B, N] stands, int64 [B, N]."""
+    """Return the index of the token at every position: invert `positions`, int64 [B, N]."""
     places = torch.arange(positions.shape[1], device=positions.device)
-    # Without a sort: those that keep the order of equals can't be exported to ONNX.
+    # Not a sort, because stable sorts can't be exported to ONNX.
     return torch.zeros_like(positions).scatter(
         -1, positions, places.expand_as(positions)
     )
@@ -74,8 +87,15 @@ def rows_of(memory: Any) -> torch.Tensor | None:
 def newest(
     x: torch.Tensor | None, like: torch.Tensor, rows: torch.Tensor | None = None
 ) -> torch.Tensor | None:
-    """Of what is told of N tokens, [B, N, …], that of the M at `rows`, None: the last ones;
-    `like` is [B, M, …].
+    """Select the new tokens.
+
+    Args:
+        x: A tensor for N tokens, [B, N, …], or None.
+        like: A tensor for the M new tokens, [B, M, …].
+        rows: The indices of the new tokens, int64 [M]; None for the last ones.
+
+    Returns:
+        The rows of the new tokens, [B, M, …]; None if x is None.
     """
     if x is None:
         return None
@@ -86,14 +106,22 @@ def newest(
 
 
 class Span(NamedTuple):
-    """Of N tokens those that the next ones can read, L of them: the last real ones of
-    each sequence that were kept, side by side, and then all that came since.
+    """The L tokens, out of N, that the new tokens can read within a reach.
 
-    `real`: bool [B, L], None where all are; `positions`: int64 [B or 1, L], the index of
-    each among all real tokens; `places`: among these alone; `order`: int64 [B, L], where
-    the token of every place stands, None where neighbours stand side by side. What is
-    kept of these for later tokens: all, or the last `kept` real ones, which stand at
-    `at` [B, kept], or None, at the end.
+    They are the last real tokens of each sequence that were cached, which are adjacent,
+    followed by all tokens since.
+
+    Attributes:
+        real: Mask of real tokens, bool [B, L]; None if all are real.
+        positions: The index of each token among all real tokens, int64 [B or 1, L].
+        places: The index of each token among the real tokens of the span, int64
+            [B or 1, L].
+        order: The index of the token at every place, int64 [B, L]; None if the real
+            tokens of each sequence are known to be adjacent.
+        kept: The number of real tokens at the end to cache for later tokens; None to
+            cache the whole span.
+        at: The indices of these tokens, int64 [B, kept]; None if they are the last
+            tokens of the span.
     """
 
     real: torch.Tensor | None
@@ -104,11 +132,19 @@ class Span(NamedTuple):
     at: torch.Tensor | None = None
 
     def last(self, x: torch.Tensor, axis: int) -> torch.Tensor:
-        """What is kept of a value of these tokens, which are along an axis."""
+        """Select the part of a value to cache for later tokens.
+
+        Args:
+            x: A value of the tokens of the span, [B, L, C] for example.
+            axis: The axis of the tokens.
+
+        Returns:
+            The part, [B, kept, C]; x itself if the whole span is cached.
+        """
         if self.kept is None:
             return x
         if self.at is None:
-            # And not the memory of what it is a part of.
+            # A view would keep the memory of the whole value.
             return x.narrow(axis, x.shape[axis] - self.kept, self.kept).clone()
         if axis == -1:
             return taken(x.transpose(-1, -2), self.at).transpose(-1, -2)
@@ -123,9 +159,17 @@ def span_of(
     reach: int,
     drops: bool,
 ) -> Span:
-    """Of N tokens, of which all are told that `Padding` has, those that can be read where
-    the last `reach` of the first `base` are kept; of base 0 all are. `drops`: what is out
-    of reach is not kept.
+    """Return the span, out of N tokens, that new tokens can read.
+
+    Args:
+        real: Mask of real tokens, bool [B, N]; None if all are real.
+        positions: The index of every token among the real ones, int64 [B or 1, N].
+        order: The index of the token at every position, int64 [B, N], or None; see
+            `order_of`.
+        base: The number of tokens of which only the last `reach` real ones were cached;
+            0 if no token was dropped.
+        reach: The number of earlier tokens that a token reads.
+        drops: Whether tokens out of reach are dropped from the cache now.
     """
     kept = reach if drops and positions.shape[1] > reach else None
     places = positions
@@ -146,9 +190,15 @@ def _span(
     reach: int,
     kept: int | None,
 ) -> Span:
-    """Return the span of the last `reach` of `before` real tokens [B, 1] and of the tokens
-    behind them, whose positions and mask are [B, M]. Where there are fewer tokens than
-    `reach`, the others are padding.
+    """Return the span of the last `reach` real tokens of a cache and of later tokens.
+
+    Args:
+        before: The number of real tokens before the later ones, [B, 1]. If it is less
+            than `reach`, the span begins with padding.
+        positions: The positions of the later tokens, [B, M].
+        real: The mask of the later tokens, [B, M].
+        reach: The number of cached tokens.
+        kept: The number of tokens to cache afterwards, None for all.
     """
     slots = before - reach + torch.arange(reach, device=before.device)
     positions = torch.cat((slots, positions), 1)
@@ -161,9 +211,11 @@ def _span(
 def _last_real(
     real: torch.Tensor | None, places: torch.Tensor, count: int
 ) -> torch.Tensor | None:
-    """Where the last real tokens of each sequence stand, int64 [B, count]; anywhere those
-    that there are not. None: at the end, without padding, and on the CPU where it is on
-    the left alone.
+    """Return the indices of the last real tokens of each sequence, int64 [B, count].
+
+    If there are fewer than `count`, the other indices are arbitrary. Return None if the
+    tokens are known to be at the end. That is known without padding, and on a CPU, where
+    values are read, if padding is only on the left.
     """
     if real is None:
         return None
@@ -182,8 +234,16 @@ def within(
     order: torch.Tensor | None,
     rows: torch.Tensor,
 ) -> Span:
-    """Of N tokens, of which all are told that `Padding` has, those that the last M can
-    read that reach so far back; `rows` is [B or 1, M].
+    """Return the span, out of N tokens, that the last M tokens can read.
+
+    Args:
+        memory: The layer's cache, None without one.
+        reach: The number of earlier tokens that a token reads.
+        real: Mask of real tokens, bool [B, N]; None if all are real.
+        positions: The index of every token among the real ones, int64 [B or 1, N].
+        order: The index of the token at every position, int64 [B, N], or None; see
+            `order_of`.
+        rows: The positions of the M new tokens, int64 [B or 1, M].
     """
     if memory is None:
         return Span(real, positions, positions, order)
@@ -227,7 +287,7 @@ def in_order(
 
 
 def memory_of(cache: Any, layer: int) -> Any:
-    """What is remembered of a layer, None where nothing is."""
+    """Return the cache of one layer, None without a cache."""
     return None if cache is None else cache.layers[layer]
 
 
@@ -240,9 +300,20 @@ def extended(
     reach: int | None,
     span: Span | None,
 ) -> torch.Tensor:
-    """A value of the tokens that a model is called with, and before it, along an axis,
-    that of earlier tokens, which are remembered under a name. `square`: the value has
-    a column for every token so far. `span`: those within a reach, where there is one.
+    """Extend a value of the new tokens by the cached values of earlier tokens.
+
+    Args:
+        x: The value of the new tokens, [B, H, M, c] for example.
+        memory: The layer's cache, None without one.
+        key: The name of the value in the cache.
+        axis: The axis of the tokens.
+        square: Whether x has a column for every token so far.
+        reach: The number of earlier tokens that later tokens read, None for all.
+        span: The tokens of the result; None if `reach` is None.
+
+    Returns:
+        The cached values followed by x, along `axis`; x itself without a cache. Without
+        a reach, a cache of fixed size returns all its slots.
     """
     if memory is None:
         return x
@@ -256,36 +327,48 @@ def _has_holes(real: torch.Tensor) -> torch.Tensor:
 
 
 def pack(x: torch.Tensor, order: torch.Tensor | None) -> torch.Tensor:
-    """[B, N, C] or [B, H, N, C], 0 in padding, with neighbours side by side."""
+    """Move the real tokens of each sequence together.
+
+    Args:
+        x: A value that is 0 in padding, [B, N, C] or [B, H, N, C].
+        order: The index of the token at every position, int64 [B, N]; None if the real
+            tokens are adjacent already.
+    """
     return x if order is None else taken(x, order)
 
 
 def unpack(
     x: torch.Tensor, positions: torch.Tensor, order: torch.Tensor | None
 ) -> torch.Tensor:
-    """Undoes `pack`."""
+    """Move tokens back to their places: undo `pack`.
+
+    Args:
+        x: A value of packed tokens, [B, N, C] or [B, H, N, C].
+        positions: The position of every token, int64 [B, N].
+        order: The order given to `pack`.
+    """
     return x if order is None else taken(x, positions)
 
 
 def taken(x: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """The tokens at `index` [B, M] of [B, N, C] or [B, H, N, C]."""
+    """Select the tokens at `index`, int64 [B, M], of x [B, N, C] or [B, H, N, C]."""
     if x.dim() == 4 and torch.compiler.is_compiling():
-        # Rows of N numbers can't be laid side by side in one graph for all lengths.
+        # Rows may have N numbers, and can't be flattened in one graph for all lengths.
         every = index[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3])
         return x.gather(2, every)
     by_token = x if x.dim() == 3 else x.transpose(1, 2)
     batch, tokens = by_token.shape[:2]
     start = torch.arange(batch, device=index.device)[:, None] * tokens
-    # Whole rows at once: `gather` takes ten times as long on a CPU.
+    # `index_select` copies whole rows: `gather` takes ten times as long on a CPU.
     rows = by_token.flatten(0, 1).index_select(0, (index + start).flatten())
     made: torch.Tensor = rows.unflatten(0, (batch, index.shape[1]))
     return made if x.dim() == 3 else made.transpose(1, 2)
 
 
 def alibi_slopes(heads: int, like: torch.Tensor) -> torch.Tensor:
-    """The slope of each head (Press et al. 2022), [H, 1, 1], typed as a tensor."""
+    """Return the slope of each head (Press et al. 2022), [H, 1, 1], in the type of `like`."""
     power = 2 ** (int(heads).bit_length() - 1)
-    # Before the division: float64 stays exact.
+    # Converted before the division, so that float64 is exact.
     head = torch.arange(1, heads + 1, device=like.device).to(like)
     exponent = head * (-8.0 / power)
     if heads != power:

@@ -1,7 +1,7 @@
 """The backend `sdpa`: `torch.nn.functional.scaled_dot_product_attention`.
 
-It is given a mask, made as it runs, or makes its own. No n × n tensor is kept where it has
-a kernel without one.
+The function receives a mask, made when the graph runs, or applies its own causal mask. No
+n × n tensor is stored if it has a kernel that needs none.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ __all__ = ["ScaledDotProduct"]
 
 
 class ScaledDotProduct(nn.Module):
-    """A dot product as a module: `forward(query, key, value, real, row_real, positions,
-    row_positions, at, width)`.
+    """A dot product as a module.
 
-    `query`: [B, H, M, f]; `key`: [B, H, N, f]; `value`: [B, H, N, c]. `real`: bool
-    [B, N], None where all tokens are; positions: int64 [B or 1, N]; those of rows are
-    of the last M tokens, or of those `at`, int64 [M]. `width`: that of a head. Gives
-    [B, H, M, c]; anything finite in padding. `exact`: autocast leaves the tensors in the
-    type that they have.
+    Args:
+        spec: The dot product.
+        causal: Whether later tokens are hidden from every token.
+        inhabited: Whether every sequence is known to have a real token.
+        exact: Keep the types of the tensors under autocast.
     """
 
     def __init__(
@@ -60,11 +59,27 @@ class ScaledDotProduct(nn.Module):
         at: torch.Tensor | None,
         width: int,
     ) -> torch.Tensor:
-        """The sums of the values, weighted."""
-        # A plain bool also where lengths are symbols.
+        """Compute the attention of M tokens to N tokens.
+
+        Args:
+            query: The queries, [B, H, M, f].
+            key: The keys, [B, H, N, f].
+            value: The values, [B, H, N, c].
+            real: Mask of real tokens, bool [B, N]; None if all are real.
+            row_real: The same of the M tokens, bool [B, M].
+            positions: The index of every token among the real ones, int64 [B or 1, N].
+            row_positions: The same of the M tokens, int64 [B or 1, M].
+            at: The indices of the M tokens among the N, int64 [M]; None for the last.
+            width: The width of one head.
+
+        Returns:
+            The weighted sums of the values, [B, H, M, c]; arbitrary finite numbers in
+            padding.
+        """
+        # A plain bool, also if lengths are symbolic.
         square = True if query.shape[-2] == key.shape[-2] else False  # noqa: SIM210
         newest = self.causal and not square and query.shape[-2] == 1
-        # What is kept of earlier tokens is in the window of the next one.
+        # If the cache holds no more than a window, the newest token sees all of it.
         near = self.radius is None or (newest and key.shape[-2] <= self.radius + 1)
         plain = real is None and len(self.biases) == 0 and near
         causal = self.causal and square and plain
@@ -95,7 +110,12 @@ class ScaledDotProduct(nn.Module):
         places: tuple[Place, ...],
         width: int,
     ) -> torch.Tensor | None:
-        """True where a token is seen, or what is added to scores; None for nothing."""
+        """Make the mask of the scores, [B or 1, H or 1, M or 1, N]; see `forward`.
+
+        Returns:
+            True where a token is seen, or, with biases, the numbers to add to scores;
+            None if there is nothing to mask.
+        """
         absent = gone(
             row_real,
             real,
@@ -117,7 +137,7 @@ class ScaledDotProduct(nn.Module):
         return bias if absent is None else bias.masked_fill(absent, -math.inf)
 
     def extra_repr(self) -> str:
-        """What it does."""
+        """Describe the factor, the masks and the biases for `repr`."""
         parts = [f"factor={self.factor.number:g}·d^{self.factor.power:g}"]
         parts += [f"radius={self.radius}"] if self.radius is not None else []
         parts += ["alibi"] if self.biases else []

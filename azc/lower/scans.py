@@ -1,11 +1,12 @@
-"""What the values of a causal program come to at many moments: sums and maxima over the
-tokens so far, and what is absent then. (`azc.lower.chunkwise` has the rest.)
+"""Sums and maxima over the tokens so far at many moments, and masks at these moments.
 
-Compiled graphs call these. There are T moments, each that of a token; `real` and
-`positions` are of all N tokens, `at` [B or 1, T] says which token each moment is that of,
-`row_real` [B, T] whether it is real, and `leading` [B, T] whether no real token is before
-it or is it; `real`, `row_real` and `leading` are None where all tokens are real. What is
-`carried` comes from the moments before, None at the first.
+Products and softmaxes are in `azc.lower.chunkwise` and `azc.lower.softmaxes`.
+
+Compiled graphs call these functions. There are T moments, each at a token. `real` [B, N] and
+`positions` [B or 1, N] describe all N tokens. `at` [B or 1, T] is the index of the token of
+each moment, `row_real` [B, T] is True if it is real, and `leading` [B, T] is True if neither
+it nor any token before it is real. `real`, `row_real` and `leading` are None if all tokens
+are real. `carried` is the state that the previous moments left, None at the first moment.
 """
 
 from __future__ import annotations
@@ -31,24 +32,33 @@ __all__ = [
 def moments_of(
     real: torch.Tensor, positions: torch.Tensor, count: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the last M tokens of each sequence: the token that each is computed as, [B, M],
-    and whether no real token is before it or is it, bool [B, M].
+    """Choose the tokens of the moments of the last M tokens.
 
-    Padding is computed as the real token before it is, or as the first one: so nothing
-    is a sum of no tokens, and what is finite at real tokens, and has a finite gradient
-    there, is so in padding. `positions`: int64 [B, N], which count the real tokens.
+    Padding is computed like the real token before it, or like the first real token. So
+    no sum is over no tokens, and values and gradients that are finite at real tokens are
+    finite in padding as well.
+
+    Args:
+        real: Mask of real tokens, bool [B, N].
+        positions: The index of every token among the real ones, int64 [B, N].
+        count: M.
+
+    Returns:
+        `at`, int64 [B, M], and `leading`, bool [B, M].
     """
     tokens = real.shape[1]
     position = real.cumsum(-1)[:, tokens - count :] - 1
     leading = position < 0
     at = places_by(positions).gather(1, position.clamp(min=0))
-    # Without a real token among the last ones there is nothing that must be finite.
+    # Without a real token among the last M nothing need be finite, so any of them will do.
     return torch.where(leading, at.clamp(min=tokens - count), at), leading
 
 
 def index_of_rows(index: torch.Tensor) -> torch.Tensor:
-    """The rows [B, M] that moments are computed with. An index below 0 is of a token that
-    is not at hand: padding is then computed as itself.
+    """Return the indices [B, M] of the rows that moments are computed with.
+
+    An index below 0 is that of a token of an earlier call, whose rows are not available.
+    Padding then uses its own row.
     """
     own = torch.arange(index.shape[1], device=index.device)
     return torch.where(index < 0, own, index)
@@ -60,14 +70,24 @@ def running_sum(
     leading: torch.Tensor | None,
     carried: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The sum of terms [B, H, T, r, c] over the real tokens so far, and the last of it."""
+    """Sum terms over the real tokens so far.
+
+    Args:
+        terms: The terms, [B, H, T, r, c].
+        row_real: Mask of real tokens, bool [B, T].
+        leading: Mask of the moments before the first real token, bool [B, T].
+        carried: The sum over the previous moments, [B, H, 1, r, c].
+
+    Returns:
+        The sums, [B, H, T, r, c], and the last sum, [B, H, 1, r, c], to carry on.
+    """
     present = terms
     if row_real is not None:
         present = terms.masked_fill(~row_real[:, None, :, None, None], 0.0)
     total = present.cumsum(2)
     if carried is not None:
         total = total + carried
-    last = total[:, :, -1:].clone()  # and not what it is a part of
+    last = total[:, :, -1:].clone()  # a view would keep all sums in memory
     if leading is not None:
         total = torch.where(leading[:, None, :, None, None], terms, total)
     return total, last
@@ -79,8 +99,17 @@ def running_max(
     leading: torch.Tensor | None,
     carried: torch.Tensor | None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The maximum of rows [B, H, T, f] over the real tokens so far, [B, H, T, f, 1], and
-    what is carried on, [B, H, 1, f, 2]: the last of it, and whether there is any.
+    """Compute the maximum of each column over the real tokens so far.
+
+    Args:
+        rows: The rows, [B, H, T, f].
+        row_real: Mask of real tokens, bool [B, T].
+        leading: Mask of the moments before the first real token, bool [B, T].
+        carried: The second result for the previous moments.
+
+    Returns:
+        The maxima, [B, H, T, f, 1], and the state to carry on, [B, H, 1, f, 2]: the last
+        maximum, and 1 if there was a real token, else 0.
     """
     present = rows
     if row_real is not None:
@@ -100,7 +129,9 @@ def running_max(
 def running_count(
     real: torch.Tensor | None, at: torch.Tensor, like: torch.Tensor
 ) -> torch.Tensor:
-    """How many tokens are real up to each moment, [B or 1, 1, T, 1, 1]."""
+    """Count the real tokens up to each moment, [B or 1, 1, T, 1, 1], in the type of
+    `like`.
+    """
     seen = at + 1
     if real is not None:
         seen = real.cumsum(-1).gather(1, at)
@@ -115,10 +146,19 @@ def gone_at(
     radius: int | None,
     by_row: bool,
 ) -> torch.Tensor:
-    """Where entries of a value are absent at moments, bool [B, 1, T or 1, N or 1, N or 1].
+    """Return a mask of the absent entries of a value at moments.
 
-    `by_row`: the value is a row at each moment, or has rows of no tokens; else it has a
-    row for every token.
+    Args:
+        real: Mask of real tokens, bool [B, N]; None if all are real.
+        positions: The index of every token among the real ones, int64 [B or 1, N].
+        at: The index of the token of each moment, int64 [B or 1, T].
+        places: The places at which entries are absent.
+        radius: The radius of the band.
+        by_row: Whether the rows of the value are not tokens: the value is one row at each
+            moment, for example. Otherwise it has a row for every token.
+
+    Returns:
+        A bool mask that broadcasts over the value, [B or 1, 1, T or 1, N or 1, N or 1].
     """
     every = torch.arange(positions.shape[1], device=positions.device)
     unseen = every > at[:, :, None]  # [B, T, N]

@@ -1,9 +1,9 @@
-"""In which order a program is computed: whole sequences, and moments of them.
+"""Schedules of causal programs: the order of whole sequences and of regions of moments.
 
 In an encoder every value is computed for a whole sequence at once. In a causal model that
-is so for streams, their transposes and constants. States and snapshots are another at
-every token: they are computed for many moments beside each other, and with them the rows
-of streams that read them. Such a `Region` is given streams and gives streams.
+holds for streams, their transposes and constants. States and snapshots change with every
+token. They are computed for many moments in parallel, together with the rows of streams that
+read them, in a `Region`. Its inputs and outputs are streams.
 """
 
 from __future__ import annotations
@@ -22,8 +22,11 @@ __all__ = ["Region", "Running", "running", "schedule"]
 
 @dataclass(frozen=True)
 class Region:
-    """Values that are computed moment by moment, in order; `outputs`: streams that are
-    read from outside.
+    """Values that are computed moment by moment.
+
+    Attributes:
+        nodes: The values, in an order in which operands come first.
+        outputs: The streams among them that are read from outside.
     """
 
     nodes: tuple[Node, ...]
@@ -34,11 +37,13 @@ class Region:
 class Running:
     """A state that is carried on from token to token.
 
-    Each token brings a row of the `terms`, streams or transposes. `kind`: "sum" and
-    "mean" of these rows, or of their outer products where there are two; "max" of rows;
-    "softmax", the mean of outer products or ("weights") of products of two rows of the
-    same width, weighted over the tokens by a softmax of the first. `shapes`: what is
-    carried.
+    Attributes:
+        kind: The function of the rows of `terms` so far. "sum", "mean" and "max" are
+            over the rows, "sum" also over the outer products of two rows. "softmax" is
+            the mean of outer products of two rows, weighted by a softmax of the first
+            ones over the tokens so far; "weights" is the same of elementwise products.
+        terms: The streams or transposes of which each token adds a row.
+        shapes: The shapes of the numbers that are carried on.
     """
 
     kind: Literal["sum", "mean", "max", "softmax", "weights"]
@@ -47,7 +52,7 @@ class Running:
 
 
 def running(node: Node, time: Mapping[Node, Time]) -> Running | None:
-    """How a state is carried on, where it is in a form that can be."""
+    """Return the form in which a value is carried on; None if it can't be carried on."""
     if time[node] is not Time.STATE or node.shape.rows is N:
         return None
     first, *rest = node.args
@@ -75,12 +80,20 @@ def running(node: Node, time: Mapping[Node, Time]) -> Running | None:
 
 
 def _over_tokens(node: Node, time: Mapping[Node, Time]) -> bool:
-    """Whether a value is a softmax over the tokens so far."""
+    """Return whether a value is a softmax over the tokens so far."""
     return node.op == "softmax" and time[node.args[0]] is Time.MIRROR
 
 
 def schedule(graph: Graph, time: Mapping[Node, Time]) -> list[Node | Region]:
-    """Every value of a causal program, in an order in which operands come first."""
+    """Order the values of a causal program so that operands come first.
+
+    Args:
+        graph: The program.
+        time: The times of its values.
+
+    Returns:
+        Values of whole sequences, and regions of the others.
+    """
     moments = {
         node
         for node in graph.nodes
@@ -90,7 +103,7 @@ def schedule(graph: Graph, time: Mapping[Node, Time]) -> list[Node | Region]:
     for node in graph.nodes:
         found = 0
         for place, arg in enumerate(node.args):
-            # The whole of a stream is there once its region is computed.
+            # A stream is complete only after the region that computes it.
             later = arg in moments and time[arg] is Time.STREAM
             if node in moments and is_read_by_row(node, place):
                 later = False
@@ -112,7 +125,7 @@ def schedule(graph: Graph, time: Mapping[Node, Time]) -> list[Node | Region]:
 def _read(
     graph: Graph, moments: set[Node], level: Mapping[Node, int]
 ) -> frozenset[Node]:
-    """The streams of regions that are read from outside."""
+    """Return the streams of regions that are read from outside their region."""
     found = {graph.output}
     for node in graph.nodes:
         for place, arg in enumerate(node.args):
@@ -133,8 +146,9 @@ def _with_states(
     level: Mapping[Node, int],
     time: Mapping[Node, Time],
 ) -> tuple[Node, ...]:
-    """What a region computes for its outputs: also constants, and states of regions
-    before it.
+    """Return the values that a region computes for its outputs.
+
+    These include constants, and states that earlier regions compute as well.
     """
     wanted, todo = set(outputs), list(outputs)
     while todo:

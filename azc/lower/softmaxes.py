@@ -1,15 +1,14 @@
-"""Softmaxes over the tokens so far, and maxima of them, in chunks (see `chunkwise`).
+"""Softmaxes over the tokens so far, and maxima over them, in chunks (see `chunkwise`).
 
-The weights have another scale at every moment: that of token j at moment t is
+The scale of the weights changes with every moment. The weight of token j at moment t is
 exp(x_j − m_t), where m_t is the largest exponent so far (Milakov and Gimelshein 2018). It
-is the product of exp(x_j − m_h) and exp(m_h − m_t) for any h from j to t, of which neither
-is above 1. In a chunk of 2^L moments, h is the last moment in the first half of the
-smallest block of 2^l that has j in its first half and t in its second: then the first
-factor is one of L at token j, and the second one of L at moment t. (Sums are made in this
-order by Sklansky 1960; decays between chunks as by Yang et al. 2024.)
+is the product of exp(x_j − m_h) and exp(m_h − m_t) for any h from j to t, and neither
+factor is above 1. In a chunk of 2^L moments, take the smallest block of 2^l moments that has
+j in its first half and t in its second half, and let h be the last moment of the first half.
+Then token j has only L different first factors, and moment t only L second factors. (The
+order of these sums is that of Sklansky 1960; decays between chunks follow Yang et al. 2024.)
 
-A moment reads nothing that a later token has a part in, so that its rounding does not
-depend on what follows.
+Nothing that a moment reads depends on later tokens, so its rounding does not, either.
 """
 
 from __future__ import annotations
@@ -42,10 +41,13 @@ CHUNK = 32  # moments in a chunk, a power of 2
 class Factors(NamedTuple):
     """The weights between the moments of a chunk, for each of the L sizes of blocks.
 
-    `left` [B, H, K, L, C, f]: what the weights are faded by up to each moment, 0 in the
-    first half of a block; `right` [B, H, K, L, C, f]: the weight of each token at the end
-    of the first half, 0 in the second. `seen` [L, C, C]: 1 where a moment is in the second
-    half and a token in the first half of its block.
+    Attributes:
+        left: The factor by which weights decay from the end of the first half of a block
+            to each moment, [B, H, K, L, C, f]; 0 in the first half.
+        right: The weight of each token at the end of the first half of a block,
+            [B, H, K, L, C, f]; 0 in the second half.
+        seen: 1 if a moment is in the second half and a token in the first half of the
+            same block, else 0; [L, C, C].
     """
 
     left: torch.Tensor
@@ -53,8 +55,13 @@ class Factors(NamedTuple):
     seen: torch.Tensor
 
     def sums(self, values: torch.Tensor | None = None) -> torch.Tensor:
-        """Return, for each moment, the sum of the weights before it in its chunk,
-        [B, H, K, C, f]; each times a value, if values [B, H, K, C, f] are given.
+        """Sum the weights of the tokens before each moment in its chunk.
+
+        Args:
+            values: Factors of the weights, [B, H, K, C, f]; None for 1.
+
+        Returns:
+            The sums, [B, H, K, C, f].
         """
         right = self.right
         if values is not None:
@@ -63,11 +70,16 @@ class Factors(NamedTuple):
 
 
 def _factors(exponents: torch.Tensor, top: torch.Tensor) -> Factors:
-    """The weights between moments; `top` [B, H, K, C, f] is the largest exponent so far."""
+    """Compute the weights between the moments of each chunk.
+
+    Args:
+        exponents: The exponents, [B, H, K, C, f].
+        top: The largest exponent so far, [B, H, K, C, f].
+    """
     length = exponents.shape[3]
     levels = length.bit_length() - 1
     index = torch.arange(length, device=top.device)
-    # Of half a block. (Inductor has no powers of an index.)
+    # Sizes of half a block, as constants: Inductor has no powers of an index.
     sizes = [2**i for i in range(levels)]
     size = torch.tensor(sizes, dtype=torch.int64, device=top.device)[:, None]
     block = index // (2 * size)
@@ -86,13 +98,20 @@ class SoftmaxMean(NamedTuple):
     """The mean of values over the tokens so far, weighted by a softmax over these tokens of
     each of f columns of exponents.
 
-    `top` [B, H, K, C, f]: the largest exponent so far, by which the sums at each moment are
-    scaled. `exponents`: −∞ in padding. `own` [B, H, K, C, f]: the weight of the moment's
-    own token; `factors`: of those before it in its chunk. `weight`: the sum of all weights.
-    `values` [B, H, K, C, c]: 0 in padding. `before`: the sums of weighted values of the
-    chunks before each, [B, H, K, f, c], and `fade` [B, H, K, C, f] what they count at each
-    moment; None where there are none. `last`: the sums of all, of values and of weights,
-    and their scale, [B, H, 1, f, c + 2]. `rows`: the values as given, [B, H, T, c].
+    Attributes:
+        exponents: The exponents in chunks, [B, H, K, C, f], −∞ in padding.
+        top: The largest exponent so far, [B, H, K, C, f]. The sums at each moment are
+            scaled by exp(−top).
+        own: The weight of each moment's own token, [B, H, K, C, f].
+        factors: The weights of the tokens before each moment in its chunk.
+        weight: The sum of all weights at each moment, [B, H, K, C, f].
+        values: The values in chunks, [B, H, K, C, c], 0 in padding.
+        before: The sums of weighted values over everything before each chunk,
+            [B, H, K, f, c]; None if there is only one chunk and nothing before it.
+        fade: The factor of `before` at each moment, [B, H, K, C, f]; None likewise.
+        last: The sums over all moments, of weighted values and of weights, and their
+            scale, [B, H, 1, f, c + 2].
+        rows: The values [B, H, T, c] with their padding.
     """
 
     exponents: torch.Tensor
@@ -118,19 +137,22 @@ def softmax_mean(
     """Average values over the real tokens so far with the weights of a softmax.
 
     Args:
-        exponents: [B, H, T, f].
-        values: [B, H, T, c], each averaged with each of the f columns of weights; without
-            `outer` [B, H, T, f], each with its own column.
-        row_real: bool [B, T].
-        leading: bool [B, T].
-        carried: `last` of the moments before, [B, H, 1, f, c + 2]; c is 1 without `outer`.
+        exponents: The exponents of the weights, [B, H, T, f].
+        values: The values, [B, H, T, c], or [B, H, T, f] without `outer`.
+        row_real: Mask of real tokens, bool [B, T]; None if all are real.
+        leading: Mask of the moments before the first real token, bool [B, T]; None if
+            all are real.
+        carried: `last` of the previous moments, [B, H, 1, f, c + 2]; c is 1 without
+            `outer`. None if there are none.
+        outer: Average each column of values with each of the f columns of weights; else
+            each with its own column of weights.
     """
     rows = values
     exponents = present(exponents, row_real, -math.inf)
     exponents = in_chunks(exponents, CHUNK, -math.inf)
     values = in_chunks(present(values, row_real, 0.0), CHUNK)
     first, scale = _first(exponents, values.shape[-1] if outer else 1, carried)
-    # The scale has no part in the result, so that it needs no gradient.
+    # The scale cancels in the result, so that it needs no gradient.
     top = torch.maximum(_top_so_far(exponents.detach()), scale.unsqueeze(3))
     own = (exponents - top).exp()
     factors = _factors(exponents, top)
@@ -159,8 +181,11 @@ def softmax_mean(
 def _first(
     exponents: torch.Tensor, width: int, carried: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sums of values and of weights before all moments, [B, H, 1, f, c + 1], and their
-    scale, [B, H, 1, f], the least number where there are none.
+    """Return the sums before the first moment, and their scale.
+
+    Returns:
+        The sums of weighted values and of weights, [B, H, 1, f, c + 1], and the scale,
+        [B, H, 1, f]: the lowest finite number if the sums are empty.
     """
     least = torch.finfo(exponents.dtype).min
     if carried is None:
@@ -174,11 +199,17 @@ def _first(
 def _over_chunks(
     sums: torch.Tensor, tops: torch.Tensor, first: torch.Tensor, scale: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Sums before each chunk [B, H, K, f, c], their scales [B, H, K, f], and the sums of
-    all with their scale [B, H, 1, f, c + 1].
+    """Add up the sums of chunks.
 
-    `sums` [B, H, K, f, c]: of each chunk, by the scale `tops` [B, H, K, f] at its end;
-    `first` and its `scale`: what comes before.
+    Args:
+        sums: The sum of each chunk, [B, H, K, f, c].
+        tops: The scale of each sum, which is that at the end of the chunk, [B, H, K, f].
+        first: The sum before the first chunk, [B, H, 1, f, c].
+        scale: The scale of `first`, [B, H, 1, f].
+
+    Returns:
+        The sums before each chunk, [B, H, K, f, c]; their scales, [B, H, K, f]; and the
+        sum over all chunks with its scale, [B, H, 1, f, c + 1].
     """
     count = sums.shape[2]
     starts = one_later(tops, scale)
@@ -198,7 +229,17 @@ def _over_chunks(
 def read_mean(
     query: torch.Tensor, mean: SoftmaxMean, leading: torch.Tensor | None
 ) -> torch.Tensor:
-    """Return query @ mean at every moment, [B, H, T, 1, c], for a query [B, H, T, 1, f]."""
+    """Multiply a query with the mean so far, at every moment.
+
+    Args:
+        query: The query rows, [B, H, T, 1, f].
+        mean: The mean.
+        leading: Mask of the moments before the first real token, bool [B, T]. They read
+            only their own token.
+
+    Returns:
+        query @ mean, [B, H, T, 1, c].
+    """
     rows, factors = query.squeeze(-2), mean.factors
     chunks = in_chunks(rows, CHUNK) / mean.weight
     found = (chunks * mean.own).sum(-1, keepdim=True) * mean.values
@@ -222,11 +263,11 @@ def running_softmax(
     carried: torch.Tensor | None,
     outer: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Average values as `softmax_mean` does.
+    """Average values as `softmax_mean` does, and form the means.
 
     Returns:
-        The means at every moment, [B, H, T, f, c], or [B, H, T, f, 1] without `outer`, and
-        what is carried on.
+        The means at every moment, [B, H, T, f, c], or [B, H, T, f, 1] without `outer`;
+        and the state to carry on, `SoftmaxMean.last`.
     """
     mean = softmax_mean(exponents, values, row_real, leading, carried, outer)
     if outer:
@@ -244,7 +285,7 @@ def running_softmax(
 
 
 def _outer_sums(mean: SoftmaxMean) -> torch.Tensor:
-    """For each moment the sum of values so far in its chunk, each times all of its weights,
+    """Sum the outer products of weights and values so far in the chunk of each moment,
     [B, H, K, C, f, c].
     """
     length = mean.top.shape[3]
@@ -269,7 +310,7 @@ def running_top(rows: torch.Tensor) -> torch.Tensor:
 
 
 def _top_so_far(chunks: torch.Tensor) -> torch.Tensor:
-    """The largest entry of each column up to each moment, [B, H, K, C, f]."""
+    """Return the largest entry of each column up to each moment, [B, H, K, C, f]."""
     if not torch.compiler.is_exporting():
         top: torch.Tensor = chunks.flatten(2, 3).cummax(2).values
         by_chunk: torch.Tensor = top.unflatten(2, chunks.shape[2:4])

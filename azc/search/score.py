@@ -200,7 +200,8 @@ class Scorer:
             shared: Returns the weights that it starts from; None for fresh weights.
 
         Returns:
-            The outcome, and the trained weights by the names of parameters.
+            The outcome, and the trained weights by the names of parameters, in the
+            shapes of parameters: [C, D] for a linear map from D to C features.
 
         Raises:
             RunError: If the shared weights can't be read, or the installation is
@@ -214,7 +215,7 @@ class Scorer:
             if time.perf_counter() - start > job.limit:
                 raise _Late(late(job.limit))
             if job.stop is not None and job.stop.exists():
-                raise RunError("R049", "stopped")  # by whom, the journal has
+                raise RunError("R049", "stopped")  # the journal records by whom
 
         trained: dict[str, torch.Tensor] = {}
         right: Mapping[str, float] = {}

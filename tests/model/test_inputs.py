@@ -46,11 +46,13 @@ WRONG_MASKS = [
 @pytest.mark.parametrize("mask", WRONG_MASKS)
 def test_a_mask_of_other_numbers_than_0_and_1_is_refused(mask: torch.Tensor) -> None:
     for task in TASKS:
-        with pytest.raises(ValueError, match=r"bool, or 0 and 1.*1 at real tokens"):
+        with pytest.raises(
+            ValueError, match=r"bool or hold only 0 and 1.*1 at real tokens"
+        ):
             build("sdpa", task=task)(IDS, attention_mask=mask)
     attend = azc.compile_attention(azc.loads(text_of("sdpa")), "sdpa")
     x = torch.zeros(3, 1, 9, 4)
-    with pytest.raises(UsageError, match="bool, or 0 and 1") as caught:
+    with pytest.raises(UsageError, match="bool or hold only 0 and 1") as caught:
         attend(q=x, k=x, v=x, mask=mask)
     assert caught.value.code == "U004"
 
@@ -98,7 +100,7 @@ def faults() -> dict[str, tuple[dict[str, Any], str]]:
         **{
             f"mask of {list(mask.shape)}": (
                 {"input_ids": IDS, "attention_mask": mask},
-                r"attention_mask is \[B, N\] = \[3, 9\]; got",
+                r"attention_mask must be \[B, N\] = \[3, 9\]; got",
             )
             for mask in (torch.ones(3, 8), torch.ones(9), torch.ones(3, 1, 9, 9))
         },

@@ -247,7 +247,7 @@ def test_what_a_fixed_size_is_not_for() -> None:
         close(model(IDS[:, :2], past_key_values=cache).logits, wanted)
         for mask in (torch.ones(3, 5), torch.ones(3, 9), torch.ones(3)):
             with pytest.raises(
-                ValueError, match=r"attention_mask is \[B, N\] = \[3, 6"
+                ValueError, match=r"attention_mask must be \[B, N\] = \[3, 6"
             ):
                 model(IDS, attention_mask=mask, past_key_values=empty(model, 8))
     for size in (0, -1, 2.5, True):
