@@ -325,7 +325,7 @@ class RunView:
     def columns(self) -> tuple[str, ...]:
         """The names of other figures in the final comparison, see `also`."""
         tasks = (f"{part} right" for part in self.data.task_parts)
-        text = () if self.bytes_per_token is None else ("perplexity", "bits a byte")
+        text = () if self.bytes_per_token is None else ("perplexity", "bits per byte")
         return (*text, *tasks)
 
     def also(self, row: Row) -> dict[str, str]:
@@ -334,7 +334,7 @@ class RunView:
         """
         figures = {
             "perplexity": (self.perplexity(row), ".2f"),
-            "bits a byte": (self.bits_per_byte(row), ".3f"),
+            "bits per byte": (self.bits_per_byte(row), ".3f"),
         }
         for part in self.data.task_parts:
             figures[f"{part} right"] = row.right(part), ".1%"

@@ -86,7 +86,7 @@ def test_perplexity_and_bits_a_byte(whole: tuple[Path, str], home: Path) -> None
             f"{sum(row['bits_per_byte']) / 2:.3f}",
         )
         assert all(each in output for each in shown)
-    assert re.search(r"perplexity\W+bits a byte", output)
+    assert re.search(r"perplexity\W+bits per byte", output)
     page = here("report", run, home=home)
     assert page.exit_code == 0, page.output
     html = (run / "report.html").read_text(encoding="utf-8")
