@@ -14,6 +14,11 @@ from azc.diagnostics import UsageError, listed, nearest
 
 __all__ = ["choose_attention", "choose_model", "choose_space", "choose_start"]
 
+_DECLARE: Mapping[str, str] = {
+    "attention": "declare one: `attention NAME(q, k, v) { … }`",
+    "model": "declare one: `model NAME { … }`",
+    "space": "declare one, with the model it starts from: `space NAME { start = … }`",
+}
 _Spec = TypeVar("_Spec", AttentionSpec, ModelSpec, SpaceSpec)
 
 
@@ -78,6 +83,6 @@ def _choose(
         if len(names) == 1:
             return names[0], known[names[0]]
     if not known:
-        raise UsageError("U102", f"{file} has no {kind}")
+        raise UsageError("U102", f"{file} has no {kind}", _DECLARE[kind])
     message = f"{file} has {len(known)} {kind}s; choose one"
     raise UsageError("U103", message, f"one of: {listed(known)}")

@@ -67,7 +67,7 @@ def check(
     All errors are reported at once, each with its line and, where one is likely, a fix.
     The exit code is 1 if there is an error.
 
-    Example: azc check -v examples/01_attention.azg
+    Example: azc check -v mine.azg
     """
     output = out(context)
     shown: set[Diagnostic] = set()

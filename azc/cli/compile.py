@@ -128,7 +128,7 @@ def compile(
         parameters=parameters,
         cache=caches.as_json(size),
     )
-    output.line(f"{folder}: {name} for {task}, {parameters:,} parameters")
+    output.line(f"{folder}: model {name} for {task}, {parameters:,} parameters")
     if size is not None:
         output.line(caches.words(size))
 

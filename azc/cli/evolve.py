@@ -519,7 +519,7 @@ def evolve(
     compared with the start model, random sampling and models typed by hand, on held-out
     data.
 
-    Example: azc evolve examples/demo.azg --evaluations 60 --seed 0 -o runs/first
+    Example: azc evolve mine.azg --evaluations 60 --seed 0 -o runs/first
     """
     from azc.search.options import EvolveOptions, resolve
     from azc.search.run import evolve as begin

@@ -104,7 +104,8 @@ class Pace:
         left = _clock((self.total - self.done) / rate)
         if self.in_bytes:
             return f"{left} left"
-        return f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute, {left} left"
+        pace = f"{rate * 60:.{0 if rate > 1 / 6 else 1}f} a minute"
+        return f"{pace}, {left} left in this stage"
 
 
 class LineProgress:

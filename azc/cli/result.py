@@ -5,7 +5,7 @@ comparison.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from azc.check.program import ModelSpec
 from azc.check.resolve import check_source
@@ -13,6 +13,7 @@ from azc.cli.output import Output, count
 from azc.compare.summary import summarise
 from azc.numbers import amount
 from azc.report.comparison import Row, last_table
+from azc.report.comparison import Table as Comparison
 from azc.search.objectives import (
     LOSS,
     OBJECTIVES,
@@ -28,8 +29,12 @@ from azc.search.view import RunView
 from azc.source import Source
 from azc.syntax.diff import text_diff
 
-__all__ = ["result_json", "show_result"]
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
+__all__ = ["final_table", "result_json", "show_result"]
+
+_WIDE = 120  # columns of a terminal that shows the loss of every seed
 _SHOWN = 8  # programs in the table
 
 
@@ -107,6 +112,8 @@ def _best(view: RunView, output: Output) -> None:
     else:
         output.line(f"{loss} after a few steps from shared weights;")
         output.line("it is only comparable within a round.")
+    tokens = count(view.options.length, "token")
+    output.line(f"FLOPs: forward, in sequences of {tokens}")
     if TIMED_LOSS in names:
         seconds = view.options.seconds_alone
         output.line(f"{TIMED_LOSS}: after {seconds:,.10g} seconds from scratch")
@@ -174,33 +181,53 @@ def _difference(view: RunView, output: Output) -> None:
     assert best is not None
     output.line()
     if start.program == best.program:
-        output.line("the best program is the start model")
+        output.line("the winner is the start model: no other contender trained better")
         return
     origin, *steps = view.lineage(best.id)
-    words = f"{count(len(steps), 'step')} from {origin.id:04}, {origin.mutation}"
-    if origin.id == START:
-        words = count(len(steps), "mutation")
-    output.line(f"from the start to the best: {words} (azc log shows each):")
+    words = f"candidate {origin.id:04} ({origin.mutation})"
+    if steps:
+        words = "" if origin.id == START else f" of {words}"
+        words = f"{count(len(steps), 'mutation')}{words}, which azc log shows"
+    output.line(f"from the start to the winner: {words}")
     output.line()
     names = ("start.azg", f"candidates/{best.id:04}.azg")
     output.diff(text_diff(start.program, best.program, *names))
 
 
 def _alone(view: RunView, output: Output) -> None:
-    from rich.table import Table
-
     for stage in view.agreement:
+        output.line()
         output.line(
-            f"ranking of the best {stage.count} by {stage.stage} and by {stage.steps}"
-            f" steps from scratch: Kendall τ {stage.tau:.2f}"
+            f"Kendall's τ between the scores of {stage.count} contenders ({stage.stage})"
+            f" and their final training ({stage.steps} steps): {stage.tau:.2f}"
         )
     seeds = view.options.final_seeds
     if not view.rows or not seeds:
         return
     found = last_table(view)
+    output.line()
+    steps = view.options.final_steps
+    output.line(
+        f"each trained from scratch for {steps} steps; loss on held-out"
+        f" {view.data.held_out}, nats {view.unit}"
+    )
+    if not output.as_json:
+        console = output.console()
+        console.print(final_table(found, console.width))
+    output.line(found.sentence)
+
+
+def final_table(found: Comparison, width: int) -> RichTable:
+    """Draw the final comparison for a terminal of `width` columns.
+
+    A narrow one has no room for the loss of every seed.
+    """
+    from rich.table import Table
+
+    shown = found.seeds if width >= _WIDE else ()
     table = Table()
     table.add_column("")
-    for seed in seeds:
+    for seed in shown:
         table.add_column(f"seed {seed}", justify="right")
     for name in ("mean", "winner ahead by"):
         table.add_column(name, justify="right")
@@ -209,23 +236,19 @@ def _alone(view: RunView, output: Output) -> None:
         table.add_column(name, justify="right")
     for row in found.rows:
         others = [row.also.get(name, "") for name in found.columns]
-        table.add_row(*_cells(row, seeds), *others)
-    output.line()
-    steps = view.options.final_steps
-    output.line(
-        f"each trained from scratch for {steps} steps; loss on held-out"
-        f" {view.data.held_out}, nats {view.unit}"
-    )
-    if not output.as_json:
-        output.console().print(table)
-    output.line(found.sentence)
+        same = not row.is_winner and row.losses == found.rows[0].losses
+        table.add_row(*_cells(row, found.seeds, shown, same), *others)
+    return table
 
 
-def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
+def _cells(
+    row: Row, seeds: Sequence[int], shown: Sequence[int], same: bool
+) -> list[str]:
+    """Return the cells of a row, with the losses of the seeds that are `shown`."""
     cells = [
         row.name if not row.is_winner else f"{row.name} (candidate {row.candidate:04})"
     ]
-    for seed in seeds:
+    for seed in shown:
         loss = row.losses.get(seed)
         told = "failed" if seed in row.losses else "…"
         cells.append(told if loss is None else f"{loss:.3f}")
@@ -233,7 +256,7 @@ def _cells(row: Row, seeds: Sequence[int]) -> list[str]:
     cells.append(f"{row.mean:.3f}" if whole else "")
     found = row.verdict
     if found is None:
-        return [*cells, "", ""]
+        return [*cells, "", "the same model" if same and whole else ""]
     ahead = f"{found.gain:.3f}"
     if found.high is not None:
         ahead += f" ± {found.high - found.gain:.3f}"

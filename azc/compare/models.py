@@ -103,6 +103,17 @@ class ModelDiff:
         """Floating point operations of all layers for one token, forward."""
         return Amount(self.old.flops, self.new.flops)
 
+    def __str__(self) -> str:
+        lines = [f"{each.name}: {each.old} -> {each.new}" for each in self.settings]
+        for each in self.layers:
+            if each.status != "same":
+                sides = ((each.old, each.old_mixing), (each.new, each.new_mixing))
+                words = [f"{i + 1}: {mixing}" for i, mixing in sides if i is not None]
+                lines.append(f"layer {each.status}, {' -> '.join(words)}")
+        lines.append(f"parameters: {self.old.parameters:,} -> {self.new.parameters:,}")
+        lines.append(f"FLOPs per token: {self.old.flops:,.0f} -> {self.new.flops:,.0f}")
+        return "\n".join(lines)
+
 
 def compare_programs(old: AttentionSpec, new: AttentionSpec) -> ProgramDiff:
     """Compare two attention programs as they are compiled."""

@@ -17,6 +17,7 @@ from azc.check.program import (
 )
 from azc.compare.cost import layer_flops
 from azc.compare.expression import Expression, express
+from azc.numbers import count
 from azc.passes.pipeline import program_graph
 
 __all__ = ["LayerSummary", "ModelSummary", "summarise"]
@@ -50,6 +51,13 @@ class ModelSummary:
     head_parameters: int
     parameters: int
     flops: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.model.name}: {count(len(self.layers), 'layer')},"
+            f" {self.parameters:,} parameters, {self.flops:,.0f} FLOPs per token at"
+            f" {count(self.tokens, 'token')}"
+        )
 
 
 def summarise(model: ModelSpec, tokens: int) -> ModelSummary:

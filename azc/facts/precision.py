@@ -61,7 +61,7 @@ def _is_wide_product(
     """Return whether a matrix product is in float32.
 
     What it sums over the tokens grows with their number, and its result may be a
-    normaliser, [n, 1], which is about to divide. An average is as large as its values,
+    normalizer, [n, 1], which is about to divide. An average is as large as its values,
     and has their type; a state, without an axis of tokens, is in float32 in any case.
     """
     inner = node.args[0].shape.cols

@@ -24,7 +24,7 @@ __all__ = [
 def _band(kernel: torch.Tensor, tokens: int, causal: bool) -> torch.Tensor:
     """Return the matrices [..., N, N] of convolutions with kernels [..., N or 1, K].
 
-    A kernel is centred on its token, or ends at it if `causal`.
+    A kernel is centered on its token, or ends at it if `causal`.
     """
     width = kernel.shape[-1]
     index = torch.arange(tokens, device=kernel.device)
@@ -89,7 +89,7 @@ class LightConv(OwnStart):
 def _depthwise(x: torch.Tensor, taps: torch.Tensor, causal: bool) -> torch.Tensor:
     """Convolve x [B, N, C] with kernels [C, 1, K]; return [B, N, C].
 
-    A kernel is centred on its token, or ends at it if `causal`.
+    A kernel is centered on its token, or ends at it if `causal`.
     """
     rows = x.transpose(1, 2)
     padding = taps.shape[-1] // 2

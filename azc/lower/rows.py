@@ -122,15 +122,15 @@ def _layer_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch
     count = _count(x, gone)
     shrunk: torch.Tensor | float = 1.0
     if _usual(x):
-        centred = x - _mean(x, count)
+        centered = x - _mean(x, count)
     else:
         # An entry of one sign and a mean of the other may differ by more than the range.
         shrunk = 1.0 + 3.0 * (_largest(x) > _LARGE).to(x.dtype)
         x = x / shrunk
-        centred = x - mean(x, gone)
+        centered = x - mean(x, gone)
     if gone is not None:
-        centred = centred.masked_fill(gone, 0.0)
-    return _over_root(centred, count, eps / shrunk / shrunk)
+        centered = centered.masked_fill(gone, 0.0)
+    return _over_root(centered, count, eps / shrunk / shrunk)
 
 
 def rms_norm(x: torch.Tensor, gone: torch.Tensor | None, eps: float) -> torch.Tensor:

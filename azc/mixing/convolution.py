@@ -73,7 +73,7 @@ def conv_feature(kernel: int) -> str:
 
 def _convolved(np: Any, sizes: LayerSizes, taps: Any, x: Any) -> Any:
     """Convolve x [n, C] with kernels [n or 1, C, K] (Wu et al. 2019, section 2):
-    centred, or in a causal model over a token and those before it.
+    centered, or in a causal model over a token and those before it.
     """
     n, kernel = len(x), taps.shape[-1]
     before = kernel - 1 if sizes.causal else kernel // 2
@@ -171,7 +171,7 @@ def _depthwise_reference(
 
 DEPTHWISE = ConvKind(
     name="depthwise",
-    doc="one per feature, learned, not normalised",
+    doc="one per feature, learned, not normalized",
     source="Wu et al. 2019, section 2",
     headed=False,
     learned=_depthwise_learned,

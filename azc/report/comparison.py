@@ -167,8 +167,8 @@ def _test(view: RunView, count: int) -> str:
     seeds = len(view.options.final_seeds)
     if seeds == 1:
         return "a single seed proves nothing"
-    many = "1 comparison" if count == 1 else f"{count} comparisons"
-    return f"paired t-test over {seeds} seeds, at 5 % for {many} together"
+    many = "" if count == 1 else f" for {count} comparisons together"
+    return f"paired t-test over {seeds} seeds, at 5 %{many}"
 
 
 def _others(view: RunView, rows: Sequence[Row], word: Word) -> str:

@@ -219,9 +219,9 @@ def _side_by_side(x: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
 
 def _components(states: torch.Tensor) -> int:
     """Count the principal components of [T, C] that explain the share of variance."""
-    centred = (states - states.mean(0)).double()
-    tall = len(centred) > centred.shape[1]
-    square = centred.T @ centred if tall else centred @ centred.T
+    centered = (states - states.mean(0)).double()
+    tall = len(centered) > centered.shape[1]
+    square = centered.T @ centered if tall else centered @ centered.T
     values = torch.linalg.eigvalsh(square).flip(0).clamp(min=0.0)
     share = values.cumsum(0) / values.sum()
     return int((share <= _CONTRIBUTION).sum()) + 1

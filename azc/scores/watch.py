@@ -156,7 +156,7 @@ def attention_weights(model: Scored, inputs: Inputs) -> list[torch.Tensor]:
     """Return the attention weights, [B, heads, N, N] each.
 
     They are the values that attention dropout acts on: the results of a softmax (or
-    another normaliser of rows) between all pairs of tokens.
+    another normalizer of rows) between all pairs of tokens.
     """
     spec = checked(model)
     batch, tokens = inputs["input_ids"].shape

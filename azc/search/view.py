@@ -349,7 +349,8 @@ class RunView:
         """The verdicts on the winner compared with each other row, by the place of that
         row.
 
-        Rows that failed or are incomplete have none.
+        Rows that failed or are incomplete have none, and neither have rows with the
+        losses of the winner to the last bit: they are the same model.
         """
         if not self.rows or not self.rows[0].is_sound:
             return {}
@@ -357,7 +358,7 @@ class RunView:
         others = {
             place: row.losses
             for place, row in enumerate(self.rows)
-            if row.entrant.id != first.entrant.id and row.is_sound
+            if row.is_sound and row.losses != first.losses
         }
         return verdicts(first.losses, others)
 
@@ -377,7 +378,7 @@ class RunView:
         name = f"{options.steps} steps alone" if options.is_fresh else "shared weights"
         for steps, losses in sorted(stages.items()):
             both = sorted(before.keys() & losses.keys())
-            if len(both) > 2:
+            if len(both) > 3:  # fewer say nothing
                 pairs = [(before[c], losses[c]) for c in both]
                 found.append(Agreement(name, steps, len(both), kendall(pairs)))
             before, name = dict(losses), f"{steps} steps alone"

@@ -320,3 +320,18 @@ def test_costs_are_those_of_the_paper_models() -> None:
     assert found.parameters.old == 109_482_240
     assert not found.settings
     assert all(layer.status == "changed" for layer in found.layers)
+
+
+def test_texts() -> None:
+    models = check_file(stdlib_folder() / "models.azg").models
+    found = compare_models(models["bert_tiny"], models["bert_mini"], 64)
+    assert str(found.old) == (
+        f"bert_tiny: 2 layers, {found.old.parameters:,} parameters,"
+        f" {found.old.flops:,.0f} FLOPs per token at 64 tokens"
+    )
+    lines = str(found).splitlines()
+    assert "hidden: 128 -> 256" in lines
+    assert sum(line.startswith("layer added, ") for line in lines) == 2
+    assert lines[-2] == (
+        f"parameters: {found.old.parameters:,} -> {found.new.parameters:,}"
+    )

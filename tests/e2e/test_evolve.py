@@ -85,9 +85,9 @@ round \d: 3 candidates
 round \d: \d+ child(ren)? not trained: .+
   \d/6  \d{4}  \d\.\d{3} nats  .+
 round \d complete: best \d{4}, \d\.\d{3} nats
-searching: \d/6, [\d,.]+ a minute, \d+:\d\d left
+searching: \d/6, [\d,.]+ a minute, \d+:\d\d left in this stage
 final training: about \d training runs
-final training: \d/\d, [\d,.]+ a minute, \d+:\d\d left
+final training: \d/\d, [\d,.]+ a minute, \d+:\d\d left in this stage
   \d/\d  (the start|candidate \d{4}), 3 steps, seed \d+: \d\.\d{3} nats
 """.strip("\n").split("\n")
 

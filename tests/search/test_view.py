@@ -72,6 +72,17 @@ def test_rows_and_verdicts() -> None:
     assert better.startswith("the winner is better than any of the 2 others (paired")
 
 
+def test_the_same_model_is_not_compared_with_itself() -> None:
+    found = view((4.0, 4.1, 4.2), (5.0, 5.1, 5.21), (4.0, 4.1, 4.2))
+    assert set(found.verdicts) == {1}
+    assert found.verdicts[1] == verdict((4.0, 4.1, 4.2), (5.0, 5.1, 5.21))
+    sentence = last_table(found).sentence
+    assert (
+        sentence
+        == "the winner is better than the start (paired t-test over 3 seeds, at 5 %)"
+    )
+
+
 def test_failed_rows_have_no_verdict() -> None:
     found = view((4.0, 4.1), (None, 5.0), (5.0, 5.1))
     assert set(found.verdicts) == {2}

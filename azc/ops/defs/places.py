@@ -287,7 +287,7 @@ def _conv_flops(
 
 CONV = Op(
     name="conv",
-    doc="learned depthwise convolution over the tokens: centred, or over the token and "
+    doc="learned depthwise convolution over the tokens: centered, or over the token and "
     "those before it in a causal model; the kernel starts as the identity",
     source="So et al. 2021 (Primer)",
     operands=("x",),

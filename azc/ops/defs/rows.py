@@ -1,4 +1,4 @@
-"""Operations over the last axis: reductions and normalisations of each row."""
+"""Operations over the last axis: reductions and normalizations of each row."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def _normalize_reference(frame: Frame, x: Value) -> Value:
 
 
 def _layer_norm_reference(frame: Frame, x: Value) -> Value:
-    centred = Value(x.data - _mean(frame, x), x.present)
-    return Value(centred.data / _root(frame, centred, LAYER_NORM_EPS), x.present)
+    centered = Value(x.data - _mean(frame, x), x.present)
+    return Value(centered.data / _root(frame, centered, LAYER_NORM_EPS), x.present)
 
 
 def _rms_norm_reference(frame: Frame, x: Value) -> Value:
@@ -190,7 +190,7 @@ OPS = (
     ),
     _row_op(
         "layer_norm",
-        "the row, normalised to mean 0 and variance 1 (eps 1e-5), without learned weights",
+        "the row, normalized to mean 0 and variance 1 (eps 1e-5), without learned weights",
         _layer_norm_reference,
         _layer_norm_lower,
         8,
