@@ -15,9 +15,9 @@ from azc.diagnostics import UsageError, listed, nearest
 __all__ = ["choose_attention", "choose_model", "choose_space", "choose_start"]
 
 _DECLARE: Mapping[str, str] = {
-    "attention": "declare one: `attention NAME(q, k, v) { … }`",
-    "model": "declare one: `model NAME { … }`",
-    "space": "declare one, with the model it starts from: `space NAME { start = … }`",
+    "attention": "a block `attention` declares a program",
+    "model": "a block `model` declares one, with its layers",
+    "space": "a block `space` says what a search may change, and from which model it starts",
 }
 _Spec = TypeVar("_Spec", AttentionSpec, ModelSpec, SpaceSpec)
 
