@@ -167,10 +167,10 @@ def test_it_comes_to_the_same_however_often_it_is_killed(
     assert whole.spent == evaluations
     run = tmp_path / "run"
     with pytest.raises(Killed):
-        run_here(options, run, home / "cache", on_event=cut_at(3))
+        run_here(options, run, home / "cache", on_event=cut_at(4))
     for _ in range(20):
         try:
-            resume(run, cache=home / "cache", on_event=cut_at(2))
+            resume(run, cache=home / "cache", on_event=cut_at(3))
         except Killed:
             continue
         break
