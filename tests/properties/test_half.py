@@ -31,7 +31,7 @@ from torch import fx
 
 from azc.ir.graph import INPUT, NUMBER, Graph, Node
 from azc.lower.attention import compile_graph
-from azc.lower.moments import ROWS, Moments
+from azc.lower.moments import Moments
 from azc.ops.table import operation
 from azc.passes.pipeline import optimise
 from azc.shapes import ONE, N, Shape
@@ -129,7 +129,7 @@ def takes_long(case: Case) -> bool:
     """
     parts = case.module(case.graph).modules()
     regions = [part for part in parts if isinstance(part, Moments)]
-    return any("whole" in part.readings and part.most != ROWS for part in regions)
+    return any(part.size.whole for part in regions)
 
 
 def run(
@@ -361,3 +361,15 @@ def test_sums_beyond_the_range_of_half_precision(
     assert not check(case, dtype, count)
     assert (count["value"], count["gradient"]) == (1, 3), "a case that says nothing"
     assert all(kind in ("value", "gradient", *CONDITIONED) for kind in count)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("return sum(softmax(k.T) * v.T @ q).T * v", True),
+        (f"f = q\ng = k\n{LINEAR}", False),
+    ],
+)
+def test_long_programs_are_known(body: str, expected: bool) -> None:
+    text = f"attention a(q, k, v) {{\n{body}\n}}\n"
+    assert takes_long(Case(text, optimise(graph_of(text)), True)) == expected
