@@ -11,7 +11,7 @@
 VENV ?= .venv
 PYTHON ?=
 DEMO_ARGS ?= examples/demo.azg --data python+task:recall --length 32 --batch 32 \
-	--learning-rate 6e-3 --warmup-ratio 0.5 --weights fresh --steps 300 --evaluations 36 \
+	--learning-rate 6e-3 --warmup-ratio 0.5 --weights fresh --steps 300 --evaluations 26 \
 	--contenders 4 --final-steps 300 --seed 2 --workers 2
 PYTEST_ARGS ?=
 
