@@ -18,7 +18,7 @@ def names(folder: Path) -> list[str]:
 def test_a_folder_for_transformers(azc: Azc, good: str, tmp_path: Path) -> None:
     found = azc("compile", good, "-o", "models/small")
     assert (found.code, found.err) == (0, "")
-    assert found.out == "models/small: small for masked-lm, 4,048 parameters\n"
+    assert found.out == "models/small: model small for masked-lm, 4,048 parameters\n"
     folder = tmp_path / "models" / "small"
     assert {"config.json", "model.safetensors"} <= set(names(folder))
     assert names(folder.parent) == ["small"]
@@ -58,7 +58,7 @@ def test_a_decoder(azc: Azc, good: str, tmp_path: Path) -> None:
         text.replace("vocab", "causal = true\n    vocab", 1)
     )
     assert azc("compile", "d.azg:small", "-o", "d").out.startswith(
-        "d: small for causal-lm, "
+        "d: model small for causal-lm, "
     )
     found = azc("compile", "d.azg:small", "-o", "e", "--task", "masked-lm")
     assert found.code == 2
