@@ -64,6 +64,7 @@ _COLUMNS: Mapping[str, tuple[str, str]] = {
 # Of runs without the same beginning.
 FREE = "random sampling from the start alone"
 HAND = _COLUMNS["hand"][1]
+RANDOM = _COLUMNS["random"][1]
 
 
 # Runs

@@ -132,7 +132,14 @@ def _of_the_demo() -> list[str]:
     runs = list(result(EARLIER)["runs"].values())
     lead, hand = against[demo.FREE].gain, against[demo.HAND].gain
     behind = sum(not demo.is_first(row) for row in runs)
+    typed = []
+    if is_published(DEMO):
+        names = [demo.RANDOM, demo.HAND]
+        found = compared(_some(demo_against(DEMO), {name: name for name in names}))
+        line = "**The evolved attention of the demo is better than what a person would try.**"
+        typed = [_studied(f"{line} Its winner is {found}.", *page)]
     return [
+        *typed,
         _studied(
             "**The improvement over random sampling comes from the search.** At most"
             f" {hand:.3f} of the {lead:.3f} nats on the earlier demo do. There, `op-nas`"
