@@ -70,7 +70,7 @@ def curve(view: RunView) -> Markup:
         (
             frame.grid(
                 "evaluations",
-                f"validation loss after {view.options.steps} steps, {view.unit}",
+                f"validation loss after {view.options.steps} steps, nats {view.unit}",
                 whole_ticks(1, len(scores)),
                 numbers(ticks(min(scores), max(scores))),
             ),
