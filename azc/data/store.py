@@ -6,10 +6,13 @@ import hashlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from azc.files import write_bytes
 
-__all__ = ["kept"]
+__all__ = ["kept", "read_cached"]
+
+_Content = TypeVar("_Content")
 
 _log = logging.getLogger(__name__)
 
@@ -28,17 +31,9 @@ def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
     """
     if path is None:
         return make()
-    try:
-        found = _content(path.read_bytes())
-        if found is not None:
-            return found
-        _log.warning("%s is damaged and will be created again", path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        _log.warning(
-            "%s can't be read (%s) and will be created again", path, error.strerror
-        )
+    found = read_cached(path, lambda: _content(path.read_bytes()))
+    if found is not None:
+        return found
     content = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,6 +41,31 @@ def kept(path: Path | None, make: Callable[[], bytes]) -> bytes:
     except OSError as error:
         _log.warning("%s can't be cached: %s", path, error.strerror)
     return content
+
+
+def read_cached(path: Path, read: Callable[[], _Content | None]) -> _Content | None:
+    """Read a file of the cache.
+
+    Args:
+        path: The file.
+        read: Read and verify it; None if it is damaged.
+
+    Returns:
+        The content. None if there is no file, or if it is damaged or can't be read, which
+        is logged as a warning.
+    """
+    try:
+        found = read()
+        if found is None:
+            _log.warning("%s is damaged and will be created again", path)
+        return found
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        _log.warning(
+            "%s can't be read (%s) and will be created again", path, error.strerror
+        )
+    return None
 
 
 def _content(stored: bytes) -> bytes | None:

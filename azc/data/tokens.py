@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 from azc.data.corpus import Corpus
 from azc.data.pieces import pieces, reads_pieces_alike
 from azc.data.progress import Tell, silent
+from azc.data.store import read_cached
 from azc.files import write_with
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def encode(
     if cache is None:
         return _encoded(corpus, backend, tell)
     path = cache / f"tokens-{_key(corpus, backend)}.arrow"
-    found = _kept(path)
+    found = read_cached(path, lambda: _kept(path))
     if found is not None:
         return found
     try:
@@ -243,23 +244,15 @@ def _write(path: Path, text: EncodedText) -> None:
 
 
 def _kept(path: Path) -> EncodedText | None:
-    """Map the tokens stored at a path, or return None if there are none or they are
-    damaged.
+    """Map the tokens stored at a path, or return None if they are damaged.
+
+    Raises:
+        OSError: If the file can't be read.
     """
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size - _DIGEST
-            whole = size > 0 and _digest(file, size) == file.read()
-        if whole:
-            return _mapped(path)
-        _log.warning("%s is damaged and will be created again", path)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        _log.warning(
-            "%s can't be read (%s) and will be created again", path, error.strerror
-        )
-    return None
+    with path.open("rb") as file:
+        size = path.stat().st_size - _DIGEST
+        whole = size > 0 and _digest(file, size) == file.read()
+    return _mapped(path) if whole else None
 
 
 def _digest(file: IO[bytes], size: int) -> bytes:
